@@ -1,0 +1,18 @@
+//! The nouns of monitoring: labels, matchers, samples, time, alerts, and the seams between crates.
+//!
+//! Everything here is plain data and pure functions, with the text and wire forms the data has outside. The three traits of
+//! [`storage`] are the only way one engine crate reaches the samples of another; nothing here does I/O.
+
+pub mod alert;
+pub mod labels;
+pub mod matcher;
+pub mod regex;
+pub mod sample;
+pub mod storage;
+pub mod text;
+pub mod time;
+
+pub use alert::Alert;
+pub use labels::{Labels, LabelsBuilder};
+pub use matcher::{MatchOp, Matcher};
+pub use sample::{STALE_NAN_BITS, Sample, Samples, Series, is_stale, stale_nan};

@@ -1,0 +1,254 @@
+//! The seams between the store and those who use it: **select**, **append** and **tail**.
+//!
+//! `promql`, `transport` and `tsdb` do not know each other; one provides these traits, the others consume them. All calls may
+//! block on disk, so callers in asynchronous code make them from a blocking thread.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use thiserror::Error;
+
+use crate::labels::Labels;
+use crate::matcher::Matcher;
+use crate::sample::{Sample, Series};
+
+/// What a reader may see: matchers that are always applied, and the key under which results for this view may be cached.
+///
+/// There is no other way to read series, names or values, so whoever hands out the scope decides what is visible.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    matchers: Arc<[Matcher]>,
+    cache_key: Arc<str>,
+}
+
+impl Scope {
+    /// A view of everything.
+    pub fn all() -> Self {
+        Scope { matchers: Arc::from([]), cache_key: Arc::from("") }
+    }
+
+    /// A view of the series that satisfy all of `matchers`. The cache key is made from the matchers, so equal views share it.
+    pub fn limited(mut matchers: Vec<Matcher>) -> Self {
+        matchers.sort_by_key(ToString::to_string);
+        let key: Vec<String> = matchers.iter().map(ToString::to_string).collect();
+        Scope { cache_key: Arc::from(key.join(",")), matchers: matchers.into() }
+    }
+
+    /// The matchers to apply to every selection.
+    pub fn matchers(&self) -> &[Matcher] {
+        &self.matchers
+    }
+
+    /// Different for views that may show different series; `""` for the view of everything.
+    pub fn cache_key(&self) -> &str {
+        &self.cache_key
+    }
+}
+
+/// A span of time, both ends included, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeRange {
+    /// The first millisecond.
+    pub min_ms: i64,
+    /// The last millisecond.
+    pub max_ms: i64,
+}
+
+impl TimeRange {
+    /// All of time.
+    pub const ALL: TimeRange = TimeRange { min_ms: i64::MIN, max_ms: i64::MAX };
+
+    /// Whether the range has no millisecond at all.
+    pub fn is_empty(self) -> bool {
+        self.min_ms > self.max_ms
+    }
+
+    /// Whether `t_ms` lies inside.
+    pub fn contains(self, t_ms: i64) -> bool {
+        (self.min_ms..=self.max_ms).contains(&t_ms)
+    }
+}
+
+/// A switch that asks running work to stop. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// A switch that is off.
+    pub fn new() -> Self {
+        Cancel::default()
+    }
+
+    /// Asks to stop.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody asked.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What the caller will do with a selection; a store may use it to read less and must be right without it.
+#[derive(Debug, Clone, Default)]
+pub struct Hints {
+    /// Stop after this many series; 0 means all.
+    pub limit: usize,
+    /// The function or aggregation that will see the samples, for instance `rate`; empty for none.
+    pub function: String,
+    /// The distance of the evaluation steps in milliseconds; 0 for an instant query.
+    pub step_ms: i64,
+    /// The width of the window in milliseconds; 0 for an instant selector.
+    pub range_ms: i64,
+}
+
+/// The series of a selection, one after the other in the order of their labels.
+pub type SeriesSet<'a> = Box<dyn Iterator<Item = Result<Series, SelectError>> + Send + 'a>;
+
+/// Why a selection failed.
+#[derive(Debug, Error)]
+pub enum SelectError {
+    /// The caller asked to stop.
+    #[error("query was canceled")]
+    Cancelled,
+    /// What is on disk cannot be read.
+    #[error("cannot read {what}")]
+    Read {
+        /// The file or series.
+        what: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// What is on disk is not what was written.
+    #[error("cannot decode {what}: {reason}")]
+    Damaged {
+        /// The file or series.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Something whose series can be selected.
+pub trait Select: Send + Sync {
+    /// Opens a view of the series that `scope` allows, with samples inside `range`.
+    ///
+    /// The view is consistent: it shows every commit that finished before the call, and none in part.
+    fn open(&self, scope: &Scope, range: TimeRange) -> Result<Box<dyn Reader + '_>, SelectError>;
+}
+
+/// An open view; see [`Select::open`].
+pub trait Reader: Send + Sync {
+    /// The series that satisfy all of `matchers` and have a sample in the view's range, sorted by labels.
+    fn series<'a>(
+        &'a self,
+        matchers: &[Matcher],
+        hints: &Hints,
+        cancel: &Cancel,
+    ) -> Result<SeriesSet<'a>, SelectError>;
+
+    /// The label sets of those series, sorted, without their samples.
+    fn label_sets(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<Labels>, SelectError>;
+
+    /// The names of all labels of those series, sorted.
+    fn label_names(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>, SelectError>;
+
+    /// The values the label `name` has in those series, sorted.
+    fn label_values(&self, name: &str, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>, SelectError>;
+}
+
+/// A store's own short name for a series, for callers that append to it again and again.
+///
+/// It may stop being valid at any time; that is why [`Appender::append`] always gets the labels as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct SeriesRef(pub u64);
+
+impl SeriesRef {
+    /// No series: look it up by its labels.
+    pub const NONE: SeriesRef = SeriesRef(0);
+}
+
+/// Why one sample was not taken. The texts are Prometheus', because senders and dashboards know them.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Refused {
+    /// Older than the newest sample of its series.
+    #[error("out of order sample")]
+    OutOfOrder,
+    /// Another value is stored for the same moment.
+    #[error("duplicate sample for timestamp")]
+    DuplicateTimestamp,
+    /// Older than what the store still takes.
+    #[error("out of bounds")]
+    TooOld,
+    /// Further ahead of the clock than the store allows.
+    #[error("out of bounds: timestamp is too far in the future")]
+    TooFarInFuture,
+    /// The label set is not one of a series.
+    #[error("invalid label set: {0}")]
+    InvalidLabels(String),
+}
+
+/// Why nothing could be written.
+#[derive(Debug, Error)]
+pub enum AppendError {
+    /// The write-ahead log could not be written; the store takes no more writes.
+    #[error("cannot write {what}")]
+    Write {
+        /// The file.
+        what: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// An earlier write failed, so the store takes no more.
+    #[error("cannot append: the store stopped taking writes after: {reason}")]
+    Poisoned {
+        /// The first failure.
+        reason: String,
+    },
+}
+
+/// Something that takes samples.
+pub trait Append: Send + Sync {
+    /// Starts a batch. Nothing of it is visible or durable before [`Appender::commit`]; dropping it forgets it.
+    fn appender(&self) -> Box<dyn Appender + '_>;
+}
+
+/// One batch of samples; see [`Append::appender`].
+pub trait Appender: Send {
+    /// Adds a sample of the series `labels`. `cached` is what an earlier call returned for it, or [`SeriesRef::NONE`].
+    ///
+    /// A refused sample leaves the rest of the batch as it is: the caller decides whether to commit or to roll back. A sample
+    /// equal to the newest stored one is accepted and changes nothing.
+    fn append(&mut self, cached: SeriesRef, labels: &Labels, t_ms: i64, value: f64) -> Result<SeriesRef, Refused>;
+
+    /// Makes the batch durable, then visible, as a whole.
+    fn commit(self: Box<Self>) -> Result<(), AppendError>;
+
+    /// Forgets the batch.
+    fn rollback(self: Box<Self>);
+}
+
+/// A place in the stream of committed samples: opaque to all but the store that made it, and good across restarts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Position(pub String);
+
+/// Samples in the order in which they were committed.
+#[derive(Debug, Clone, Default)]
+pub struct TailBatch {
+    /// The samples, each with its series.
+    pub samples: Vec<(Labels, Sample)>,
+    /// Where to go on.
+    pub next: Position,
+}
+
+/// Something whose committed samples can be followed.
+pub trait Tail: Send + Sync {
+    /// The position behind everything that is committed now.
+    fn end(&self) -> Position;
+
+    /// Up to `samples_max` samples (at least one commit's worth) from `from` on; empty when there is nothing new.
+    ///
+    /// [`Position::default`] is the oldest sample still kept.
+    fn read(&self, from: &Position, samples_max: usize) -> Result<TailBatch, SelectError>;
+}
