@@ -1,0 +1,300 @@
+//! Prometheus' command-line flags: read from a command line, or from a rendered file with one flag a line.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use relatum_model::time::parse_duration;
+use thiserror::Error;
+
+/// How much is logged, least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Only what a person must look at.
+    Error,
+    /// Also what was unexpected.
+    Warn,
+    /// Also changes of state.
+    Info,
+    /// Everything.
+    Debug,
+}
+
+impl LogLevel {
+    /// The level by its name in any case. `fatal`, which the charm offers, logs what `error` does.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "error" | "fatal" => Some(LogLevel::Error),
+            "warn" => Some(LogLevel::Warn),
+            "info" => Some(LogLevel::Info),
+            "debug" => Some(LogLevel::Debug),
+            _ => None,
+        }
+    }
+
+    /// The name, as flags and logs write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+        }
+    }
+}
+
+/// The value of every flag; [`Flags::default`] holds Prometheus' defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flags {
+    /// `--config.file`
+    pub config_file: PathBuf,
+    /// `--storage.tsdb.path`
+    pub data_dir: PathBuf,
+    /// `--web.listen-address`, which may be repeated
+    pub listen: Vec<String>,
+    /// `--web.external-url`; empty means the listen address
+    pub external_url: String,
+    /// `--web.enable-admin-api`
+    pub admin_api: bool,
+    /// `--web.enable-lifecycle`
+    pub lifecycle: bool,
+    /// `--storage.tsdb.retention.time`; zero keeps everything
+    pub retention: Duration,
+    /// `--storage.tsdb.retention.size` in bytes; zero means no limit
+    pub retention_bytes: u64,
+    /// `--query.lookback-delta`
+    pub lookback: Duration,
+    /// `--query.timeout`
+    pub timeout: Duration,
+    /// `--query.max-samples`
+    pub samples_max: usize,
+    /// `--query.max-concurrency`
+    pub concurrency: usize,
+    /// `--log.level`
+    pub log_level: LogLevel,
+    /// `--enable-feature`, all names together
+    pub features: BTreeSet<String>,
+    /// Flags that were given and have no effect here, to be named in the log.
+    pub without_effect: Vec<String>,
+}
+
+impl Default for Flags {
+    fn default() -> Self {
+        Flags {
+            config_file: "prometheus.yml".into(),
+            data_dir: "data/".into(),
+            listen: vec!["0.0.0.0:9090".to_owned()],
+            external_url: String::new(),
+            admin_api: false,
+            lifecycle: false,
+            retention: Duration::from_secs(15 * 86_400),
+            retention_bytes: 0,
+            lookback: Duration::from_secs(300),
+            timeout: Duration::from_secs(120),
+            samples_max: 50_000_000,
+            concurrency: 20,
+            log_level: LogLevel::Info,
+            features: BTreeSet::new(),
+            without_effect: Vec::new(),
+        }
+    }
+}
+
+/// Why a flag is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum FlagError {
+    /// No flag has this name.
+    #[error("unknown flag {0}")]
+    Unknown(String),
+    /// The flag stands without the value it needs.
+    #[error("flag {0} needs a value")]
+    NoValue(String),
+    /// The value is not of the flag's kind.
+    #[error("cannot read flag --{name}={value}: {reason}")]
+    BadValue {
+        /// The flag.
+        name: String,
+        /// What was given.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// What a flag takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Switch,
+    Value,
+}
+
+// Every flag that is understood. A flag that is known and does nothing here is marked, so that the log can say so.
+const FLAGS: &[(&str, Kind, bool)] = &[
+    ("config.file", Kind::Value, true),
+    ("enable-feature", Kind::Value, true),
+    ("log.level", Kind::Value, true),
+    ("query.lookback-delta", Kind::Value, true),
+    ("query.max-concurrency", Kind::Value, true),
+    ("query.max-samples", Kind::Value, true),
+    ("query.timeout", Kind::Value, true),
+    ("storage.tsdb.max-block-duration", Kind::Value, false),
+    ("storage.tsdb.min-block-duration", Kind::Value, false),
+    ("storage.tsdb.path", Kind::Value, true),
+    ("storage.tsdb.retention.size", Kind::Value, true),
+    ("storage.tsdb.retention.time", Kind::Value, true),
+    ("storage.tsdb.wal-compression", Kind::Switch, false),
+    ("web.enable-admin-api", Kind::Switch, true),
+    ("web.enable-lifecycle", Kind::Switch, true),
+    // The receiver is always on.
+    ("web.enable-remote-write-receiver", Kind::Switch, true),
+    ("web.external-url", Kind::Value, true),
+    ("web.listen-address", Kind::Value, true),
+    ("web.route-prefix", Kind::Value, true),
+];
+
+impl Flags {
+    /// Reads flags of the forms `--name=value`, `--name value`, `--switch` and `--no-switch`.
+    pub fn parse<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Result<Self, FlagError> {
+        let mut flags = Flags::default();
+        let mut listen = Vec::new();
+        let mut args = args.into_iter();
+        while let Some(arg) = args.next() {
+            let arg = arg.as_ref();
+            let unknown = || FlagError::Unknown(arg.to_owned());
+            let body = arg.strip_prefix("--").ok_or_else(unknown)?;
+            let (name, given) = match body.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (body, None),
+            };
+            let find = |name: &str| FLAGS.iter().find(|(known, ..)| *known == name);
+            let (&(name, kind, effect), negated) = match (find(name), name.strip_prefix("no-").and_then(find)) {
+                (Some(flag), _) => (flag, false),
+                (None, Some(flag)) if flag.1 == Kind::Switch => (flag, true),
+                _ => return Err(unknown()),
+            };
+            let value = match (kind, given) {
+                (Kind::Switch, None) => (!negated).to_string(),
+                (Kind::Switch, Some(value)) | (Kind::Value, Some(value)) => value,
+                (Kind::Value, None) => {
+                    args.next().map(|next| next.as_ref().to_owned()).ok_or(FlagError::NoValue(arg.to_owned()))?
+                }
+            };
+            if name == "web.listen-address" {
+                listen.push(value);
+                continue;
+            }
+            if !effect {
+                flags.without_effect.push(name.to_owned());
+            }
+            flags.set(name, &value).map_err(|reason| FlagError::BadValue {
+                name: name.to_owned(),
+                value: value.clone(),
+                reason,
+            })?;
+        }
+        if !listen.is_empty() {
+            flags.listen = listen;
+        }
+        Ok(flags)
+    }
+
+    /// Reads the text of a flag file: one flag a line; empty lines and lines that begin with `#` say nothing.
+    pub fn parse_file(text: &str) -> Result<Self, FlagError> {
+        Flags::parse(text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')))
+    }
+
+    /// Whether `--enable-feature` names `feature`.
+    pub fn has_feature(&self, feature: &str) -> bool {
+        self.features.contains(feature)
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        match name {
+            "config.file" => self.config_file = value.into(),
+            "storage.tsdb.path" => self.data_dir = value.into(),
+            "web.external-url" => self.external_url = value.trim_end_matches('/').to_owned(),
+            "web.route-prefix" if value.trim_matches('/').is_empty() => {}
+            "web.route-prefix" => return Err("only / is supported".to_owned()),
+            "web.enable-admin-api" => self.admin_api = switch(value)?,
+            "web.enable-lifecycle" => self.lifecycle = switch(value)?,
+            "web.enable-remote-write-receiver" | "storage.tsdb.wal-compression" => drop(switch(value)?),
+            "storage.tsdb.retention.time" => self.retention = duration(value)?,
+            "storage.tsdb.retention.size" => self.retention_bytes = bytes(value)?,
+            "storage.tsdb.min-block-duration" | "storage.tsdb.max-block-duration" => drop(duration(value)?),
+            "query.lookback-delta" => self.lookback = duration(value)?,
+            "query.timeout" => self.timeout = duration(value)?,
+            "query.max-samples" => self.samples_max = number(value)?,
+            "query.max-concurrency" => self.concurrency = number(value)?.max(1),
+            "log.level" => {
+                self.log_level = LogLevel::parse(value).ok_or("it is none of error, warn, info, debug")?;
+            }
+            "enable-feature" => self.features.extend(value.split(',').filter(|f| !f.is_empty()).map(str::to_owned)),
+            _ => unreachable!("every flag of the table has an arm"),
+        }
+        Ok(())
+    }
+}
+
+fn switch(value: &str) -> Result<bool, String> {
+    value.parse().map_err(|_| "it is neither true nor false".to_owned())
+}
+
+fn number(value: &str) -> Result<usize, String> {
+    value.parse().map_err(|_| "it is not a whole number".to_owned())
+}
+
+fn duration(value: &str) -> Result<Duration, String> {
+    parse_duration(value).map_err(|error| error.to_string())
+}
+
+/// A size such as `512MB`: a number, with an optional fraction, and a unit of 1024-fold steps, as Prometheus reads it.
+fn bytes(value: &str) -> Result<u64, String> {
+    const UNITS: [&str; 7] = ["B", "KB", "MB", "GB", "TB", "PB", "EB"];
+    let digits = value.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(value.len());
+    let (number, unit) = value.split_at(digits);
+    let unit = unit.replace("iB", "B");
+    let power = UNITS.iter().position(|known| *known == unit);
+    match (number.parse::<f64>(), power) {
+        (Ok(0.0), _) if unit.is_empty() => Ok(0),
+        (Ok(number), Some(power)) => Ok((number * 1024f64.powi(power as i32)) as u64),
+        _ => Err("it is not a size such as 512MB".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(args: &[&str], expected: Result<Flags, &str>) {
+        assert_eq!(Flags::parse(args).map_err(|e| e.to_string()), expected.map_err(str::to_owned), "{args:?}");
+    }
+
+    #[test]
+    fn command_lines() {
+        check(&[], Ok(Flags::default()));
+        check(
+            &["--config.file=a.yml", "--web.listen-address", ":1", "--web.listen-address=:2", "--web.enable-lifecycle"],
+            Ok(Flags {
+                config_file: "a.yml".into(),
+                listen: vec![":1".into(), ":2".into()],
+                lifecycle: true,
+                ..Flags::default()
+            }),
+        );
+        check(
+            &["--web.enable-lifecycle", "--no-web.enable-lifecycle", "--enable-feature=a,b", "--enable-feature=c"],
+            Ok(Flags { features: ["a", "b", "c"].map(str::to_owned).into(), ..Flags::default() }),
+        );
+        check(
+            &["--storage.tsdb.retention.size=1.5GB"],
+            Ok(Flags { retention_bytes: 3 << 29, ..Flags::default() }),
+        );
+        check(&["--nonsense"], Err("unknown flag --nonsense"));
+        check(&["serve"], Err("unknown flag serve"));
+        check(&["--config.file"], Err("flag --config.file needs a value"));
+        // Only a switch can be negated.
+        check(&["--no-config.file=x"], Err("unknown flag --no-config.file=x"));
+        check(&["--query.timeout=2"], Err("cannot read flag --query.timeout=2: not a valid duration string: \"2\""));
+    }
+}

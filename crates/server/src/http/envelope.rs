@@ -1,0 +1,138 @@
+//! The envelope of every answer below `/api/v1`.
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// The kinds of error of the API, each with its fixed status code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ErrorKind {
+    BadData,
+    Execution,
+    Canceled,
+    Timeout,
+    Internal,
+    NotFound,
+    Unavailable,
+}
+
+impl ErrorKind {
+    fn name(self) -> &'static str {
+        match self {
+            ErrorKind::BadData => "bad_data",
+            ErrorKind::Execution => "execution",
+            ErrorKind::Canceled => "canceled",
+            ErrorKind::Timeout => "timeout",
+            ErrorKind::Internal => "internal",
+            ErrorKind::NotFound => "not_found",
+            ErrorKind::Unavailable => "unavailable",
+        }
+    }
+
+    fn status(self) -> StatusCode {
+        match self {
+            ErrorKind::BadData => StatusCode::BAD_REQUEST,
+            ErrorKind::Execution => StatusCode::UNPROCESSABLE_ENTITY,
+            // 499 is not registered; Prometheus and nginx use it for a client that went away.
+            ErrorKind::Canceled => StatusCode::from_u16(499).expect("499 is a status code"),
+            ErrorKind::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorKind::Internal | ErrorKind::Unavailable => StatusCode::INTERNAL_SERVER_ERROR,
+            ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        }
+    }
+}
+
+/// An error for the caller. What only we should know goes to the log instead.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    pub(crate) kind: ErrorKind,
+    pub(crate) message: String,
+}
+
+impl ApiError {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        ApiError { kind, message: message.into() }
+    }
+
+    pub(crate) fn bad_data(message: impl Into<String>) -> Self {
+        ApiError::new(ErrorKind::BadData, message)
+    }
+
+    /// A parameter that cannot be used, in Prometheus' words.
+    pub(crate) fn parameter(name: &str, cause: impl std::fmt::Display) -> Self {
+        ApiError::bad_data(format!("invalid parameter {}: {cause}", relatum_model::text::quote(name)))
+    }
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    status: &'static str,
+    #[serde(rename = "errorType")]
+    error_type: &'static str,
+    error: &'a str,
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = ErrorBody { status: "error", error_type: self.kind.name(), error: &self.message };
+        let json = serde_json::to_vec(&body).expect("strings always serialize");
+        (self.kind.status(), [(header::CONTENT_TYPE, "application/json")], json).into_response()
+    }
+}
+
+/// A good answer: data that is JSON already, and notes about it.
+#[derive(Debug, Default)]
+pub(crate) struct Success {
+    data: Vec<u8>,
+    warnings: Vec<String>,
+    infos: Vec<String>,
+}
+
+// More notes than this say nothing new; the rest is counted.
+const NOTES_MAX: usize = 10;
+
+impl Success {
+    /// An answer whose data is serialized here.
+    pub(crate) fn of(data: &impl Serialize) -> Self {
+        Success::encoded(serde_json::to_vec(data).expect("answers are plain data and always serialize"))
+    }
+
+    /// An answer whose data is JSON already.
+    pub(crate) fn encoded(data: Vec<u8>) -> Self {
+        Success { data, ..Success::default() }
+    }
+
+    pub(crate) fn with_notes(mut self, warnings: Vec<String>, infos: Vec<String>) -> Self {
+        self.warnings = capped(warnings, "warning");
+        self.infos = capped(infos, "info");
+        self
+    }
+}
+
+fn capped(mut notes: Vec<String>, kind: &str) -> Vec<String> {
+    if notes.len() > NOTES_MAX {
+        let omitted = notes.len() - NOTES_MAX;
+        notes.truncate(NOTES_MAX);
+        notes.push(format!("{omitted} more {kind} annotations omitted"));
+    }
+    notes
+}
+
+impl IntoResponse for Success {
+    fn into_response(self) -> Response {
+        let mut body = Vec::with_capacity(self.data.len() + 64);
+        body.extend_from_slice(br#"{"status":"success","data":"#);
+        body.extend_from_slice(&self.data);
+        for (name, notes) in [("warnings", &self.warnings), ("infos", &self.infos)] {
+            if !notes.is_empty() {
+                body.extend_from_slice(format!(",\"{name}\":").as_bytes());
+                serde_json::to_writer(&mut body, notes).expect("strings always serialize");
+            }
+        }
+        body.push(b'}');
+        ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+    }
+}
+
+/// What every handler of the API returns.
+pub(crate) type ApiResult = Result<Success, ApiError>;

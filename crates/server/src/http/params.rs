@@ -1,0 +1,173 @@
+//! Parameters of the API: from the form in a POST body and from the URL, where the form comes first.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::{Method, header};
+use relatum_model::Matcher;
+use relatum_model::time::parse_duration;
+
+use super::envelope::ApiError;
+
+/// All parameters of one request, in order: the form's, then the URL's.
+#[derive(Debug, Default)]
+pub(crate) struct Params(Vec<(String, String)>);
+
+/// The earliest and latest moments of the API, which Prometheus also accepts by their literal names.
+pub(crate) const MIN_TIME_MS: i64 = i64::MIN / 1000;
+pub(crate) const MAX_TIME_MS: i64 = i64::MAX / 1000;
+const MIN_TIME_TEXT: &str = "-292273086-05-16T16:47:06Z";
+const MAX_TIME_TEXT: &str = "+292277025-08-18T07:12:54.999999999Z";
+
+impl<S: Send + Sync> FromRequest<S> for Params {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let is_form = request.headers().get(header::CONTENT_TYPE).is_some_and(|value| {
+            value.as_bytes().to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded")
+        });
+        let mut pairs = Vec::new();
+        if request.method() == Method::POST && is_form {
+            let body = Bytes::from_request(request, state)
+                .await
+                .map_err(|error| ApiError::bad_data(format!("error parsing form values: {error}")))?;
+            pairs.extend(form_urlencoded::parse(&body).into_owned());
+        }
+        pairs.extend(form_urlencoded::parse(query.as_bytes()).into_owned());
+        Ok(Params(pairs))
+    }
+}
+
+impl Params {
+    /// The first value of `name`; `""` if there is none, as in Go's form values.
+    pub(crate) fn first(&self, name: &str) -> &str {
+        self.all(name).next().unwrap_or_default()
+    }
+
+    /// Every value of `name`.
+    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A moment that must be there.
+    pub(crate) fn time_ms(&self, name: &str) -> Result<i64, ApiError> {
+        let text = self.first(name);
+        parse_time_ms(text)
+            .ok_or_else(|| ApiError::parameter(name, format!("cannot parse {} to a valid timestamp", quoted(text))))
+    }
+
+    /// A moment, or `default` where it is missing.
+    pub(crate) fn time_ms_or(&self, name: &str, default: i64) -> Result<i64, ApiError> {
+        if self.first(name).is_empty() { Ok(default) } else { self.time_ms(name) }
+    }
+
+    /// A length of time in milliseconds; `None` where it is missing.
+    pub(crate) fn duration_ms(&self, name: &str) -> Result<Option<i64>, ApiError> {
+        match self.first(name) {
+            "" => Ok(None),
+            text => parse_duration_ms(text).map(Some).map_err(|cause| ApiError::parameter(name, cause)),
+        }
+    }
+
+    /// A limit: 0 means none.
+    pub(crate) fn limit(&self) -> Result<usize, ApiError> {
+        match self.first("limit") {
+            "" => Ok(0),
+            text => text
+                .parse::<i64>()
+                .map_err(|_| ApiError::parameter("limit", format!("cannot parse {} to a number", quoted(text))))
+                .and_then(|n| {
+                    usize::try_from(n).map_err(|_| ApiError::parameter("limit", "limit must be non-negative"))
+                }),
+        }
+    }
+
+    /// The selectors of `match[]`, each of which must demand something.
+    pub(crate) fn matcher_sets(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
+        self.all("match[]")
+            .map(|text| {
+                let matchers = relatum_promql::syntax::parse_selector(text)
+                    .map_err(|error| ApiError::parameter("match[]", error))?;
+                if matchers.iter().all(Matcher::matches_empty) {
+                    return Err(ApiError::parameter(
+                        "match[]",
+                        "match[] must contain at least one non-empty matcher",
+                    ));
+                }
+                Ok(matchers)
+            })
+            .collect()
+    }
+}
+
+fn quoted(text: &str) -> String {
+    relatum_model::text::quote(text)
+}
+
+/// Float seconds or RFC 3339, in milliseconds since 1970.
+fn parse_time_ms(text: &str) -> Option<i64> {
+    if let Some(seconds) = parse_float(text) {
+        // Go converts a float that fits no int64 to the smallest one.
+        let ms = (seconds * 1000.0).round();
+        return Some(if ms.is_finite() { (ms as i64).clamp(MIN_TIME_MS, MAX_TIME_MS) } else { MIN_TIME_MS });
+    }
+    match text {
+        MIN_TIME_TEXT => Some(MIN_TIME_MS),
+        MAX_TIME_TEXT => Some(MAX_TIME_MS),
+        _ => text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond),
+    }
+}
+
+fn parse_duration_ms(text: &str) -> Result<i64, String> {
+    if let Some(seconds) = parse_float(text) {
+        let ms = seconds * 1000.0;
+        if !ms.is_finite() || ms.abs() > i64::MAX as f64 / 1e6 {
+            return Err(format!("cannot parse {} to a valid duration. It overflows int64", quoted(text)));
+        }
+        return Ok(ms as i64);
+    }
+    parse_duration(text)
+        .map(|duration| duration.as_millis() as i64)
+        .map_err(|_| format!("cannot parse {} to a valid duration", quoted(text)))
+}
+
+/// A float as Go's `ParseFloat` reads it: underscores between digits are allowed.
+fn parse_float(text: &str) -> Option<f64> {
+    let digits = text.trim_start_matches(['+', '-']);
+    if digits.starts_with('_') || digits.ends_with('_') || digits.contains("__") {
+        return None;
+    }
+    text.replace('_', "").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments() {
+        for (text, expected) in [
+            ("1.5", Some(1500)),
+            ("1_000", Some(1_000_000)),
+            ("1e3", Some(1_000_000)),
+            ("2015-07-01T20:10:51.781Z", Some(1_435_781_451_781)),
+            ("2015-07-01T22:10:51.781+02:00", Some(1_435_781_451_781)),
+            ("NaN", Some(MIN_TIME_MS)),
+            (MAX_TIME_TEXT, Some(MAX_TIME_MS)),
+            ("", None),
+            ("0x10", None),
+            ("yesterday", None),
+        ] {
+            assert_eq!(parse_time_ms(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn lengths() {
+        for (text, expected) in [("15", Ok(15_000)), ("1h30m", Ok(5_400_000)), ("0.5", Ok(500))] {
+            assert_eq!(parse_duration_ms(text), expected);
+        }
+        assert!(parse_duration_ms("1e300").unwrap_err().contains("overflows"));
+        assert!(parse_duration_ms("soon").is_err());
+    }
+}

@@ -1,0 +1,117 @@
+//! The accept loop: connections with bounds on headers and time, and a graceful end.
+//!
+//! `axum::serve` can set none of these bounds, and hyper applies its own header timeout only when it is given a timer.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::connect_info::ConnectInfo;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tower::ServiceExt;
+use tracing::{debug, warn};
+
+/// As many connections as Prometheus allows by default (`--web.max-connections`).
+const CONNECTIONS_MAX: usize = 512;
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+const HEADER_BYTES_MAX: usize = 64 * 1024;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why no listener could be opened.
+#[derive(Debug, Error)]
+pub enum ListenError {
+    /// The text names no address.
+    #[error("cannot listen on {0}: it is not host:port")]
+    Address(String),
+    /// The system refused, most often because another program holds the port.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// The address.
+        address: String,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+/// Opens a listener on `host:port`. An empty host is every address of the machine, port 0 any free port.
+pub async fn bind(address: &str) -> Result<TcpListener, ListenError> {
+    let (host, port) = address.rsplit_once(':').ok_or_else(|| ListenError::Address(address.to_owned()))?;
+    let port: u16 = port.parse().map_err(|_| ListenError::Address(address.to_owned()))?;
+    let host = match host {
+        "" => "0.0.0.0",
+        host => host.trim_start_matches('[').trim_end_matches(']'),
+    };
+    TcpListener::bind((host, port)).await.map_err(|source| ListenError::Bind { address: address.to_owned(), source })
+}
+
+/// Serves `router` until `shutdown` is done, then lets running requests finish for at most ten seconds.
+///
+/// Handlers find the peer's address as `ConnectInfo<SocketAddr>`. A fault of one connection ends that connection only.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) {
+    let graceful = GracefulShutdown::new();
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        // A slot is taken before the connection, so that a flood waits in the kernel's queue and not in our memory.
+        let accepted = async {
+            let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");
+            (slot, listener.accept().await)
+        };
+        let (slot, accepted) = tokio::select! {
+            accepted = accepted => accepted,
+            () = &mut shutdown => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let connection = graceful.watch(connection(stream, peer, router.clone()));
+                tokio::spawn(async move {
+                    if let Err(error) = connection.await {
+                        debug!(%peer, error, "connection ended early");
+                    }
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                // Most often too many open files: waiting a moment lets some of them close.
+                warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
+        warn!("requests still running at shutdown were cut off");
+    }
+}
+
+fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+) -> impl hyper_util::server::graceful::GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>> {
+    // Small answers must not wait for more to send.
+    let _ = stream.set_nodelay(true);
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let router = router.clone();
+        async move {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {}))
+        }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEADER_BYTES_MAX);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(200).max_header_list_size(HEADER_BYTES_MAX as u32);
+    builder.serve_connection(TokioIo::new(stream), service).into_owned()
+}
