@@ -1,0 +1,26 @@
+//! The control API: HTTP and JSON on the unix socket of the data directory. These are its bytes; the CLI uses nothing else.
+//!
+//! | request | body | answer |
+//! |---|---|---|
+//! | `GET /v1/status` | | [`Status`] |
+//! | `POST /v1/relate` | [`Relate`] | [`Related`] |
+//! | `POST /v1/remove-relation` | [`RemoveRelation`] | [`Removed`] |
+//! | `GET /v1/relations/WHICH` | | [`RelationDetail`]; WHICH is an id, `endpoint:id` or `a:x b:y`, percent-encoded |
+//! | `GET /v1/config` | | [`Configuration`] |
+//! | `POST /v1/config` | [`ChangeConfiguration`] | [`Configuration`] |
+//! | `GET /v1/render?show_secrets=` | | [`Rendered`] |
+//! | `GET /v1/datasource/grafana` | | [`Datasource`] |
+//! | `GET /v1/log?lines=&follow=` | | one [`LogLine`] per line (NDJSON), endless with `follow=true` |
+//! | `POST /v1/reload` | | [`Status`]: re-reads `relatum.yaml` and the template overrides, as SIGHUP does |
+//! | `POST /v1/shutdown` | | [`Stopping`] |
+//!
+//! Whatever changes state is answered when the pass that includes the change is over. Anything but a 2xx carries a [`Failure`].
+
+pub mod client;
+mod types;
+
+pub use types::{
+    ApplicationStatus, ChangeConfiguration, ConfigOption, Configuration, Datasource, Document, Failure, FailureClass,
+    LogLine, ModelStatus, Problem, Relate, Related, RelationDetail, RelationStatus, RemoveRelation, Removed, Rendered,
+    RenderedFile, Source, Status, StatusInfo, Stopping, UnitDetail, UnitStatus,
+};

@@ -1,0 +1,178 @@
+//! The newest log lines, kept in memory for `relatum debug-log`.
+//!
+//! The ring is a `tracing` layer; whoever sets up logging puts it beside the layer that prints. Lines are kept at INFO and
+//! above unless the option `log_level` says otherwise: [`LogRing::set_level`] is that switch, and [`LogRing::allows`] lets the
+//! printing layer follow it.
+
+use std::collections::VecDeque;
+use std::fmt::{self, Write as _};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::broadcast;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Layer};
+
+use crate::control::LogLine;
+
+/// How many lines are kept.
+const LINES_MAX: usize = 4096;
+
+/// A longer line is cut: one message must not push out all others.
+const LINE_BYTES_MAX: usize = 8192;
+
+/// How far a reader that follows may fall behind before it misses lines.
+const BEHIND_MAX: usize = 1024;
+
+/// The newest log lines. Clones share them.
+#[derive(Clone)]
+pub struct LogRing(Arc<Shared>);
+
+struct Shared {
+    lines: Mutex<VecDeque<LogLine>>,
+    new: broadcast::Sender<LogLine>,
+    // 1 ERROR … 5 TRACE.
+    level: AtomicU8,
+}
+
+impl Default for LogRing {
+    fn default() -> Self {
+        let (new, _) = broadcast::channel(BEHIND_MAX);
+        LogRing(Arc::new(Shared { lines: Mutex::default(), new, level: AtomicU8::new(rank(Level::INFO)) }))
+    }
+}
+
+impl fmt::Debug for LogRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LogRing")
+    }
+}
+
+impl LogRing {
+    /// The layer that fills the ring.
+    pub fn layer<S: Subscriber>(&self) -> impl Layer<S> + use<S> {
+        RingLayer(self.clone())
+    }
+
+    /// Keeps lines of `level` and worse from now on.
+    pub fn set_level(&self, level: Level) {
+        self.0.level.store(rank(level), Ordering::Relaxed);
+    }
+
+    /// Whether a line with this metadata is to be shown at the present level.
+    ///
+    /// Other crates' chatter counts only from WARN on: an operator who asks for `debug` means ours.
+    pub fn allows(&self, metadata: &Metadata<'_>) -> bool {
+        let limit = self.0.level.load(Ordering::Relaxed);
+        let ours = metadata.target().starts_with("relatum");
+        rank(*metadata.level()) <= if ours { limit } else { limit.min(rank(Level::WARN)) }
+    }
+
+    /// The newest `count` lines, oldest first, and a receiver of every later one. Nothing falls in between.
+    pub fn follow(&self, count: usize) -> (Vec<LogLine>, broadcast::Receiver<LogLine>) {
+        let lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let receiver = self.0.new.subscribe();
+        (lines.iter().skip(lines.len().saturating_sub(count)).cloned().collect(), receiver)
+    }
+
+    fn push(&self, line: LogLine) {
+        let mut lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == LINES_MAX {
+            lines.pop_front();
+        }
+        lines.push_back(line.clone());
+        // An error says that nobody follows.
+        let _ = self.0.new.send(line);
+    }
+}
+
+fn rank(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 1,
+        Level::WARN => 2,
+        Level::INFO => 3,
+        Level::DEBUG => 4,
+        Level::TRACE => 5,
+    }
+}
+
+struct RingLayer(LogRing);
+
+impl<S: Subscriber> Layer<S> for RingLayer {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let metadata = event.metadata();
+        if !self.0.allows(metadata) {
+            return;
+        }
+        let mut text = Text::default();
+        event.record(&mut text);
+        let mut message = text.message + &text.fields;
+        if message.len() > LINE_BYTES_MAX {
+            message.truncate(message.floor_char_boundary(LINE_BYTES_MAX));
+            message.push('…');
+        }
+        let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+        self.0.push(LogLine {
+            at_ms,
+            level: metadata.level().to_string(),
+            target: metadata.target().to_owned(),
+            message,
+        });
+    }
+}
+
+#[derive(Default)]
+struct Text {
+    message: String,
+    fields: String,
+}
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing into a String cannot fail.
+        let _ = if field.name() == "message" {
+            write!(self.message, "{value:?}")
+        } else {
+            write!(self.fields, " {}={value:?}", field.name())
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::{debug, info, subscriber};
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+
+    #[test]
+    fn lines_are_kept_and_followed() {
+        let ring = LogRing::default();
+        let logger = tracing_subscriber::registry().with(ring.layer());
+        subscriber::with_default(logger, || {
+            debug!("below the level");
+            info!(files = 3, path = %"a b", "plan applied");
+            let (before, mut after) = ring.follow(10);
+            assert_eq!(before.len(), 1);
+            assert_eq!(
+                (before[0].level.as_str(), before[0].message.as_str()),
+                ("INFO", "plan applied files=3 path=a b")
+            );
+            ring.set_level(Level::DEBUG);
+            debug!("now above");
+            assert_eq!(after.try_recv().map(|line| line.message), Ok("now above".to_owned()));
+        });
+    }
+
+    #[test]
+    fn ring_is_bounded() {
+        let ring = LogRing::default();
+        for at_ms in 0..LINES_MAX as i64 + 5 {
+            ring.push(LogLine { at_ms, level: String::new(), target: String::new(), message: String::new() });
+        }
+        let (lines, _) = ring.follow(usize::MAX);
+        assert_eq!((lines.len(), lines[0].at_ms), (LINES_MAX, 5));
+    }
+}
