@@ -11,6 +11,7 @@ pub mod sample;
 pub mod storage;
 pub mod text;
 pub mod time;
+pub mod yaml;
 
 pub use alert::Alert;
 pub use labels::{Labels, LabelsBuilder};

@@ -84,7 +84,9 @@ impl Matcher {
             (MatchOp::NotEqual, _) => self.value != value,
             (MatchOp::Regex, Some(regex)) => regex.is_match(value),
             (MatchOp::NotRegex, Some(regex)) => !regex.is_match(value),
-            (MatchOp::Regex | MatchOp::NotRegex, None) => unreachable!("a regular-expression matcher holds its expression"),
+            (MatchOp::Regex | MatchOp::NotRegex, None) => {
+                unreachable!("a regular-expression matcher holds its expression")
+            }
         }
     }
 

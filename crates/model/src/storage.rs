@@ -141,12 +141,8 @@ pub trait Select: Send + Sync {
 /// An open view; see [`Select::open`].
 pub trait Reader: Send + Sync {
     /// The series that satisfy all of `matchers` and have a sample in the view's range, sorted by labels.
-    fn series<'a>(
-        &'a self,
-        matchers: &[Matcher],
-        hints: &Hints,
-        cancel: &Cancel,
-    ) -> Result<SeriesSet<'a>, SelectError>;
+    fn series<'a>(&'a self, matchers: &[Matcher], hints: &Hints, cancel: &Cancel)
+    -> Result<SeriesSet<'a>, SelectError>;
 
     /// The label sets of those series, sorted, without their samples.
     fn label_sets(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<Labels>, SelectError>;
