@@ -1,1 +1,16 @@
+//! What a relation may say, and what we understand from it.
+//!
+//! Databags come in, values go out: scrape jobs, rule groups, Alertmanager addresses, our own side of the databag, and a
+//! [`Problem`] for every part that could not be understood. Nothing here touches a file, a socket or a clock, and no text of
+//! a peer makes it panic or stop: what is bad is left out and named, and all that is good stays.
 
+pub mod bag;
+pub mod endpoints;
+pub mod name;
+pub mod problem;
+pub mod topology;
+
+pub use bag::{Databag, Relation, Side};
+pub use name::UnitName;
+pub use problem::Problem;
+pub use topology::Topology;
