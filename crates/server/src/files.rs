@@ -1,0 +1,214 @@
+//! Where configuration texts come from, and what they mean: read, parsed and checked as one set.
+//!
+//! The set is the main file, the files of its `scrape_config_files` and the files of its `rule_files`. Parses are kept by
+//! content, so the same text is parsed once however often it is checked and loaded.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use relatum_config::Problem;
+use relatum_config::prometheus::{Config, ScrapeConfig, ScrapeConfigFile};
+use relatum_config::rules::RuleFile;
+
+/// Something that configuration files can be read from.
+pub trait Files: Send + Sync {
+    /// The text of one file.
+    fn read(&self, path: &Path) -> io::Result<String>;
+
+    /// The files that match a shell pattern, sorted. None is no error: the files may come later.
+    fn matching(&self, pattern: &Path) -> io::Result<Vec<PathBuf>>;
+}
+
+/// The files on disk.
+#[derive(Debug, Clone, Copy)]
+pub struct DiskFiles;
+
+// Larger than any rule file seen; a bound, so that a device or a log named by mistake cannot fill the memory.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+impl Files for DiskFiles {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        use std::io::Read;
+        let mut text = String::new();
+        let n_bytes = std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+        if n_bytes as u64 > FILE_BYTES_MAX {
+            return Err(io::Error::other(format!("larger than {FILE_BYTES_MAX} bytes")));
+        }
+        Ok(text)
+    }
+
+    fn matching(&self, pattern: &Path) -> io::Result<Vec<PathBuf>> {
+        let pattern = pattern.to_str().ok_or_else(|| io::Error::other("the pattern is not UTF-8"))?;
+        let found = glob::glob(pattern).map_err(io::Error::other)?;
+        // glob sorts each folder, so the whole is sorted.
+        found.map(|path| path.map_err(glob::GlobError::into_error)).collect()
+    }
+}
+
+/// Files that are not written yet: path → text.
+impl Files for BTreeMap<PathBuf, String> {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        self.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn matching(&self, pattern: &Path) -> io::Result<Vec<PathBuf>> {
+        let pattern = pattern.to_str().ok_or_else(|| io::Error::other("the pattern is not UTF-8"))?;
+        let pattern = glob::Pattern::new(pattern).map_err(io::Error::other)?;
+        let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::default() };
+        Ok(self.keys().filter(|path| pattern.matches_path_with(path, options)).cloned().collect())
+    }
+}
+
+/// A problem in one file of the set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileProblem {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong, and where.
+    pub problem: Problem,
+}
+
+impl fmt::Display for FileProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.path.display(), self.problem)
+    }
+}
+
+/// A set of files that was read, parsed and found good.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The main file.
+    pub config: Arc<Config>,
+    /// Every scrape job: those of the main file first, then those of the other files in the order of their paths.
+    pub scrape_jobs: Vec<ScrapeConfig>,
+    /// Every rule file with its path, in the order of `rule_files`.
+    pub rule_files: Vec<(PathBuf, Arc<RuleFile>)>,
+}
+
+/// Reads whole sets and remembers what it parsed.
+#[derive(Debug, Default)]
+pub struct Loader {
+    rules: Mutex<Parses<RuleFile>>,
+}
+
+/// Parses by content, of the set that was loaded last.
+#[derive(Debug)]
+struct Parses<T> {
+    by_text: HashMap<String, Arc<T>>,
+}
+
+impl<T> Default for Parses<T> {
+    fn default() -> Self {
+        Parses { by_text: HashMap::new() }
+    }
+}
+
+impl Loader {
+    /// Reads the main file at `path` and all that it names. Returns every problem of every file, not only the first.
+    pub fn load(&self, files: &dyn Files, path: &Path) -> Result<Loaded, Vec<FileProblem>> {
+        let text = files.read(path).map_err(|error| vec![unreadable(path, &error)])?;
+        let config = Config::parse(&text).map_err(|problems| in_file(path, problems))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut problems = Vec::new();
+        let mut scrape_jobs = config.scrape_configs.clone();
+        let mut first_seen: HashMap<String, PathBuf> =
+            scrape_jobs.iter().map(|job| (job.job_name.clone(), path.to_owned())).collect();
+        for file in expand(files, folder, &config.scrape_config_files, path, &mut problems) {
+            let parsed = files
+                .read(&file)
+                .map_err(|error| vec![unreadable(&file, &error)])
+                .and_then(|text| ScrapeConfigFile::parse(&text, &config.global).map_err(|p| in_file(&file, p)));
+            match parsed {
+                Ok(parsed) => {
+                    for job in parsed.scrape_configs {
+                        if let Some(other) = first_seen.insert(job.job_name.clone(), file.clone()) {
+                            let name = &job.job_name;
+                            let message =
+                                format!("found multiple scrape configs with job name {name:?}, also in {}", other.display());
+                            problems.push(FileProblem { path: file.clone(), problem: Problem::whole_file(message) });
+                        }
+                        scrape_jobs.push(job);
+                    }
+                }
+                Err(found) => problems.extend(found),
+            }
+        }
+        let rule_files = self.load_rules(files, folder, &config, path, &mut problems);
+        if problems.is_empty() {
+            Ok(Loaded { config: Arc::new(config), scrape_jobs, rule_files })
+        } else {
+            Err(problems)
+        }
+    }
+
+    fn load_rules(
+        &self,
+        files: &dyn Files,
+        folder: &Path,
+        config: &Config,
+        main: &Path,
+        problems: &mut Vec<FileProblem>,
+    ) -> Vec<(PathBuf, Arc<RuleFile>)> {
+        let mut known = self.rules.lock().expect("no thread panics while it holds the parses");
+        let mut current = HashMap::new();
+        let mut rule_files = Vec::new();
+        for file in expand(files, folder, &config.rule_files, main, problems) {
+            let text = match files.read(&file) {
+                Ok(text) => text,
+                Err(error) => {
+                    problems.push(unreadable(&file, &error));
+                    continue;
+                }
+            };
+            let parsed = match known.by_text.get(&text) {
+                Some(parsed) => Ok(Arc::clone(parsed)),
+                None => RuleFile::parse(&text).map(Arc::new),
+            };
+            match parsed {
+                Ok(parsed) => {
+                    current.insert(text, Arc::clone(&parsed));
+                    rule_files.push((file, parsed));
+                }
+                Err(found) => problems.extend(in_file(&file, found)),
+            }
+        }
+        // Only what this set uses is kept, so the memory is bounded by the configuration itself.
+        known.by_text = current;
+        rule_files
+    }
+}
+
+fn expand(
+    files: &dyn Files,
+    folder: &Path,
+    patterns: &[String],
+    main: &Path,
+    problems: &mut Vec<FileProblem>,
+) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for pattern in patterns {
+        // An absolute pattern replaces the folder.
+        match files.matching(&folder.join(pattern)) {
+            Ok(paths) => found.extend(paths),
+            Err(error) => {
+                let message = format!("error retrieving files for {pattern:?}: {error}");
+                problems.push(FileProblem { path: main.to_owned(), problem: Problem::whole_file(message) });
+            }
+        }
+    }
+    // Two patterns may name one file.
+    let mut seen = std::collections::HashSet::new();
+    found.retain(|path| seen.insert(path.clone()));
+    found
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> FileProblem {
+    FileProblem { path: path.to_owned(), problem: Problem::whole_file(format!("cannot read the file: {error}")) }
+}
+
+fn in_file(path: &Path, problems: Vec<Problem>) -> Vec<FileProblem> {
+    problems.into_iter().map(|problem| FileProblem { path: path.to_owned(), problem }).collect()
+}

@@ -1,0 +1,129 @@
+//! Queries: `/query`, `/query_range`, `/query_exemplars`, `/format_query`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use relatum_model::storage::{Cancel, Scope};
+use relatum_promql::{Answer, QueryError, QueryOptions, Value};
+
+use super::envelope::{ApiError, ApiResult, ErrorKind, Success};
+use super::json;
+use super::params::Params;
+use crate::Engine;
+
+/// A range query gives at most this many points a series, as Prometheus has it.
+const POINTS_MAX: i64 = 11_000;
+
+/// `/api/v1/query`
+pub(crate) async fn instant(State(engine): State<Arc<Engine>>, params: Params) -> ApiResult {
+    let at_ms = params.time_ms_or("time", crate::clock::now_ms())?;
+    run(engine, params, move |engine, params, options| {
+        engine.promql().instant(engine.store(), &Scope::all(), params.first("query"), at_ms, options)
+    })
+    .await
+}
+
+/// `/api/v1/query_range`
+pub(crate) async fn range(State(engine): State<Arc<Engine>>, params: Params) -> ApiResult {
+    let (start_ms, end_ms) = (params.time_ms("start")?, params.time_ms("end")?);
+    if end_ms < start_ms {
+        return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
+    }
+    let step_ms = match params.duration_ms("step")? {
+        None => return Err(ApiError::parameter("step", "cannot parse \"\" to a valid duration")),
+        Some(step_ms) if step_ms <= 0 => {
+            let text = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+            return Err(ApiError::parameter("step", text));
+        }
+        Some(step_ms) => step_ms,
+    };
+    if end_ms.saturating_sub(start_ms) / step_ms > POINTS_MAX {
+        return Err(ApiError::bad_data(
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
+        ));
+    }
+    run(engine, params, move |engine, params, options| {
+        let query = params.first("query");
+        engine.promql().range(engine.store(), &Scope::all(), query, start_ms, end_ms, step_ms, options)
+    })
+    .await
+}
+
+/// `/api/v1/query_exemplars`: exemplars are not stored, so there are none, as in a Prometheus without `exemplar-storage`.
+pub(crate) async fn exemplars(State(engine): State<Arc<Engine>>, params: Params) -> ApiResult {
+    if engine.promql().parse(params.first("query")).is_err() {
+        return Err(ApiError::parameter("query", "it is no expression"));
+    }
+    Ok(Success::encoded(b"[]".to_vec()))
+}
+
+/// `/api/v1/format_query`
+pub(crate) async fn format(State(engine): State<Arc<Engine>>, params: Params) -> ApiResult {
+    let expr = engine.promql().parse(params.first("query")).map_err(|error| ApiError::parameter("query", error))?;
+    Ok(Success::of(&expr.pretty()))
+}
+
+async fn run(
+    engine: Arc<Engine>,
+    params: Params,
+    evaluate: impl FnOnce(&Engine, &Params, &QueryOptions) -> Result<Answer, QueryError> + Send + 'static,
+) -> ApiResult {
+    let millis = |ms: Option<i64>| ms.map(|ms| Duration::from_millis(ms.max(0) as u64));
+    let cancel = Cancel::new();
+    let options = QueryOptions {
+        lookback: millis(params.duration_ms("lookback_delta")?),
+        timeout: millis(params.duration_ms("timeout")?),
+        cancel: cancel.clone(),
+    };
+    let limit = params.limit()?;
+    let permit = engine.query_slots().await;
+    // When the client goes away this future is dropped, and the work behind it stops.
+    let _guard = CancelOnDrop(cancel);
+    tokio::task::spawn_blocking(move || {
+        let answer = evaluate(&engine, &params, &options).map_err(refusal);
+        drop(permit);
+        answer.map(|answer| success(answer, limit))
+    })
+    .await
+    .unwrap_or_else(|_| Err(ApiError::new(ErrorKind::Internal, "the query ended unexpectedly")))
+}
+
+struct CancelOnDrop(Cancel);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+fn success(mut answer: Answer, limit: usize) -> Success {
+    let truncated = match &mut answer.value {
+        Value::Vector(samples) if limit > 0 && samples.len() > limit => {
+            samples.truncate(limit);
+            true
+        }
+        Value::Matrix(series) if limit > 0 && series.len() > limit => {
+            series.truncate(limit);
+            true
+        }
+        _ => false,
+    };
+    if truncated {
+        answer.warnings.push("results truncated due to limit".to_owned());
+    }
+    Success::encoded(json::encode(&answer.value)).with_notes(answer.warnings, answer.infos)
+}
+
+fn refusal(error: QueryError) -> ApiError {
+    match error {
+        QueryError::Parse(error) => ApiError::parameter("query", error),
+        QueryError::Cancelled => ApiError::new(ErrorKind::Canceled, error.to_string()),
+        QueryError::Timeout => ApiError::new(ErrorKind::Timeout, error.to_string()),
+        QueryError::Storage(error) => {
+            tracing::error!(error = %crate::chain(&error), "a query could not read the store");
+            ApiError::new(ErrorKind::Internal, error.to_string())
+        }
+        error => ApiError::new(ErrorKind::Execution, error.to_string()),
+    }
+}

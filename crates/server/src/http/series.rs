@@ -1,0 +1,152 @@
+//! What is stored: `/series`, `/labels`, `/label/NAME/values`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use relatum_model::storage::{Cancel, Reader, Scope, Select, SelectError, TimeRange};
+use relatum_model::{Labels, Matcher};
+use serde_json::{Map, Value};
+
+use super::envelope::{ApiError, ApiResult, ErrorKind, Success};
+use super::params::{MAX_TIME_MS, MIN_TIME_MS, Params};
+use crate::Engine;
+
+/// `/api/v1/labels`
+pub(crate) async fn names(State(engine): State<Arc<Engine>>, params: Params) -> ApiResult {
+    listed(engine, params, |reader, matchers| reader.label_names(matchers, &Cancel::new())).await
+}
+
+/// `/api/v1/label/NAME/values`
+pub(crate) async fn values(State(engine): State<Arc<Engine>>, Path(name): Path<String>, params: Params) -> ApiResult {
+    let name = unescape(&name);
+    if name.is_empty() {
+        return Err(ApiError::bad_data("invalid label name: \"\""));
+    }
+    listed(engine, params, move |reader, matchers| reader.label_values(&name, matchers, &Cancel::new())).await
+}
+
+/// `/api/v1/series`
+pub(crate) async fn series(State(engine): State<Arc<Engine>>, params: Params) -> ApiResult {
+    if params.first("match[]").is_empty() {
+        return Err(ApiError::bad_data("no match[] parameter provided"));
+    }
+    let (found, truncated) =
+        collect(engine, params, |reader, matchers| reader.label_sets(matchers, &Cancel::new())).await?;
+    let objects: Vec<Map<String, Value>> = found.iter().map(object).collect();
+    Ok(noted(Success::of(&objects), truncated))
+}
+
+/// A label set as a JSON object, in the set's order.
+pub(crate) fn object(labels: &Labels) -> Map<String, Value> {
+    labels.iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect()
+}
+
+async fn listed(
+    engine: Arc<Engine>,
+    params: Params,
+    read: impl Fn(&dyn Reader, &[Matcher]) -> Result<Vec<String>, SelectError> + Send + 'static,
+) -> ApiResult {
+    let (found, truncated) = collect(engine, params, read).await?;
+    Ok(noted(Success::of(&found), truncated))
+}
+
+fn noted(success: Success, truncated: bool) -> Success {
+    if truncated {
+        success.with_notes(vec!["results truncated due to limit".to_owned()], Vec::new())
+    } else {
+        success
+    }
+}
+
+/// Reads for every selector of the request and unites what was found, sorted, up to the request's limit.
+async fn collect<T: Ord + Send + 'static>(
+    engine: Arc<Engine>,
+    params: Params,
+    read: impl Fn(&dyn Reader, &[Matcher]) -> Result<Vec<T>, SelectError> + Send + 'static,
+) -> Result<(Vec<T>, bool), ApiError> {
+    let min_ms = params.time_ms_or("start", MIN_TIME_MS)?;
+    let max_ms = params.time_ms_or("end", MAX_TIME_MS)?;
+    let limit = params.limit()?;
+    let mut sets = params.matcher_sets()?;
+    if sets.is_empty() {
+        sets.push(Vec::new());
+    }
+    let permit = engine.query_slots().await;
+    tokio::task::spawn_blocking(move || {
+        let reader = engine.store().open(&Scope::all(), TimeRange { min_ms, max_ms })?;
+        let found = if let [matchers] = &sets[..] {
+            read(reader.as_ref(), matchers)?
+        } else {
+            let mut united = BTreeSet::new();
+            for matchers in &sets {
+                united.extend(read(reader.as_ref(), matchers)?);
+            }
+            united.into_iter().collect()
+        };
+        drop(permit);
+        Ok(found)
+    })
+    .await
+    .unwrap_or_else(|_| Err(SelectError::Cancelled))
+    .map(|mut found| {
+        let truncated = limit > 0 && found.len() > limit;
+        if truncated {
+            found.truncate(limit);
+        }
+        (found, truncated)
+    })
+    .map_err(|error| {
+        tracing::error!(error = %crate::chain(&error), "the store could not be read");
+        ApiError::new(ErrorKind::Internal, error.to_string())
+    })
+}
+
+/// Undoes Prometheus' escaping of names outside the legacy alphabet: `U__a_2e_b` is `a.b`. Anything else stays as it is.
+fn unescape(name: &str) -> String {
+    let Some(body) = name.strip_prefix("U__") else { return name.to_owned() };
+    let mut out = String::with_capacity(body.len());
+    let mut rest = body;
+    while let Some(at) = rest.find('_') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('_') {
+            out.push('_');
+            rest = after;
+            continue;
+        }
+        let code = rest.split_once('_').and_then(|(hex, after)| {
+            let code = if hex.len() <= 6 { u32::from_str_radix(hex, 16).ok()? } else { return None };
+            Some((char::from_u32(code)?, after))
+        });
+        match code {
+            Some((c, after)) => {
+                out.push(c);
+                rest = after;
+            }
+            // Not an escape after all, so the name was never escaped.
+            None => return name.to_owned(),
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped_names() {
+        for (name, expected) in [
+            ("job", "job"),
+            ("U__a_2e_b", "a.b"),
+            ("U__a__b", "a_b"),
+            ("U___e9_", "é"),
+            ("U__a_zz_", "U__a_zz_"),
+            ("U__a_", "U__a_"),
+        ] {
+            assert_eq!(unescape(name), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The remote-write receiver: `POST /api/v1/write`.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use relatum_transport::remote_write;
+
+use crate::Engine;
+
+/// Takes one request. The store's writes block, so they run on a thread of their own.
+pub(crate) async fn receive(State(engine): State<Arc<Engine>>, headers: HeaderMap, body: Bytes) -> Response {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let (content_type, encoding) = (text(header::CONTENT_TYPE), text(header::CONTENT_ENCODING));
+    let received = tokio::task::spawn_blocking(move || {
+        remote_write::receive(engine.store(), &content_type, &encoding, &body)
+    })
+    .await;
+    match received {
+        Ok(Ok(_)) => StatusCode::NO_CONTENT.into_response(),
+        Ok(Err(error)) => {
+            let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            if status.is_server_error() {
+                tracing::error!(error = %crate::chain(&error), "a remote write could not be stored");
+            }
+            (status, format!("{error}\n")).into_response()
+        }
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the write ended unexpectedly\n").into_response(),
+    }
+}
