@@ -1,0 +1,128 @@
+//! The single steps a mutation is made of. Writing what is there already is no change.
+
+use relatum_relations::bag::Databag;
+use rusqlite::{Connection, OptionalExtension, Params, Transaction};
+
+use super::{Attempt, Endpoint, Model, Origin, Role, StoreError, World, world};
+
+/// An open mutation; see [`super::Store::mutate`].
+pub struct Change<'a> {
+    connection: &'a Connection,
+    revision: u64,
+}
+
+impl<'a> Change<'a> {
+    pub(super) fn begin(transaction: &'a Transaction<'_>, description: &str, at_ms: i64) -> Result<Self, StoreError> {
+        let sql = "INSERT INTO revision (at_ms, description) VALUES (?1, ?2) RETURNING id";
+        let revision =
+            transaction.query_row(sql, (at_ms, description), |row| row.get(0)).attempt("begin a revision")?;
+        Ok(Change { connection: transaction, revision })
+    }
+
+    pub(super) fn is_empty(&self) -> Result<bool, StoreError> {
+        let sql = "SELECT NOT EXISTS (SELECT 1 FROM change WHERE revision = ?1)";
+        self.connection.query_row(sql, [self.revision], |row| row.get(0)).attempt("count the changes")
+    }
+
+    /// The number this mutation gets if it changes anything.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Everything, this mutation's changes included.
+    pub fn world(&self) -> Result<World, StoreError> {
+        world::read(self.connection)
+    }
+
+    /// Names the model.
+    pub fn set_model(&self, model: &Model) -> Result<(), StoreError> {
+        for (key, value) in [("model_name", &model.name), ("model_uuid", &model.uuid)] {
+            let sql = "INSERT INTO meta (key, value) VALUES (?1, ?2)
+                       ON CONFLICT DO UPDATE SET value = excluded.value WHERE value <> excluded.value";
+            self.execute("name the model", sql, (key, value))?;
+        }
+        Ok(())
+    }
+
+    /// Makes an application, or replaces what is known of it. Its units stay.
+    pub fn put_application(&self, name: &str, origin: Origin, charm: &str, settings: &str) -> Result<(), StoreError> {
+        let sql = "INSERT INTO application (name, origin, charm, settings) VALUES (?1, ?2, ?3, ?4)
+                   ON CONFLICT DO UPDATE SET origin = excluded.origin, charm = excluded.charm, settings = excluded.settings
+                   WHERE (origin, charm, settings) <> (excluded.origin, excluded.charm, excluded.settings)";
+        self.execute("write an application", sql, (name, origin.as_str(), charm, settings))
+    }
+
+    /// Removes an application that has no relation any more, with its units and its config.
+    pub fn remove_application(&self, name: &str) -> Result<(), StoreError> {
+        self.execute("remove units", "DELETE FROM unit WHERE application = ?1", [name])?;
+        self.execute("remove config", "DELETE FROM config WHERE application = ?1", [name])?;
+        self.execute("remove an application", "DELETE FROM application WHERE name = ?1", [name])
+    }
+
+    /// Makes a unit.
+    pub fn put_unit(&self, application: &str, number: u32) -> Result<(), StoreError> {
+        let sql = "INSERT INTO unit (application, number) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+        self.execute("write a unit", sql, (application, number))
+    }
+
+    /// Removes a unit. Its bags are removed by the caller.
+    pub fn remove_unit(&self, application: &str, number: u32) -> Result<(), StoreError> {
+        let sql = "DELETE FROM unit WHERE application = ?1 AND number = ?2";
+        self.execute("remove a unit", sql, (application, number))
+    }
+
+    /// Makes a relation between two ends and gives its id, or the id of the one that is there.
+    pub fn put_relation(&self, interface: &str, provider: &Endpoint, requirer: &Endpoint) -> Result<u64, StoreError> {
+        let ends = (&provider.application, &provider.name, &requirer.application, &requirer.name);
+        let sql = "SELECT id FROM relation WHERE provider_application = ?1 AND provider_endpoint = ?2
+                   AND requirer_application = ?3 AND requirer_endpoint = ?4";
+        let found = self.connection.query_row(sql, ends, |row| row.get(0)).optional().attempt("look for a relation")?;
+        if let Some(id) = found {
+            return Ok(id);
+        }
+        let sql = "INSERT INTO relation
+                       (provider_application, provider_endpoint, requirer_application, requirer_endpoint, interface)
+                   VALUES (?1, ?2, ?3, ?4, ?5) RETURNING id";
+        let row = (ends.0, ends.1, ends.2, ends.3, interface);
+        self.connection.query_row(sql, row, |row| row.get(0)).attempt("write a relation")
+    }
+
+    /// Removes a relation with its bags.
+    pub fn remove_relation(&self, id: u64) -> Result<(), StoreError> {
+        self.execute("remove databags", "DELETE FROM databag WHERE relation = ?1", [id])?;
+        self.execute("remove a relation", "DELETE FROM relation WHERE id = ?1", [id])
+    }
+
+    /// Replaces a databag. The owner is the application at `role` or one of its units, which joins the relation by this.
+    pub fn put_bag(&self, relation: u64, role: Role, owner: &str, content: &Databag) -> Result<(), StoreError> {
+        let content = serde_json::to_string(content).expect("a map of strings is JSON");
+        let sql = "INSERT INTO databag (relation, role, owner, version, content) VALUES (?1, ?2, ?3, ?4, ?5)
+                   ON CONFLICT DO UPDATE SET version = excluded.version, content = excluded.content
+                   WHERE content <> excluded.content";
+        self.execute("write a databag", sql, (relation, role.as_str(), owner, self.revision, content))
+    }
+
+    /// Removes a databag: a unit leaves the relation by this.
+    pub fn remove_bag(&self, relation: u64, role: Role, owner: &str) -> Result<(), StoreError> {
+        let sql = "DELETE FROM databag WHERE relation = ?1 AND role = ?2 AND owner = ?3";
+        self.execute("remove a databag", sql, (relation, role.as_str(), owner))
+    }
+
+    /// Sets an option of an application.
+    pub fn set_config(&self, application: &str, key: &str, value: &str) -> Result<(), StoreError> {
+        let sql = "INSERT INTO config (application, key, value) VALUES (?1, ?2, ?3)
+                   ON CONFLICT DO UPDATE SET value = excluded.value WHERE value <> excluded.value";
+        self.execute("set an option", sql, (application, key, value))
+    }
+
+    /// Puts an option back to its default.
+    pub fn reset_config(&self, application: &str, key: &str) -> Result<(), StoreError> {
+        self.execute("reset an option", "DELETE FROM config WHERE application = ?1 AND key = ?2", (application, key))
+    }
+
+    fn execute(&self, attempt: &'static str, sql: &str, parameters: impl Params) -> Result<(), StoreError> {
+        let mut statement = self.connection.prepare_cached(sql).attempt(attempt)?;
+        statement.execute(parameters).attempt(attempt)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,218 @@
+//! The state store: applications, units, relations, databags, config and the history of changes, in one SQLite file.
+//!
+//! A mutation is one transaction and one revision with a description; one that changes nothing leaves no trace. Triggers write
+//! down what every revision replaced, so the history cannot forget anything, and it is bounded by count and by size. The
+//! file is plain SQLite in WAL mode: an operator may look into it with `sqlite3` while the agent runs. What the bags mean is
+//! not known here.
+
+mod change;
+mod schema;
+mod world;
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::{Connection, TransactionBehavior};
+use thiserror::Error;
+
+pub use change::Change;
+pub use world::{Application, Bag, Endpoint, Model, Origin, Revision, Role, Seen, StoredRelation, World};
+
+/// Milliseconds since 1970, from whoever keeps the time.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// How many revisions of history are kept.
+const REVISIONS_MAX: u64 = 1000;
+
+/// How much text the history may hold; the newest revision is kept however large it is.
+const HISTORY_BYTES_MAX: u64 = 64 << 20;
+
+/// The open state of one data directory. Only one process holds it at a time.
+pub struct Store {
+    connection: Connection,
+    clock: Clock,
+    // Held until the store is dropped; the kernel lets go of it when the process dies.
+    _lock: File,
+}
+
+/// Why the state cannot be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// Another agent runs there.
+    #[error("cannot use data directory {}: another agent is running in it", .0.display())]
+    InUse(PathBuf),
+    /// The directory or its lock cannot be made.
+    #[error("cannot use data directory {}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The file is from the future.
+    #[error("cannot open {}: it was written by a newer relatum (schema {found}, this one knows {known})", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// SQLite cannot open it.
+    #[error("cannot open {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: rusqlite::Error,
+    },
+}
+
+/// Why the state cannot be read or changed.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// SQLite says so.
+    #[error("cannot {attempt} in the state store")]
+    Sqlite {
+        /// What was attempted.
+        attempt: &'static str,
+        /// The cause.
+        source: rusqlite::Error,
+    },
+    /// Somebody edited the file by hand.
+    #[error("cannot understand {what} in the state store: {reason}")]
+    Damaged {
+        /// The row.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Adds to an error of SQLite what was attempted.
+trait Attempt<T> {
+    fn attempt(self, attempt: &'static str) -> Result<T, StoreError>;
+}
+
+impl<T> Attempt<T> for rusqlite::Result<T> {
+    fn attempt(self, attempt: &'static str) -> Result<T, StoreError> {
+        self.map_err(|source| StoreError::Sqlite { attempt, source })
+    }
+}
+
+impl Store {
+    /// Opens or makes the state in `data_dir`, which is made as well, readable for its owner only.
+    pub fn open(data_dir: &Path, clock: Clock) -> Result<Store, OpenError> {
+        let lock = lock(data_dir)?;
+        let path = data_dir.join("state.db");
+        // SQLite gives its journal the mode of the file; bags hold passwords.
+        private(&path).map_err(|source| OpenError::Directory { path: data_dir.to_owned(), source })?;
+        let open = || -> rusqlite::Result<(Connection, i64)> {
+            let mut connection = Connection::open(&path)?;
+            connection.busy_timeout(std::time::Duration::from_secs(5))?;
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            let found = schema::migrate(&mut connection)?;
+            Ok((connection, found))
+        };
+        let (connection, found) = open().map_err(|source| OpenError::Open { path: path.clone(), source })?;
+        if found > schema::VERSION {
+            return Err(OpenError::Newer { path, found, known: schema::VERSION });
+        }
+        Ok(Store { connection, clock, _lock: lock })
+    }
+
+    /// Runs `change` as one transaction. It becomes one revision, described for people by `description`, or none when it
+    /// changed nothing; the number is of the newest revision afterwards. After an error everything is as before.
+    pub fn mutate<T, E: From<StoreError>>(
+        &mut self,
+        description: &str,
+        change: impl FnOnce(&Change<'_>) -> Result<T, E>,
+    ) -> Result<(u64, T), E> {
+        let at_ms = (self.clock)();
+        // Immediate: a reader with sqlite3 must not make us fail half-way.
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).attempt("begin a change")?;
+        let change_set = Change::begin(&transaction, description, at_ms)?;
+        let value = change(&change_set)?;
+        if change_set.is_empty()? {
+            drop(transaction);
+            return Ok((self.revision()?, value));
+        }
+        let revision = change_set.revision();
+        prune(&transaction).attempt("shorten the history")?;
+        transaction.commit().attempt("commit a change")?;
+        Ok((revision, value))
+    }
+
+    /// Everything as it is now.
+    pub fn world(&self) -> Result<World, StoreError> {
+        // One read transaction, so that the parts belong together.
+        let transaction = self.connection.unchecked_transaction().attempt("begin to read")?;
+        world::read(&transaction)
+    }
+
+    /// The newest revision; 0 before the first.
+    pub fn revision(&self) -> Result<u64, StoreError> {
+        let newest = self.connection.query_row("SELECT coalesce(max(id), 0) FROM revision", [], |row| row.get(0));
+        newest.attempt("read the newest revision")
+    }
+
+    /// The newest `count` revisions, newest first.
+    pub fn history(&self, count: usize) -> Result<Vec<Revision>, StoreError> {
+        world::history(&self.connection, count).attempt("read the history")
+    }
+
+    /// Replaces what was last seen of all bags. This is bookkeeping, not a revision.
+    pub fn mark_seen(&mut self, seen: &Seen) -> Result<(), StoreError> {
+        let write = |connection: &mut Connection| -> rusqlite::Result<()> {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let before = world::read_seen(&transaction)?;
+            for key in before.keys().filter(|key| !seen.contains_key(*key)) {
+                let sql = "DELETE FROM bag_seen WHERE relation = ?1 AND role = ?2 AND owner = ?3";
+                transaction.execute(sql, (key.0, key.1.as_str(), &key.2))?;
+            }
+            for (key, version) in seen.iter().filter(|(key, version)| before.get(*key) != Some(*version)) {
+                let sql = "INSERT OR REPLACE INTO bag_seen (relation, role, owner, version) VALUES (?1, ?2, ?3, ?4)";
+                transaction.execute(sql, (key.0, key.1.as_str(), &key.2, version))?;
+            }
+            transaction.commit()
+        };
+        write(&mut self.connection).attempt("remember the bag versions seen")
+    }
+}
+
+/// Forgets the oldest revisions beyond the bounds.
+fn prune(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute(
+        "DELETE FROM revision WHERE id <= (SELECT max(id) FROM revision) - ?1
+         OR id <= (SELECT max(id) FROM (
+             SELECT id, sum(bytes) OVER (ORDER BY id DESC) AS newer FROM revision
+         ) WHERE newer > ?2 AND id < (SELECT max(id) FROM revision))",
+        (REVISIONS_MAX, HISTORY_BYTES_MAX),
+    )?;
+    Ok(())
+}
+
+fn lock(data_dir: &Path) -> Result<File, OpenError> {
+    let failed = |source| OpenError::Directory { path: data_dir.to_owned(), source };
+    fs::DirBuilder::new().recursive(true).mode(0o750).create(data_dir).map_err(failed)?;
+    let path = data_dir.join("relatum.lock");
+    let file = private(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(data_dir.to_owned())),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+fn private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! The tables, and how older files are brought up to date.
+//!
+//! `PRAGMA user_version` is the schema's number. `revision` comes first in every mutation; the triggers find their number
+//! there. `change` holds, for every row a revision touched, what stood there before (NULL: nothing), which is all
+//! that going back needs.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+/// The schema this program writes.
+pub(super) const VERSION: i64 = 1;
+
+/// The n-th entry leads from schema n to n + 1.
+const STEPS: [&str; VERSION as usize] = ["
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE revision (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at_ms INTEGER NOT NULL,
+    description TEXT NOT NULL,
+    bytes INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE change (
+    id INTEGER PRIMARY KEY,
+    revision INTEGER NOT NULL REFERENCES revision ON DELETE CASCADE,
+    object TEXT NOT NULL,
+    key TEXT NOT NULL,
+    before TEXT
+) STRICT;
+CREATE INDEX change_revision ON change (revision);
+CREATE TABLE application (
+    name TEXT PRIMARY KEY,
+    origin TEXT NOT NULL CHECK (origin IN ('builtin', 'static', 'databag')),
+    charm TEXT NOT NULL,
+    settings TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE unit (
+    application TEXT NOT NULL REFERENCES application,
+    number INTEGER NOT NULL,
+    PRIMARY KEY (application, number)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE relation (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    interface TEXT NOT NULL,
+    provider_application TEXT NOT NULL REFERENCES application,
+    provider_endpoint TEXT NOT NULL,
+    requirer_application TEXT NOT NULL REFERENCES application,
+    requirer_endpoint TEXT NOT NULL,
+    UNIQUE (provider_application, provider_endpoint, requirer_application, requirer_endpoint)
+) STRICT;
+CREATE TABLE databag (
+    relation INTEGER NOT NULL REFERENCES relation,
+    role TEXT NOT NULL CHECK (role IN ('provider', 'requirer')),
+    owner TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    content TEXT NOT NULL,
+    PRIMARY KEY (relation, role, owner)
+) STRICT;
+-- Outlives its relation until the departure is noticed, so it refers to nothing.
+CREATE TABLE bag_seen (
+    relation INTEGER NOT NULL,
+    role TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    PRIMARY KEY (relation, role, owner)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE config (
+    application TEXT NOT NULL REFERENCES application,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (application, key)
+) STRICT, WITHOUT ROWID;
+"];
+
+/// The tables whose rows have a history: name, columns of the key, other columns.
+const TRACKED: [(&str, &[&str], &[&str]); 6] = [
+    ("meta", &["key"], &["value"]),
+    ("application", &["name"], &["origin", "charm", "settings"]),
+    ("unit", &["application", "number"], &[]),
+    (
+        "relation",
+        &["id"],
+        &["interface", "provider_application", "provider_endpoint", "requirer_application", "requirer_endpoint"],
+    ),
+    ("databag", &["relation", "role", "owner"], &["version", "content"]),
+    ("config", &["application", "key"], &["value"]),
+];
+
+/// Brings the file to [`VERSION`] and gives the schema it has now, which is higher for a file from the future: that one
+/// is left as it is.
+pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<i64> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found >= VERSION {
+        return Ok(found);
+    }
+    for step in STEPS.iter().skip(usize::try_from(found).unwrap_or(0)) {
+        transaction.execute_batch(step)?;
+    }
+    for (table, keys, others) in TRACKED {
+        transaction.execute_batch(&triggers(table, keys, others))?;
+    }
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()?;
+    Ok(VERSION)
+}
+
+/// The triggers that write `change` rows for `table`. Made anew with every schema, as columns may have changed.
+fn triggers(table: &str, keys: &[&str], others: &[&str]) -> String {
+    let row = |columns: &mut dyn Iterator<Item = &&str>| -> String {
+        columns.map(|column| format!("'{column}', OLD.{column}")).collect::<Vec<_>>().join(", ")
+    };
+    let before = format!("json_object({})", row(&mut keys.iter().chain(others)));
+    let mut sql = String::new();
+    for (event, side, before) in [("INSERT", "NEW", "NULL"), ("UPDATE", "OLD", &before), ("DELETE", "OLD", &before)] {
+        let key = keys.iter().map(|key| format!("{side}.{key}")).collect::<Vec<_>>().join(" || ' ' || ");
+        sql += &format!(
+            "DROP TRIGGER IF EXISTS {table}_{event};
+             CREATE TRIGGER {table}_{event} AFTER {event} ON {table} BEGIN
+                 INSERT INTO change (revision, object, key, before)
+                     VALUES ((SELECT max(id) FROM revision), '{table}', {key}, {before});
+                 UPDATE revision SET bytes = bytes + 100 + coalesce(length({before}), 0)
+                     WHERE id = (SELECT max(id) FROM revision);
+             END;\n"
+        );
+    }
+    sql
+}

@@ -1,0 +1,157 @@
+//! The store on a real disk: what was committed is there after any end.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::*;
+
+fn clock() -> Clock {
+    Arc::new(|| 1_700_000_000_000)
+}
+
+fn open(dir: &TempDir) -> Store {
+    Store::open(dir.path(), clock()).expect("opens")
+}
+
+fn bag(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+}
+
+fn endpoint(application: &str, name: &str) -> Endpoint {
+    Endpoint { application: application.to_owned(), name: name.to_owned() }
+}
+
+/// One of everything.
+fn fill(store: &mut Store) -> (u64, u64) {
+    let filled = store.mutate::<_, StoreError>("relate", |change| {
+        change.set_model(&Model { name: "host".into(), uuid: "u".into() })?;
+        change.put_application("prometheus", Origin::Builtin, "relatum", "{}")?;
+        change.put_application("zinc", Origin::Databag, "zinc-k8s", "{}")?;
+        change.put_unit("zinc", 0)?;
+        let (provider, requirer) = (endpoint("zinc", "metrics-endpoint"), endpoint("prometheus", "metrics-endpoint"));
+        let id = change.put_relation("prometheus_scrape", &provider, &requirer)?;
+        change.put_bag(id, Role::Provider, "zinc", &bag(&[("scrape_jobs", "[]")]))?;
+        change.put_bag(id, Role::Provider, "zinc/0", &bag(&[]))?;
+        change.set_config("prometheus", "log_level", "debug")?;
+        Ok(id)
+    });
+    filled.expect("fills")
+}
+
+#[test]
+fn reopened_it_is_the_same() {
+    let dir = TempDir::new().unwrap();
+    let mut store = open(&dir);
+    fill(&mut store);
+    let world = store.world().unwrap();
+    assert_eq!(world.relations[0].bags.len(), 2);
+    assert_eq!(world.config["log_level"], "debug");
+    drop(store);
+    assert_eq!(open(&dir).world().unwrap(), world);
+}
+
+/// As after `kill -9`: nothing is closed, the files are as they were after the last commit.
+#[test]
+fn killed_it_is_the_same() {
+    let (dir, copy) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let mut store = open(&dir);
+    fill(&mut store);
+    let world = store.world().unwrap();
+    for file in ["state.db", "state.db-wal"] {
+        fs::copy(dir.path().join(file), copy.path().join(file)).unwrap();
+    }
+    assert_eq!(open(&copy).world().unwrap(), world);
+}
+
+#[test]
+fn one_mutation_is_one_revision_and_none_without_a_change() {
+    let dir = TempDir::new().unwrap();
+    let mut store = open(&dir);
+    let (first, id) = fill(&mut store);
+    assert_eq!((first, fill(&mut store)), (1, (1, id)), "the second time nothing changes");
+
+    let failed = store.mutate::<(), StoreError>("fails half-way", |change| {
+        change.set_config("prometheus", "log_level", "info")?;
+        Err(StoreError::Damaged { what: "test".into(), reason: "on purpose".into() })
+    });
+    assert!(failed.is_err());
+    assert_eq!(store.world().unwrap().config["log_level"], "debug");
+
+    let (second, ()) = store
+        .mutate::<_, StoreError>("remove", |change| {
+            change.remove_relation(id)?;
+            change.remove_application("zinc")
+        })
+        .unwrap();
+    let world = store.world().unwrap();
+    assert_eq!((world.relations.len(), world.applications.len(), world.revision), (0, 1, second));
+
+    // What a revision replaced is written down: that is what going back needs.
+    let before: String = store
+        .connection
+        .query_row(
+            "SELECT before FROM change WHERE object = 'databag' AND key LIKE '%zinc' AND revision = ?1",
+            [second],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert!(before.contains("scrape_jobs"), "{before}");
+    let history = store.history(1).unwrap();
+    assert_eq!((history[0].description.as_str(), history[0].touched.len()), ("remove", 5));
+}
+
+#[test]
+fn a_relation_id_is_never_used_again() {
+    let dir = TempDir::new().unwrap();
+    let mut store = open(&dir);
+    let (_, first) = fill(&mut store);
+    store.mutate::<_, StoreError>("remove", |change| change.remove_relation(first)).unwrap();
+    assert_ne!(fill(&mut store).1, first);
+}
+
+#[test]
+fn history_is_bounded() {
+    let dir = TempDir::new().unwrap();
+    let mut store = open(&dir);
+    fill(&mut store);
+    for number in 0..REVISIONS_MAX + 5 {
+        let value = number.to_string();
+        store.mutate::<_, StoreError>("set", |change| change.set_config("prometheus", "cpu", &value)).unwrap();
+    }
+    let count: u64 = store.connection.query_row("SELECT count(*) FROM revision", [], |row| row.get(0)).unwrap();
+    assert_eq!(count, REVISIONS_MAX);
+    // Changes go with their revision, or the history would grow without bound in the other table.
+    let orphans = "SELECT count(*) FROM change WHERE revision NOT IN (SELECT id FROM revision)";
+    assert_eq!(store.connection.query_row::<u64, _, _>(orphans, [], |row| row.get(0)).unwrap(), 0);
+}
+
+#[test]
+fn bags_seen_are_kept_without_a_revision() {
+    let dir = TempDir::new().unwrap();
+    let mut store = open(&dir);
+    fill(&mut store);
+    let seen = Seen::from([((1, Role::Provider, "zinc".to_owned()), 1), ((9, Role::Provider, "gone".to_owned()), 3)]);
+    store.mark_seen(&seen).unwrap();
+    let fewer = Seen::from([((1, Role::Provider, "zinc".to_owned()), 2)]);
+    store.mark_seen(&fewer).unwrap();
+    let world = store.world().unwrap();
+    assert_eq!((world.seen, world.revision), (fewer, 1));
+}
+
+#[test]
+fn what_cannot_be_opened_is_named() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    let error = Store::open(dir.path(), clock()).err().expect("a second agent is refused");
+    let text = format!("cannot use data directory {}: another agent is running in it", dir.path().display());
+    assert_eq!(error.to_string(), text);
+
+    store.connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(store);
+    assert!(matches!(Store::open(dir.path(), clock()), Err(OpenError::Newer { found: 99, .. })));
+
+    fs::write(dir.path().join("state.db"), "this is no database, however long one reads in it").unwrap();
+    assert!(matches!(Store::open(dir.path(), clock()), Err(OpenError::Open { .. })));
+}

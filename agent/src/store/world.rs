@@ -1,0 +1,280 @@
+//! What the store holds, as values.
+
+use std::collections::BTreeMap;
+
+use relatum_relations::bag::Databag;
+use rusqlite::{Connection, Row};
+
+use super::{Attempt, StoreError};
+
+/// Everything at one revision.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct World {
+    /// The newest revision; 0 before the first.
+    pub revision: u64,
+    /// The one model.
+    pub model: Model,
+    /// By name.
+    pub applications: BTreeMap<String, Application>,
+    /// By id.
+    pub relations: Vec<StoredRelation>,
+    /// What was set by `relatum config`, by option.
+    pub config: BTreeMap<String, String>,
+    /// What was last seen of the bags.
+    pub seen: Seen,
+}
+
+/// The model's name and uuid; both empty before [`super::Change::set_model`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Model {
+    /// The name.
+    pub name: String,
+    /// The uuid, version 4.
+    pub uuid: String,
+}
+
+/// How an application came to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// It is ours.
+    Builtin,
+    /// `relate ENDPOINT ADDRESS`.
+    Static,
+    /// Its databags were handed over.
+    Databag,
+}
+
+impl Origin {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Origin::Builtin => "builtin",
+            Origin::Static => "static",
+            Origin::Databag => "databag",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [Origin::Builtin, Origin::Static, Origin::Databag].into_iter().find(|origin| origin.as_str() == text)
+    }
+}
+
+/// One application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Application {
+    /// How it came to be.
+    pub origin: Origin,
+    /// The charm's name; may be empty.
+    pub charm: String,
+    /// What the address form was told, as JSON; `{}` for others.
+    pub settings: String,
+    /// The numbers of its units.
+    pub units: Vec<u32>,
+}
+
+/// Which end of a relation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// The end that provides the interface.
+    Provider,
+    /// The end that requires it.
+    Requirer,
+}
+
+impl Role {
+    /// As the store writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Provider => "provider",
+            Role::Requirer => "requirer",
+        }
+    }
+
+    /// The other end.
+    pub fn other(self) -> Role {
+        match self {
+            Role::Provider => Role::Requirer,
+            Role::Requirer => Role::Provider,
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [Role::Provider, Role::Requirer].into_iter().find(|role| role.as_str() == text)
+    }
+}
+
+/// `application:endpoint`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Endpoint {
+    /// The application.
+    pub application: String,
+    /// The endpoint.
+    pub name: String,
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.application, self.name)
+    }
+}
+
+/// One relation with its bags.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRelation {
+    /// Its number, never used again.
+    pub id: u64,
+    /// The interface.
+    pub interface: String,
+    /// The provider's end.
+    pub provider: Endpoint,
+    /// The requirer's end.
+    pub requirer: Endpoint,
+    /// By role, then owner: an application, or a unit, which is then in the relation even if the bag is empty.
+    pub bags: BTreeMap<(Role, String), Bag>,
+}
+
+impl StoredRelation {
+    /// The end at `role`.
+    pub fn end(&self, role: Role) -> &Endpoint {
+        match role {
+            Role::Provider => &self.provider,
+            Role::Requirer => &self.requirer,
+        }
+    }
+}
+
+/// One databag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bag {
+    /// The revision that wrote it last.
+    pub version: u64,
+    /// The content.
+    pub content: Databag,
+}
+
+/// Relation, role and owner of a bag to the version last seen by the agent's passes.
+pub type Seen = BTreeMap<(u64, Role, String), u64>;
+
+/// One entry of the history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revision {
+    /// Its number.
+    pub id: u64,
+    /// When, milliseconds since 1970.
+    pub at_ms: i64,
+    /// For people.
+    pub description: String,
+    /// What it touched: table and key.
+    pub touched: Vec<(String, String)>,
+}
+
+pub(super) fn read(connection: &Connection) -> Result<World, StoreError> {
+    let meta = rows(connection, "SELECT key, value FROM meta", pair).attempt("read the model")?;
+    let mut meta: BTreeMap<String, String> = meta.into_iter().collect();
+    let mut word = |key: &str| meta.remove(key).unwrap_or_default();
+    let model = Model { name: word("model_name"), uuid: word("model_uuid") };
+    let revision = connection
+        .query_row("SELECT coalesce(max(id), 0) FROM revision", [], |row| row.get(0))
+        .attempt("read the newest revision")?;
+    let config = rows(connection, "SELECT key, value FROM config", pair).attempt("read the config")?;
+    Ok(World {
+        revision,
+        model,
+        applications: applications(connection)?,
+        relations: relations(connection)?,
+        config: config.into_iter().collect(),
+        seen: read_seen(connection).attempt("read the bag versions seen")?,
+    })
+}
+
+fn applications(connection: &Connection) -> Result<BTreeMap<String, Application>, StoreError> {
+    let sql = "SELECT name, origin, charm, settings FROM application";
+    let read = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?));
+    let mut applications = BTreeMap::new();
+    for (name, origin, charm, settings) in rows(connection, sql, read).attempt("read the applications")? {
+        let Some(origin) = Origin::parse(&origin) else {
+            return Err(StoreError::Damaged {
+                what: format!("application {name}"),
+                reason: format!("origin {origin}"),
+            });
+        };
+        applications.insert(name, Application { origin, charm, settings, units: Vec::new() });
+    }
+    let sql = "SELECT application, number FROM unit ORDER BY application, number";
+    let read = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get(1)?));
+    for (application, number) in rows(connection, sql, read).attempt("read the units")? {
+        if let Some(application) = applications.get_mut(&application) {
+            application.units.push(number);
+        }
+    }
+    Ok(applications)
+}
+
+fn relations(connection: &Connection) -> Result<Vec<StoredRelation>, StoreError> {
+    let sql = "SELECT id, interface, provider_application, provider_endpoint, requirer_application, requirer_endpoint
+               FROM relation ORDER BY id";
+    let read = |row: &Row<'_>| {
+        Ok(StoredRelation {
+            id: row.get(0)?,
+            interface: row.get(1)?,
+            provider: Endpoint { application: row.get(2)?, name: row.get(3)? },
+            requirer: Endpoint { application: row.get(4)?, name: row.get(5)? },
+            bags: BTreeMap::new(),
+        })
+    };
+    let mut relations = rows(connection, sql, read).attempt("read the relations")?;
+    let sql = "SELECT relation, role, owner, version, content FROM databag";
+    let read = |row: &Row<'_>| {
+        Ok((
+            row.get::<_, u64>(0)?,
+            row.get::<_, String>(1)?,
+            row.get::<_, String>(2)?,
+            row.get(3)?,
+            row.get::<_, String>(4)?,
+        ))
+    };
+    for (relation, role, owner, version, content) in rows(connection, sql, read).attempt("read the databags")? {
+        let damaged =
+            |reason: String| StoreError::Damaged { what: format!("databag of {owner} in relation {relation}"), reason };
+        let role = Role::parse(&role).ok_or_else(|| damaged(format!("role {role}")))?;
+        let content = serde_json::from_str(&content).map_err(|error| damaged(error.to_string()))?;
+        if let Ok(at) = relations.binary_search_by_key(&relation, |relation| relation.id) {
+            relations[at].bags.insert((role, owner), Bag { version, content });
+        }
+    }
+    Ok(relations)
+}
+
+pub(super) fn read_seen(connection: &Connection) -> rusqlite::Result<Seen> {
+    let read = |row: &Row<'_>| {
+        let role: String = row.get(1)?;
+        // A role nobody knows is a bag nobody saw.
+        Ok((Role::parse(&role), row.get(0)?, row.get(2)?, row.get(3)?))
+    };
+    let found = rows(connection, "SELECT relation, role, owner, version FROM bag_seen", read)?;
+    Ok(found.into_iter().filter_map(|(role, id, owner, version)| Some(((id, role?, owner), version))).collect())
+}
+
+pub(super) fn history(connection: &Connection, count: usize) -> rusqlite::Result<Vec<Revision>> {
+    let mut statement = connection.prepare("SELECT id, at_ms, description FROM revision ORDER BY id DESC LIMIT ?1")?;
+    let read = |row: &Row<'_>| {
+        Ok(Revision { id: row.get(0)?, at_ms: row.get(1)?, description: row.get(2)?, touched: Vec::new() })
+    };
+    let mut revisions: Vec<Revision> = statement.query_map([count as u64], read)?.collect::<Result<_, _>>()?;
+    let mut statement = connection.prepare("SELECT object, key FROM change WHERE revision = ?1 ORDER BY id")?;
+    for revision in &mut revisions {
+        revision.touched = statement.query_map([revision.id], pair)?.collect::<Result<_, _>>()?;
+    }
+    Ok(revisions)
+}
+
+fn pair(row: &Row<'_>) -> rusqlite::Result<(String, String)> {
+    Ok((row.get(0)?, row.get(1)?))
+}
+
+fn rows<T>(
+    connection: &Connection,
+    sql: &str,
+    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    connection.prepare(sql)?.query_map([], read)?.collect()
+}
