@@ -4,9 +4,11 @@
 //! [`storage`] are the only way one engine crate reaches the samples of another; nothing here does I/O.
 
 pub mod alert;
+pub mod exposition;
 pub mod labels;
 pub mod matcher;
 pub mod regex;
+pub mod relabel;
 pub mod sample;
 pub mod storage;
 pub mod text;

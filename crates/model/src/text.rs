@@ -1,5 +1,9 @@
 //! Small pieces of Prometheus' and Go's text conventions that several formats share.
 
+use std::sync::LazyLock;
+
+use ::regex::Regex;
+
 /// Quotes `text` as Go's `strconv.Quote` does: the notation of label values in PromQL and in every message.
 pub fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
@@ -25,14 +29,41 @@ pub fn quote(text: &str) -> String {
     out
 }
 
-/// Go's idea of a printable character, as far as it can be told without Unicode tables: no controls, no spaces but the
-/// ASCII one, no byte-order marks, no private use.
+/// Go's idea of a printable character: letters, marks, numbers, punctuation, symbols and the ASCII space.
 fn is_printable(c: char) -> bool {
-    c == ' '
-        || !(c.is_control()
-            || c.is_whitespace()
-            || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
-            || matches!(c as u32, 0xe000..=0xf8ff | 0xf0000.. ))
+    static PRINTABLE: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"[\pL\pM\pN\pP\pS]").expect("the expression is valid"));
+    if c.is_ascii() { !c.is_ascii_control() } else { PRINTABLE.is_match(c.encode_utf8(&mut [0; 4])) }
+}
+
+/// `text` in lower case as Go's `strings.ToLower` gives it: character by character.
+pub fn to_lower(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            // The one character that Rust maps to two and Go to one.
+            '\u{130}' => 'i',
+            c => only(c.to_lowercase()).unwrap_or(c),
+        })
+        .collect()
+}
+
+/// `text` in upper case as Go's `strings.ToUpper` gives it: character by character, so `ß` stays.
+pub fn to_upper(text: &str) -> String {
+    text.chars().map(|c| only(c.to_uppercase()).unwrap_or_else(|| title_case(c))).collect()
+}
+
+fn only(mut chars: impl Iterator<Item = char>) -> Option<char> {
+    chars.next().filter(|_| chars.next().is_none())
+}
+
+/// The Greek letters with a subscript iota become two letters in Rust; Go takes the one that Unicode has for them.
+fn title_case(c: char) -> char {
+    let distance = match c {
+        '\u{1f80}'..='\u{1f87}' | '\u{1f90}'..='\u{1f97}' | '\u{1fa0}'..='\u{1fa7}' => 8,
+        '\u{1fb3}' | '\u{1fc3}' | '\u{1ff3}' => 9,
+        _ => 0,
+    };
+    char::from_u32(c as u32 + distance).unwrap_or(c)
 }
 
 /// Whether `name` is a metric name of the legacy alphabet, `[a-zA-Z_:][a-zA-Z0-9_:]*`, which needs no quotes.
@@ -96,7 +127,19 @@ mod tests {
     }
 
     #[test]
+    fn cases() {
+        for (text, lower, upper) in [
+            ("aB1-é", "ab1-é", "AB1-É"),
+            ("ßŉ\u{130}", "ßŉi", "ßŉ\u{130}"),
+            ("\u{1f80}\u{1fb3}ς", "\u{1f80}\u{1fb3}ς", "\u{1f88}\u{1fbc}Σ"),
+        ] {
+            assert_eq!((to_lower(text).as_str(), to_upper(text).as_str()), (lower, upper), "text {text:?}");
+        }
+    }
+
+    #[test]
     fn quotes() {
+        assert_eq!(quote("\u{a0}\u{378}\u{e000}\u{e01ef}\u{301}"), "\"\\u00a0\\u0378\\ue000\u{e01ef}\u{301}\"");
         assert_eq!(quote("a\"b\\c\n\u{1}é\u{feff}\u{1f600}"), "\"a\\\"b\\\\c\\n\\x01é\\ufeff\u{1f600}\"");
     }
 }

@@ -1,0 +1,218 @@
+//! Metric families of our own, and how they are written.
+
+use std::fmt::Write as _;
+
+use crate::labels::Labels;
+use crate::text::{format_value, is_legacy_label_name, is_legacy_metric_name};
+
+/// The media type of what [`write_text`] writes.
+pub const TEXT_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=allow-utf-8";
+
+/// What a metric measures; in the text format it decides nothing but how people and tools read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum MetricKind {
+    /// Only grows, or starts again from zero.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts in buckets.
+    Histogram,
+    /// Counts in buckets that go up and down; OpenMetrics only.
+    GaugeHistogram,
+    /// Quantiles of a stream.
+    Summary,
+    /// A constant 1 with a text in its labels; OpenMetrics only.
+    Info,
+    /// One boolean for each state; OpenMetrics only.
+    StateSet,
+    /// Nobody said.
+    #[default]
+    Unknown,
+}
+
+impl MetricKind {
+    /// The word in OpenMetrics and in Prometheus' API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
+            MetricKind::GaugeHistogram => "gaugehistogram",
+            MetricKind::Summary => "summary",
+            MetricKind::Info => "info",
+            MetricKind::StateSet => "stateset",
+            MetricKind::Unknown => "unknown",
+        }
+    }
+
+    /// The word in the text format, which knows fewer kinds.
+    fn as_text_format(self) -> &'static str {
+        match self {
+            MetricKind::Info | MetricKind::StateSet => "gauge",
+            MetricKind::GaugeHistogram => "histogram",
+            MetricKind::Unknown => "untyped",
+            kind => kind.as_str(),
+        }
+    }
+}
+
+/// All samples of one metric at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MetricFamily {
+    /// The name all its series begin with.
+    pub name: String,
+    /// What it is, in one sentence.
+    pub help: String,
+    /// What it measures.
+    pub kind: MetricKind,
+    /// The samples, in the order in which they are written.
+    pub samples: Vec<FamilySample>,
+}
+
+/// One sample of a family.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FamilySample {
+    /// What follows the family's name: `""`, `"_bucket"`, `"_sum"` or `"_count"`.
+    pub suffix: &'static str,
+    /// The labels, without the metric's name.
+    pub labels: Labels,
+    /// The value now.
+    pub value: f64,
+}
+
+impl MetricFamily {
+    /// A family without samples.
+    pub fn new(kind: MetricKind, name: impl Into<String>, help: impl Into<String>) -> Self {
+        MetricFamily { name: name.into(), help: help.into(), kind, samples: Vec::new() }
+    }
+
+    /// A counter with one series that has no labels.
+    pub fn counter(name: impl Into<String>, help: impl Into<String>, value: f64) -> Self {
+        MetricFamily::new(MetricKind::Counter, name, help).with(&[], value)
+    }
+
+    /// A gauge with one series that has no labels.
+    pub fn gauge(name: impl Into<String>, help: impl Into<String>, value: f64) -> Self {
+        MetricFamily::new(MetricKind::Gauge, name, help).with(&[], value)
+    }
+
+    /// The family with one more sample.
+    #[must_use]
+    pub fn with(mut self, labels: &[(&str, &str)], value: f64) -> Self {
+        self.push(Labels::from_pairs(labels.iter().copied()), value);
+        self
+    }
+
+    /// Adds a sample.
+    pub fn push(&mut self, labels: Labels, value: f64) {
+        self.samples.push(FamilySample { suffix: "", labels, value });
+    }
+
+    /// Adds the samples of one histogram: `buckets` are upper bounds with the number of observations up to each, smallest
+    /// first and without the infinite one, which is `count`.
+    pub fn push_histogram(&mut self, labels: &Labels, buckets: &[(f64, u64)], sum: f64, count: u64) {
+        for (bound, up_to) in buckets.iter().copied().chain([(f64::INFINITY, count)]) {
+            let mut with_bound = labels.to_builder();
+            with_bound.set("le", format_bound(bound));
+            self.samples.push(FamilySample { suffix: "_bucket", labels: with_bound.build(), value: up_to as f64 });
+        }
+        self.samples.push(FamilySample { suffix: "_sum", labels: labels.clone(), value: sum });
+        self.samples.push(FamilySample { suffix: "_count", labels: labels.clone(), value: count as f64 });
+    }
+}
+
+/// Writes a bucket's bound or a quantile as Prometheus stores it: a whole number has `.0`.
+pub(crate) fn format_bound(value: f64) -> String {
+    let text = format_value(value);
+    let is_whole = text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+    if is_whole { text + ".0" } else { text }
+}
+
+/// Writes families in the text format 0.0.4. A family without samples is left out.
+pub fn write_text(families: &[MetricFamily]) -> String {
+    let mut out = String::new();
+    for family in families.iter().filter(|family| !family.samples.is_empty()) {
+        write_family(&mut out, family).expect("writing to a string cannot fail");
+    }
+    out
+}
+
+fn write_family(out: &mut String, family: &MetricFamily) -> std::fmt::Result {
+    let name = &family.name;
+    let is_plain = is_legacy_metric_name(name);
+    let shown = if is_plain { name.clone() } else { format!("\"{}\"", escape_value(name)) };
+    if !family.help.is_empty() {
+        writeln!(out, "# HELP {shown} {}", family.help.replace('\\', "\\\\").replace('\n', "\\n"))?;
+    }
+    writeln!(out, "# TYPE {shown} {}", family.kind.as_text_format())?;
+    for sample in &family.samples {
+        let mut separator = "{";
+        if is_plain {
+            write!(out, "{name}{}", sample.suffix)?;
+        } else {
+            write!(out, "{{\"{}{}\"", escape_value(name), sample.suffix)?;
+            separator = ",";
+        }
+        for (label, value) in &sample.labels {
+            out.push_str(separator);
+            separator = ",";
+            if is_legacy_label_name(label) {
+                out.push_str(label);
+            } else {
+                write!(out, "\"{}\"", escape_value(label))?;
+            }
+            write!(out, "=\"{}\"", escape_value(value))?;
+        }
+        let close = if separator == "," { "} " } else { " " };
+        writeln!(out, "{close}{}", format_value(sample.value))?;
+    }
+    Ok(())
+}
+
+fn escape_value(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_the_text_format() {
+        let mut latency = MetricFamily::new(MetricKind::Histogram, "latency_seconds", "");
+        latency.push_histogram(&Labels::from_pairs([("path", "/")]), &[(0.1, 2), (1.0, 3)], 4.5, 5);
+        let families = [
+            MetricFamily::counter("reads_total", "How many\nreads, with \\ in it.", 1e6),
+            MetricFamily::new(MetricKind::Unknown, "never", "Has no samples."),
+            MetricFamily::new(MetricKind::Gauge, "temp", "Degrees.")
+                .with(&[("room", "a\"b\\c\nd"), ("x.y", "é")], -0.5),
+            MetricFamily::gauge("a.b", "", f64::INFINITY),
+            latency,
+        ];
+        let expected = r#"# HELP reads_total How many\nreads, with \\ in it.
+# TYPE reads_total counter
+reads_total 1000000
+# HELP temp Degrees.
+# TYPE temp gauge
+temp{room="a\"b\\c\nd","x.y"="é"} -0.5
+# TYPE "a.b" gauge
+{"a.b"} +Inf
+# TYPE latency_seconds histogram
+latency_seconds_bucket{le="0.1",path="/"} 2
+latency_seconds_bucket{le="1.0",path="/"} 3
+latency_seconds_bucket{le="+Inf",path="/"} 5
+latency_seconds_sum{path="/"} 4.5
+latency_seconds_count{path="/"} 5
+"#;
+        assert_eq!(write_text(&families), expected);
+    }
+}
