@@ -8,3 +8,4 @@ pub mod control;
 pub mod log;
 pub mod options;
 pub mod store;
+pub mod templates;
