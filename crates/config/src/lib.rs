@@ -8,6 +8,7 @@
 mod problem;
 pub mod prometheus;
 mod secret;
+mod yaml;
 
 pub use problem::{Kind, Problem};
-pub use secret::Secret;
+pub use secret::{Secret, Url};

@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
+use relatum_model::relabel::{NameScheme, RelabelConfig};
+
 use super::http::HttpClientConfig;
 use super::scrape::{Scheme, StaticConfig};
+use super::{discovery, relabel};
+use crate::yaml::Cursor;
 
 /// The section `alerting`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Alerting {
+    /// What is done to the labels of every alert before it leaves.
+    pub alert_relabel_configs: Vec<RelabelConfig>,
     /// Groups of Alertmanagers; every one of them gets every alert.
     pub alertmanagers: Vec<AlertmanagerConfig>,
 }
@@ -25,4 +31,58 @@ pub struct AlertmanagerConfig {
     pub timeout: Duration,
     /// Alertmanagers that are listed in the file.
     pub static_configs: Vec<StaticConfig>,
+    /// What is done to the labels of an Alertmanager's address.
+    pub relabel_configs: Vec<RelabelConfig>,
+    /// What is done to the labels of alerts for this group only.
+    pub alert_relabel_configs: Vec<RelabelConfig>,
+}
+
+impl Alerting {
+    pub(super) fn read(cursor: Cursor<'_>, names: NameScheme) -> Self {
+        let Some(mut section) = cursor.section() else { return Alerting::default() };
+        let alertmanagers = section.take("alertmanagers").map(Cursor::items).unwrap_or_default();
+        let alerting = Alerting {
+            alert_relabel_configs: section
+                .take("alert_relabel_configs")
+                .map(|list| relabel::read_list(list, "alert relabeling rule", names))
+                .unwrap_or_default(),
+            alertmanagers: alertmanagers.into_iter().filter_map(|item| AlertmanagerConfig::read(item, names)).collect(),
+        };
+        section.finish();
+        alerting
+    }
+}
+
+impl AlertmanagerConfig {
+    fn read(cursor: Cursor<'_>, names: NameScheme) -> Option<Self> {
+        if cursor.is_null() {
+            cursor.invalid("empty or null alertmanager section");
+        }
+        let mut section = cursor.section()?;
+        if let Some(version) = section.take("api_version")
+            && let Some(text) = version.string()
+            && text != "v2"
+        {
+            version.invalid(format!("expected Alertmanager api version to be one of [v2] but got {text}"));
+        }
+        let relabel = section.take("relabel_configs");
+        let timeout = section.take("timeout").map_or(Some(Duration::from_secs(10)), Cursor::duration);
+        let config = AlertmanagerConfig {
+            http: HttpClientConfig::read(&mut section, true),
+            scheme: section.take("scheme").and_then(Scheme::read).unwrap_or_default(),
+            path_prefix: section.take("path_prefix").and_then(Cursor::string).unwrap_or_default(),
+            timeout: timeout.unwrap_or_default(),
+            static_configs: discovery::read(&mut section, relabel.is_some_and(|list| !list.items().is_empty())),
+            relabel_configs: relabel
+                .map(|list| relabel::read_list(list, "Alertmanager target relabeling rule", names))
+                .unwrap_or_default(),
+            alert_relabel_configs: section
+                .take("alert_relabel_configs")
+                .map(|list| relabel::read_list(list, "Alertmanager alert relabeling rule", names))
+                .unwrap_or_default(),
+        };
+        section.refuse("sigv4");
+        section.finish();
+        Some(config)
+    }
 }

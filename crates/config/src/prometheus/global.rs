@@ -3,9 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use relatum_model::Labels;
+use relatum_model::relabel::NameScheme;
+use relatum_model::text::quote;
+use relatum_model::{Labels, LabelsBuilder};
 
 use super::scrape::ScrapeProtocol;
+use super::size::read_size;
+use crate::yaml::{Cursor, Section};
 
 /// The section `global`.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,7 +35,7 @@ pub struct GlobalConfig {
     /// Where failed scrapes are logged.
     pub scrape_failure_log_file: Option<PathBuf>,
     /// Which names are allowed.
-    pub metric_name_validation_scheme: NameValidation,
+    pub metric_name_validation_scheme: NameScheme,
     /// How targets are asked to write names that need quotes; `None` follows from the validation scheme.
     pub metric_name_escaping_scheme: Option<Escaping>,
     /// Whether native histograms are scraped.
@@ -61,16 +65,6 @@ pub struct Limits {
     pub label_value_bytes: u64,
     /// How many of a job's dropped targets are kept for people to see.
     pub dropped_targets_kept: u64,
-}
-
-/// Which names of metrics and labels are allowed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum NameValidation {
-    /// Letters, digits, underscores (and colons in metric names).
-    Legacy,
-    /// Any text.
-    #[default]
-    Utf8,
 }
 
 /// How a target is asked to write names outside the legacy alphabet.
@@ -111,12 +105,196 @@ impl Default for GlobalConfig {
             limits: Limits::default(),
             query_log_file: None,
             scrape_failure_log_file: None,
-            metric_name_validation_scheme: NameValidation::Utf8,
+            metric_name_validation_scheme: NameScheme::Utf8,
             metric_name_escaping_scheme: None,
             scrape_native_histograms: false,
             convert_classic_histograms_to_nhcb: false,
             always_scrape_classic_histograms: false,
             extra_scrape_metrics: false,
+        }
+    }
+}
+
+impl GlobalConfig {
+    /// Reads the section; one that is missing or null has the defaults.
+    pub(super) fn read(cursor: Option<Cursor<'_>>) -> Self {
+        let defaults = GlobalConfig::default();
+        let Some(mut section) = cursor.and_then(Cursor::section) else { return defaults };
+        let duration = |cursor: Option<Cursor<'_>>| cursor.and_then(Cursor::duration).filter(|d| !d.is_zero());
+        let bool = |cursor: Option<Cursor<'_>>| cursor.and_then(Cursor::bool).unwrap_or(false);
+
+        let names = section.take("metric_name_validation_scheme").and_then(read_name_scheme).unwrap_or_default();
+        let scrape_interval = duration(section.take("scrape_interval")).unwrap_or(defaults.scrape_interval);
+        let timeout = section.take("scrape_timeout");
+        let scrape_timeout = duration(timeout).unwrap_or(defaults.scrape_timeout.min(scrape_interval));
+        if let Some(timeout) = timeout.filter(|_| scrape_timeout > scrape_interval) {
+            timeout.invalid("global scrape timeout greater than scrape interval");
+        }
+        let protocols = section.take("scrape_protocols").filter(|cursor| !cursor.is_null());
+        let native = section.take("scrape_native_histograms");
+        let to_native = section.take("convert_classic_histograms_to_nhcb");
+        let global = GlobalConfig {
+            scrape_interval,
+            scrape_timeout,
+            evaluation_interval: duration(section.take("evaluation_interval")).unwrap_or(defaults.evaluation_interval),
+            rule_query_offset: section.take("rule_query_offset").and_then(Cursor::duration).unwrap_or_default(),
+            external_labels: section.take("external_labels").map(|c| read_labels(c, names)).unwrap_or_default(),
+            scrape_protocols: protocols.and_then(|cursor| ScrapeProtocol::read_list(cursor, "for global config")),
+            limits: Limits::read(&mut section),
+            query_log_file: None,
+            scrape_failure_log_file: None,
+            metric_name_validation_scheme: names,
+            metric_name_escaping_scheme: section
+                .take("metric_name_escaping_scheme")
+                .and_then(|c| Escaping::read(c, "global")),
+            scrape_native_histograms: bool(native),
+            convert_classic_histograms_to_nhcb: bool(to_native),
+            always_scrape_classic_histograms: bool(section.take("always_scrape_classic_histograms")),
+            extra_scrape_metrics: bool(section.take("extra_scrape_metrics")),
+        };
+        if let Some(native) = native.filter(|_| global.scrape_native_histograms) {
+            native.unsupported("scrape_native_histograms");
+        }
+        if let Some(to_native) = to_native.filter(|_| global.convert_classic_histograms_to_nhcb) {
+            to_native.unsupported("convert_classic_histograms_to_nhcb");
+        }
+        section.refuse("query_log_file");
+        section.refuse("scrape_failure_log_file");
+        section.finish();
+        global
+    }
+
+    /// Replaces `$NAME` and `${NAME}` in the external labels by what `lookup` gives, nothing for what it does not know;
+    /// `$$` is one dollar.
+    pub fn expand_external_labels(&mut self, lookup: impl Fn(&str) -> Option<String>) {
+        let expand = |(name, value): (&str, &str)| (name.to_owned(), expand(value, &lookup));
+        self.external_labels = Labels::from_pairs(self.external_labels.iter().map(expand).collect::<Vec<_>>());
+    }
+}
+
+impl Limits {
+    /// Takes the limits out of the section they share with others.
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let mut number = |key| section.take(key).and_then(Cursor::unsigned).unwrap_or(0);
+        Limits {
+            samples: number("sample_limit"),
+            targets: number("target_limit"),
+            labels: number("label_limit"),
+            label_name_bytes: number("label_name_length_limit"),
+            label_value_bytes: number("label_value_length_limit"),
+            dropped_targets_kept: number("keep_dropped_targets"),
+            body_bytes: section
+                .take("body_size_limit")
+                .and_then(|cursor| read_size(cursor, "body_size_limit"))
+                .unwrap_or(0),
+        }
+    }
+
+    /// These limits, with those of `global` where there is none.
+    pub(super) fn or(self, global: Limits) -> Limits {
+        let or = |own: u64, global: u64| if own == 0 { global } else { own };
+        Limits {
+            body_bytes: or(self.body_bytes, global.body_bytes),
+            samples: or(self.samples, global.samples),
+            targets: or(self.targets, global.targets),
+            labels: or(self.labels, global.labels),
+            label_name_bytes: or(self.label_name_bytes, global.label_name_bytes),
+            label_value_bytes: or(self.label_value_bytes, global.label_value_bytes),
+            dropped_targets_kept: or(self.dropped_targets_kept, global.dropped_targets_kept),
+        }
+    }
+}
+
+/// Which names are allowed; `None` when the file leaves it open.
+pub(super) fn read_name_scheme(cursor: Cursor<'_>) -> Option<NameScheme> {
+    match cursor.non_empty()?.as_str() {
+        "legacy" => Some(NameScheme::Legacy),
+        "utf8" => Some(NameScheme::Utf8),
+        unknown => {
+            cursor.invalid(format!("unrecognized ValidationScheme: {}", quote(unknown)));
+            None
+        }
+    }
+}
+
+impl Escaping {
+    /// `None` when the file leaves it open; `whose` names the section in the message.
+    pub(super) fn read(cursor: Cursor<'_>, whose: &str) -> Option<Self> {
+        const ALL: [Escaping; 4] = [Escaping::AllowUtf8, Escaping::Underscores, Escaping::Dots, Escaping::Values];
+        let text = cursor.non_empty()?;
+        let scheme = ALL.into_iter().find(|scheme| scheme.as_str() == text);
+        if scheme.is_none() {
+            let [a, b, c, d] = ALL.map(Escaping::as_str);
+            let text = quote(&text);
+            cursor.invalid(format!(
+                "unknown {whose} name escaping method specified, must be one of '{a}', '{b}', '{c}', or '{d}', got {text}"
+            ));
+        }
+        scheme
+    }
+}
+
+fn read_labels(cursor: Cursor<'_>, names: NameScheme) -> Labels {
+    let mut labels = LabelsBuilder::new();
+    for (name, key, value) in cursor.entries() {
+        if !names.allows_label(&name) {
+            key.invalid(format!("{} is not a valid label name", quote(&name)));
+        } else if let Some(value) = value.string() {
+            labels.set(name, value);
+        }
+    }
+    labels.build()
+}
+
+/// The rules of Go's `os.Expand`.
+fn expand(text: &str, lookup: &impl Fn(&str) -> Option<String>) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        let (name, after) = match rest.strip_prefix('{') {
+            Some(inner) => match inner.split_once('}') {
+                Some(split) => split,
+                // An open brace without its end is eaten.
+                None => ("", inner),
+            },
+            None => match rest.chars().next() {
+                Some('$') => ("$", &rest[1..]),
+                Some(c) if "*#@!?-0123456789".contains(c) => rest.split_at(1),
+                _ => rest.split_at(rest.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count()),
+            },
+        };
+        match name {
+            "$" => out.push('$'),
+            // A dollar before anything else stays.
+            "" if !rest.starts_with('{') => out.push('$'),
+            "" => {}
+            name => out.push_str(&lookup(name).unwrap_or_default()),
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expands_as_go_does() {
+        let lookup = |name: &str| (name == "HOST").then(|| "box".to_owned());
+        for (text, expected) in [
+            ("plain", "plain"),
+            ("$HOST-1", "box-1"),
+            ("${HOST}1", "box1"),
+            ("$NONE.", "."),
+            ("5$$", "5$"),
+            ("a$ b", "a$ b"),
+            ("end$", "end$"),
+        ] {
+            assert_eq!(expand(text, &lookup), expected, "input {text:?}");
         }
     }
 }

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::Secret;
+use relatum_model::text::quote;
+
+use crate::yaml::{Cursor, Section};
+use crate::{Secret, Url};
 
 /// The options of an HTTP client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,10 +93,6 @@ pub struct TlsConfig {
 /// A version of TLS; ordered by age.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TlsVersion {
-    /// 1.0
-    Tls10,
-    /// 1.1
-    Tls11,
     /// 1.2
     Tls12,
     /// 1.3
@@ -104,7 +103,7 @@ pub enum TlsVersion {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProxyConfig {
     /// Its URL.
-    pub url: Option<String>,
+    pub url: Option<Url>,
     /// Hosts that are reached directly, comma-separated.
     pub no_proxy: Option<String>,
     /// Whether `HTTP_PROXY` and its relatives decide.
@@ -122,4 +121,250 @@ pub struct Header {
     pub secrets: Vec<Secret>,
     /// Files with values.
     pub files: Vec<PathBuf>,
+}
+
+/// Headers that HTTP, the protocols or other keys set.
+pub(super) const RESERVED_HEADERS: [&str; 17] = [
+    "host",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "user-agent",
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "www-authenticate",
+    "accept-encoding",
+    "x-prometheus-remote-write-version",
+    "x-prometheus-remote-read-version",
+    "x-amz-date",
+    "x-amz-security-token",
+    "x-amz-content-sha256",
+    // Reserved only where a scrape sets it.
+    "x-prometheus-scrape-timeout-seconds",
+];
+
+impl HttpClientConfig {
+    /// Takes the keys of an HTTP client out of the section they share with others.
+    pub(super) fn read(section: &mut Section<'_>, enable_http2_default: bool) -> Self {
+        let whole = section.cursor();
+        let basic_auth = section.take("basic_auth").filter(|cursor| !cursor.is_null()).map(BasicAuth::read);
+        let mut authorization =
+            section.take("authorization").filter(|cursor| !cursor.is_null()).map(Authorization::read);
+        section.refuse("oauth2");
+        let bearer_token = section.take("bearer_token").and_then(Cursor::secret);
+        let bearer_token_file = section.take("bearer_token_file").and_then(Cursor::path);
+        let has_bearer = bearer_token.is_some() || bearer_token_file.is_some();
+        if bearer_token.is_some() && bearer_token_file.is_some() {
+            whole.invalid("at most one of bearer_token & bearer_token_file must be configured");
+        }
+        if basic_auth.is_some() && has_bearer {
+            whole.invalid("at most one of basic_auth, oauth2, bearer_token & bearer_token_file must be configured");
+        }
+        if authorization.is_some() && has_bearer {
+            whole.invalid("authorization is not compatible with bearer_token & bearer_token_file");
+        }
+        if authorization.is_some() && basic_auth.is_some() {
+            whole.invalid("at most one of basic_auth, oauth2 & authorization must be configured");
+        }
+        if authorization.is_none() && has_bearer {
+            authorization = Some(Authorization {
+                kind: "Bearer".to_owned(),
+                credentials: bearer_token,
+                credentials_file: bearer_token_file,
+            });
+        }
+        HttpClientConfig {
+            basic_auth,
+            authorization,
+            tls: section.take("tls_config").map(TlsConfig::read).unwrap_or_default(),
+            proxy: ProxyConfig::read(section),
+            follow_redirects: section.take("follow_redirects").and_then(Cursor::bool).unwrap_or(true),
+            enable_http2: section.take("enable_http2").and_then(Cursor::bool).unwrap_or(enable_http2_default),
+            headers: section.take("http_headers").map(read_headers).unwrap_or_default(),
+        }
+    }
+
+    /// Every path in it, for [`super::Config::join_directory`].
+    pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let basic =
+            self.basic_auth.iter_mut().flat_map(|auth| auth.username_file.iter_mut().chain(&mut auth.password_file));
+        let bearer = self.authorization.iter_mut().flat_map(|auth| &mut auth.credentials_file);
+        let headers = self.headers.values_mut().flat_map(|header| &mut header.files);
+        basic.chain(bearer).chain(self.tls.paths()).chain(headers)
+    }
+}
+
+impl BasicAuth {
+    fn read(cursor: Cursor<'_>) -> Self {
+        let Some(mut section) = cursor.section() else { return BasicAuth::default() };
+        let auth = BasicAuth {
+            username: section.take("username").and_then(Cursor::string).unwrap_or_default(),
+            username_file: section.take("username_file").and_then(Cursor::path),
+            password: section.take("password").and_then(Cursor::secret),
+            password_file: section.take("password_file").and_then(Cursor::path),
+        };
+        section.refuse("username_ref");
+        section.refuse("password_ref");
+        section.finish();
+        if !auth.username.is_empty() && auth.username_file.is_some() {
+            cursor.invalid("at most one of basic_auth username, username_file & username_ref must be configured");
+        }
+        if auth.password.is_some() && auth.password_file.is_some() {
+            cursor.invalid("at most one of basic_auth password, password_file & password_ref must be configured");
+        }
+        auth
+    }
+}
+
+impl Authorization {
+    fn read(cursor: Cursor<'_>) -> Self {
+        let mut auth = Authorization { kind: "Bearer".to_owned(), credentials: None, credentials_file: None };
+        let Some(mut section) = cursor.section() else { return auth };
+        let kind = section.take("type").and_then(Cursor::string).unwrap_or_default();
+        if !kind.trim().is_empty() {
+            auth.kind = kind.trim().to_owned();
+        }
+        auth.credentials = section.take("credentials").and_then(Cursor::secret);
+        auth.credentials_file = section.take("credentials_file").and_then(Cursor::path);
+        section.refuse("credentials_ref");
+        section.finish();
+        if auth.credentials.is_some() && auth.credentials_file.is_some() {
+            cursor.invalid("at most one of authorization credentials & credentials_file must be configured");
+        }
+        if auth.kind.eq_ignore_ascii_case("basic") {
+            cursor.invalid("authorization type cannot be set to \"basic\", use \"basic_auth\" instead");
+        }
+        auth
+    }
+}
+
+impl TlsConfig {
+    pub(super) fn read(cursor: Cursor<'_>) -> Self {
+        let Some(mut section) = cursor.section() else { return TlsConfig::default() };
+        let max_version = section.take("max_version");
+        let tls = TlsConfig {
+            ca: section.take("ca").and_then(Cursor::non_empty),
+            cert: section.take("cert").and_then(Cursor::non_empty),
+            key: section.take("key").and_then(Cursor::secret),
+            ca_file: section.take("ca_file").and_then(Cursor::path),
+            cert_file: section.take("cert_file").and_then(Cursor::path),
+            key_file: section.take("key_file").and_then(Cursor::path),
+            server_name: section.take("server_name").and_then(Cursor::non_empty),
+            insecure_skip_verify: section.take("insecure_skip_verify").and_then(Cursor::bool).unwrap_or(false),
+            min_version: section.take("min_version").and_then(TlsVersion::read),
+            max_version: max_version.and_then(TlsVersion::read),
+        };
+        for key in ["ca_ref", "cert_ref", "key_ref"] {
+            section.refuse(key);
+        }
+        section.finish();
+        if tls.ca.is_some() && tls.ca_file.is_some() {
+            cursor.invalid("at most one of ca, ca_file & ca_ref must be configured");
+        }
+        if tls.cert.is_some() && tls.cert_file.is_some() {
+            cursor.invalid("at most one of cert, cert_file & cert_ref must be configured");
+        }
+        if tls.key.is_some() && tls.key_file.is_some() {
+            cursor.invalid("at most one of key and key_file must be configured");
+        }
+        match (tls.cert.is_some() || tls.cert_file.is_some(), tls.key.is_some() || tls.key_file.is_some()) {
+            (true, false) => cursor
+                .invalid("exactly one of key or key_file must be configured when a client certificate is configured"),
+            (false, true) => {
+                cursor.invalid("exactly one of cert or cert_file must be configured when a client key is configured");
+            }
+            _ => {}
+        }
+        if let (Some(place), Some(min), Some(max)) = (max_version, tls.min_version, tls.max_version)
+            && max < min
+        {
+            place.invalid(
+                "tls_config.max_version must be greater than or equal to tls_config.min_version if both are specified",
+            );
+        }
+        tls
+    }
+
+    /// Every path in it.
+    pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        self.ca_file.iter_mut().chain(&mut self.cert_file).chain(&mut self.key_file)
+    }
+}
+
+impl TlsVersion {
+    fn read(cursor: Cursor<'_>) -> Option<Self> {
+        match cursor.non_empty()?.as_str() {
+            "TLS13" => Some(TlsVersion::Tls13),
+            "TLS12" => Some(TlsVersion::Tls12),
+            // Our TLS has never spoken these, and will not.
+            old @ ("TLS10" | "TLS11") => {
+                cursor.unsupported(old);
+                None
+            }
+            unknown => {
+                cursor.invalid(format!("unknown TLS version: {unknown}"));
+                None
+            }
+        }
+    }
+}
+
+impl ProxyConfig {
+    fn read(section: &mut Section<'_>) -> Self {
+        let no_proxy = section.take("no_proxy");
+        let from_environment = section.take("proxy_from_environment");
+        let connect = section.take("proxy_connect_header");
+        let proxy = ProxyConfig {
+            url: section.take("proxy_url").and_then(Cursor::url),
+            no_proxy: no_proxy.and_then(Cursor::non_empty),
+            from_environment: from_environment.and_then(Cursor::bool).unwrap_or(false),
+            connect_headers: connect.map(Cursor::entries).unwrap_or_default().into_iter().map(secrets).collect(),
+        };
+        if let Some(connect) = connect.filter(|_| !proxy.connect_headers.is_empty())
+            && proxy.url.is_none()
+            && !proxy.from_environment
+        {
+            connect.invalid(
+                "if proxy_connect_header is configured, proxy_url or proxy_from_environment must also be configured",
+            );
+        }
+        if let Some(from_environment) = from_environment.filter(|_| proxy.from_environment) {
+            if proxy.url.is_some() {
+                from_environment.invalid("if proxy_from_environment is configured, proxy_url must not be configured");
+            }
+            if proxy.no_proxy.is_some() {
+                from_environment.invalid("if proxy_from_environment is configured, no_proxy must not be configured");
+            }
+        } else if let Some(no_proxy) = no_proxy.filter(|_| proxy.no_proxy.is_some() && proxy.url.is_none()) {
+            no_proxy.invalid("if no_proxy is configured, proxy_url must also be configured");
+        }
+        proxy
+    }
+}
+
+fn secrets((name, _, values): (String, Cursor<'_>, Cursor<'_>)) -> (String, Vec<Secret>) {
+    (name, values.items().into_iter().filter_map(Cursor::secret).collect())
+}
+
+fn read_headers(cursor: Cursor<'_>) -> BTreeMap<String, Header> {
+    let mut headers = BTreeMap::new();
+    for (name, key, value) in cursor.entries() {
+        let lower = name.to_ascii_lowercase();
+        if lower == "authorization" || RESERVED_HEADERS.contains(&lower.as_str()) {
+            key.invalid(format!("setting header {} is not allowed", quote(&name)));
+        }
+        let mut header = Header::default();
+        if let Some(mut section) = value.section() {
+            header.values = section.take("values").map(Cursor::strings).unwrap_or_default();
+            let secrets = section.take("secrets").map(Cursor::items).unwrap_or_default();
+            header.secrets = secrets.into_iter().filter_map(Cursor::secret).collect();
+            let files = section.take("files").map(Cursor::items).unwrap_or_default();
+            header.files = files.into_iter().filter_map(Cursor::path).collect();
+            section.finish();
+        }
+        headers.insert(name, header);
+    }
+    headers
 }

@@ -5,9 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use relatum_model::Labels;
+use relatum_model::relabel::{NameScheme, RelabelConfig};
+use relatum_model::text::quote;
 
-use super::global::{Escaping, Limits, NameValidation};
+use super::global::{Escaping, GlobalConfig, Limits, read_name_scheme};
 use super::http::HttpClientConfig;
+use super::{discovery, relabel};
+use crate::yaml::{Cursor, Section};
 
 /// One scrape job, complete: what it does not say itself is filled in from `global`.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,13 +55,17 @@ pub struct ScrapeConfig {
     /// The smallest factor between its buckets.
     pub native_histogram_min_bucket_factor: f64,
     /// Which names are allowed.
-    pub metric_name_validation_scheme: NameValidation,
+    pub metric_name_validation_scheme: NameScheme,
     /// How the target is asked to write other names.
     pub metric_name_escaping_scheme: Escaping,
     /// Whether each scrape also stores its timeout, sample limit and body size.
     pub extra_scrape_metrics: bool,
     /// How to speak to the target.
     pub http: HttpClientConfig,
+    /// What is done to the labels of a target.
+    pub relabel_configs: Vec<RelabelConfig>,
+    /// What is done to the labels of a sample.
+    pub metric_relabel_configs: Vec<RelabelConfig>,
     /// Targets that are listed in the file.
     pub static_configs: Vec<StaticConfig>,
 }
@@ -156,4 +164,195 @@ impl ScrapeProtocol {
             ScrapeProtocol::OpenMetricsText100 => "application/openmetrics-text;version=1.0.0",
         }
     }
+}
+
+impl ScrapeProtocol {
+    fn parse(text: &str) -> Result<Self, String> {
+        ScrapeProtocol::ALL.into_iter().find(|protocol| protocol.as_str() == text).ok_or_else(|| {
+            let supported = ScrapeProtocol::ALL.map(ScrapeProtocol::as_str).join(" ");
+            format!("unknown scrape protocol {text}, supported: [{supported}]")
+        })
+    }
+
+    /// A list without repeats; `whose` ends the messages, and says whose list it is.
+    pub(super) fn read_list(cursor: Cursor<'_>, whose: &str) -> Option<Vec<Self>> {
+        let texts = cursor.strings();
+        let mut protocols: Vec<Self> = Vec::new();
+        for text in &texts {
+            if protocols.iter().any(|known| known.as_str().eq_ignore_ascii_case(text)) {
+                cursor.invalid(format!("duplicated protocol in scrape_protocols, got [{}] {whose}", texts.join(" ")));
+                return None;
+            }
+            match ScrapeProtocol::parse(text) {
+                Ok(protocol) => protocols.push(protocol),
+                Err(message) => {
+                    cursor.invalid(format!("scrape_protocols: {message} {whose}"));
+                    return None;
+                }
+            }
+        }
+        if protocols.is_empty() {
+            cursor.invalid(format!("scrape_protocols cannot be empty {whose}"));
+            return None;
+        }
+        // Among others it is just not asked for; alone there would be nothing to ask for.
+        if protocols == [ScrapeProtocol::PrometheusProto] {
+            cursor.unsupported("scrape protocol PrometheusProto");
+            return None;
+        }
+        Some(protocols)
+    }
+}
+
+impl Scheme {
+    pub(super) fn read(cursor: Cursor<'_>) -> Option<Self> {
+        match cursor.string()?.as_str() {
+            "http" => Some(Scheme::Http),
+            "https" => Some(Scheme::Https),
+            other => {
+                cursor.invalid(format!("scheme must be 'http' or 'https', got {}", quote(other)));
+                None
+            }
+        }
+    }
+}
+
+impl ScrapeConfig {
+    /// Reads a job and fills in from `global` what it leaves open.
+    pub(super) fn read(cursor: Cursor<'_>, global: &GlobalConfig) -> Option<Self> {
+        if cursor.is_null() {
+            cursor.invalid("empty or null scrape config section");
+        }
+        let mut section = cursor.section()?;
+        let job = section.take("job_name");
+        let job_name = job.and_then(Cursor::string).unwrap_or_default();
+        if job_name.is_empty() {
+            job.unwrap_or(cursor).invalid("job_name is empty");
+        }
+        let whose = format!("for scrape config with job name {}", quote(&job_name));
+
+        let (scrape_interval, scrape_timeout) = read_timing(&mut section, global, &whose);
+        let (names, escaping) = read_names(&mut section, global);
+        let relabel = section.take("relabel_configs");
+        let native = section.take("scrape_native_histograms");
+        let to_native = section.take("convert_classic_histograms_to_nhcb");
+        let scrape_native_histograms = native.and_then(Cursor::bool).unwrap_or(global.scrape_native_histograms);
+        let convert_classic_histograms_to_nhcb =
+            to_native.and_then(Cursor::bool).unwrap_or(global.convert_classic_histograms_to_nhcb);
+        if let Some(native) = native.filter(|_| scrape_native_histograms) {
+            native.unsupported("scrape_native_histograms");
+        }
+        if let Some(to_native) = to_native.filter(|_| convert_classic_histograms_to_nhcb) {
+            to_native.unsupported("convert_classic_histograms_to_nhcb");
+        }
+        let mut bool = |key, default| section.take(key).and_then(Cursor::bool).unwrap_or(default);
+        let job = ScrapeConfig {
+            honor_labels: bool("honor_labels", false),
+            honor_timestamps: bool("honor_timestamps", true),
+            track_timestamps_staleness: bool("track_timestamps_staleness", false),
+            enable_compression: bool("enable_compression", true),
+            extra_scrape_metrics: bool("extra_scrape_metrics", global.extra_scrape_metrics),
+            always_scrape_classic_histograms: bool(
+                "always_scrape_classic_histograms",
+                global.always_scrape_classic_histograms,
+            ),
+            scrape_native_histograms,
+            convert_classic_histograms_to_nhcb,
+            params: section.take("params").map(read_params).unwrap_or_default(),
+            scrape_interval,
+            scrape_timeout,
+            scrape_protocols: read_protocols(&mut section, global, scrape_native_histograms, &whose),
+            fallback_scrape_protocol: section.take("fallback_scrape_protocol").and_then(|c| read_fallback(c, &whose)),
+            scrape_failure_log_file: None,
+            metrics_path: section
+                .take("metrics_path")
+                .map_or(Some("/metrics".to_owned()), Cursor::string)
+                .unwrap_or_default(),
+            scheme: section.take("scheme").and_then(Scheme::read).unwrap_or_default(),
+            limits: Limits::read(&mut section).or(global.limits),
+            native_histogram_bucket_limit: section
+                .take("native_histogram_bucket_limit")
+                .and_then(Cursor::unsigned)
+                .unwrap_or(0),
+            native_histogram_min_bucket_factor: section
+                .take("native_histogram_min_bucket_factor")
+                .and_then(Cursor::float)
+                .unwrap_or(0.0),
+            metric_name_validation_scheme: names,
+            metric_name_escaping_scheme: escaping,
+            http: HttpClientConfig::read(&mut section, true),
+            static_configs: discovery::read(&mut section, relabel.is_some_and(|list| !list.items().is_empty())),
+            relabel_configs: relabel
+                .map(|list| relabel::read_list(list, "target relabeling rule in scrape config", names))
+                .unwrap_or_default(),
+            metric_relabel_configs: section
+                .take("metric_relabel_configs")
+                .map(|list| relabel::read_list(list, "metric relabeling rule in scrape config", names))
+                .unwrap_or_default(),
+            job_name,
+        };
+        section.refuse("scrape_failure_log_file");
+        section.finish();
+        Some(job)
+    }
+}
+
+/// Interval and timeout; the timeout that is not given is the global one, or the interval if that is shorter.
+fn read_timing(section: &mut Section<'_>, global: &GlobalConfig, whose: &str) -> (Duration, Duration) {
+    let given = |cursor: Option<Cursor<'_>>| cursor.and_then(Cursor::duration).filter(|d| !d.is_zero());
+    let interval = given(section.take("scrape_interval")).unwrap_or(global.scrape_interval);
+    let place = section.take("scrape_timeout");
+    let timeout = given(place).unwrap_or(global.scrape_timeout.min(interval));
+    if let Some(place) = place.filter(|_| timeout > interval) {
+        place.invalid(format!("scrape timeout greater than scrape interval {whose}"));
+    }
+    (interval, timeout)
+}
+
+/// Which names are allowed and how others are asked for. A job that allows only legacy names does not inherit an escaping
+/// that would let others through.
+fn read_names(section: &mut Section<'_>, global: &GlobalConfig) -> (NameScheme, Escaping) {
+    let of = |names| if names == NameScheme::Legacy { Escaping::Underscores } else { Escaping::AllowUtf8 };
+    let own_names = section.take("metric_name_validation_scheme").and_then(read_name_scheme);
+    let names = own_names.unwrap_or(global.metric_name_validation_scheme);
+    let place = section.take("metric_name_escaping_scheme");
+    let own_escaping = place.and_then(|cursor| Escaping::read(cursor, "scrape config"));
+    let escaping = own_escaping.unwrap_or_else(|| match own_names {
+        Some(names) => of(names),
+        None => global.metric_name_escaping_scheme.unwrap_or(of(names)),
+    });
+    if escaping == Escaping::AllowUtf8 && names == NameScheme::Legacy {
+        place
+            .unwrap_or(section.cursor())
+            .invalid("utf8 metric names requested but validation scheme is not set to UTF8");
+    }
+    (names, escaping)
+}
+
+fn read_protocols(section: &mut Section<'_>, global: &GlobalConfig, native: bool, whose: &str) -> Vec<ScrapeProtocol> {
+    let own = section.take("scrape_protocols").filter(|cursor| !cursor.is_null());
+    match (own, &global.scrape_protocols) {
+        (Some(own), _) => ScrapeProtocol::read_list(own, whose).unwrap_or_default(),
+        (None, Some(protocols)) => protocols.clone(),
+        (None, None) if native => ScrapeProtocol::DEFAULT_WITH_HISTOGRAMS.to_vec(),
+        (None, None) => ScrapeProtocol::DEFAULT.to_vec(),
+    }
+}
+
+fn read_fallback(cursor: Cursor<'_>, whose: &str) -> Option<ScrapeProtocol> {
+    match ScrapeProtocol::parse(&cursor.non_empty()?) {
+        Ok(ScrapeProtocol::PrometheusProto) => {
+            cursor.unsupported("scrape protocol PrometheusProto");
+            None
+        }
+        Ok(protocol) => Some(protocol),
+        Err(message) => {
+            cursor.invalid(format!("invalid fallback_scrape_protocol {whose}: {message}"));
+            None
+        }
+    }
+}
+
+fn read_params(cursor: Cursor<'_>) -> BTreeMap<String, Vec<String>> {
+    cursor.entries().into_iter().map(|(name, _, values)| (name, values.strings())).collect()
 }

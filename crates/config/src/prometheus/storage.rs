@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use relatum_model::text::quote;
+
+use super::size::read_size;
+use crate::yaml::Cursor;
+
 /// The section `storage`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StorageConfig {
@@ -32,4 +37,73 @@ pub struct Retention {
     pub size_bytes: Option<u64>,
     /// By the share of the disk, in percent.
     pub percentage: Option<f64>,
+}
+
+impl StorageConfig {
+    pub(super) fn read(cursor: Cursor<'_>) -> Self {
+        let mut storage = StorageConfig::default();
+        let Some(mut section) = cursor.section() else { return storage };
+        if let Some(mut exemplars) = section.take("exemplars").and_then(Cursor::section) {
+            if let Some(max) = exemplars.take("max_exemplars").and_then(Cursor::signed) {
+                storage.exemplars_max = max;
+            }
+            exemplars.finish();
+        }
+        if let Some(mut tsdb) = section.take("tsdb").and_then(Cursor::section) {
+            let window = tsdb.take("out_of_order_time_window").and_then(Cursor::duration);
+            storage.out_of_order_time_window = window.unwrap_or_default();
+            storage.retention = tsdb.take("retention").map(Retention::read).unwrap_or_default();
+            if let Some(encoding) = tsdb.take("chunk_encoding") {
+                read_chunk_encoding(encoding);
+            }
+            tsdb.refuse("stale_series_compaction_threshold");
+            tsdb.finish();
+        }
+        section.finish();
+        storage
+    }
+}
+
+impl Retention {
+    fn read(cursor: Cursor<'_>) -> Self {
+        let Some(mut section) = cursor.section() else { return Retention::default() };
+        let (size, percentage) = (section.take("size"), section.take("percentage"));
+        let retention = Retention {
+            time: section.take("time").and_then(Cursor::duration).filter(|time| !time.is_zero()),
+            size_bytes: size
+                .and_then(|cursor| read_size(cursor, "storage.tsdb.retention.size"))
+                .filter(|bytes| *bytes > 0),
+            percentage: percentage.and_then(Cursor::float).filter(|percent| *percent != 0.0),
+        };
+        section.finish();
+        if let Some(size) = size.filter(|_| retention.size_bytes.is_some()) {
+            size.unsupported("retention by size");
+        }
+        if let (Some(place), Some(percent)) = (percentage, retention.percentage) {
+            if (0.0..=100.0).contains(&percent) {
+                place.unsupported("retention by percentage");
+            } else {
+                place.invalid(format!(
+                    "'storage.tsdb.retention.percentage' must be in the range [0, 100], got {percent}"
+                ));
+            }
+        }
+        retention
+    }
+}
+
+/// Which of Prometheus' encodings its blocks use; the names are checked, but our blocks have their own.
+fn read_chunk_encoding(cursor: Cursor<'_>) {
+    let Some(mut section) = cursor.section() else { return };
+    if let Some(floats) = section.take("floats") {
+        match floats.string().as_deref() {
+            None | Some("") => {}
+            Some("xor" | "xor2") => floats.unsupported("field floats"),
+            Some(other) => floats.invalid(format!(
+                "'storage.tsdb.chunk_encoding.floats' must be 'xor' or 'xor2', or the field must be omitted entirely, got {}",
+                quote(other)
+            )),
+        }
+    }
+    section.finish();
 }

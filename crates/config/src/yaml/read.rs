@@ -1,0 +1,491 @@
+//! Asking the tree for values, as Go's YAML decodes them into Prometheus' structs.
+//!
+//! `null` is the zero value of whatever is asked for, not the default: `metrics_path:` without a value is an empty path.
+//! Strings take any scalar as it is written; numbers and booleans take what YAML 1.1 calls so.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use base64::Engine as _;
+use relatum_model::text::quote;
+use relatum_model::time::parse_duration;
+
+use super::{Node, Value};
+use crate::problem::{Kind, Problem};
+use crate::secret::{REDACTED, Secret, Url};
+
+/// What readers found out about a document: its problems, and which of its nodes are secrets.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    problems: RefCell<Vec<(u32, Problem)>>,
+    secrets: RefCell<HashMap<u32, String>>,
+}
+
+impl Findings {
+    /// Whether anything is wrong so far.
+    pub(crate) fn has_problems(&self) -> bool {
+        !self.problems.borrow().is_empty()
+    }
+
+    /// Adds a problem that belongs to no place.
+    pub(crate) fn general(&self, message: impl Into<String>) {
+        let problem = Problem { line: 0, column: 0, key: String::new(), kind: Kind::Invalid, message: message.into() };
+        self.problems.borrow_mut().push((u32::MAX, problem));
+    }
+
+    fn add(&self, node: &Node, kind: Kind, message: String) {
+        let problem = Problem { line: node.line, column: node.column, key: String::new(), kind, message };
+        self.problems.borrow_mut().push((node.id, problem));
+    }
+
+    /// What to show in place of the nodes that hold secrets, by their ids.
+    pub(crate) fn into_secrets(self) -> HashMap<u32, String> {
+        self.secrets.into_inner()
+    }
+
+    /// The problems in the order of the text, each with the path to its node.
+    pub(crate) fn into_problems(self, root: Option<&Node>) -> Vec<Problem> {
+        let mut problems = self.problems.into_inner();
+        let ids = problems.iter().map(|(id, _)| *id).collect();
+        let mut paths = BTreeMap::new();
+        if let Some(root) = root {
+            collect_paths(root, &mut String::new(), &ids, &mut paths);
+        }
+        problems.sort_by_key(|(_, problem)| (problem.line, problem.column));
+        let with_path = |(id, problem)| Problem { key: paths.get(&id).cloned().unwrap_or_default(), ..problem };
+        problems.into_iter().map(with_path).collect()
+    }
+}
+
+/// Finds the paths of the nodes `ids`. Paths are wanted only when something is wrong, so readers do not carry them along.
+fn collect_paths(node: &Node, path: &mut String, ids: &HashSet<u32>, paths: &mut BTreeMap<u32, String>) {
+    if paths.len() == ids.len() {
+        return;
+    }
+    if ids.contains(&node.id) {
+        paths.entry(node.id).or_insert_with(|| path.clone());
+    }
+    let length = path.len();
+    match &*node.value {
+        Value::Scalar(_) => {}
+        Value::Sequence(items) => {
+            for (index, item) in items.iter().enumerate() {
+                path.push_str(&format!("[{index}]"));
+                collect_paths(item, path, ids, paths);
+                path.truncate(length);
+            }
+        }
+        Value::Mapping(pairs) => {
+            for (key, value) in pairs {
+                if length > 0 {
+                    path.push('.');
+                }
+                path.push_str(key.scalar().map_or("?", |scalar| &scalar.text));
+                if ids.contains(&key.id) {
+                    paths.insert(key.id, path.clone());
+                }
+                collect_paths(value, path, ids, paths);
+                path.truncate(length);
+            }
+        }
+    }
+}
+
+/// A node that is being read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cursor<'a> {
+    node: &'a Node,
+    findings: &'a Findings,
+}
+
+impl<'a> Cursor<'a> {
+    /// Starts at `node`.
+    pub(crate) fn new(node: &'a Node, findings: &'a Findings) -> Self {
+        Cursor { node, findings }
+    }
+
+    /// Whether the node says nothing.
+    pub(crate) fn is_null(self) -> bool {
+        self.node.is_null()
+    }
+
+    /// Notes that the node is wrong.
+    pub(crate) fn invalid(self, message: impl Into<String>) {
+        self.findings.add(self.node, Kind::Invalid, message.into());
+    }
+
+    /// Notes that the node asks for something this program does not do yet.
+    pub(crate) fn unsupported(self, what: &str) {
+        self.findings.add(self.node, Kind::Unsupported, format!("{what} is not supported yet"));
+    }
+
+    /// Go's words for a value of the wrong type.
+    fn mismatch(self, wanted: &str) {
+        let message = match &*self.node.value {
+            Value::Sequence(_) => format!("cannot unmarshal !!seq into {wanted}"),
+            Value::Mapping(_) => format!("cannot unmarshal !!map into {wanted}"),
+            // Long texts are cut as Go cuts them.
+            Value::Scalar(scalar) => {
+                let (text, cut) = match scalar.text.char_indices().nth(7) {
+                    Some((end, _)) if scalar.text.chars().count() > 10 => (&scalar.text[..end], "..."),
+                    _ => (scalar.text.as_str(), ""),
+                };
+                format!("cannot unmarshal {} `{text}{cut}` into {wanted}", self.scalar_tag())
+            }
+        };
+        self.invalid(message);
+    }
+
+    fn scalar_tag(self) -> &'static str {
+        match self.node.scalar() {
+            Some(scalar) if scalar.plain && scalar.tag.is_none() => {
+                if bool_of(&scalar.text).is_some() {
+                    "!!bool"
+                } else if integer_of(&scalar.text).is_some() {
+                    "!!int"
+                } else if float_of(&scalar.text).is_some() {
+                    "!!float"
+                } else {
+                    "!!str"
+                }
+            }
+            _ => "!!str",
+        }
+    }
+
+    /// The text of a scalar; `""` for null. Notes a problem and gives `None` for anything else.
+    pub(crate) fn string(self) -> Option<String> {
+        let Some(scalar) = self.node.scalar() else {
+            self.mismatch("string");
+            return None;
+        };
+        if scalar.is_null() {
+            return Some(String::new());
+        }
+        if scalar.tag.as_deref() != Some("binary") {
+            return Some(scalar.text.clone());
+        }
+        let Some(bytes) = decode_base64(&scalar.text) else {
+            self.invalid("!!binary value contains invalid base64 data");
+            return None;
+        };
+        match String::from_utf8(bytes) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                self.invalid(format!("{} is not valid UTF-8", quote_bytes(error.as_bytes())));
+                None
+            }
+        }
+    }
+
+    /// A string where the empty one means that nothing was said.
+    pub(crate) fn non_empty(self) -> Option<String> {
+        self.string().filter(|text| !text.is_empty())
+    }
+
+    /// A text that must not be shown.
+    pub(crate) fn secret(self) -> Option<Secret> {
+        self.hide(REDACTED.to_owned());
+        self.non_empty().map(Secret::new)
+    }
+
+    /// A URL, of which a password must not be shown; none for an empty text.
+    pub(crate) fn url(self) -> Option<Url> {
+        let url = Url::new(self.non_empty()?);
+        if url.has_password() {
+            self.hide(url.to_string());
+        }
+        Some(url)
+    }
+
+    fn hide(self, shown: String) {
+        self.findings.secrets.borrow_mut().insert(self.node.id, shown);
+    }
+
+    /// A path; none for an empty text.
+    pub(crate) fn path(self) -> Option<PathBuf> {
+        self.non_empty().map(PathBuf::from)
+    }
+
+    /// A boolean in any spelling of YAML 1.1.
+    pub(crate) fn bool(self) -> Option<bool> {
+        match self.node.scalar() {
+            Some(scalar) if scalar.is_null() => Some(false),
+            Some(scalar) if scalar.plain => bool_of(&scalar.text).or_else(|| {
+                self.mismatch("bool");
+                None
+            }),
+            _ => {
+                self.mismatch("bool");
+                None
+            }
+        }
+    }
+
+    /// A number that is not negative.
+    pub(crate) fn unsigned(self) -> Option<u64> {
+        match self.integer("uint") {
+            Some(number) if number < 0 => {
+                self.mismatch("uint");
+                None
+            }
+            Some(number) => u64::try_from(number).ok(),
+            None => None,
+        }
+    }
+
+    /// A whole number.
+    pub(crate) fn signed(self) -> Option<i64> {
+        let number = self.integer("int")?;
+        i64::try_from(number).ok().or_else(|| {
+            self.mismatch("int");
+            None
+        })
+    }
+
+    fn integer(self, wanted: &str) -> Option<i128> {
+        match self.node.scalar() {
+            Some(scalar) if scalar.is_null() => Some(0),
+            // A float is cut to its whole part, as Go does.
+            Some(scalar) if scalar.plain => integer_of(&scalar.text)
+                .or_else(|| float_of(&scalar.text).filter(|f| f.abs() < 1.8e19).map(|f| f as i128))
+                .or_else(|| {
+                    self.mismatch(wanted);
+                    None
+                }),
+            _ => {
+                self.mismatch(wanted);
+                None
+            }
+        }
+    }
+
+    /// A number.
+    pub(crate) fn float(self) -> Option<f64> {
+        match self.node.scalar() {
+            Some(scalar) if scalar.is_null() => Some(0.0),
+            Some(scalar) if scalar.plain => {
+                integer_of(&scalar.text).map(|i| i as f64).or_else(|| float_of(&scalar.text)).or_else(|| {
+                    self.mismatch("float64");
+                    None
+                })
+            }
+            _ => {
+                self.mismatch("float64");
+                None
+            }
+        }
+    }
+
+    /// A duration such as `1h30m`; zero for null.
+    pub(crate) fn duration(self) -> Option<Duration> {
+        if self.is_null() {
+            return Some(Duration::ZERO);
+        }
+        parse_duration(&self.string()?).map_err(|error| self.invalid(error.to_string())).ok()
+    }
+
+    /// The items of a sequence; none for null.
+    pub(crate) fn items(self) -> Vec<Cursor<'a>> {
+        match &*self.node.value {
+            Value::Sequence(items) => items.iter().map(|node| Cursor { node, ..self }).collect(),
+            _ if self.is_null() => Vec::new(),
+            _ => {
+                self.mismatch("[]string");
+                Vec::new()
+            }
+        }
+    }
+
+    /// A list of strings.
+    pub(crate) fn strings(self) -> Vec<String> {
+        self.items().into_iter().filter_map(Cursor::string).collect()
+    }
+
+    /// The keys and values of a mapping whose keys are free, in the order of the text; repeated keys are noted.
+    pub(crate) fn entries(self) -> Vec<(String, Cursor<'a>, Cursor<'a>)> {
+        let pairs = match &*self.node.value {
+            Value::Mapping(pairs) => pairs.as_slice(),
+            _ if self.is_null() => &[],
+            _ => {
+                self.mismatch("map[string]string");
+                &[]
+            }
+        };
+        let mut seen = HashSet::new();
+        let mut entries = Vec::with_capacity(pairs.len());
+        for (key, value) in pairs {
+            let (key, value) = (Cursor { node: key, ..self }, Cursor { node: value, ..self });
+            let Some(name) = key.string() else { continue };
+            if seen.insert(name.clone()) {
+                entries.push((name, key, value));
+            } else {
+                key.invalid(format!("key {} already set in map", quote(&name)));
+            }
+        }
+        entries
+    }
+
+    /// A mapping from strings to strings.
+    pub(crate) fn string_map(self) -> BTreeMap<String, String> {
+        self.entries().into_iter().filter_map(|(name, _, value)| Some((name, value.string()?))).collect()
+    }
+
+    /// A mapping with known keys; `None` for null and, with a problem noted, for anything else.
+    pub(crate) fn section(self) -> Option<Section<'a>> {
+        match &*self.node.value {
+            Value::Mapping(pairs) => {
+                let mut fields: Vec<(Option<&str>, Cursor<'a>, Cursor<'a>)> = Vec::with_capacity(pairs.len());
+                for (key, value) in pairs {
+                    let (key, value) = (Cursor { node: key, ..self }, Cursor { node: value, ..self });
+                    let Some(name) = key.node.scalar().map(|scalar| scalar.text.as_str()) else {
+                        key.mismatch("string");
+                        continue;
+                    };
+                    if fields.iter().any(|(present, _, _)| *present == Some(name)) {
+                        key.invalid(format!("field {name} already set"));
+                    } else {
+                        fields.push((Some(name), key, value));
+                    }
+                }
+                Some(Section { cursor: self, fields, asked: Vec::new() })
+            }
+            _ if self.is_null() => None,
+            _ => {
+                self.mismatch("a section with keys");
+                None
+            }
+        }
+    }
+}
+
+/// A mapping with known keys. What was not taken when it is finished is unknown.
+#[derive(Debug)]
+pub(crate) struct Section<'a> {
+    cursor: Cursor<'a>,
+    /// Name, key and value; the name goes when it is taken.
+    fields: Vec<(Option<&'a str>, Cursor<'a>, Cursor<'a>)>,
+    asked: Vec<&'static str>,
+}
+
+impl<'a> Section<'a> {
+    /// The mapping itself, for problems of the whole.
+    pub(crate) fn cursor(&self) -> Cursor<'a> {
+        self.cursor
+    }
+
+    /// The value of `key`, if it is there.
+    pub(crate) fn take(&mut self, key: &'static str) -> Option<Cursor<'a>> {
+        self.asked.push(key);
+        let field = self.fields.iter_mut().find(|(name, _, _)| *name == Some(key))?;
+        field.0 = None;
+        Some(field.2)
+    }
+
+    /// Takes `key`, which Prometheus knows and this program cannot honour; says whether it was there.
+    pub(crate) fn refuse(&mut self, key: &'static str) -> bool {
+        self.asked.push(key);
+        let Some(field) = self.fields.iter_mut().find(|(name, _, _)| *name == Some(key)) else { return false };
+        field.0 = None;
+        field.1.unsupported(&format!("field {key}"));
+        true
+    }
+
+    /// Notes every key that nobody asked for, with the most similar one that somebody did.
+    pub(crate) fn finish(self) {
+        for (name, key, _) in &self.fields {
+            let Some(name) = name else { continue };
+            let similar = self.asked.iter().filter(|asked| is_similar(name, asked)).min_by_key(|asked| asked.len());
+            match similar {
+                Some(similar) => key.invalid(format!("field {name} not found, did you mean {similar}?")),
+                None => key.invalid(format!("field {name} not found")),
+            }
+        }
+    }
+}
+
+/// Whether a person may have meant `known` by `written`: the same but for case and dashes, one too long, or few letters off.
+fn is_similar(written: &str, known: &str) -> bool {
+    let plain = |text: &str| text.to_lowercase().replace('-', "_");
+    let (written, known) = (plain(written), plain(known));
+    written.len() < 64 && edit_distance(&written, &known) <= 1 + known.len() / 8
+}
+
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+fn bool_of(text: &str) -> Option<bool> {
+    match text {
+        "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "true" | "True" | "TRUE" => Some(true),
+        "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "false" | "False" | "FALSE" => Some(false),
+        _ => None,
+    }
+}
+
+/// Decimal, `0x`, `0o`, `0b`, and octal by a leading zero; underscores are ignored.
+fn integer_of(text: &str) -> Option<i128> {
+    let text = text.replace('_', "");
+    let (negative, digits) = match text.as_bytes().first()? {
+        b'-' => (true, &text[1..]),
+        b'+' => (false, &text[1..]),
+        _ => (false, text.as_str()),
+    };
+    let (radix, digits) = match digits.as_bytes() {
+        [b'0', b'x' | b'X', ..] => (16, &digits[2..]),
+        [b'0', b'o' | b'O', ..] => (8, &digits[2..]),
+        [b'0', b'b' | b'B', ..] => (2, &digits[2..]),
+        [b'0', _, ..] => (8, &digits[1..]),
+        _ => (10, digits),
+    };
+    // `u64::from_str_radix` would take a second sign.
+    if !digits.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return None;
+    }
+    let number = i128::from(u64::from_str_radix(digits, radix).ok()?);
+    Some(if negative { -number } else { number })
+}
+
+fn float_of(text: &str) -> Option<f64> {
+    match text {
+        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => return Some(f64::INFINITY),
+        "-.inf" | "-.Inf" | "-.INF" => return Some(f64::NEG_INFINITY),
+        ".nan" | ".NaN" | ".NAN" => return Some(f64::NAN),
+        _ => {}
+    }
+    let text = text.replace('_', "");
+    let numeric = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E'));
+    if numeric { text.parse().ok() } else { None }
+}
+
+/// Standard base64 with padding; line breaks do not count.
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect();
+    base64::engine::general_purpose::STANDARD.decode(digits).ok()
+}
+
+/// Quotes bytes that are not all UTF-8, as Go does.
+fn quote_bytes(bytes: &[u8]) -> String {
+    let mut out = String::from("\"");
+    for chunk in bytes.utf8_chunks() {
+        out.push_str(quote(chunk.valid()).trim_matches('"'));
+        for byte in chunk.invalid() {
+            out.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    out.push('"');
+    out
+}
