@@ -18,4 +18,4 @@ pub mod yaml;
 pub use alert::Alert;
 pub use labels::{Labels, LabelsBuilder};
 pub use matcher::{MatchOp, Matcher};
-pub use sample::{STALE_NAN_BITS, Sample, Samples, Series, is_stale, stale_nan};
+pub use sample::{STALE_NAN_BITS, Sample, Samples, Series, is_stale, normal_nan, stale_nan};

@@ -15,6 +15,11 @@ pub fn is_stale(value: f64) -> bool {
     value.to_bits() == STALE_NAN_BITS
 }
 
+/// The ordinary NaN as Prometheus stores it; every NaN that is read from text becomes this one.
+pub fn normal_nan() -> f64 {
+    f64::from_bits(0x7ff8_0000_0000_0001)
+}
+
 /// One sample.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sample {

@@ -102,6 +102,24 @@ pub fn format_value(value: f64) -> String {
     }
 }
 
+/// Writes a value as Go's `%g` and the exposition formats do: the shortest digits that read back the same, with an exponent
+/// below 1e-4 and from 1e6 on.
+pub fn format_value_short(value: f64) -> String {
+    let text = format!("{value:e}");
+    match text.split_once('e') {
+        Some((digits, exponent)) => {
+            let exponent: i32 = exponent.parse().expect("{:e} writes a whole exponent");
+            if (-4..6).contains(&exponent) {
+                format_value(value)
+            } else {
+                let sign = if exponent < 0 { '-' } else { '+' };
+                format!("{digits}e{sign}{:02}", exponent.unsigned_abs())
+            }
+        }
+        None => format_value(value),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +141,24 @@ mod tests {
             (f64::NAN, "NaN"),
         ] {
             assert_eq!(format_value(value), text);
+        }
+    }
+
+    #[test]
+    fn short_values() {
+        for (value, text) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (999_999.0, "999999"),
+            (1e6, "1e+06"),
+            (12_345_678.5, "1.23456785e+07"),
+            (1e-4, "0.0001"),
+            (9.9e-5, "9.9e-05"),
+            (1.5e300, "1.5e+300"),
+            (f64::NEG_INFINITY, "-Inf"),
+            (f64::NAN, "NaN"),
+        ] {
+            assert_eq!(format_value_short(value), text);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::labels::Labels;
-use crate::text::{format_value, is_legacy_label_name, is_legacy_metric_name};
+use crate::text::{format_value_short, is_legacy_label_name, is_legacy_metric_name};
 
 /// The media type of what [`write_text`] writes.
 pub const TEXT_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=allow-utf-8";
@@ -31,6 +31,18 @@ pub enum MetricKind {
 }
 
 impl MetricKind {
+    /// All kinds.
+    pub const ALL: [MetricKind; 8] = [
+        MetricKind::Counter,
+        MetricKind::Gauge,
+        MetricKind::Histogram,
+        MetricKind::GaugeHistogram,
+        MetricKind::Summary,
+        MetricKind::Info,
+        MetricKind::StateSet,
+        MetricKind::Unknown,
+    ];
+
     /// The word in OpenMetrics and in Prometheus' API.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -121,11 +133,11 @@ impl MetricFamily {
     }
 }
 
-/// Writes a bucket's bound or a quantile as Prometheus stores it: a whole number has `.0`.
-pub(crate) fn format_bound(value: f64) -> String {
-    let text = format_value(value);
-    let is_whole = text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
-    if is_whole { text + ".0" } else { text }
+/// Writes a bucket's bound or a quantile as OpenMetrics does: a whole number has `.0`.
+pub(super) fn format_bound(value: f64) -> String {
+    // There is one zero among bounds.
+    let text = format_value_short(if value == 0.0 { 0.0 } else { value });
+    if value.is_finite() && !text.contains(['.', 'e']) { text + ".0" } else { text }
 }
 
 /// Writes families in the text format 0.0.4. A family without samples is left out.
@@ -164,7 +176,7 @@ fn write_family(out: &mut String, family: &MetricFamily) -> std::fmt::Result {
             write!(out, "=\"{}\"", escape_value(value))?;
         }
         let close = if separator == "," { "} " } else { " " };
-        writeln!(out, "{close}{}", format_value(sample.value))?;
+        writeln!(out, "{close}{}", format_value_short(sample.value))?;
     }
     Ok(())
 }
@@ -200,7 +212,7 @@ mod tests {
         ];
         let expected = r#"# HELP reads_total How many\nreads, with \\ in it.
 # TYPE reads_total counter
-reads_total 1000000
+reads_total 1e+06
 # HELP temp Degrees.
 # TYPE temp gauge
 temp{room="a\"b\\c\nd","x.y"="é"} -0.5

@@ -1,0 +1,162 @@
+//! A place in a body, and the small steps both formats share.
+
+use super::ParseError;
+use crate::sample::normal_nan;
+use crate::text::quote;
+
+/// How much of the body an error quotes, in bytes: enough to find the place, little enough for a status page.
+const QUOTED_BYTES_MAX: usize = 200;
+
+/// Why the body cannot be read at the cursor's place.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// Something else stands there.
+    Expected(&'static str),
+    /// What stands there means nothing; the whole reason.
+    Invalid(String),
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Cursor<'a> {
+    text: &'a str,
+    /// Where the entry begins that is being read.
+    pub(super) start: usize,
+    pub(super) at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Cursor { text, start: 0, at: 0 }
+    }
+
+    pub(super) fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    pub(super) fn is_at_end(&self) -> bool {
+        self.at >= self.text.len()
+    }
+
+    /// Takes `text` if it comes next.
+    pub(super) fn take(&mut self, text: &str) -> bool {
+        let found = self.text.as_bytes()[self.at..].starts_with(text.as_bytes());
+        if found {
+            self.at += text.len();
+        }
+        found
+    }
+
+    /// Takes the bytes for which `belongs` holds. They must be ASCII, or belong together with all that is not.
+    pub(super) fn take_while(&mut self, belongs: impl Fn(u8) -> bool) -> &'a str {
+        let from = self.at;
+        let rest = &self.text.as_bytes()[from..];
+        self.at += rest.iter().position(|byte| !belongs(*byte)).unwrap_or(rest.len());
+        &self.text[from..self.at]
+    }
+
+    /// Takes spaces and tabs.
+    pub(super) fn skip_blanks(&mut self) {
+        self.take_while(is_blank);
+    }
+
+    /// Takes the rest of the line without its end.
+    pub(super) fn rest_of_line(&mut self) -> &'a str {
+        self.take_while(|byte| byte != b'\n')
+    }
+
+    /// Takes a name that needs no quotes; `None` if none is here.
+    pub(super) fn plain_name(&mut self, with_colons: bool) -> Option<&'a str> {
+        let is_start = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_' || (with_colons && byte == b':');
+        if !self.peek().is_some_and(is_start) {
+            return None;
+        }
+        Some(self.take_while(|byte| is_start(byte) || byte.is_ascii_digit()))
+    }
+
+    /// Takes a quoted text and gives what is between the quotes; `None`, without moving, if there is none.
+    pub(super) fn quoted(&mut self, with_newlines: bool) -> Option<&'a str> {
+        let bytes = self.text.as_bytes();
+        if self.peek() != Some(b'"') {
+            return None;
+        }
+        let from = self.at + 1;
+        let mut at = from;
+        loop {
+            match bytes.get(at)? {
+                b'"' => {
+                    self.at = at + 1;
+                    return Some(&self.text[from..at]);
+                }
+                b'\\' if matches!(bytes.get(at + 1), None | Some(b'\n')) => return None,
+                b'\\' => at += 2,
+                b'\n' if !with_newlines => return None,
+                _ => at += 1,
+            }
+        }
+    }
+
+    /// The name behind a `TYPE`, `HELP` or `UNIT`.
+    pub(super) fn family_name(&mut self, fault: &'static str) -> Result<&'a str, Fault> {
+        let name = if self.peek() == Some(b'"') { self.quoted(true) } else { self.plain_name(true) };
+        name.ok_or(Fault::Expected(fault))
+    }
+
+    /// The body from `from` up to here.
+    pub(super) fn since(&self, from: usize) -> &'a str {
+        &self.text[from..self.at]
+    }
+
+    /// Reads a value as Go's `ParseFloat` does, without the forms that are younger than the format.
+    pub(super) fn value_of(&self, text: &str) -> Result<f64, Fault> {
+        self.parse_float(text).map_err(|reason| self.invalid(&reason))
+    }
+
+    fn parse_float(&self, text: &str) -> Result<f64, String> {
+        if text.bytes().any(|byte| matches!(byte, b'p' | b'P' | b'_')) {
+            return Err("unsupported character in float".to_owned());
+        }
+        let problem = |what: &str| format!("strconv.ParseFloat: parsing {}: {what}", quote(shortened(text)));
+        let value: f64 = text.parse().map_err(|_| problem("invalid syntax"))?;
+        let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+        if value.is_nan() {
+            // Go knows no signed NaN.
+            if unsigned.len() < text.len() { Err(problem("invalid syntax")) } else { Ok(normal_nan()) }
+        } else if value.is_infinite() && !unsigned.starts_with(['i', 'I']) {
+            Err(problem("value out of range"))
+        } else {
+            Ok(value)
+        }
+    }
+
+    /// A fault whose reason quotes what was read of the entry.
+    pub(super) fn invalid(&self, reason: &str) -> Fault {
+        Fault::Invalid(format!("{reason} while parsing: {}", quote(shortened(self.since(self.start)))))
+    }
+
+    /// The fault of a word that names no kind of metric.
+    pub(super) fn unknown_kind(&self, word: &str) -> Fault {
+        Fault::Invalid(format!("invalid metric type {}", quote(shortened(word))))
+    }
+
+    /// The error that `fault` is at this place; it names the line on which the entry begins.
+    pub(super) fn error(&self, fault: &Fault) -> ParseError {
+        let line = 1 + self.text.as_bytes()[..self.start].iter().filter(|b| **b == b'\n').count();
+        let reason = match fault {
+            Fault::Invalid(reason) => reason.clone(),
+            Fault::Expected(what) => {
+                let got = self.text[self.at..].chars().next().map(String::from).unwrap_or_default();
+                let seen = &self.text[self.start..self.at + got.len()];
+                format!("{what}, got {} while parsing: {}", quote(&got), quote(shortened(seen)))
+            }
+        };
+        ParseError { line, reason }
+    }
+}
+
+pub(super) fn is_blank(byte: u8) -> bool {
+    byte == b' ' || byte == b'\t'
+}
+
+fn shortened(text: &str) -> &str {
+    &text[..text.floor_char_boundary(QUOTED_BYTES_MAX)]
+}
