@@ -9,6 +9,7 @@ pub mod labels;
 pub mod matcher;
 pub mod regex;
 pub mod relabel;
+pub mod remote_write;
 pub mod sample;
 pub mod storage;
 pub mod text;
