@@ -4,10 +4,15 @@
 //! [`Problem`] for every part that could not be understood. Nothing here touches a file, a socket or a clock, and no text of
 //! a peer makes it panic or stop: what is bad is left out and named, and all that is good stays.
 
+pub mod alertmanager_dispatch;
 pub mod bag;
 pub mod endpoints;
+pub mod grafana_datasource;
+pub mod json;
 pub mod name;
 pub mod problem;
+pub mod prometheus_scrape;
+mod text;
 pub mod topology;
 
 pub use bag::{Databag, Relation, Side};

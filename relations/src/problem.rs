@@ -20,7 +20,7 @@ pub struct Problem {
     /// What is wrong, naming the job, group or rule.
     pub message: String,
     /// What to do about it, when we know.
-    pub hint: Option<String>,
+    pub hint: Option<Box<str>>,
 }
 
 impl Problem {
@@ -48,7 +48,7 @@ impl Problem {
     }
 
     /// The same problem, with advice.
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn hint(mut self, hint: impl Into<Box<str>>) -> Self {
         self.hint = Some(hint.into());
         self
     }

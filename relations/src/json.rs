@@ -1,0 +1,275 @@
+//! JSON as databags hold it: read with bounds, written the way Python's `json.dumps` writes it.
+//!
+//! Peers hash and compare the text and not only the value, so what we write must be the same bytes: `", "` and `": "`
+//! between parts, every character outside printable ASCII escaped, floats as Python prints them, keys in the order they were set.
+
+use std::cell::Cell;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+use thiserror::Error;
+
+use crate::bag::{self, Databag};
+use crate::problem::Problem;
+
+/// A larger value is refused unread. The largest real ones (all rules of a site, forwarded) stay below a tenth of this.
+pub const VALUE_BYTES_MAX: usize = 8 << 20;
+
+/// A value with more parts is refused: `[[],[],…` needs fifty times its text in memory.
+pub const PARTS_MAX: usize = 500_000;
+
+/// Why a text is not JSON that we take.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum JsonError {
+    /// The text is longer than [`VALUE_BYTES_MAX`].
+    #[error("value is {0} bytes long, more than {VALUE_BYTES_MAX}")]
+    TooLong(usize),
+    /// The text is not JSON, is nested deeper than 128, or has more than [`PARTS_MAX`] parts.
+    #[error("value is not JSON we can take: {0}")]
+    Syntax(String),
+}
+
+/// Reads `text`. Keys keep their order; of a repeated key the last value counts, at the place of the first, as in Python.
+pub fn parse(text: &str) -> Result<Value, JsonError> {
+    if text.len() > VALUE_BYTES_MAX {
+        return Err(JsonError::TooLong(text.len()));
+    }
+    let parts_left = Cell::new(PARTS_MAX);
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    Bounded { parts_left: &parts_left }
+        .deserialize(&mut deserializer)
+        .and_then(|value| deserializer.end().map(|()| value))
+        .map_err(|error| JsonError::Syntax(error.to_string()))
+}
+
+/// Reads the value under `key`. What Python takes for false (no key, `null`, `""`, `[]`, `{}`, …) is `None`: peers mean
+/// "nothing" by it.
+pub(crate) fn read(bag: &Databag, key: &str) -> Result<Option<Value>, Problem> {
+    let Some(text) = bag::value(bag, key) else { return Ok(None) };
+    let value = parse(text).map_err(|error| Problem::new(error.to_string()).key(key))?;
+    Ok(Some(value).filter(|value| !is_empty(value)))
+}
+
+/// Whether Python would take `value` for false.
+pub(crate) fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(truth) => !truth,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(entries) => entries.is_empty(),
+    }
+}
+
+/// The name of `value`'s type, for messages.
+pub(crate) fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// Builds a [`Value`], taking one from the budget for each part before it is kept.
+#[derive(Clone, Copy)]
+struct Bounded<'a> {
+    parts_left: &'a Cell<usize>,
+}
+
+impl Bounded<'_> {
+    fn take<E: serde::de::Error>(&self) -> Result<(), E> {
+        match self.parts_left.get().checked_sub(1) {
+            Some(left) => {
+                self.parts_left.set(left);
+                Ok(())
+            }
+            None => Err(E::custom(format_args!("more than {PARTS_MAX} parts"))),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Bounded<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.take()?;
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Bounded<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_bool<E>(self, truth: bool) -> Result<Value, E> {
+        Ok(Value::Bool(truth))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(Value::Number(number.into()))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(Value::Number(number.into()))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Value, E> {
+        Number::from_f64(number).map(Value::Number).ok_or_else(|| E::custom("number is not finite"))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::String(text.to_owned()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Value, E> {
+        Ok(Value::String(text))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element_seed(self)? {
+            items.push(item);
+        }
+        Ok(Value::Array(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut entries = Map::new();
+        while let Some(key) = access.next_key::<String>()? {
+            let value = access.next_value_seed(self)?;
+            entries.insert(key, value);
+        }
+        Ok(Value::Object(entries))
+    }
+}
+
+/// Writes `value` as Python's `json.dumps(value)` does.
+pub fn dumps(value: &Value) -> String {
+    let mut text = String::new();
+    dump(value, &mut text);
+    text
+}
+
+/// Writes `entries` as Python's `json.dumps` writes a dictionary.
+pub fn dumps_object(entries: &Map<String, Value>) -> String {
+    let mut text = String::new();
+    dump_object(entries, &mut text);
+    text
+}
+
+fn dump(value: &Value, text: &mut String) {
+    match value {
+        Value::Null => text.push_str("null"),
+        Value::Bool(true) => text.push_str("true"),
+        Value::Bool(false) => text.push_str("false"),
+        Value::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {
+            Some(float) => dump_float(float, text),
+            None => text.push_str(&number.to_string()),
+        },
+        Value::String(string) => dump_string(string, text),
+        Value::Array(items) => {
+            text.push('[');
+            for (at, item) in items.iter().enumerate() {
+                text.push_str(if at == 0 { "" } else { ", " });
+                dump(item, text);
+            }
+            text.push(']');
+        }
+        Value::Object(entries) => dump_object(entries, text),
+    }
+}
+
+fn dump_object(entries: &Map<String, Value>, text: &mut String) {
+    text.push('{');
+    for (at, (key, value)) in entries.iter().enumerate() {
+        text.push_str(if at == 0 { "" } else { ", " });
+        dump_string(key, text);
+        text.push_str(": ");
+        dump(value, text);
+    }
+    text.push('}');
+}
+
+fn dump_string(string: &str, text: &mut String) {
+    text.push('"');
+    for c in string.chars() {
+        match c {
+            '"' => text.push_str("\\\""),
+            '\\' => text.push_str("\\\\"),
+            '\n' => text.push_str("\\n"),
+            '\r' => text.push_str("\\r"),
+            '\t' => text.push_str("\\t"),
+            '\u{8}' => text.push_str("\\b"),
+            '\u{c}' => text.push_str("\\f"),
+            ' '..='~' => text.push(c),
+            _ => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    text.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
+        }
+    }
+    text.push('"');
+}
+
+/// Python's `repr(float)`: the shortest digits that read back the same, with an exponent below 1e-4 and from 1e16 on.
+fn dump_float(float: f64, text: &mut String) {
+    let scientific = format!("{float:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    match exponent.parse::<i32>() {
+        Ok(exponent) if !(-4..16).contains(&exponent) => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            text.push_str(&format!("{digits}e{sign}{:02}", exponent.unsigned_abs()));
+        }
+        _ => {
+            let plain = float.to_string();
+            text.push_str(&plain);
+            text.push_str(if plain.contains('.') { "" } else { ".0" });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `expected` is what Python 3 prints for `json.dumps(json.loads(text))`.
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        assert_eq!(parse(text).map(|value| dumps(&value)).as_deref(), Ok(expected), "{text}");
+    }
+
+    #[test]
+    fn prints_as_python() {
+        check(r#"{"b":1,"a":[true,false,null]}"#, r#"{"b": 1, "a": [true, false, null]}"#);
+        check(r#"{"a":1,"b":2,"a":3}"#, r#"{"a": 3, "b": 2}"#);
+        check(r#""é😀/\u007f\u0000\n\"\\""#, r#""\u00e9\ud83d\ude00/\u007f\u0000\n\"\\""#);
+        check("[1.0, -0.0, 0.1, 1e15, 1e16, 1.5e300]", "[1.0, -0.0, 0.1, 1000000000000000.0, 1e+16, 1.5e+300]");
+        check("[0.0001, 0.00001, 123456789.125]", "[0.0001, 1e-05, 123456789.125]");
+        check("[18446744073709551615, -9223372036854775808]", "[18446744073709551615, -9223372036854775808]");
+        check("{}", "{}");
+    }
+
+    #[test]
+    fn refuses_hostile_values() {
+        let long = format!("\"{}\"", "x".repeat(10 << 20));
+        let deep = "[".repeat(10_000) + &"]".repeat(10_000);
+        let wide = format!("[{}[]]", "[],".repeat(1_000_000));
+        let keys = format!("{{{}}}", (0..600_000).map(|n| format!("\"{n}\":0")).collect::<Vec<_>>().join(","));
+        for text in [&long, &deep, &wide, &keys, "", "[1,]", "NaN", "1e999", "\"\\ud800\"", "{} {}", "\u{0}"] {
+            assert!(parse(text).is_err(), "{}", text.chars().take(20).collect::<String>());
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The provider's side: the databags that announce an application's metrics and rules.
+
+use serde_json::{Map, Value, json};
+
+use super::{ALERT_RULES, EVENT, SCRAPE_JOBS, SCRAPE_METADATA};
+use crate::bag::{Databag, Relation};
+use crate::json::{self, dumps, dumps_object, type_name};
+use crate::name::UnitName;
+use crate::problem::Problem;
+use crate::text::UrlParts;
+use crate::topology::Topology;
+
+/// The application's databag. `topology` is that of the leader's unit; `alert_rules` is `{"groups": […]}` or `{}`.
+pub fn app_bag(topology: &Topology, jobs: &[Map<String, Value>], alert_rules: &Value) -> Databag {
+    let jobs = Value::Array(jobs.iter().cloned().map(Value::Object).collect());
+    Databag::from([
+        (SCRAPE_METADATA.to_owned(), dumps_object(&topology.to_metadata())),
+        (SCRAPE_JOBS.to_owned(), dumps(&jobs)),
+        (ALERT_RULES.to_owned(), dumps(alert_rules)),
+    ])
+}
+
+/// The databag of a unit at `address`, which may be an address, a host name, or either with a port.
+pub fn unit_bag(unit: &UnitName, address: &str) -> Databag {
+    Databag::from([
+        ("prometheus_scrape_unit_address".to_owned(), address.to_owned()),
+        ("prometheus_scrape_unit_name".to_owned(), unit.to_string()),
+    ])
+}
+
+/// The databag of a unit that is reached at `url`, and the job that goes with it. `ca` is the certificate of the authority that
+/// signed ours, as text. `None` if `url` is not a URL.
+pub fn at_url(unit: &UnitName, url: &str, ca: Option<&str>) -> Option<(Databag, Map<String, Value>)> {
+    let parts = UrlParts::split(url).ok()?;
+    let mut bag = unit_bag(unit, &parts.host());
+    if !parts.path.is_empty() {
+        bag.insert("prometheus_scrape_unit_path".to_owned(), parts.path.clone());
+    }
+    let mut job = Map::new();
+    job.insert("metrics_path".to_owned(), Value::from("/metrics"));
+    job.insert("static_configs".to_owned(), json!([{"targets": [format!("*:{}", parts.port())]}]));
+    job.insert("scheme".to_owned(), Value::String(parts.scheme));
+    if let Some(ca) = ca {
+        job.insert("tls_config".to_owned(), json!({"ca_file": ca}));
+    }
+    Some((bag, job))
+}
+
+/// What the requirer of `relation` says is wrong with what we published.
+pub fn complaints(relation: &Relation) -> Vec<Problem> {
+    let problem = |message: String| Problem::new(message).key(EVENT).relation(relation);
+    match json::read(&relation.remote.app_bag, EVENT) {
+        Ok(None) => Vec::new(),
+        Ok(Some(Value::Object(event))) => [("errors", "alert rules"), ("scrape_job_errors", "scrape jobs")]
+            .into_iter()
+            .filter_map(|(key, what)| Some((what, event.get(key)?.as_str()?)))
+            .filter(|(_, text)| !text.is_empty())
+            .map(|(what, text)| {
+                let text: String = text.chars().take(1000).collect();
+                problem(format!("the other side refuses our {what}: {text}"))
+            })
+            .collect(),
+        Ok(Some(other)) => vec![problem(format!("value is {}, not an object", type_name(&other)))],
+        Err(refused) => vec![refused.relation(relation)],
+    }
+}
