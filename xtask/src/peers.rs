@@ -38,7 +38,7 @@ const STABLE: &[(&str, &str, &str)] = &[
 // Variable, program inside the package, package.
 const NEWER: &[(&str, &str, &str)] = &[
     ("RELATUM_PEER_PROMETHEUS3", "usr/bin/prometheus", "prometheus"),
-    ("RELATUM_PEER_PROMTOOL3", "usr/bin/promtool", "prometheus"),
+    ("RELATUM_PEER_PROMTOOL3", "usr/bin/promtool", "promtool"),
 ];
 
 /// Finds the peers, bringing what is missing if that is permitted here. Not being able to is no error.
@@ -128,12 +128,16 @@ fn unpack_newer(dir: &Path) -> anyhow::Result<()> {
         command
     };
     quietly(apt().args(["update", "-qq"]))?;
-    quietly(apt().args(["download", "-qq", "prometheus"]))?;
-    let package = std::fs::read_dir(&archives)?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.extension().is_some_and(|e| e == "deb"))
-        .context("apt-get downloaded no package")?;
-    quietly(Command::new("dpkg").arg("-x").arg(package).arg(dir.join("prometheus")))
+    for (.., package) in NEWER {
+        quietly(apt().args(["download", "-qq", package]))?;
+        let prefix = format!("{package}_");
+        let archive = std::fs::read_dir(&archives)?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix)))
+            .with_context(|| format!("apt-get downloaded no {package}"))?;
+        quietly(Command::new("dpkg").arg("-x").arg(archive).arg(dir.join(package)))?;
+    }
+    Ok(())
 }
 
 // The mirror this machine is set up with: the first address of its own package sources.
