@@ -8,6 +8,7 @@
 mod problem;
 pub mod prometheus;
 mod secret;
+pub mod template;
 mod yaml;
 
 pub use problem::{Kind, Problem};
