@@ -6,6 +6,9 @@
 
 pub mod alertmanager;
 mod http;
+#[cfg(test)]
+mod memory;
+pub mod remote_write;
 pub mod scrape;
 
 use std::time::{SystemTime, UNIX_EPOCH};
