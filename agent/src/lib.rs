@@ -4,8 +4,33 @@
 //! observe, desire, render, plan, check, apply, publish. What the server runs is only ever what was rendered to
 //! disk. The meaning of a databag is left to `relations`, the meaning of a rendered file to `config` and `server`.
 
+pub mod agent_file;
+pub mod charm_config;
 pub mod control;
+pub mod events;
 pub mod log;
 pub mod options;
+pub mod pipeline;
+pub mod relate;
 pub mod store;
 pub mod templates;
+pub mod workload;
+
+use std::error::Error;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks `mutex`. What it guards is changed in one step or in a transaction, so a thread that panicked left it whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The error and all of its causes on one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}

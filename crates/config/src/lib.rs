@@ -7,7 +7,6 @@
 
 mod problem;
 pub mod prometheus;
-pub mod rules;
 mod secret;
 pub mod template;
 mod yaml;

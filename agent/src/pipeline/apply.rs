@@ -1,0 +1,214 @@
+//! The rendered directory: read as files, changed by steps.
+//!
+//! Every file is written beside its place and moved there, so nobody ever sees half of one, and what was written before a
+//! failure is put back. The workload prepares before the first configuration file is touched and commits after the last.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+use tracing::error;
+
+use super::desire::MATERIALS;
+use super::plan::Step;
+use crate::workload::{Fault, Files, Workload};
+
+/// The folders below `rendered/`, and what the names of our files in them end in. Anything else is not ours to touch.
+const FOLDERS: [(&str, &str); 4] = [("", ""), ("scrape", ".yml"), ("rules", ".rules"), (MATERIALS, "")];
+
+/// The files in the top folder.
+const TOP: [&str; 3] = [super::render::MAIN_PATH, super::render::ARGUMENTS_PATH, super::render::DATASOURCE_PATH];
+
+/// What the name of a file that is being written begins with.
+const UNFINISHED: &str = ".new-";
+
+/// Why the directory is not as planned.
+#[derive(Debug, Error)]
+pub enum ApplyError {
+    /// It cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// What.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// It cannot be written; what was written is undone.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// What.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The workload does not take it; nothing was changed.
+    #[error("cannot load what was rendered")]
+    Refused(Vec<Fault>),
+}
+
+/// `rendered/`, with a memory of what is in it so that unchanged files are not read again.
+pub struct RenderedDirectory {
+    path: PathBuf,
+    known: BTreeMap<String, (Stamp, String)>,
+}
+
+/// What is different after a file was replaced or edited: inode, size, time of change.
+type Stamp = (u64, u64, i64, i64);
+
+impl RenderedDirectory {
+    /// The directory at `path`, which need not exist.
+    pub fn new(path: PathBuf) -> Self {
+        RenderedDirectory { path, known: BTreeMap::new() }
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The files as they are. One that is not UTF-8 is not ours any more and reads as empty, so that it gets replaced.
+    pub fn read(&mut self) -> Result<Files, ApplyError> {
+        let mut known = BTreeMap::new();
+        for (folder, ending) in FOLDERS {
+            let failed = |source| ApplyError::Read { path: self.path.join(folder), source };
+            let entries = match fs::read_dir(self.path.join(folder)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                entries => entries.map_err(failed)?,
+            };
+            for entry in entries {
+                let entry = entry.map_err(failed)?;
+                let Ok(name) = entry.file_name().into_string() else { continue };
+                if name.starts_with(UNFINISHED) {
+                    // Left by a process that was killed; if it cannot be removed it still harms nothing.
+                    let _ = fs::remove_file(entry.path());
+                    continue;
+                }
+                let ours = if folder.is_empty() { TOP.contains(&name.as_str()) } else { name.ends_with(ending) };
+                let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+                let metadata = entry.metadata().map_err(failed)?;
+                if !ours || !metadata.is_file() {
+                    continue;
+                }
+                let stamp = (metadata.ino(), metadata.size(), metadata.ctime(), metadata.ctime_nsec());
+                let text = match self.known.remove(&path) {
+                    Some((before, text)) if before == stamp => text,
+                    _ => match fs::read(entry.path()) {
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                        bytes => String::from_utf8(bytes.map_err(failed)?).unwrap_or_default(),
+                    },
+                };
+                known.insert(path, (stamp, text));
+            }
+        }
+        self.known = known;
+        Ok(self.known.iter().map(|(path, (_, text))| (path.clone(), text.clone())).collect())
+    }
+
+    /// Does `steps`, which lead to `wanted`, and has the workload run the result.
+    pub fn apply(&self, steps: &[Step], wanted: &Files, workload: &dyn Workload) -> Result<(), ApplyError> {
+        let is_material = |step: &&Step| step.path().is_some_and(|path| path.starts_with(MATERIALS));
+        // New certificates first, as the workload opens them to prepare; nothing refers to them yet. Old ones go last.
+        let (materials, files): (Vec<&Step>, Vec<&Step>) = steps.iter().partition(is_material);
+        let mut undo = Undo { directory: self, before: Vec::new() };
+        undo.run(materials.iter().copied().filter(|step| matches!(step, Step::Write { .. })))?;
+        let ready = match workload.prepare(wanted) {
+            Ok(ready) => ready,
+            Err(faults) => {
+                undo.back();
+                return Err(ApplyError::Refused(faults));
+            }
+        };
+        undo.run(
+            files.iter().copied().chain(materials.iter().copied().filter(|step| matches!(step, Step::Remove { .. }))),
+        )?;
+        if steps.contains(&Step::Reload) {
+            ready.commit();
+        }
+        Ok(())
+    }
+
+    fn write(&self, path: &str, text: &str) -> io::Result<()> {
+        let target = self.path.join(path);
+        let folder = target.parent().unwrap_or(&self.path);
+        DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        let unfinished = folder.join(format!("{UNFINISHED}{name}"));
+        let written = (|| {
+            // A file left behind may have another mode.
+            match fs::remove_file(&unfinished) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let mut file = OpenOptions::new().create_new(true).write(true).mode(mode(path)).open(&unfinished)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_data()?;
+            fs::rename(&unfinished, &target)
+        })();
+        if written.is_err() {
+            let _ = fs::remove_file(&unfinished);
+        }
+        written
+    }
+}
+
+/// Scrape jobs may hold passwords, and materials hold keys.
+fn mode(path: &str) -> u32 {
+    if path.starts_with("scrape/") || path.starts_with(MATERIALS) { 0o600 } else { 0o640 }
+}
+
+/// What was there before, to be put back if something fails.
+struct Undo<'a> {
+    directory: &'a RenderedDirectory,
+    before: Vec<(String, Option<String>)>,
+}
+
+impl Undo<'_> {
+    fn run<'s>(&mut self, steps: impl Iterator<Item = &'s Step>) -> Result<(), ApplyError> {
+        let mut folders = BTreeSet::new();
+        for step in steps {
+            let Some(path) = step.path() else { continue };
+            let target = self.directory.path.join(path);
+            let before = self.directory.known.get(path).map(|(_, text)| text.clone());
+            self.before.push((path.to_owned(), before));
+            let done = match step {
+                Step::Write { text, .. } => self.directory.write(path, text),
+                _ => match fs::remove_file(&target) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                    done => done,
+                },
+            };
+            if let Err(source) = done {
+                self.back();
+                return Err(ApplyError::Write { path: target, source });
+            }
+            folders.extend(target.parent().map(Path::to_owned));
+        }
+        for folder in folders {
+            // The files themselves are safe; this makes their names so.
+            if let Err(source) = File::open(&folder).and_then(|folder| folder.sync_all()) {
+                self.back();
+                return Err(ApplyError::Write { path: folder, source });
+            }
+        }
+        Ok(())
+    }
+
+    fn back(&mut self) {
+        for (path, before) in self.before.drain(..).rev() {
+            let undone = match &before {
+                Some(text) => self.directory.write(&path, text),
+                None => match fs::remove_file(self.directory.path.join(&path)) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                    done => done,
+                },
+            };
+            if let Err(error) = undone {
+                // The next pass sees the difference and tries again.
+                error!(%path, %error, "cannot put back a rendered file");
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! One pass: `observe → desire → render → plan → check → apply → publish`.
+//!
+//! The first and the last two touch the world; what lies between are plain functions on plain values. A pass over an unchanged
+//! world plans nothing. One bad relation harms only itself: what is wrong in it is left out and named, and where a whole file
+//! cannot be made, the last good one stays.
+
+pub mod apply;
+pub mod check;
+pub mod desire;
+pub mod observe;
+pub mod plan;
+pub mod publish;
+pub mod render;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+
+use thiserror::Error;
+use tracing::{info, warn};
+
+use crate::charm_config::Settings;
+use crate::control::Problem;
+use crate::events::{self, RelationEvent};
+use crate::store::{Store, StoreError, World};
+use crate::templates::Templates;
+use crate::workload::{Files, Workload};
+use apply::{ApplyError, RenderedDirectory};
+use check::Checked;
+use desire::{Memory, RelationKey, desire};
+use observe::{Observed, Place, Sources};
+use plan::{Step, plan};
+
+/// How often one pass may follow another because publishing changed what we read ourselves: once for the own bags that a
+/// relation with ourselves brings, once to see that nothing is left.
+const ROUNDS_MAX: usize = 4;
+
+/// What a pass found and did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// The state it looked at.
+    pub world: World,
+    /// The options in effect.
+    pub settings: Settings,
+    /// The file for Grafana.
+    pub datasource: String,
+    /// All that is wrong.
+    pub problems: Vec<Problem>,
+    /// Paths of the files written or removed.
+    pub changed: Vec<String>,
+    /// Whether the workload runs what is rendered.
+    pub applied: bool,
+}
+
+/// Why there was no pass.
+#[derive(Debug, Error)]
+pub enum PassError {
+    /// The state cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The rendered directory cannot be read.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+}
+
+/// Everything passes need, and what they remember from one to the next.
+pub struct Pipeline {
+    place: Place,
+    sources: Sources,
+    rendered: RenderedDirectory,
+    memory: Memory,
+    /// Whether the workload runs what is on disk. Not known at the start.
+    is_loaded: bool,
+    /// What was logged already, so that a problem is in the log once and not once a pass.
+    logged: BTreeSet<Problem>,
+}
+
+impl Pipeline {
+    /// A pipeline that renders into `place` from `sources`.
+    pub fn new(place: Place, sources: Sources) -> Self {
+        let rendered = RenderedDirectory::new(place.rendered.clone());
+        Pipeline { place, sources, rendered, memory: Memory::default(), is_loaded: false, logged: BTreeSet::new() }
+    }
+
+    /// The directory it renders into.
+    pub fn rendered(&self) -> &RenderedDirectory {
+        &self.rendered
+    }
+
+    /// Runs passes until nothing is left to do.
+    pub fn run(&mut self, store: &Mutex<Store>, workload: &dyn Workload) -> Result<Report, PassError> {
+        let mut changed = Vec::new();
+        for _ in 1..ROUNDS_MAX {
+            let (report, published) = self.pass(store, workload)?;
+            changed.extend(report.changed.iter().cloned());
+            if !published {
+                return Ok(Report { changed, ..report });
+            }
+        }
+        let (report, _) = self.pass(store, workload)?;
+        changed.extend(report.changed.iter().cloned());
+        Ok(Report { changed, ..report })
+    }
+
+    /// One pass; also says whether it published something.
+    fn pass(&mut self, store: &Mutex<Store>, workload: &dyn Workload) -> Result<(Report, bool), PassError> {
+        let observed = observe::observe(store, &self.sources, &self.place, &mut self.rendered)?;
+        let events = events::derive(&observed.world);
+        for event in &events {
+            log_event(event);
+        }
+        let desired = desire(&observed, &mut self.memory);
+        let templates = Templates::new(&observed.overrides);
+        let rendered = render::render(&desired, &templates);
+        let mut checked = check::check(&observed.current, &rendered, &desired.owners, workload);
+        let mut problems = desired.problems;
+        problems.extend(rendered.problems);
+        let (changed, applied) = self.apply(&mut checked, &observed, &desired.owners, workload, &mut problems);
+        problems.append(&mut checked.problems);
+        let published = publish::publish(store, &observed.world, &desired.bags)?;
+        if !events.is_empty() {
+            crate::lock(store).mark_seen(&events::seen(&observed.world))?;
+        }
+        problems.sort();
+        problems.dedup();
+        self.log_problems(&problems);
+        let (settings, datasource) = (desired.settings, datasource(&checked.wanted));
+        Ok((Report { world: observed.world, settings, datasource, problems, changed, applied }, published))
+    }
+
+    /// Makes disk and workload as `checked` wants them. Gives the paths that changed, and whether the workload runs them.
+    fn apply(
+        &mut self,
+        checked: &mut Checked,
+        observed: &Observed,
+        owners: &BTreeMap<String, RelationKey>,
+        workload: &dyn Workload,
+        problems: &mut Vec<Problem>,
+    ) -> (Vec<String>, bool) {
+        // What is checked well may still name a certificate that is none, so a refusal takes the files at fault out.
+        while checked.is_loadable {
+            let steps = plan(&observed.current, &checked.wanted, self.is_loaded);
+            if steps.is_empty() {
+                return (Vec::new(), true);
+            }
+            match self.rendered.apply(&steps, &checked.wanted, workload) {
+                Ok(()) => {
+                    self.is_loaded = true;
+                    let changed: Vec<String> = steps.iter().filter_map(Step::path).map(str::to_owned).collect();
+                    info!(files = changed.len(), revision = observed.world.revision, "plan applied");
+                    return (changed, true);
+                }
+                Err(ApplyError::Refused(faults)) => {
+                    checked.is_loadable = checked.repair(&faults, &observed.current, owners);
+                }
+                Err(error) => {
+                    problems.push(Problem {
+                        relation: None,
+                        unit: None,
+                        key: None,
+                        message: crate::chain(&error),
+                        hint: Some("what ran before goes on".to_owned()),
+                    });
+                    return (Vec::new(), false);
+                }
+            }
+        }
+        // The last good files stay on disk and in memory.
+        (Vec::new(), false)
+    }
+
+    fn log_problems(&mut self, problems: &[Problem]) {
+        for problem in problems.iter().filter(|problem| !self.logged.contains(problem)) {
+            warn!("{problem}");
+        }
+        for gone in self.logged.iter().filter(|problem| !problems.contains(problem)) {
+            info!("solved: {gone}");
+        }
+        self.logged = problems.iter().cloned().collect();
+    }
+}
+
+fn datasource(wanted: &Files) -> String {
+    wanted.get(render::DATASOURCE_PATH).cloned().unwrap_or_default()
+}
+
+fn log_event(event: &RelationEvent) {
+    info!(relation = event.relation, unit = event.unit.as_deref().unwrap_or_default(), "{}", event.kind.as_str());
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! Reads the world: the state, the agent's own files, and what is rendered now.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use super::PassError;
+use super::apply::RenderedDirectory;
+use crate::store::{Store, World};
+use crate::templates::{Override, Template};
+use crate::workload::Files;
+
+/// A template is read up to this size.
+const TEMPLATE_BYTES_MAX: u64 = 1 << 20;
+
+/// Where this agent is: fixed while it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The directory of the rendered files, absolute.
+    pub rendered: PathBuf,
+    /// The directory of the samples, absolute.
+    pub samples: PathBuf,
+    /// `host:port` the server listens on.
+    pub listen: String,
+    /// `host:port` under which the server scrapes itself.
+    pub self_target: String,
+    /// The URL under which others on the network reach the server; without a slash at the end.
+    pub url: String,
+    /// The size of the file system that holds the samples.
+    pub file_system_bytes: u64,
+}
+
+/// What passes read beside the state store. The texts of options are replaced by a reload.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The folder whose templates override ours; it need not exist.
+    pub templates: PathBuf,
+    /// Defaults of options that differ from the charm's.
+    pub option_defaults: BTreeMap<String, String>,
+    /// The options of `relatum.yaml` as of the last reload.
+    pub file_options: std::sync::Arc<Mutex<FileOptions>>,
+}
+
+/// The options of `relatum.yaml`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileOptions {
+    /// The last ones that could be read.
+    pub options: BTreeMap<String, String>,
+    /// Why the newest version of the file is not in effect: the file and the reason.
+    pub fault: Option<(String, String)>,
+}
+
+/// The world as one value.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    /// The state.
+    pub world: World,
+    /// See [`FileOptions`].
+    pub file: FileOptions,
+    /// See [`Sources::option_defaults`].
+    pub option_defaults: BTreeMap<String, String>,
+    /// The operator's templates.
+    pub overrides: BTreeMap<Template, Override>,
+    /// The rendered files as they are on disk.
+    pub current: Files,
+    /// Where we are.
+    pub place: Place,
+}
+
+/// Looks at everything once.
+pub fn observe(
+    store: &Mutex<Store>,
+    sources: &Sources,
+    place: &Place,
+    rendered: &mut RenderedDirectory,
+) -> Result<Observed, PassError> {
+    Ok(Observed {
+        world: crate::lock(store).world()?,
+        file: crate::lock(&sources.file_options).clone(),
+        option_defaults: sources.option_defaults.clone(),
+        overrides: overrides(&sources.templates),
+        current: rendered.read()?,
+        place: place.clone(),
+    })
+}
+
+fn overrides(folder: &Path) -> BTreeMap<Template, Override> {
+    let read = |template: Template| {
+        let path = folder.join(template.folder()).join("template.hbs");
+        let text = match bounded(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => Err(format!("cannot be read: {error}")),
+            Ok(text) => Ok(text),
+        };
+        Some((template, Override { path: path.display().to_string(), text }))
+    };
+    Template::ALL.into_iter().filter_map(read).collect()
+}
+
+fn bounded(path: &Path) -> io::Result<String> {
+    if fs::metadata(path)?.len() > TEMPLATE_BYTES_MAX {
+        return Err(io::Error::other(format!("larger than {TEMPLATE_BYTES_MAX} bytes")));
+    }
+    fs::read_to_string(path)
+}

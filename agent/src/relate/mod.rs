@@ -1,0 +1,108 @@
+//! What `relate` and `remove-relation` say, and what they do to the state. No I/O but the store's transaction.
+//!
+//! The grammar is read first ([`grammar`]); then each form has a file: addresses make a hand-made application
+//! ([`addresses`]), a databag file is taken as a charm wrote it ([`databag`]), and two applications are matched by juju's rules
+//! ([`applications`]).
+
+pub mod address;
+mod addresses;
+mod applications;
+mod databag;
+mod grammar;
+pub mod hand_made;
+mod remove;
+mod rule_files;
+
+use relatum_relations::endpoints::{self, Endpoint};
+use thiserror::Error;
+
+use crate::control::{Failure, Relate};
+use crate::store::{self, Change, Role, StoreError, StoredRelation, World};
+
+pub use remove::{Which, find, remove};
+
+/// Why `relate` was not done: refused, or the store failed.
+#[derive(Debug, Error)]
+pub enum RelateError {
+    /// The caller's fault.
+    #[error(transparent)]
+    Refused(#[from] Failure),
+    /// Ours.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What `relate` did to the state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The relation.
+    pub relation: u64,
+    /// The application at the other side.
+    pub application: String,
+    /// Units that were not there before.
+    pub added: Vec<String>,
+}
+
+/// Does what `request` asks, inside one mutation of the store.
+pub fn relate(request: &Relate, change: &Change<'_>) -> Result<Outcome, RelateError> {
+    let world = change.world()?;
+    match grammar::form(request)? {
+        grammar::Form::Addresses { endpoint, texts } => addresses::relate(request, endpoint, texts, &world, change),
+        grammar::Form::Databag { endpoint, document } => databag::relate(request, endpoint, document, &world, change),
+        grammar::Form::Applications(a, b) => applications::relate(a, b, &world, change),
+    }
+}
+
+/// What a revision made by `request` is called.
+pub fn description(request: &Relate) -> String {
+    let mut words = vec!["relate".to_owned()];
+    words.extend(request.arguments.iter().cloned());
+    words.extend(request.databag.iter().map(|document| format!("--databag {}", document.name)));
+    words.extend(request.name.iter().map(|name| format!("--name {name}")));
+    words.join(" ")
+}
+
+/// The end of a relation that `endpoint`, which is ours, is.
+fn our_role(endpoint: &Endpoint) -> Option<Role> {
+    match endpoint.role {
+        endpoints::Role::Requires => Some(Role::Requirer),
+        endpoints::Role::Provides => Some(Role::Provider),
+        endpoints::Role::Peer => None,
+    }
+}
+
+/// Makes the relation between our `endpoint` and `remote`, or gives the id of the one that is there, and joins our unit to it.
+fn join(endpoint: &Endpoint, remote: &store::Endpoint, world: &World, change: &Change<'_>) -> Result<u64, RelateError> {
+    let role = our_role(endpoint)
+        .ok_or_else(|| Failure::failed(format!("cannot relate {}: peers are related by themselves", endpoint.name)))?;
+    let ours = store::Endpoint { application: endpoints::APPLICATION.to_owned(), name: endpoint.name.to_owned() };
+    let (provider, requirer) = if role == Role::Provider { (&ours, remote) } else { (remote, &ours) };
+    let present = |relation: &StoredRelation| (&relation.provider, &relation.requirer) == (provider, requirer);
+    let taken = world.relations.iter().filter(|relation| *relation.end(role) == ours).count();
+    if let Some(limit) = endpoint.limit
+        && taken >= limit as usize
+        && !world.relations.iter().any(present)
+    {
+        return Err(Failure::failed(format!(
+            "cannot add relation \"{requirer} {provider}\": establishing a new relation for {ours} would exceed its maximum relation limit of {limit}"
+        ))
+        .into());
+    }
+    let id = change.put_relation(endpoint.interface, provider, requirer)?;
+    for owner in [endpoints::APPLICATION, OUR_UNIT] {
+        if !world
+            .relations
+            .iter()
+            .any(|relation| relation.id == id && relation.bags.contains_key(&(role, owner.to_owned())))
+        {
+            change.put_bag(id, role, owner, &Default::default())?;
+        }
+    }
+    Ok(id)
+}
+
+/// The one unit an agent is.
+pub const OUR_UNIT: &str = "prometheus/0";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,34 @@
+//! What the rendered configuration drives: the server in this process, or, one day, a Prometheus beside it.
+
+use std::collections::BTreeMap;
+
+/// Rendered files: path below `rendered/` to text.
+pub type Files = BTreeMap<String, String>;
+
+/// Something wrong with one rendered file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The path below `rendered/`; empty when it is no file's fault.
+    pub path: String,
+    /// What is wrong, with line and column where known.
+    pub message: String,
+}
+
+/// Runs what was rendered.
+///
+/// A reload happens wholly or not at all: [`Workload::prepare`] does everything that can fail, [`Ready::commit`] cannot.
+pub trait Workload: Send + Sync {
+    /// Reads `files` as a whole, as they would be loaded, and gives every fault; none means that they would load.
+    ///
+    /// Files they name beside themselves, such as certificates, need not be there yet.
+    fn check(&self, files: &Files) -> Vec<Fault>;
+
+    /// Makes everything ready to run `files`, all that they name included, and changes nothing that runs.
+    fn prepare<'a>(&'a self, files: &Files) -> Result<Box<dyn Ready + 'a>, Vec<Fault>>;
+}
+
+/// A prepared reload; dropping it forgets it.
+pub trait Ready {
+    /// Runs it from now on.
+    fn commit(self: Box<Self>);
+}
