@@ -62,7 +62,7 @@ pub struct DurationExprError {
 }
 
 // What fits into an int64 of nanoseconds, Go's idea of a duration.
-const SECONDS_MAX: f64 = (1u64 << 63) as f64 / 1e9;
+pub(super) const SECONDS_MAX: f64 = (1u64 << 63) as f64 / 1e9;
 
 impl DurationExpr {
     /// Where the duration stood.

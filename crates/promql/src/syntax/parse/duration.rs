@@ -1,0 +1,197 @@
+//! Durations inside selectors.
+
+use super::{Kind, ParseError, Parser};
+use crate::syntax::ast::{Number, Span};
+use crate::syntax::duration::{DurationExpr, SECONDS_MAX};
+use crate::syntax::operators::{BinaryOp, UNARY_PRECEDENCE, UnaryOp};
+use crate::syntax::token::{Keyword, Token};
+
+impl Parser<'_> {
+    /// Reads a duration that must be longer than nothing, as far as that can be told already.
+    pub(super) fn positive_duration(&mut self) -> Result<DurationExpr, ParseError> {
+        let duration = self.duration(0)?;
+        match duration {
+            DurationExpr::Literal(number) if number.value <= 0.0 => {
+                Err(self.error(number.span, "duration must be greater than 0"))
+            }
+            DurationExpr::Literal(number) => Ok(DurationExpr::Literal(normal(number))),
+            duration => Ok(duration),
+        }
+    }
+
+    /// Reads the operand of `offset`; `None` if it is no offset at all.
+    ///
+    /// Arithmetic needs parentheses here, as an operator belongs to the expression that has the offset: `a offset 1m - b`.
+    pub(super) fn offset_duration(&mut self) -> Result<Option<DurationExpr>, ParseError> {
+        let first = self.peek()?;
+        let duration = match first.kind {
+            Kind::LeftParen => {
+                let operand = self.duration_operand()?;
+                self.duration_rest(operand, 0)?
+            }
+            Kind::Binary(BinaryOp::Add | BinaryOp::Sub) => {
+                self.take();
+                let second = self.peek()?;
+                match second.kind {
+                    Kind::LeftParen => {
+                        self.take();
+                        // With a sign, parentheses are understood even where arithmetic is not.
+                        let inner = self.duration_in_parens(second)?;
+                        self.with_sign(first, inner)?
+                    }
+                    Kind::Binary(BinaryOp::Add | BinaryOp::Sub) => {
+                        let operand = self.nested(|parser| parser.duration(UNARY_PRECEDENCE))?;
+                        match self.with_sign(first, operand)? {
+                            // A plain number again, so what follows belongs to the expression.
+                            literal @ DurationExpr::Literal(_) => literal,
+                            duration => self.duration_rest(duration, 0)?,
+                        }
+                    }
+                    _ => {
+                        let operand = self.duration_operand()?;
+                        self.with_sign(first, operand)?
+                    }
+                }
+            }
+            _ => self.duration_operand()?,
+        };
+        Ok(match duration {
+            DurationExpr::Literal(number) if (number.value * 1e9).round() == 0.0 => None,
+            DurationExpr::Literal(number) => Some(DurationExpr::Literal(normal(number))),
+            duration => Some(duration),
+        })
+    }
+
+    /// Reads operands and the operators between them that bind tighter than `precedence`.
+    fn duration(&mut self, precedence: u8) -> Result<DurationExpr, ParseError> {
+        let first = self.duration_operand()?;
+        self.duration_rest(first, precedence)
+    }
+
+    fn duration_rest(&mut self, first: DurationExpr, precedence: u8) -> Result<DurationExpr, ParseError> {
+        let mut left = first;
+        let mut height = self.height;
+        loop {
+            let op_token = self.peek()?;
+            let op = match op_token.kind {
+                Kind::Binary(op) if is_arithmetic(op) && op.precedence() > precedence => op,
+                _ => break,
+            };
+            self.take();
+            let right_precedence = if op.is_right_associative() { op.precedence() - 1 } else { op.precedence() };
+            let right = self.nested(|parser| parser.duration(right_precedence))?;
+            self.need_duration_expressions(left.span())?;
+            if let DurationExpr::Literal(Number { value: 0.0, .. }) = right {
+                match op {
+                    BinaryOp::Div => return Err(self.error(op_token.span, "division by zero")),
+                    BinaryOp::Mod => return Err(self.error(op_token.span, "modulo by zero")),
+                    _ => {}
+                }
+            }
+            height = 1 + height.max(self.height);
+            let span = left.span().to(right.span());
+            self.grow(height, span)?;
+            left = DurationExpr::Binary { op, left: Box::new(left), right: Box::new(right), span };
+        }
+        self.height = height;
+        Ok(left)
+    }
+
+    fn duration_operand(&mut self) -> Result<DurationExpr, ParseError> {
+        let token = self.next()?;
+        self.height = 1;
+        match token.kind {
+            Kind::Number | Kind::Duration => {
+                let number = self.number(token)?;
+                self.check_length(number.value, token.span)?;
+                Ok(DurationExpr::Literal(number))
+            }
+            Kind::Binary(BinaryOp::Add | BinaryOp::Sub) => {
+                let operand = self.nested(|parser| parser.duration(UNARY_PRECEDENCE))?;
+                self.with_sign(token, operand)
+            }
+            Kind::Keyword(keyword @ (Keyword::Step | Keyword::Range)) => {
+                self.expect(Kind::LeftParen)?;
+                let span = token.span.to(self.expect(Kind::RightParen)?.span);
+                self.need_duration_expressions(span)?;
+                Ok(if keyword == Keyword::Step { DurationExpr::Step(span) } else { DurationExpr::Range(span) })
+            }
+            Kind::Keyword(keyword @ (Keyword::MaxOf | Keyword::MinOf)) => {
+                self.expect(Kind::LeftParen)?;
+                let left = self.nested(|parser| parser.duration(0))?;
+                let height = self.height;
+                self.expect(Kind::Comma)?;
+                let right = self.nested(|parser| parser.duration(0))?;
+                let span = token.span.to(self.expect(Kind::RightParen)?.span);
+                self.need_duration_expressions(span)?;
+                self.grow(1 + height.max(self.height), span)?;
+                let pair = Box::new([left, right]);
+                Ok(if keyword == Keyword::MaxOf {
+                    DurationExpr::MaxOf(pair, span)
+                } else {
+                    DurationExpr::MinOf(pair, span)
+                })
+            }
+            Kind::LeftParen => {
+                let paren = self.duration_in_parens(token)?;
+                self.need_duration_expressions(paren.span())?;
+                Ok(paren)
+            }
+            _ => Err(self.unexpected(token)),
+        }
+    }
+
+    /// Reads the rest of `(…)`. Parentheses around parentheses say nothing more and are dropped.
+    fn duration_in_parens(&mut self, open: Token) -> Result<DurationExpr, ParseError> {
+        let inner = self.nested(|parser| parser.duration(0))?;
+        let span = open.span.to(self.expect(Kind::RightParen)?.span);
+        self.grow(self.height + 1, span)?;
+        Ok(match inner {
+            DurationExpr::Paren(inner, _) => DurationExpr::Paren(inner, span),
+            inner => DurationExpr::Paren(Box::new(inner), span),
+        })
+    }
+
+    fn with_sign(&mut self, sign: Token, operand: DurationExpr) -> Result<DurationExpr, ParseError> {
+        let is_minus = sign.kind == Kind::Binary(BinaryOp::Sub);
+        let span = sign.span.to(operand.span());
+        match operand {
+            DurationExpr::Literal(number) => {
+                let value = if is_minus { -number.value } else { number.value };
+                Ok(DurationExpr::Literal(Number { value, span, ..number }))
+            }
+            operand if is_minus => {
+                self.grow(self.height + 1, span)?;
+                Ok(DurationExpr::Unary { op: UnaryOp::Minus, operand: Box::new(operand), span })
+            }
+            operand => Ok(operand),
+        }
+    }
+
+    fn check_length(&self, seconds: f64, span: Span) -> Result<(), ParseError> {
+        if seconds.abs() > SECONDS_MAX { Err(self.error(span, "duration out of range")) } else { Ok(()) }
+    }
+
+    fn need_duration_expressions(&self, span: Span) -> Result<(), ParseError> {
+        if self.options.duration_expressions {
+            Ok(())
+        } else {
+            Err(self.error(span, "experimental duration expression is not enabled"))
+        }
+    }
+}
+
+fn is_arithmetic(op: BinaryOp) -> bool {
+    use BinaryOp::*;
+    matches!(op, Add | Sub | Mul | Div | Mod | Pow)
+}
+
+/// A duration that stands alone, in the one form it is printed in: as a duration, unless it is finer than milliseconds.
+fn normal(number: Number) -> Number {
+    let milliseconds = (number.value * 1e9).round() / 1e6;
+    if milliseconds.fract() == 0.0 {
+        Number { value: milliseconds / 1000.0, is_duration: true, ..number }
+    } else {
+        Number { is_duration: false, ..number }
+    }
+}

@@ -1,0 +1,135 @@
+//! The syntax against what others have written: Prometheus' own cases, the queries of its evaluation tests, and rules as the
+//! charms' tools print them. Without `RELATUM_CORPORA` these have nothing to read and say so.
+
+use std::fs;
+use std::path::PathBuf;
+
+use relatum_model::Matcher;
+use relatum_promql::syntax::{Expr, Injection, ParseOptions, add_matchers, parse};
+use serde_json::Value;
+
+fn corpus(path: &str) -> Option<PathBuf> {
+    let found = std::env::var_os("RELATUM_CORPORA").map(|root| PathBuf::from(root).join(path));
+    if found.is_none() {
+        eprintln!("skipped: RELATUM_CORPORA is not set");
+    }
+    found
+}
+
+fn all(text: &str) -> Result<Expr, String> {
+    parse(text, &ParseOptions::all()).map_err(|error| error.to_string())
+}
+
+/// The tree without positions and without the order of matchers: what must survive printing.
+fn shape(expr: &Expr) -> String {
+    let mut expr = expr.clone();
+    sort_matchers(&mut expr);
+    // Positions are the only part of a tree that is written so.
+    let mut rest = format!("{expr:?}");
+    let mut out = String::new();
+    while let Some(at) = rest.find("Span { start: ") {
+        out.push_str(&rest[..at]);
+        let end = at + rest[at..].find('}').expect("a position ends") + 1;
+        rest.drain(..end);
+    }
+    out + &rest
+}
+
+fn sort_matchers(expr: &mut Expr) {
+    match expr {
+        Expr::Selector(node) => node.matchers.sort_by_key(Matcher::to_string),
+        Expr::Matrix(node) => node.selector.matchers.sort_by_key(Matcher::to_string),
+        other => other.children_mut().into_iter().for_each(sort_matchers),
+    }
+}
+
+#[track_caller]
+fn check_stable(expr: &Expr, origin: &str) {
+    for printed in [expr.to_string(), expr.pretty()] {
+        let again = all(&printed).unwrap_or_else(|error| panic!("{origin}: printed as {printed}: {error}"));
+        assert_eq!(shape(&again), shape(expr), "{origin}: printed as {printed}");
+        assert_eq!(again.to_string(), expr.to_string(), "{origin}");
+    }
+}
+
+#[test]
+fn cases_of_prometheus() {
+    let Some(path) = corpus("conformance/promql-parse/expressions.json") else { return };
+    // Bytes that are not UTF-8 are lone surrogates there; here they would be what decoding makes of such bytes.
+    let text = fs::read_to_string(path).unwrap().replace(r"\udcff", r"\ufffd");
+    let cases: Value = serde_json::from_str(&text).unwrap();
+    let cases = cases["cases"].as_array().unwrap();
+    let mut differences = Vec::new();
+    for case in cases {
+        let input = case["input"].as_str().unwrap();
+        let first = &case["errors"][0];
+        match (parse(input, &ParseOptions::all()), case["fail"].as_bool().unwrap()) {
+            (Ok(expr), false) => check_stable(&expr, input),
+            (Err(error), true) => {
+                let (start, message) = (first["start"].as_u64().unwrap() as usize, first["err"].as_str().unwrap());
+                if error.message != message || error.span.start != start {
+                    differences
+                        .push(format!("{input}: {start} {message}, but got {} {}", error.span.start, error.message));
+                }
+            }
+            (Ok(_), true) => differences.push(format!("{input}: accepted, but {}", first["err"])),
+            (Err(error), false) => differences.push(format!("{input}: {error}")),
+        }
+    }
+    println!("{} of {} cases agree", cases.len() - differences.len(), cases.len());
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+#[test]
+fn queries_of_evaluation_tests() {
+    let Some(path) = corpus("conformance/promql") else { return };
+    let mut n_queries = 0;
+    for entry in fs::read_dir(path).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "test") {
+            continue;
+        }
+        for line in fs::read_to_string(&path).unwrap().lines() {
+            let words: Vec<&str> = line.trim().splitn(5, ' ').collect();
+            let query = match words[..] {
+                ["eval" | "eval_fail", "instant", "at", _, query] => query,
+                ["eval", "range", "from", ..] => {
+                    line.trim().splitn(9, ' ').nth(8).expect("a range has a start, an end, a step and a query")
+                }
+                _ => continue,
+            };
+            n_queries += 1;
+            let expr = all(query).unwrap_or_else(|error| panic!("{}: {query}: {error}", path.display()));
+            check_stable(&expr, query);
+        }
+    }
+    println!("{n_queries} queries read, printed and read again");
+    assert!(n_queries > 1000);
+}
+
+#[test]
+fn rules_as_charms_print_them() {
+    let Some(path) = corpus("fixtures/relations/rules-005-promql-printing.json") else { return };
+    let fixture: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let bag = fixture["relations"][0]["remote_app_data"]["alert_rules"].as_str().unwrap();
+    let written = rules(&serde_json::from_str(bag).unwrap());
+    let expected: Vec<_> = fixture["expected"]["alerts"].as_object().unwrap().values().flat_map(rules).collect();
+    assert_eq!(written.len(), expected.len());
+    for (rule, expected) in written.iter().zip(&expected) {
+        let text = rule["expr"].as_str().unwrap();
+        // The charm hands these to its tool as if they were options, so they stay as they are.
+        if text.starts_with('-') {
+            continue;
+        }
+        let mut expr = parse(text, &ParseOptions::default()).unwrap();
+        let matchers = ["juju_model", "juju_model_uuid", "juju_application"]
+            .map(|label| Matcher::equal(label, expected["labels"][label].as_str().unwrap()));
+        add_matchers(&mut expr, &matchers, Injection::SkipIfPresent);
+        assert_eq!(expr.to_string(), expected["expr"].as_str().unwrap(), "{text}");
+    }
+}
+
+fn rules(groups: &Value) -> Vec<Value> {
+    let groups = groups["groups"].as_array().unwrap();
+    groups.iter().flat_map(|group| group["rules"].as_array().unwrap().clone()).collect()
+}
