@@ -7,6 +7,7 @@
 
 mod problem;
 pub mod prometheus;
+pub mod rules;
 mod secret;
 pub mod template;
 mod yaml;

@@ -1,0 +1,89 @@
+//! A store in memory, for tests: keeps everything, refuses what a real store refuses.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use relatum_model::storage::{Append, AppendError, Appender, Refused, SeriesRef};
+use relatum_model::{Labels, Sample, is_stale};
+
+/// All samples by series.
+type Content = BTreeMap<Labels, Vec<Sample>>;
+
+#[derive(Debug, Default)]
+pub(crate) struct MemoryStore {
+    content: Mutex<Content>,
+    failing: AtomicBool,
+}
+
+impl MemoryStore {
+    /// Whether commits fail from now on.
+    pub(crate) fn fail_commits(&self, failing: bool) {
+        self.failing.store(failing, Ordering::Relaxed);
+    }
+
+    /// How many samples there are.
+    pub(crate) fn samples(&self) -> usize {
+        self.lock().values().map(Vec::len).sum()
+    }
+
+    /// The values of the series written as `labels`, oldest first; staleness markers are `None`.
+    pub(crate) fn values(&self, labels: &str) -> Vec<Option<f64>> {
+        let samples = self.series(labels);
+        samples.iter().map(|sample| (!is_stale(sample.value)).then_some(sample.value)).collect()
+    }
+
+    /// The samples of the series written as `labels`, oldest first.
+    pub(crate) fn series(&self, labels: &str) -> Vec<Sample> {
+        self.lock().iter().find(|(found, _)| found.to_string() == labels).map(|(_, s)| s.clone()).unwrap_or_default()
+    }
+
+    /// All series as they are written, sorted.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.lock().keys().map(Labels::to_string).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Content> {
+        self.content.lock().expect("no test panics while it holds the store")
+    }
+}
+
+impl Append for MemoryStore {
+    fn appender(&self) -> Box<dyn Appender + '_> {
+        Box::new(Batch { store: self, added: Vec::new() })
+    }
+}
+
+struct Batch<'a> {
+    store: &'a MemoryStore,
+    added: Vec<(Labels, Sample)>,
+}
+
+impl Appender for Batch<'_> {
+    fn append(&mut self, _: SeriesRef, labels: &Labels, t_ms: i64, value: f64) -> Result<SeriesRef, Refused> {
+        let newest = self.added.iter().rev().find(|(found, _)| found == labels).map(|(_, sample)| *sample);
+        let newest = newest.or_else(|| self.store.lock().get(labels).and_then(|samples| samples.last().copied()));
+        match newest {
+            Some(newest) if newest.t_ms > t_ms => return Err(Refused::OutOfOrder),
+            Some(newest) if newest.t_ms == t_ms && newest.value.to_bits() != value.to_bits() => {
+                return Err(Refused::DuplicateTimestamp);
+            }
+            Some(newest) if newest.t_ms == t_ms => {}
+            _ => self.added.push((labels.clone(), Sample { t_ms, value })),
+        }
+        Ok(SeriesRef(1))
+    }
+
+    fn commit(self: Box<Self>) -> Result<(), AppendError> {
+        if self.store.failing.load(Ordering::Relaxed) {
+            return Err(AppendError::Poisoned { reason: "the test says so".to_owned() });
+        }
+        let mut content = self.store.lock();
+        for (labels, sample) in self.added {
+            content.entry(labels).or_default().push(sample);
+        }
+        Ok(())
+    }
+
+    fn rollback(self: Box<Self>) {}
+}

@@ -1,0 +1,483 @@
+//! Scraping: asks targets for their metrics at regular times and stores what they answer.
+//!
+//! [`Scraper::prepare`] finds the targets of all jobs and [`Scraper::commit`] gives each a task of its own. What a task stores
+//! beside the samples (`up` and its relatives, staleness markers), which labels it gives them and what it says when it fails
+//! are Prometheus'.
+
+mod body;
+mod cache;
+mod counters;
+mod fetch;
+mod job;
+mod metadata;
+mod plan;
+mod run;
+mod schedule;
+mod status;
+mod store;
+mod target;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use relatum_config::prometheus::{GlobalConfig, ScrapeConfig};
+use relatum_model::Labels;
+use relatum_model::exposition::{MetricFamily, MetricKind};
+use relatum_model::storage::Append;
+use thiserror::Error;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+
+use crate::http::{HttpClients, HttpError};
+use counters::Counters;
+use job::Job;
+use plan::{Step, plan};
+use run::{Assignment, Runner, Shared};
+use target::{JobTargets, job_targets};
+
+pub use metadata::FamilyMetadata;
+pub use status::{DroppedTarget, Health, TargetMetadata, TargetStatus};
+
+/// Why a job cannot run.
+#[derive(Debug, Error)]
+pub enum PrepareError {
+    /// It cannot be spoken to its targets as it says.
+    #[error("cannot prepare scrape job {job}")]
+    Http {
+        /// The job.
+        job: String,
+        /// The cause.
+        source: HttpError,
+    },
+    /// Another job has its name.
+    #[error("cannot prepare scrape job {job}: another job has the same name")]
+    Duplicate {
+        /// The name.
+        job: String,
+    },
+}
+
+impl PrepareError {
+    /// The name of the job.
+    pub fn job(&self) -> &str {
+        match self {
+            PrepareError::Http { job, .. } | PrepareError::Duplicate { job } => job,
+        }
+    }
+}
+
+/// Why a scrape failed; the texts are Prometheus' and are shown as a target's last error.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum ScrapeError {
+    /// The target was not asked at all.
+    #[error("{0}")]
+    Forbidden(String),
+    /// There is no answer.
+    #[error("{0}")]
+    Request(String),
+    /// The answer came too slowly.
+    #[error("context deadline exceeded")]
+    Deadline,
+    /// The answer is not the page.
+    #[error("server returned HTTP status {0}")]
+    Status(String),
+    /// The body is too large.
+    #[error("body size limit exceeded")]
+    BodySizeLimit,
+    /// The body cannot be unpacked.
+    #[error("{0}")]
+    Unpack(String),
+    /// The body is in no format we read.
+    #[error("{0}")]
+    ContentType(String),
+    /// The body is not in the format it claims to be in.
+    #[error("{0}")]
+    Parse(String),
+    /// A series is not allowed.
+    #[error("{0}")]
+    Series(String),
+    /// There are too many samples.
+    #[error("sample limit exceeded")]
+    SampleLimit,
+    /// The store takes no more.
+    #[error("{0}")]
+    Commit(String),
+}
+
+/// Scrapes targets; see the module.
+pub struct Scraper {
+    shared: Arc<Shared>,
+    clients: HttpClients,
+    pools: Mutex<BTreeMap<String, Pool>>,
+    tasks: TaskTracker,
+}
+
+/// The running targets of one job.
+struct Pool {
+    prepared: Arc<PreparedPool>,
+    // In the order of the prepared targets.
+    running: Vec<Running>,
+}
+
+struct Running {
+    assignment: watch::Sender<Assignment>,
+    state: Arc<status::TargetState>,
+    stop: CancellationToken,
+}
+
+/// One job with its targets, not yet running.
+struct PreparedPool {
+    // As it was given, to see whether a later one is the same.
+    source: ScrapeConfig,
+    job: Arc<Job>,
+    targets: JobTargets,
+}
+
+/// Jobs that are ready to run.
+pub struct PreparedScrape {
+    pools: BTreeMap<String, Arc<PreparedPool>>,
+}
+
+impl fmt::Debug for PreparedScrape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PreparedScrape").field("jobs", &self.pools.keys()).finish()
+    }
+}
+
+impl fmt::Debug for Scraper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scraper").field("jobs", &self.lock().keys()).finish()
+    }
+}
+
+impl Scraper {
+    /// A scraper without targets, which will store into `append`.
+    pub fn new(append: Arc<dyn Append>) -> Self {
+        // Storing keeps a core busy; a few more than there are cores cover those that wait for the disk.
+        let storing_max = 2 * std::thread::available_parallelism().map_or(2, usize::from);
+        let shared = Shared {
+            append,
+            counters: Counters::default(),
+            storing: Semaphore::new(storing_max),
+            storing_max,
+            buffers: Mutex::new(Vec::new()),
+            shutdown: CancellationToken::new(),
+        };
+        Scraper {
+            shared: Arc::new(shared),
+            clients: HttpClients::default(),
+            pools: Mutex::new(BTreeMap::new()),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// Finds the targets of `jobs`, reads the files they name and builds their clients; changes nothing yet.
+    ///
+    /// Jobs that are the same as running ones cost nothing. Returns all errors, at most one for each job.
+    pub fn prepare(&self, jobs: &[ScrapeConfig], global: &GlobalConfig) -> Result<PreparedScrape, Vec<PrepareError>> {
+        let running: BTreeMap<String, Arc<PreparedPool>> =
+            self.lock().iter().map(|(name, pool)| (name.clone(), Arc::clone(&pool.prepared))).collect();
+        let (mut pools, mut errors) = (BTreeMap::new(), Vec::new());
+        for source in jobs {
+            let name = &source.job_name;
+            if pools.contains_key(name) {
+                errors.push(PrepareError::Duplicate { job: name.clone() });
+                continue;
+            }
+            match self.prepare_pool(source, global, running.get(name)) {
+                Ok(pool) => {
+                    pools.insert(name.clone(), pool);
+                }
+                Err(source) => errors.push(PrepareError::Http { job: name.clone(), source }),
+            }
+        }
+        if errors.is_empty() { Ok(PreparedScrape { pools }) } else { Err(errors) }
+    }
+
+    fn prepare_pool(
+        &self,
+        source: &ScrapeConfig,
+        global: &GlobalConfig,
+        running: Option<&Arc<PreparedPool>>,
+    ) -> Result<Arc<PreparedPool>, HttpError> {
+        let seed = job::seed(global);
+        if let Some(running) = running.filter(|running| running.source == *source && running.job.seed == seed) {
+            return Ok(Arc::clone(running));
+        }
+        let targets = job_targets(source);
+        let mut job = Arc::new(Job::open(source, seed, targets.active.len(), &self.clients)?);
+        if let Some(running) = running.filter(|running| running.job.is_same(&job)) {
+            job = Arc::clone(&running.job);
+        }
+        Ok(Arc::new(PreparedPool { source: source.clone(), job, targets }))
+    }
+
+    /// Starts, changes and stops what differs from what runs; all else goes on undisturbed. Needs a Tokio runtime.
+    ///
+    /// A target that is gone gets staleness markers at once, not after Prometheus' two intervals: a reload knows which
+    /// targets take over its series.
+    pub fn commit(&self, prepared: PreparedScrape) {
+        let mut pools = self.lock();
+        let mut before = std::mem::take(&mut *pools);
+        let mut n_started = 0;
+        for (name, prepared) in prepared.pools {
+            let old = before.remove(&name);
+            match old {
+                Some(old) if Arc::ptr_eq(&old.prepared, &prepared) => {
+                    pools.insert(name, old);
+                }
+                old => {
+                    pools.insert(name, self.commit_pool(old, prepared, &mut n_started));
+                }
+            }
+        }
+        for running in before.into_values().flat_map(|pool| pool.running) {
+            running.stop.cancel();
+        }
+    }
+
+    fn commit_pool(&self, old: Option<Pool>, prepared: Arc<PreparedPool>, n_started: &mut usize) -> Pool {
+        self.shared.counters.pool_reloads.add(1);
+        for refused in &prepared.targets.refused {
+            warn!(job = prepared.source.job_name, target = %refused.discovered, reason = refused.reason, "target left out");
+        }
+        if let Some(reason) = &prepared.job.forbidden {
+            self.shared.counters.exceeded_target_limit.add(1);
+            warn!(job = prepared.source.job_name, reason, "no target of the job is scraped");
+        }
+        let (old_targets, mut old_running) = match old {
+            Some(old) => (Some(old.prepared), old.running.into_iter().map(Some).collect()),
+            None => (None, Vec::new()),
+        };
+        let old_targets: Vec<&target::Target> =
+            old_targets.iter().flat_map(|prepared| &prepared.targets.active).collect();
+        let steps = plan(&old_targets, &prepared.targets.active);
+        let mut running = Vec::with_capacity(steps.len());
+        for (step, target) in steps.into_iter().zip(&prepared.targets.active) {
+            let assignment = Assignment { job: Arc::clone(&prepared.job), target: Arc::new(target.clone()) };
+            running.push(match step {
+                Step::Keep(at) | Step::Change(at) => {
+                    let task = old_running[at].take().expect("a plan names each running target once");
+                    let is_new_job = !Arc::ptr_eq(&task.assignment.borrow().job, &assignment.job);
+                    if is_new_job || matches!(step, Step::Change(_)) {
+                        task.assignment.send_replace(assignment);
+                    }
+                    task
+                }
+                Step::Start => {
+                    let delay = schedule::first_delay(*n_started, target.interval);
+                    *n_started += 1;
+                    self.start(assignment, delay)
+                }
+            });
+        }
+        for gone in old_running.into_iter().flatten() {
+            gone.stop.cancel();
+        }
+        Pool { prepared, running }
+    }
+
+    fn start(&self, assignment: Assignment, first_delay: std::time::Duration) -> Running {
+        let (assignment, assignment_now) = watch::channel(assignment);
+        let (state, stop) = (Arc::new(status::TargetState::default()), CancellationToken::new());
+        let runner = Runner {
+            shared: Arc::clone(&self.shared),
+            state: Arc::clone(&state),
+            assignment: assignment_now,
+            stop: stop.clone(),
+            first_delay,
+        };
+        self.tasks.spawn(runner.run());
+        Running { assignment, state, stop }
+    }
+
+    /// The targets that are scraped, by job and in the order in which the job lists them.
+    pub fn targets(&self) -> Vec<TargetStatus> {
+        let mut targets = Vec::new();
+        for (name, pool) in &*self.lock() {
+            for (target, running) in pool.prepared.targets.active.iter().zip(&pool.running) {
+                let last = running.state.last();
+                targets.push(TargetStatus {
+                    discovered_labels: target.discovered.clone(),
+                    labels: target.labels.clone(),
+                    pool: name.clone(),
+                    url: target.url.clone(),
+                    health: last.health,
+                    last_error: last.error,
+                    last_scrape_ms: last.started_ms,
+                    last_duration: last.duration,
+                    interval: target.interval,
+                    timeout: target.timeout,
+                });
+            }
+        }
+        targets
+    }
+
+    /// The targets that relabelling dropped, by job; at most as many as each job keeps.
+    pub fn dropped_targets(&self) -> Vec<DroppedTarget> {
+        let mut dropped = Vec::new();
+        for (name, pool) in &*self.lock() {
+            for labels in &pool.prepared.targets.dropped {
+                dropped.push(DroppedTarget { discovered_labels: labels.clone(), pool: name.clone() });
+            }
+        }
+        dropped
+    }
+
+    /// How many targets of each job relabelling dropped.
+    pub fn dropped_target_counts(&self) -> BTreeMap<String, usize> {
+        self.lock().iter().map(|(name, pool)| (name.clone(), pool.prepared.targets.n_dropped)).collect()
+    }
+
+    /// The names of the jobs, sorted.
+    pub fn pools(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
+    }
+
+    /// What the targets say about their metrics.
+    pub fn metadata(&self) -> Vec<TargetMetadata> {
+        let mut metadata = Vec::new();
+        for pool in self.lock().values() {
+            for (target, running) in pool.prepared.targets.active.iter().zip(&pool.running) {
+                metadata.push(TargetMetadata {
+                    labels: target.labels.clone(),
+                    families: running.state.metadata.families(),
+                });
+            }
+        }
+        metadata
+    }
+
+    /// Stops all tasks and waits for what they are storing. The series go on when the same targets are scraped again.
+    pub async fn shutdown(&self) {
+        self.shared.shutdown.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// What happened so far.
+    pub fn metrics(&self) -> Vec<MetricFamily> {
+        let pools = self.lock();
+        let counters = &self.shared.counters;
+        let counter = |name: &str, help: &str, counter: &counters::Counter| {
+            MetricFamily::counter(name, help, counter.get() as f64)
+        };
+        let by_pool = |kind, name: &str, help: &str, value: fn(&Pool) -> f64| {
+            let mut family = MetricFamily::new(kind, name, help);
+            for (name, pool) in &*pools {
+                family.push(Labels::from_pairs([("scrape_job", name.as_str())]), value(pool));
+            }
+            family
+        };
+        vec![
+            by_pool(
+                MetricKind::Gauge,
+                "prometheus_target_scrape_pool_target_limit",
+                "Maximum number of targets allowed in this scrape pool.",
+                |pool| pool.prepared.source.limits.targets as f64,
+            ),
+            by_pool(
+                MetricKind::Gauge,
+                "prometheus_target_scrape_pool_targets",
+                "Current number of targets in this scrape pool.",
+                |pool| pool.running.len() as f64,
+            ),
+            by_pool(
+                MetricKind::Gauge,
+                "relatum_scrape_pool_refused_targets",
+                "Targets of the job that cannot be scraped, for instance because they have no address.",
+                |pool| pool.prepared.targets.refused.len() as f64,
+            ),
+            by_pool(
+                MetricKind::Gauge,
+                "relatum_scrape_cache_series",
+                "Series whose text is remembered from scrape to scrape.",
+                |pool| {
+                    pool.running.iter().map(|running| running.state.cached_series.load(Ordering::Relaxed) as f64).sum()
+                },
+            ),
+            MetricFamily::gauge("relatum_scrape_pools", "How many scrape jobs there are.", pools.len() as f64),
+            counter(
+                "prometheus_target_scrape_pool_reloads_total",
+                "Total number of scrape pool reloads.",
+                &counters.pool_reloads,
+            ),
+            counter(
+                "prometheus_target_scrape_pool_exceeded_target_limit_total",
+                "Total number of times scrape pools hit the target limit, during sync or config reload.",
+                &counters.exceeded_target_limit,
+            ),
+            counter(
+                "prometheus_target_scrape_pool_exceeded_label_limits_total",
+                "Total number of times scrape pools hit the label limits, during sync or config reload.",
+                &counters.exceeded_label_limits,
+            ),
+            counter(
+                "prometheus_target_scrapes_exceeded_body_size_limit_total",
+                "Total number of scrapes that hit the body size limit",
+                &counters.exceeded_body_size_limit,
+            ),
+            counter(
+                "prometheus_target_scrapes_exceeded_sample_limit_total",
+                "Total number of scrapes that hit the sample limit and were rejected.",
+                &counters.exceeded_sample_limit,
+            ),
+            counter(
+                "prometheus_target_scrapes_cache_flush_forced_total",
+                "How many times a scrape cache was flushed due to getting big while scrapes are failing.",
+                &counters.forced_flushes,
+            ),
+            counter(
+                "prometheus_target_scrapes_sample_duplicate_timestamp_total",
+                "Total number of samples rejected due to duplicate timestamps but different values.",
+                &counters.duplicate,
+            ),
+            counter(
+                "prometheus_target_scrapes_sample_out_of_order_total",
+                "Total number of samples rejected due to not being out of the expected order.",
+                &counters.out_of_order,
+            ),
+            counter(
+                "prometheus_target_scrapes_sample_out_of_bounds_total",
+                "Total number of samples rejected due to timestamp falling outside of the time bounds.",
+                &counters.out_of_bounds,
+            ),
+            counter("relatum_scrapes_total", "Scrapes that were made.", &counters.scrapes),
+            counter("relatum_scrapes_failed_total", "Scrapes that failed.", &counters.failed_scrapes),
+            counter(
+                "relatum_scrapes_skipped_total",
+                "Scrapes that were left out because the one before took longer than the interval.",
+                &counters.skipped_ticks,
+            ),
+            MetricFamily::gauge(
+                "relatum_scrape_storing",
+                "Scrapes that are being stored now.",
+                (self.shared.storing_max - self.shared.storing.available_permits()) as f64,
+            ),
+            MetricFamily::gauge(
+                "relatum_scrape_storing_max",
+                "Scrapes that can be stored at once; more wait.",
+                self.shared.storing_max as f64,
+            ),
+        ]
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Pool>> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Stops the tasks without waiting for them; [`Scraper::shutdown`] is the way to stop them in order.
+impl Drop for Scraper {
+    fn drop(&mut self) {
+        self.shared.shutdown.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! A scrape job as its targets see it: everything but the list of them.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+use relatum_config::prometheus::{GlobalConfig, ScrapeConfig};
+
+use super::body::{BODY_BYTES_MAX, accept_header};
+use crate::http::{Connection, HttpClients, HttpError};
+
+/// What is the same for all targets of a job.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// The job without what finds its targets, so that two of them are equal when nothing changed for a target that stays.
+    pub(crate) config: ScrapeConfig,
+    pub(crate) connection: Connection,
+    /// The header `Accept`.
+    pub(crate) accept: String,
+    /// The bound of an unpacked body.
+    pub(crate) body_bytes_max: u64,
+    /// Shifts all scrapes, so that two servers with other external labels do not ask at the same moments.
+    pub(crate) seed: u64,
+    /// Why no target of the job may be scraped.
+    pub(crate) forbidden: Option<String>,
+}
+
+impl Job {
+    pub(crate) fn open(
+        config: &ScrapeConfig,
+        seed: u64,
+        n_targets: usize,
+        clients: &HttpClients,
+    ) -> Result<Self, HttpError> {
+        let target_limit = config.limits.targets;
+        let forbidden = (target_limit > 0 && n_targets as u64 > target_limit)
+            .then(|| format!("target_limit exceeded (number of targets: {n_targets}, limit: {target_limit})"));
+        Ok(Job {
+            connection: clients.connection(&config.http)?,
+            accept: accept_header(&config.scrape_protocols, config.metric_name_escaping_scheme),
+            body_bytes_max: match config.limits.body_bytes {
+                0 => BODY_BYTES_MAX,
+                limit => limit,
+            },
+            seed,
+            forbidden,
+            config: without_targets(config),
+        })
+    }
+
+    /// Whether a target of `self` would notice that it belongs to `other` now.
+    pub(crate) fn is_same(&self, other: &Job) -> bool {
+        self.config == other.config && self.seed == other.seed && self.forbidden == other.forbidden
+    }
+}
+
+/// See [`Job::seed`].
+pub(crate) fn seed(global: &GlobalConfig) -> u64 {
+    FixedState::default().hash_one(global.external_labels.encoded())
+}
+
+fn without_targets(config: &ScrapeConfig) -> ScrapeConfig {
+    ScrapeConfig { static_configs: Vec::new(), relabel_configs: Vec::new(), ..config.clone() }
+}

@@ -1,0 +1,380 @@
+//! Scrapes of real servers on loopback into a store in memory.
+
+use std::io::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Response, StatusCode};
+use axum::routing::get;
+use relatum_config::prometheus::Config;
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::memory::MemoryStore;
+
+/// What a test target does with the next requests.
+#[derive(Clone)]
+enum Answer {
+    Text(&'static str),
+    Gzip(&'static str),
+    Status(u16),
+    Redirect(&'static str),
+    Never,
+}
+
+/// A target that answers as it is told and remembers what it was asked.
+struct Exporter {
+    address: String,
+    answer: Arc<Mutex<Answer>>,
+    requests: Arc<Mutex<Vec<(String, HeaderMap)>>>,
+}
+
+impl Exporter {
+    async fn start(answer: Answer) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let exporter = Exporter {
+            address: listener.local_addr().unwrap().to_string(),
+            answer: Arc::new(Mutex::new(answer)),
+            requests: Arc::default(),
+        };
+        let (answer, requests) = (Arc::clone(&exporter.answer), Arc::clone(&exporter.requests));
+        let handler = move |uri: axum::http::Uri, headers: HeaderMap| async move {
+            let answer = answer.lock().unwrap().clone();
+            requests.lock().unwrap().push((uri.to_string(), headers));
+            respond(answer).await
+        };
+        let router = Router::new().route("/{*path}", get(handler));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        exporter
+    }
+
+    fn set(&self, answer: Answer) {
+        *self.answer.lock().unwrap() = answer;
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.lock().unwrap().len()
+    }
+
+    fn last_request(&self) -> (String, HeaderMap) {
+        self.requests.lock().unwrap().last().expect("there was a request").clone()
+    }
+}
+
+async fn respond(answer: Answer) -> Response<Body> {
+    let text = Response::builder().header("content-type", "text/plain; version=0.0.4");
+    match answer {
+        Answer::Text(body) => text.body(Body::from(body)).unwrap(),
+        Answer::Gzip(body) => {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(body.as_bytes()).unwrap();
+            text.header("content-encoding", "gzip").body(Body::from(encoder.finish().unwrap())).unwrap()
+        }
+        Answer::Status(status) => Response::builder().status(status).body(Body::empty()).unwrap(),
+        Answer::Redirect(path) => {
+            Response::builder().status(StatusCode::FOUND).header("location", path).body(Body::empty()).unwrap()
+        }
+        Answer::Never => std::future::pending().await,
+    }
+}
+
+/// A scraper with its store.
+struct Bench {
+    store: Arc<MemoryStore>,
+    scraper: Scraper,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let store = Arc::new(MemoryStore::default());
+        Bench { scraper: Scraper::new(Arc::clone(&store) as Arc<dyn Append>), store }
+    }
+
+    /// Makes `jobs`, entries of `scrape_configs`, the ones that run.
+    fn load(&self, jobs: &str) {
+        let config = Config::parse(&format!("scrape_configs:\n{jobs}")).expect("a valid configuration");
+        let prepared = self.scraper.prepare(&config.scrape_configs, &config.global).expect("jobs that can run");
+        self.scraper.commit(prepared);
+    }
+
+    fn target(&self) -> TargetStatus {
+        self.scraper.targets().into_iter().next().expect("there is a target")
+    }
+}
+
+/// Waits until `holds`; a test that waits longer than any machine needs fails with what it waited for.
+#[track_caller]
+fn until(what: &str, holds: impl Fn() -> bool) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let waiting = async {
+            while !holds() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(20), waiting).await;
+        assert!(waited.is_ok(), "{caller}: never happened: {what}");
+    }
+}
+
+/// A job that scrapes `address` every 100 ms.
+fn job(address: &str, more: &str) -> String {
+    format!(
+        "- job_name: j\n  scrape_interval: 100ms\n  scrape_timeout: 100ms\n  static_configs: [{{targets: ['{address}']}}]\n{more}\n"
+    )
+}
+
+/// A job that is scraped once in a test.
+fn slow_job(address: &str, more: &str) -> String {
+    format!("- job_name: j\n  scrape_interval: 1h\n  static_configs: [{{targets: ['{address}']}}]\n{more}\n")
+}
+
+fn series(name: &str, address: &str) -> String {
+    format!(r#"{name}{{instance="{address}", job="j"}}"#)
+}
+
+#[tokio::test]
+async fn samples_and_reports_are_stored() {
+    let exporter =
+        Exporter::start(Answer::Gzip("# HELP a A \\n.\n# TYPE a counter\na{job=\"own\"} 1\nb 2 1000\n")).await;
+    let bench = Bench::new();
+    bench.load(&slow_job(&exporter.address, "  params: {m: [x y]}\n  basic_auth: {username: u, password: p}"));
+    until("the first scrape", || bench.target().health == Health::Up).await;
+
+    let at = &exporter.address;
+    assert_eq!(bench.store.values(&format!(r#"a{{exported_job="own", instance="{at}", job="j"}}"#)), [Some(1.0)]);
+    assert_eq!(bench.store.series(&series("b", at)), [relatum_model::Sample { t_ms: 1000, value: 2.0 }]);
+    for (name, value) in [
+        ("up", 1.0),
+        ("scrape_samples_scraped", 2.0),
+        ("scrape_samples_post_metric_relabeling", 2.0),
+        ("scrape_series_added", 2.0),
+    ] {
+        assert_eq!(bench.store.values(&series(name, at)), [Some(value)], "{name}");
+    }
+    assert_eq!(bench.store.values(&series("scrape_duration_seconds", at)).len(), 1);
+    assert_eq!(bench.store.names().len(), 7);
+
+    let (uri, headers) = exporter.last_request();
+    assert_eq!(uri, "/metrics?m=x+y");
+    for (name, value) in [
+        ("authorization", "Basic dTpw"),
+        ("accept-encoding", "gzip"),
+        ("user-agent", crate::http::USER_AGENT),
+        ("x-prometheus-scrape-timeout-seconds", "10"),
+    ] {
+        assert_eq!(headers[name], value);
+    }
+    assert!(headers["accept"].to_str().unwrap().ends_with("text/plain;version=0.0.4;q=0.2,*/*;q=0.1"));
+
+    let metadata = bench.scraper.metadata();
+    assert_eq!(metadata[0].families[0].help, "A \n.");
+    assert_eq!(metadata[0].families[0].kind, MetricKind::Counter);
+    let status = bench.target();
+    assert_eq!((status.url, status.pool.as_str()), (format!("http://{at}/metrics?m=x+y"), "j"));
+    assert!(status.last_scrape_ms.is_some() && status.last_error.is_none());
+    bench.scraper.shutdown().await;
+}
+
+#[tokio::test]
+async fn vanished_series_and_failed_scrapes_are_marked() {
+    let exporter = Exporter::start(Answer::Text("a 1\nb 1\n")).await;
+    let bench = Bench::new();
+    bench.load(&job(&exporter.address, ""));
+    let (a, b, up) = (series("a", &exporter.address), series("b", &exporter.address), series("up", &exporter.address));
+    until("the first scrape", || !bench.store.values(&b).is_empty()).await;
+    exporter.set(Answer::Text("a 2\n"));
+    until("b is ended", || bench.store.values(&b).last() == Some(&None)).await;
+    exporter.set(Answer::Status(503));
+    until("a is ended", || bench.store.values(&a).last() == Some(&None)).await;
+    until("up is 0", || bench.store.values(&up).last() == Some(&Some(0.0))).await;
+    // Each is ended once, however often the scrape fails.
+    let failures = || bench.store.values(&up).iter().filter(|value| **value == Some(0.0)).count();
+    until("more failures", || failures() >= 3).await;
+    assert_eq!(bench.store.values(&a).iter().filter(|value| value.is_none()).count(), 1);
+    assert_eq!(bench.target().last_error.as_deref(), Some("server returned HTTP status 503 Service Unavailable"));
+    exporter.set(Answer::Text("a 3\n"));
+    until("a is back", || bench.store.values(&a).last() == Some(&Some(3.0))).await;
+    bench.scraper.shutdown().await;
+}
+
+#[track_caller]
+fn check_failure(answer: Answer, more: &str, expected: &str) -> impl Future<Output = ()> {
+    let (more, expected) = (more.to_owned(), expected.to_owned());
+    let caller = std::panic::Location::caller();
+    async move {
+        let exporter = Exporter::start(answer).await;
+        let bench = Bench::new();
+        bench.load(&slow_job(&exporter.address, &more));
+        until("a failed scrape", || bench.target().health == Health::Down).await;
+        let error = bench.target().last_error.expect("a failed scrape has an error");
+        assert_eq!(error, expected.replace("ADDRESS", &exporter.address), "{caller}");
+        assert_eq!(bench.store.values(&series("up", &exporter.address)), [Some(0.0)], "{caller}");
+        // Of a scrape that fails in the middle nothing is kept.
+        assert!(bench.store.values(&series("a", &exporter.address)).is_empty(), "{caller}");
+        bench.scraper.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn failures_are_told_as_prometheus_tells_them() {
+    let text = || Answer::Text("a 1\nb 2\nc 3\n");
+    check_failure(Answer::Status(404), "", "server returned HTTP status 404 Not Found").await;
+    check_failure(Answer::Redirect("/other"), "  follow_redirects: false", "server returned HTTP status 302 Found")
+        .await;
+    check_failure(Answer::Redirect("/again"), "", "Get \"http://ADDRESS/metrics\": stopped after 10 redirects").await;
+    check_failure(Answer::Never, "  scrape_timeout: 50ms", "Get \"http://ADDRESS/metrics\": context deadline exceeded")
+        .await;
+    check_failure(text(), "  body_size_limit: 8B", "body size limit exceeded").await;
+    check_failure(text(), "  sample_limit: 2", "sample limit exceeded").await;
+    check_failure(
+        text(),
+        "  target_limit: 1\n  label_limit: 2",
+        "label_limit exceeded (metric: a, number of labels: 3, limit: 2)",
+    )
+    .await;
+    check_failure(
+        text(),
+        "  label_value_length_limit: 2",
+        "label_value_length_limit exceeded (metric: a, label name: instance, value: \"ADDRESS\", length: LENGTH, limit: 2)"
+            .replace("LENGTH", &"127.0.0.1:12345".len().to_string())
+            .as_str(),
+    )
+    .await;
+    check_failure(
+        Answer::Text("a 1\nb\n"),
+        "",
+        "line 2: expected value after metric, got \"\\n\" while parsing: \"b\\n\"",
+    )
+    .await;
+    check_failure(
+        text(),
+        "  metric_relabel_configs: [{action: labeldrop, regex: __name__}]",
+        "missing metric name (__name__ label)",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_port_where_nobody_listens() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let bench = Bench::new();
+    bench.load(&slow_job(&address.to_string(), ""));
+    until("a failed scrape", || bench.target().health == Health::Down).await;
+    assert_eq!(
+        bench.target().last_error,
+        Some(format!("Get \"http://{address}/metrics\": dial tcp {address}: connect: connection refused"))
+    );
+    bench.scraper.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_reload_leaves_alone_what_did_not_change() {
+    let (kept, moved) = (Exporter::start(Answer::Text("a 1\n")).await, Exporter::start(Answer::Text("a 1\n")).await);
+    let bench = Bench::new();
+    bench.load(&slow_job(&kept.address, ""));
+    until("the first scrape", || bench.target().health == Health::Up).await;
+    let first = bench.target();
+
+    // A second target in the same job: the first one keeps its state and is not asked again.
+    let both = format!("{}', '{}", kept.address, moved.address);
+    bench.load(&slow_job(&both, ""));
+    until("the new target's scrape", || bench.scraper.targets().iter().all(|t| t.health == Health::Up)).await;
+    assert_eq!(bench.target(), first);
+    assert_eq!((kept.requests(), moved.requests()), (1, 1));
+
+    // The same again changes nothing at all.
+    bench.load(&slow_job(&both, ""));
+    // Another path is the same target elsewhere: asked at once, and no series ends.
+    bench.load(&slow_job(&kept.address, "  metrics_path: /other"));
+    until("the changed target's scrape", || kept.requests() == 2).await;
+    assert_eq!(kept.last_request().0, "/other");
+    let ended = series("a", &moved.address);
+    until("the removed target is ended", || bench.store.values(&ended) == [Some(1.0), None]).await;
+    assert_eq!(bench.store.values(&series("up", &moved.address)), [Some(1.0), None]);
+    assert_eq!(bench.scraper.targets().len(), 1);
+    assert_eq!(moved.requests(), 1);
+    let goes_on = series("a", &kept.address);
+    until("its second sample", || bench.store.values(&goes_on) == [Some(1.0), Some(1.0)]).await;
+
+    // Changed relabelling: what is dropped now is ended, though its text is known.
+    bench.load(&slow_job(
+        &kept.address,
+        "  metrics_path: /other\n  metric_relabel_configs: [{action: drop, source_labels: [__name__], regex: a}]",
+    ));
+    until("a is ended", || bench.store.values(&goes_on).last() == Some(&None)).await;
+
+    // A shutdown ends nothing: the same target will be scraped again.
+    bench.scraper.shutdown().await;
+    assert_eq!(bench.store.values(&series("up", &kept.address)).last(), Some(&Some(1.0)));
+}
+
+#[tokio::test]
+async fn repeated_and_conflicting_samples_do_no_harm() {
+    let exporter = Exporter::start(Answer::Text("a 1\na 2\nb{instance=\"x\",exported_instance=\"y\"} 1\n")).await;
+    let bench = Bench::new();
+    bench.load(&slow_job(&exporter.address, ""));
+    until("the first scrape", || bench.target().health == Health::Up).await;
+    assert_eq!(bench.store.values(&series("a", &exporter.address)), [Some(1.0)]);
+    let moved = format!(
+        r#"b{{exported_exported_instance="x", exported_instance="y", instance="{}", job="j"}}"#,
+        exporter.address
+    );
+    assert_eq!(bench.store.values(&moved), [Some(1.0)]);
+    let duplicates = bench
+        .scraper
+        .metrics()
+        .into_iter()
+        .find(|family| family.name == "prometheus_target_scrapes_sample_duplicate_timestamp_total");
+    assert_eq!(duplicates.map(|family| family.samples[0].value), Some(1.0));
+
+    bench.load(&slow_job(&exporter.address, "  honor_labels: true"));
+    let honored = r#"b{exported_instance="y", instance="x", job="j"}"#;
+    until("labels are honored", || bench.store.values(honored) == [Some(1.0)]).await;
+    until("the old series is ended", || bench.store.values(&moved) == [Some(1.0), None]).await;
+    bench.scraper.shutdown().await;
+}
+
+#[tokio::test]
+async fn new_targets_are_asked_at_once() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let counter = Arc::clone(&asked);
+    let handler = move || async move {
+        counter.fetch_add(1, Ordering::Relaxed);
+        "a 1\n"
+    };
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/{*path}", get(handler))).await });
+    let bench = Bench::new();
+    let targets: Vec<String> = (0..50).map(|n| format!("{{targets: ['{address}'], labels: {{n: '{n}'}}}}")).collect();
+    bench.load(&format!("- job_name: j\n  scrape_interval: 1h\n  static_configs: [{}]\n", targets.join(", ")));
+    // Their interval is an hour: who waits for a tick of it waits for ever.
+    until("all are asked", || asked.load(Ordering::Relaxed) == 50).await;
+    bench.scraper.shutdown().await;
+}
+
+#[test]
+fn all_bad_jobs_are_named() {
+    let config = Config::parse(
+        "scrape_configs:\n- job_name: a\n  tls_config: {ca_file: /nonexistent/ca}\n- job_name: b\n- job_name: c\n  authorization: {credentials_file: /nonexistent/token}\n",
+    )
+    .unwrap();
+    let scraper = Scraper::new(Arc::new(MemoryStore::default()));
+    let errors = scraper.prepare(&config.scrape_configs, &config.global).unwrap_err();
+    let shown: Vec<String> = errors
+        .iter()
+        .map(|error| format!("{error}: {}", std::error::Error::source(error).expect("it has a cause")))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "cannot prepare scrape job a: cannot read /nonexistent/ca",
+            "cannot prepare scrape job c: cannot read /nonexistent/token"
+        ]
+    );
+}
