@@ -70,7 +70,8 @@ impl Running {
         let pid = self.child.id().to_string();
         anyhow::ensure!(Command::new("kill").args(["-TERM", &pid]).status()?.success(), "cannot signal {}", self.name);
         let what = format!("{} to stop", self.name);
-        let status = wait_for(&what, PATIENCE, || self.child.try_wait().ok().flatten()).with_context(|| self.output())?;
+        let status =
+            wait_for(&what, PATIENCE, || self.child.try_wait().ok().flatten()).with_context(|| self.output())?;
         Ok(status.code())
     }
 }

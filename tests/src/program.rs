@@ -64,8 +64,8 @@ impl Agent {
             .args(["--listen", listen, "--model", "test"]);
         let process = Running::start("agent", &mut command)?;
         let mut agent = Agent { data_dir, url: String::new(), process, config_file };
-        agent.url = wait_for("the agent to answer", PATIENCE, || agent.address())
-            .with_context(|| agent.process.output())?;
+        agent.url =
+            wait_for("the agent to answer", PATIENCE, || agent.address()).with_context(|| agent.process.output())?;
         agent.process.wait_ready(&format!("{}/-/ready", agent.url))?;
         Ok(agent)
     }
@@ -74,8 +74,8 @@ impl Agent {
     fn address(&self) -> Option<String> {
         let output = self.command(["status", "--format", "json"]).output().ok()?;
         let status: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
-        let address = status["agent"]["listen"].as_str()?;
-        Some(format!("http://{address}"))
+        let url = status["api_url"].as_str()?;
+        Some(url.to_owned())
     }
 
     /// The file with the agent's own configuration.

@@ -1,8 +1,184 @@
-//! `cargo xtask bench`: numbers about the whole program, measured from outside.
+//! `cargo xtask bench`: numbers about the whole program, measured from outside, on the release build.
 
-use anyhow::bail;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
-/// How fast the agent starts with many relations, and a relation becomes a scraped target.
+use anyhow::{Context, ensure};
+
+use crate::{cargo, run, target_dir};
+
+const RUNS: usize = 5;
+const RELATIONS: usize = 100;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How fast the agent starts with many relations, and how fast a relation becomes a scraped target: the median of five runs.
 pub(crate) fn relate() -> anyhow::Result<()> {
-    bail!("not yet")
+    run(&mut cargo(&["build", "--release", "--quiet", "--package", "relatum-cli", "--bin", "relatum"]))?;
+    let program = target_dir().join("release").join("relatum");
+    let (mut ready, mut visible, mut scraped) = (Vec::new(), Vec::new(), Vec::new());
+    for number in 1..=RUNS {
+        eprintln!("run {number} of {RUNS}");
+        let once = measure(&program)?;
+        ready.push(once.ready);
+        visible.push(percentile(once.visible, 95));
+        scraped.push(percentile(once.scraped, 95));
+    }
+    println!("{:<58}{:>10}{:>10}", "", "median", "target");
+    for (what, values, target) in [
+        (format!("start to ready with {RELATIONS} relations"), ready, "300 ms"),
+        ("relate returned to target in /api/v1/targets, p95".to_owned(), visible, "20 ms"),
+        ("relate returned to first scrape sent, p95".to_owned(), scraped, "100 ms"),
+    ] {
+        let median = percentile(values, 50).as_secs_f64() * 1000.0;
+        println!("{what:<58}{:>10}{target:>10}", format!("{median:.1} ms"));
+    }
+    Ok(())
+}
+
+struct Measured {
+    ready: Duration,
+    visible: Vec<Duration>,
+    scraped: Vec<Duration>,
+}
+
+fn measure(program: &Path) -> anyhow::Result<Measured> {
+    let dir = Folder::new()?;
+    let mut agent = Agent::start(program, &dir.0)?;
+    let (mut visible, mut scraped) = (Vec::new(), Vec::new());
+    for number in 0..RELATIONS {
+        let (address, first_request) = exporter()?;
+        agent.relate(&address, &format!("app-{number}"))?;
+        let returned = Instant::now();
+        wait("the target", || agent.get("/api/v1/targets?state=active").is_ok_and(|body| body.contains(&address)))?;
+        visible.push(returned.elapsed());
+        let at = first_request.recv_timeout(PATIENCE).context("the exporter was never scraped")?;
+        // A scrape may well be sent before the command has returned.
+        scraped.push(at.saturating_duration_since(returned));
+    }
+    agent.stop()?;
+    let start = Instant::now();
+    let agent = Agent::start(program, &dir.0)?;
+    let ready = start.elapsed();
+    drop(agent);
+    Ok(Measured { ready, visible, scraped })
+}
+
+struct Agent {
+    child: Child,
+    program: PathBuf,
+    data_dir: PathBuf,
+    address: String,
+}
+
+impl Agent {
+    /// Starts an agent and waits until it is ready.
+    fn start(program: &Path, dir: &Path) -> anyhow::Result<Self> {
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+        let (data_dir, config) = (dir.join("data"), dir.join("relatum.yaml"));
+        std::fs::write(&config, "")?;
+        let child = Command::new(program)
+            .args(["agent", "--listen", &address, "--model", "bench", "--data-dir"])
+            .arg(&data_dir)
+            .arg("--config")
+            .arg(&config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        let agent = Agent { child, program: program.to_owned(), data_dir, address };
+        wait("the agent", || agent.get("/-/ready").is_ok())?;
+        Ok(agent)
+    }
+
+    fn relate(&self, address: &str, name: &str) -> anyhow::Result<()> {
+        let status = Command::new(&self.program)
+            .args(["relate", "metrics-endpoint", address, "--name", name])
+            .env("RELATUM_DATA_DIR", &self.data_dir)
+            .stdout(Stdio::null())
+            .status()?;
+        ensure!(status.success(), "relate {address} failed: {status}");
+        Ok(())
+    }
+
+    fn get(&self, path: &str) -> anyhow::Result<String> {
+        let mut stream = TcpStream::connect(&self.address)?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        ensure!(answer.starts_with("HTTP/1.1 200"), "{path}: {}", answer.lines().next().unwrap_or_default());
+        Ok(answer)
+    }
+
+    fn stop(&mut self) -> anyhow::Result<()> {
+        run(Command::new("kill").args(["-TERM", &self.child.id().to_string()]))?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An exporter on a port of its own; the receiver gets the moment of the first request.
+fn exporter() -> anyhow::Result<(String, mpsc::Receiver<Instant>)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?.to_string();
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let _ = sender.send(Instant::now());
+            let _ = answer(stream);
+        }
+    });
+    Ok((address, receiver))
+}
+
+fn answer(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut request = [0; 4096];
+    let _ = stream.read(&mut request)?;
+    let body = "# TYPE bench_value gauge\nbench_value 1\n";
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\nContent-Length:";
+    write!(stream, "{head} {}\r\n\r\n{body}", body.len())
+}
+
+fn wait(what: &str, mut condition: impl FnMut() -> bool) -> anyhow::Result<()> {
+    let start = Instant::now();
+    while !condition() {
+        ensure!(start.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    Ok(())
+}
+
+/// The smallest value that at least `percent` of all are not above.
+fn percentile(mut values: Vec<Duration>, percent: usize) -> Duration {
+    values.sort_unstable();
+    let rank = (values.len() * percent).div_ceil(100).max(1);
+    values[rank - 1]
+}
+
+/// A folder that goes when the run ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> anyhow::Result<Self> {
+        let unique = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos();
+        let path = std::env::temp_dir().join(format!("relatum-bench-{}-{unique}", std::process::id()));
+        std::fs::create_dir_all(&path)?;
+        Ok(Folder(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }

@@ -1,0 +1,112 @@
+//! The commands one by one: what they print, and in which form.
+
+use std::fs;
+
+use anyhow::ensure;
+use libtest_mimic::Trial;
+use relatum_tests::program::Agent;
+use serde_json::Value;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        crate::plain("every_command_prints_every_format", formats),
+        crate::plain("relate_makes_applications_and_units", relate),
+        crate::plain("config_is_set_and_reset", config),
+        crate::plain("sighup_reads_the_agents_file_again", hangup),
+        crate::plain("the_data_source_file_is_ready_to_paste", datasource),
+    ]
+}
+
+fn formats() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let agent = Agent::start(dir.path())?;
+    agent.must(["relate", "metrics-endpoint", "10.0.0.1:9100"])?;
+    let commands: [&[&str]; 12] = [
+        &["status"],
+        &["status", "--relations"],
+        &["show-relation", "targets", "prometheus:metrics-endpoint"],
+        &["config", "prometheus"],
+        &["render"],
+        &["targets"],
+        &["rules"],
+        &["alerts"],
+        &["datasource", "grafana"],
+        &["query", "instant", "vector(1)"],
+        &["query", "range", "vector(1)", "--since", "10m"],
+        &["query", "labels"],
+    ];
+    for command in commands {
+        let tabular = agent.must(command)?;
+        ensure!(!tabular.trim().is_empty(), "{command:?} prints nothing");
+        ensure!(!tabular.contains('\x1b'), "{command:?} prints colours into a pipe");
+        let json = agent.must(command.iter().copied().chain(["--format", "json"]))?;
+        serde_json::from_str::<Value>(&json).map_err(|error| anyhow::anyhow!("{command:?}: {error}: {json}"))?;
+        let yaml = agent.must(command.iter().copied().chain(["--format", "yaml"]))?;
+        relatum_model::yaml::from_json_or_yaml(&yaml)
+            .map_err(|error| anyhow::anyhow!("{command:?}: {error}: {yaml}"))?;
+    }
+    ensure!(agent.must(["version"])?.starts_with("relatum "), "no version");
+    ensure!(agent.must(["completion", "bash"])?.contains("relate"), "no completions");
+    ensure!(!agent.must(["debug-log", "--no-tail", "-n", "5"])?.is_empty(), "no log");
+    Ok(())
+}
+
+fn relate() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let agent = Agent::start(dir.path())?;
+    let arguments =
+        ["relate", "metrics-endpoint", "10.0.0.1:9100", "[::1]:9100", "--name", "nodes", "--label", "site=a"];
+    agent.must(arguments)?;
+    let status: Value = serde_json::from_str(&agent.must(["status", "--format", "json"])?)?;
+    let units: Vec<&str> =
+        status["units"].as_array().into_iter().flatten().filter_map(|u| u["name"].as_str()).collect();
+    ensure!(units == ["nodes/0", "nodes/1", "prometheus/0"], "units: {units:?}");
+    let data = relatum_tests::http::api(&agent.url, "targets", &[("state", "active")])?;
+    let mut urls: Vec<&str> = data["activeTargets"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|t| t["labels"]["juju_application"] == "nodes" && t["labels"]["site"] == "a")
+        .filter_map(|t| t["scrapeUrl"].as_str())
+        .collect();
+    urls.sort_unstable();
+    ensure!(urls == ["http://10.0.0.1:9100/metrics", "http://[::1]:9100/metrics"], "targets: {urls:?}");
+    Ok(())
+}
+
+fn config() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let agent = Agent::start(dir.path())?;
+    let rendered = || fs::read_to_string(agent.data_dir.join("rendered/prometheus.yml"));
+    agent.must(["config", "prometheus", "evaluation_interval=7s"])?;
+    ensure!(rendered()?.contains("evaluation_interval: 7s"), "not rendered:\n{}", rendered()?);
+    agent.must(["config", "prometheus", "--reset", "evaluation_interval"])?;
+    // The agent's file sets it to a second.
+    ensure!(rendered()?.contains("evaluation_interval: 1s"), "not reset:\n{}", rendered()?);
+    Ok(())
+}
+
+fn hangup() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let agent = Agent::start(dir.path())?;
+    fs::write(agent.config_file(), "options:\n  scrape_interval: 33s\n")?;
+    let signalled = std::process::Command::new("kill").args(["-HUP", &agent.process.pid().to_string()]).status()?;
+    ensure!(signalled.success(), "cannot signal the agent");
+    relatum_tests::wait_for("the new interval", relatum_tests::PATIENCE, || {
+        let text = fs::read_to_string(agent.data_dir.join("rendered/prometheus.yml")).ok()?;
+        text.contains("scrape_interval: 33s").then_some(())
+    })
+}
+
+fn datasource() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let agent = Agent::start(dir.path())?;
+    let printed = agent.must(["datasource", "grafana"])?;
+    let rendered = fs::read_to_string(agent.data_dir.join("rendered/grafana-datasource.yml"))?;
+    ensure!(printed == rendered, "printed:\n{printed}\nrendered:\n{rendered}");
+    let value = relatum_model::yaml::from_json_or_yaml(&printed).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let source = &value["datasources"][0];
+    ensure!(source["type"] == "prometheus" && source["access"] == "proxy", "source: {source}");
+    ensure!(source["url"].as_str().is_some_and(|url| url.starts_with("http://")), "url: {}", source["url"]);
+    Ok(())
+}

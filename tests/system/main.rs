@@ -1,0 +1,52 @@
+//! Whole-system tests: what users do, with real processes and real peers.
+//!
+//! A test whose peer or corpus is missing is skipped, and its name says what it needs.
+
+mod bad_input;
+mod commands;
+mod crash;
+mod external_queries;
+mod main_job;
+mod readme;
+mod shipped_rules;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use relatum_tests::peers::Peer;
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let trials = [
+        main_job::trials(),
+        commands::trials(),
+        crash::trials(),
+        bad_input::trials(),
+        external_queries::trials(),
+        shipped_rules::trials(),
+        readme::trials(),
+    ];
+    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
+}
+
+/// A test that needs nothing but the program.
+fn plain(name: &str, test: fn() -> anyhow::Result<()>) -> Trial {
+    with(name, &[], false, test)
+}
+
+/// A test that needs peers, and perhaps the corpora.
+fn with(name: &str, peers: &[Peer], corpora: bool, test: fn() -> anyhow::Result<()>) -> Trial {
+    let mut missing: Vec<&str> = peers.iter().filter(|p| p.find().is_none()).map(|p| p.variable()).collect();
+    if corpora && self::corpora().is_none() {
+        missing.push("RELATUM_CORPORA");
+    }
+    let trial = Trial::test(name, move || test().map_err(|error| Failed::from(format!("{error:?}"))));
+    if missing.is_empty() {
+        trial
+    } else {
+        trial.with_kind(format!("needs {}", missing.join(", "))).with_ignored_flag(true)
+    }
+}
+
+/// The folder with outside corpora, if there is one.
+fn corpora() -> Option<std::path::PathBuf> {
+    std::env::var_os("RELATUM_CORPORA").map(Into::into).filter(|dir: &std::path::PathBuf| dir.is_dir())
+}
