@@ -27,6 +27,9 @@ pub(crate) const USER_AGENT: &str = concat!("relatum/", env!("CARGO_PKG_VERSION"
 /// scrape of a small target, and a rotated certificate overlaps with the old one by far more than this.
 const CERTIFICATES_CHECKED_EVERY: Duration = Duration::from_secs(5);
 
+/// How long an unused connection stays open: longer than most scrape intervals, as in Prometheus.
+const IDLE_CONNECTION_KEPT: Duration = Duration::from_secs(300);
+
 /// How many redirects are followed; as many as Go follows.
 const REDIRECTS_MAX: usize = 10;
 
@@ -194,6 +197,7 @@ fn build(options: &ClientOptions, material: &tls::Material) -> Result<reqwest::C
         // Bodies are unpacked on blocking threads, where their size can be bounded.
         .gzip(false)
         .referer(false)
+        .pool_idle_timeout(IDLE_CONNECTION_KEPT)
         .redirect(if options.follow_redirects {
             reqwest::redirect::Policy::limited(REDIRECTS_MAX)
         } else {

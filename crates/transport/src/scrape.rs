@@ -121,6 +121,8 @@ struct Pool {
     prepared: Arc<PreparedPool>,
     // In the order of the prepared targets.
     running: Vec<Running>,
+    n_syncs: u64,
+    n_refused: u64,
 }
 
 struct Running {
@@ -249,39 +251,50 @@ impl Scraper {
             self.shared.counters.exceeded_target_limit.add(1);
             warn!(job = prepared.source.job_name, reason, "no target of the job is scraped");
         }
-        let (old_targets, mut old_running) = match old {
-            Some(old) => (Some(old.prepared), old.running.into_iter().map(Some).collect()),
-            None => (None, Vec::new()),
+        let n_refused_now = prepared.targets.refused.len() as u64;
+        let (old_targets, mut old_running, n_syncs, n_refused) = match old {
+            Some(old) => {
+                let running = old.running.into_iter().map(Some).collect();
+                (Some(old.prepared), running, old.n_syncs, old.n_refused)
+            }
+            None => {
+                self.shared.counters.pools.add(1);
+                (None, Vec::new(), 0, 0)
+            }
         };
         let old_targets: Vec<&target::Target> =
             old_targets.iter().flat_map(|prepared| &prepared.targets.active).collect();
         let steps = plan(&old_targets, &prepared.targets.active);
         let mut running = Vec::with_capacity(steps.len());
         for (step, target) in steps.into_iter().zip(&prepared.targets.active) {
-            let assignment = Assignment { job: Arc::clone(&prepared.job), target: Arc::new(target.clone()) };
+            // Whoever adds a target, or changes where or how it is asked, wants to see at once whether that works.
+            let mut next_delay = || {
+                *n_started += 1;
+                Some(schedule::first_delay(*n_started - 1, target.interval))
+            };
+            let job = Arc::clone(&prepared.job);
+            let assign = |delay| Assignment { job, target: Arc::new(target.clone()), delay };
             running.push(match step {
                 Step::Keep(at) | Step::Change(at) => {
                     let task = old_running[at].take().expect("a plan names each running target once");
-                    let is_new_job = !Arc::ptr_eq(&task.assignment.borrow().job, &assignment.job);
-                    if is_new_job || matches!(step, Step::Change(_)) {
-                        task.assignment.send_replace(assignment);
+                    let before = Arc::clone(&task.assignment.borrow().job);
+                    if matches!(step, Step::Change(_)) || !before.asks_alike(&prepared.job) {
+                        task.assignment.send_replace(assign(next_delay()));
+                    } else if !Arc::ptr_eq(&before, &prepared.job) {
+                        task.assignment.send_replace(assign(None));
                     }
                     task
                 }
-                Step::Start => {
-                    let delay = schedule::first_delay(*n_started, target.interval);
-                    *n_started += 1;
-                    self.start(assignment, delay)
-                }
+                Step::Start => self.start(assign(next_delay())),
             });
         }
         for gone in old_running.into_iter().flatten() {
             gone.stop.cancel();
         }
-        Pool { prepared, running }
+        Pool { prepared, running, n_syncs: n_syncs + 1, n_refused: n_refused + n_refused_now }
     }
 
-    fn start(&self, assignment: Assignment, first_delay: std::time::Duration) -> Running {
+    fn start(&self, assignment: Assignment) -> Running {
         let (assignment, assignment_now) = watch::channel(assignment);
         let (state, stop) = (Arc::new(status::TargetState::default()), CancellationToken::new());
         let runner = Runner {
@@ -289,7 +302,6 @@ impl Scraper {
             state: Arc::clone(&state),
             assignment: assignment_now,
             stop: stop.clone(),
-            first_delay,
         };
         self.tasks.spawn(runner.run());
         Running { assignment, state, stop }
@@ -386,6 +398,23 @@ impl Scraper {
                 "prometheus_target_scrape_pool_targets",
                 "Current number of targets in this scrape pool.",
                 |pool| pool.running.len() as f64,
+            ),
+            by_pool(
+                MetricKind::Counter,
+                "prometheus_target_scrape_pool_sync_total",
+                "Total number of syncs that were executed on a scrape pool.",
+                |pool| pool.n_syncs as f64,
+            ),
+            by_pool(
+                MetricKind::Counter,
+                "prometheus_target_sync_failed_total",
+                "Total number of target sync failures.",
+                |pool| pool.n_refused as f64,
+            ),
+            counter(
+                "prometheus_target_scrape_pools_total",
+                "Total number of scrape pool creation attempts.",
+                &counters.pools,
             ),
             by_pool(
                 MetricKind::Gauge,

@@ -148,6 +148,11 @@ impl Sender {
             }
             if !failure.retry || self.shutdown.is_cancelled() {
                 self.mailbox.dropped.fetch_add(batch.len() as u64, Ordering::Relaxed);
+                if self.shutdown.is_cancelled() && failure.retry {
+                    // The rest would fare no better, and the process wants to end.
+                    self.mailbox.dropped.fetch_add(self.mailbox.len() as u64, Ordering::Relaxed);
+                    return;
+                }
                 continue;
             }
             self.mailbox.put_back(batch);

@@ -1,6 +1,6 @@
 //! The body of an answer: unpacked within its bound, and what format it is in.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
@@ -39,7 +39,7 @@ impl Body {
         out.clear();
         let chunks = Chunks { chunks: &self.chunks, at: 0 };
         if self.gzip {
-            MultiGzDecoder::new(io::BufReader::new(chunks))
+            MultiGzDecoder::new(chunks)
                 .take(body_bytes_max)
                 .read_to_end(out)
                 .map_err(|error| ScrapeError::Unpack(unpack_failure(&error)))?;
@@ -65,20 +65,29 @@ struct Chunks<'a> {
     at: usize,
 }
 
+impl BufRead for Chunks<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while let Some(chunk) = self.chunks.first() {
+            if self.at < chunk.len() {
+                return Ok(&chunk[self.at..]);
+            }
+            (self.chunks, self.at) = (&self.chunks[1..], 0);
+        }
+        Ok(&[])
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.at += bytes;
+    }
+}
+
 impl Read for Chunks<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        while let Some(chunk) = self.chunks.first() {
-            let rest = &chunk[self.at..];
-            if rest.is_empty() {
-                (self.chunks, self.at) = (&self.chunks[1..], 0);
-                continue;
-            }
-            let n = rest.len().min(out.len());
-            out[..n].copy_from_slice(&rest[..n]);
-            self.at += n;
-            return Ok(n);
-        }
-        Ok(0)
+        let rest = self.fill_buf()?;
+        let n = rest.len().min(out.len());
+        out[..n].copy_from_slice(&rest[..n]);
+        self.consume(n);
+        Ok(n)
     }
 }
 

@@ -30,5 +30,6 @@ pub(crate) struct Counters {
     pub(crate) out_of_bounds: Counter,
     pub(crate) forced_flushes: Counter,
     pub(crate) skipped_ticks: Counter,
+    pub(crate) pools: Counter,
     pub(crate) pool_reloads: Counter,
 }

@@ -49,7 +49,12 @@ impl Job {
 
     /// Whether a target of `self` would notice that it belongs to `other` now.
     pub(crate) fn is_same(&self, other: &Job) -> bool {
-        self.config == other.config && self.seed == other.seed && self.forbidden == other.forbidden
+        self.asks_alike(other) && self.seed == other.seed
+    }
+
+    /// Whether a scrape for `self` gives what a scrape for `other` gives.
+    pub(crate) fn asks_alike(&self, other: &Job) -> bool {
+        self.config == other.config && self.forbidden == other.forbidden
     }
 }
 

@@ -60,11 +60,21 @@ impl Shared {
 pub(crate) struct Assignment {
     pub(crate) job: Arc<Job>,
     pub(crate) target: Arc<Target>,
+    /// How long the next scrape waits; `None` leaves it to the regular times.
+    pub(crate) delay: Option<Duration>,
 }
 
 impl Assignment {
     fn schedule(&self) -> Schedule {
         Schedule::new(self.target.interval, self.target.hash ^ self.job.seed)
+    }
+
+    /// When the first scrape after `now_ms` is due, and whether it is out of turn.
+    fn first_due(&self, now_ms: i64) -> (i64, bool) {
+        match self.delay {
+            Some(delay) => (now_ms.saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)), true),
+            None => (self.schedule().next_after(now_ms), false),
+        }
     }
 }
 
@@ -75,8 +85,6 @@ pub(crate) struct Runner {
     pub(crate) assignment: watch::Receiver<Assignment>,
     /// The target is no longer wanted.
     pub(crate) stop: CancellationToken,
-    /// How long the first scrape waits.
-    pub(crate) first_delay: Duration,
 }
 
 /// What interrupts waiting and asking.
@@ -91,8 +99,7 @@ impl Runner {
         let mut now = self.assignment.borrow_and_update().clone();
         let mut memory = Box::new(Memory::new(&now.target));
         let mut schedule = now.schedule();
-        let mut due_ms = now_ms().saturating_add(self.first_delay.as_millis() as i64);
-        let mut is_first = true;
+        let (mut due_ms, mut is_first) = now.first_due(now_ms());
         let end = loop {
             let wait = Duration::from_millis(u64::try_from(due_ms - now_ms()).unwrap_or(0));
             let interrupted = tokio::select! {
@@ -120,9 +127,7 @@ impl Runner {
                     if !Arc::ptr_eq(&before.job, &now.job) {
                         memory.cache.forget_meanings();
                     }
-                    let is_elsewhere = before.target.url != now.target.url || !Arc::ptr_eq(&before.job, &now.job);
-                    // Whoever changes where or how a target is reached wants to see at once whether it works.
-                    due_ms = if is_elsewhere { now_ms() } else { schedule.next_after(now_ms()) };
+                    (due_ms, is_first) = now.first_due(now_ms());
                     debug!(target = now.target.url, "target changed");
                 }
                 Err(end) => break end,

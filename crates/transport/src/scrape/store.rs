@@ -38,8 +38,8 @@ const REPORT_NAMES_PLAIN: usize = 5;
 pub(crate) struct Memory {
     pub(crate) cache: SeriesCache,
     report: Vec<(Labels, SeriesRef)>,
-    // Whether any scrape was stored that a staleness marker must end.
-    is_reported: bool,
+    // When the last scrape was that a staleness marker must end.
+    last_t_ms: Option<i64>,
 }
 
 /// What one scrape brought.
@@ -57,7 +57,7 @@ impl Memory {
     /// Remembers nothing.
     pub(crate) fn new(target: &Target) -> Self {
         let report = REPORT_NAMES.map(|name| (report_labels(name, &target.labels), SeriesRef::NONE));
-        Memory { cache: SeriesCache::new(), report: report.into(), is_reported: false }
+        Memory { cache: SeriesCache::new(), report: report.into(), last_t_ms: None }
     }
 }
 
@@ -117,7 +117,7 @@ impl Store<'_> {
             body_bytes,
         ];
         self.report(&mut *appender, memory, t_ms, |index| report[index]);
-        memory.is_reported = true;
+        memory.last_t_ms = Some(t_ms);
         if let Err(failure) = appender.commit() {
             error!(error = &failure as &dyn std::error::Error, target = self.target.url, "scrape not stored");
             result = Err(ScrapeError::Commit(failure.to_string()));
@@ -125,11 +125,10 @@ impl Store<'_> {
         result
     }
 
-    /// Ends all series of the target, because it is scraped no more.
-    pub(crate) fn end(&self, memory: &mut Memory, t_ms: i64) {
-        if !memory.is_reported {
-            return;
-        }
+    /// Ends all series of the target, because it is scraped no more: at `now_ms`, but after its last scrape.
+    pub(crate) fn end(&self, memory: &mut Memory, now_ms: i64) {
+        let Some(last_t_ms) = memory.last_t_ms.take() else { return };
+        let t_ms = now_ms.max(last_t_ms.saturating_add(1));
         let mut appender = self.append.appender();
         self.end_vanished(&mut *appender, memory, t_ms);
         memory.cache.finish_failed();
