@@ -96,10 +96,22 @@ fn tls_failure(error: &rustls::Error) -> String {
             other => format!("x509: {other}"),
         },
         rustls::Error::InvalidMessage(_) => return "tls: first record does not look like a TLS handshake".to_owned(),
-        rustls::Error::AlertReceived(alert) => return format!("remote error: tls: {alert:?}"),
+        rustls::Error::AlertReceived(alert) => return format!("remote error: tls: {}", words(&format!("{alert:?}"))),
         other => return format!("tls: {other}"),
     };
     format!("tls: failed to verify certificate: {reason}")
+}
+
+/// `CertificateRequired` as `certificate required`.
+fn words(name: &str) -> String {
+    let mut words = String::new();
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.push(c.to_ascii_lowercase());
+    }
+    words
 }
 
 /// `DnsName("a")` as the library prints a name, without its wrapping.
