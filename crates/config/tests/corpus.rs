@@ -7,7 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use relatum_config::prometheus::{Config, ScrapeConfigFile, find_duplicate_job};
+use relatum_config::rules::{RuleFile, RuleOptions};
 use relatum_config::{Kind, Problem};
+use relatum_model::relabel::NameScheme;
+use relatum_promql::syntax::ParseOptions;
 
 fn corpus(folder: &str) -> Option<PathBuf> {
     let Some(corpora) = std::env::var_os("RELATUM_CORPORA") else {
@@ -168,4 +171,44 @@ fn scrape_files() {
         let files: Vec<_> = files.iter().map(|(path, file)| (*path, file)).collect();
         assert_eq!(find_duplicate_job(&main, &files).map(|(job, _, _)| job), duplicate, "{name}");
     }
+}
+
+/// Rule files that Prometheus refuses, and why.
+const REFUSED_RULES: &[(&str, &str)] = &[
+    (
+        "bad_expr.bad.yaml",
+        "could not parse expression: 1:6: parse error: expected type range vector in call to function \"rate\"",
+    ),
+    ("duplicate_grp.bad.yaml", "groupname: \"yolo\" is repeated in the same file"),
+    ("invalid_label_name.bad.yaml", "group \"yolo\", rule 1, \"hola\": invalid label name: __name__"),
+    ("invalid_rules.yaml", "field unexpected_field not found"),
+    ("legacy_validation_annotation.bad.yaml", "invalid annotation name: ins-tance"),
+    ("noexpr.bad.yaml", "group \"yolo\", rule 1, \"ylo\": field 'expr' must be set in rule"),
+    ("record_and_alert.bad.yaml", "only one of 'record' and 'alert' must be set"),
+    ("record_and_keep_firing_for.bad.yaml", "invalid field 'keep_firing_for' in recording rule"),
+];
+
+#[test]
+fn rule_files() {
+    let Some(folder) = corpus("rules") else { return };
+    let (mut accepted, mut refused, mut wrong) = (0, 0, Vec::new());
+    for (name, text) in ["rulefmt", "fixtures", "promtool"].iter().flat_map(|sub| files(&folder.join(sub))) {
+        // Unit tests of rules are another format.
+        if !text.contains("groups:") || text.contains("rule_files:") {
+            continue;
+        }
+        let names = if name.starts_with("legacy") { NameScheme::Legacy } else { NameScheme::Utf8 };
+        let options = RuleOptions { names, syntax: ParseOptions::all() };
+        let reason = REFUSED_RULES.iter().find(|(file, _)| *file == name).map(|(_, reason)| *reason);
+        match (RuleFile::parse_with(&text, &options), reason) {
+            (Ok(_), None) => accepted += 1,
+            (Err(problems), Some(reason)) if problems.iter().any(|problem| problem.to_string().contains(reason)) => {
+                refused += 1;
+            }
+            (outcome, _) => wrong.push(format!("{name}: {outcome:#?}")),
+        }
+    }
+    println!("rule files: {accepted} accepted, {refused} refused for the right reason");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(accepted >= 19 && refused >= REFUSED_RULES.len(), "fewer than there were");
 }

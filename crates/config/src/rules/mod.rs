@@ -3,9 +3,13 @@
 //! A message begins with the group, the number and the name of its rule, as Prometheus writes it. Expressions come out
 //! parsed; templates in labels and annotations are parsed to check them and kept as text.
 
+mod read;
+
 use std::time::Duration;
 
 use relatum_promql::syntax::Expr;
+
+pub use read::RuleOptions;
 
 /// A rule file.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -17,7 +21,7 @@ pub struct RuleFile {
 }
 
 /// Rules that are evaluated one after the other, at the same moment.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct RuleGroup {
     /// Its name; not empty.
     pub name: String,
@@ -25,9 +29,9 @@ pub struct RuleGroup {
     pub interval: Option<Duration>,
     /// How far in the past it is evaluated; `None` is the global `rule_query_offset`.
     pub query_offset: Option<Duration>,
-    /// The most series or alerts a rule may make; none for 0 and less.
-    pub limit: i64,
-    /// Labels of all its rules; a rule's own win.
+    /// The most series or alerts a rule may make; 0 is no limit.
+    pub limit: usize,
+    /// Labels of all its rules.
     pub labels: Vec<(String, String)>,
     /// Its rules in order.
     pub rules: Vec<Rule>,
@@ -42,7 +46,7 @@ pub struct Rule {
     pub expr: Expr,
     /// The same as it stands in the file.
     pub expr_text: String,
-    /// Labels that are added to the result; templates for an alert.
+    /// Labels that are added to the result, its own and those of the group, sorted by name; templates for an alert.
     pub labels: Vec<(String, String)>,
     /// The line it begins on.
     pub line: u64,
@@ -75,5 +79,84 @@ impl Rule {
         match &self.kind {
             RuleKind::Alert { name, .. } | RuleKind::Record { name } => name,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_groups() {
+        let text = "\
+groups:
+- name: g
+  interval: 30s
+  query_offset: 1m
+  limit: 10
+  labels: {team: a, site: north}
+  rules:
+  - record: job:up:sum
+    expr: sum by (job) (up)
+    labels: {team: b}
+  - alert: Down
+    expr: up == 0
+    for: 5m
+    keep_firing_for: 1m
+    labels: {severity: '{{ $labels.job }}'}
+    annotations:
+      summary: \"{{ $labels.instance }} is down\"
+";
+        let file = RuleFile::parse(text).unwrap();
+        let [group] = &file.groups[..] else { panic!("one group") };
+        assert_eq!(
+            (group.interval, group.query_offset, group.limit),
+            (Some(Duration::from_secs(30)), Some(Duration::from_secs(60)), 10)
+        );
+        let names: Vec<_> = group.rules.iter().map(|rule| (rule.name(), rule.line, rule.expr_text.as_str())).collect();
+        assert_eq!(names, [("job:up:sum", 8, "sum by (job) (up)"), ("Down", 11, "up == 0")]);
+        let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(group.rules[0].labels, [label("site", "north"), label("team", "b")]);
+        let RuleKind::Alert { hold_for, keep_firing_for, annotations, .. } = &group.rules[1].kind else {
+            panic!("an alert")
+        };
+        assert_eq!((hold_for.as_secs(), keep_firing_for.as_secs()), (300, 60));
+        assert_eq!(*annotations, [label("summary", "{{ $labels.instance }} is down")]);
+        assert!(RuleFile::parse("").unwrap().groups.is_empty());
+    }
+
+    /// `expected` are all problems as people see them.
+    #[track_caller]
+    fn refuses(rules: &str, expected: &[&str]) {
+        let text = format!("groups:\n- name: g\n  rules:\n{rules}");
+        let problems = RuleFile::parse(&text).unwrap_err();
+        let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, expected, "{rules}");
+    }
+
+    #[test]
+    fn names_every_problem() {
+        refuses(
+            "  - alert: A\n    expr: up\n    annotation: {}\n  - record: '{x}'\n    expr: up\n    for: 1m\n",
+            &[
+                "6:5: field annotation not found, did you mean annotations? (in groups[0].rules[0].annotation)",
+                "7:13: group \"g\", rule 2, \"{x}\": braces present in the recording rule name; should it be in expr?: {x} (in groups[0].rules[1].record)",
+                "9:10: group \"g\", rule 2, \"{x}\": invalid field 'for' in recording rule (in groups[0].rules[1].for)",
+            ],
+        );
+        refuses(
+            "  - alert: A\n    expr: up\n    labels:\n      a: '{{ $label.x }}'\n      b: '{{ query \"up\" }}'\n",
+            &[
+                "7:10: group \"g\", rule 1, \"A\": label \"a\": template: line 1: undefined variable \"$label\" (in groups[0].rules[0].labels.a)",
+                "8:10: group \"g\", rule 1, \"A\": label \"b\": template: line 1: function query is not supported yet (in groups[0].rules[0].labels.b)",
+            ],
+        );
+        refuses(
+            "  - alert: A\n    expr: up\n    for: 5\n  - \n",
+            &[
+                "6:10: not a valid duration string: \"5\" (in groups[0].rules[0].for)",
+                "7:5: group \"g\", rule 2, \"\": one of 'record' or 'alert' must be set (in groups[0].rules[1])",
+            ],
+        );
     }
 }

@@ -111,6 +111,11 @@ impl<'a> Cursor<'a> {
         self.node.is_null()
     }
 
+    /// The line of the node.
+    pub(crate) fn line(self) -> u64 {
+        self.node.line
+    }
+
     /// Notes that the node is wrong.
     pub(crate) fn invalid(self, message: impl Into<String>) {
         self.findings.add(self.node, Kind::Invalid, message.into());
@@ -118,7 +123,12 @@ impl<'a> Cursor<'a> {
 
     /// Notes that the node asks for something this program does not do yet.
     pub(crate) fn unsupported(self, what: &str) {
-        self.findings.add(self.node, Kind::Unsupported, format!("{what} is not supported yet"));
+        self.unsupported_as(format!("{what} is not supported yet"));
+    }
+
+    /// The same in words of the caller.
+    pub(crate) fn unsupported_as(self, message: String) {
+        self.findings.add(self.node, Kind::Unsupported, message);
     }
 
     /// Go's words for a value of the wrong type.

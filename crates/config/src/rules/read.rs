@@ -1,0 +1,229 @@
+//! Reading rule files.
+
+use std::collections::HashSet;
+
+use relatum_model::labels::METRIC_NAME;
+use relatum_model::relabel::NameScheme;
+use relatum_model::text::{is_legacy_metric_name, quote};
+use relatum_promql::syntax::{self, Expr, ParseOptions};
+
+use super::{Rule, RuleFile, RuleGroup, RuleKind};
+use crate::Problem;
+use crate::template::Template;
+use crate::yaml::{self, Cursor, Findings, Section};
+
+/// Which PromQL and which names a rule file may use.
+#[derive(Debug, Clone, Default)]
+pub struct RuleOptions {
+    /// The features of PromQL.
+    pub syntax: ParseOptions,
+    /// The names of metrics and labels.
+    pub names: NameScheme,
+}
+
+impl RuleFile {
+    /// Reads a rule file by the rules of Prometheus without feature flags. An empty text has no groups.
+    pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
+        RuleFile::parse_with(text, &RuleOptions::default())
+    }
+
+    /// Reads a rule file.
+    pub fn parse_with(text: &str, options: &RuleOptions) -> Result<Self, Vec<Problem>> {
+        let (root, more) = yaml::parse(text).map_err(|problem| vec![problem])?;
+        let findings = Findings::default();
+        let mut file = RuleFile::default();
+        if let Some(mut section) = root.as_ref().and_then(|root| Cursor::new(root, &findings).section()) {
+            let mut seen = HashSet::new();
+            for item in section.take("groups").map(Cursor::items).unwrap_or_default() {
+                file.groups.extend(RuleGroup::read(item, &mut seen, options));
+            }
+            section.finish();
+        }
+        if more {
+            let warning = "multiple documents in one rule file are not supported, only the first is processed";
+            file.warnings.push(warning.to_owned());
+        }
+        if findings.has_problems() { Err(findings.into_problems(root.as_ref())) } else { Ok(file) }
+    }
+}
+
+impl RuleGroup {
+    fn read(cursor: Cursor<'_>, seen: &mut HashSet<String>, options: &RuleOptions) -> Option<Self> {
+        let Some(mut section) = cursor.section() else {
+            if cursor.is_null() {
+                cursor.invalid("Groupname must not be empty");
+            }
+            return None;
+        };
+        let name = section.take("name").and_then(Cursor::string).unwrap_or_default();
+        if name.is_empty() {
+            cursor.invalid("Groupname must not be empty");
+        }
+        if !seen.insert(name.clone()) {
+            cursor.invalid(format!("groupname: \"{name}\" is repeated in the same file"));
+        }
+        let mut duration = |key| section.take(key).filter(|cursor| !cursor.is_null()).and_then(Cursor::duration);
+        let interval = duration("interval").filter(|interval| !interval.is_zero());
+        let query_offset = duration("query_offset");
+        let labels = section.take("labels").map(|labels| read_labels(labels, "", options.names)).unwrap_or_default();
+        let labels = pairs(labels);
+        let rules = section.take("rules").map(Cursor::items).unwrap_or_default();
+        let rules = rules.into_iter().enumerate().filter_map(|(at, rule)| {
+            let reader = RuleReader { group: &name, number: at + 1, options };
+            let mut rule = reader.read(rule)?;
+            // A rule's own labels win.
+            let inherited = labels.iter().filter(|(name, _)| !rule.labels.iter().any(|(own, _)| own == name));
+            rule.labels.extend(inherited.cloned().collect::<Vec<_>>());
+            rule.labels.sort();
+            Some(rule)
+        });
+        let rules = rules.collect();
+        // Prometheus reads a negative limit as none.
+        let limit = section.take("limit").and_then(Cursor::signed).unwrap_or(0);
+        let group = RuleGroup {
+            rules,
+            interval,
+            query_offset,
+            limit: usize::try_from(limit).unwrap_or(0),
+            labels,
+            name: name.clone(),
+        };
+        section.finish();
+        Some(group)
+    }
+}
+
+/// The labels of a group or rule; `whose` begins the messages.
+fn read_labels<'a>(cursor: Cursor<'a>, whose: &str, names: NameScheme) -> Vec<Entry<'a>> {
+    let mut labels = Vec::new();
+    for (name, key, value) in cursor.entries() {
+        if !names.allows_label(&name) || name == METRIC_NAME {
+            key.invalid(format!("{whose}invalid label name: {name}"));
+        }
+        labels.extend(value.string().map(|text| (name, text, value)));
+    }
+    labels
+}
+
+/// Reads one rule; knows how messages name it.
+struct RuleReader<'a> {
+    group: &'a str,
+    number: usize,
+    options: &'a RuleOptions,
+}
+
+impl RuleReader<'_> {
+    fn read(&self, cursor: Cursor<'_>) -> Option<Rule> {
+        let mut section = match cursor.section() {
+            Some(section) => section,
+            None if cursor.is_null() => {
+                cursor.invalid(format!("{}one of 'record' or 'alert' must be set", self.whose("")));
+                return None;
+            }
+            None => return None,
+        };
+        let record_place = section.take("record");
+        let record = record_place.and_then(Cursor::non_empty);
+        let alert = section.take("alert").and_then(Cursor::non_empty);
+        let whose = self.whose(alert.as_deref().or(record.as_deref()).unwrap_or(""));
+        match (&record, &alert) {
+            (Some(_), Some(_)) => cursor.invalid(format!("{whose}only one of 'record' and 'alert' must be set")),
+            (None, None) => cursor.invalid(format!("{whose}one of 'record' or 'alert' must be set")),
+            _ => {}
+        }
+        let expr = self.read_expr(&mut section, &whose);
+        let labels =
+            section.take("labels").map(|labels| read_labels(labels, &whose, self.options.names)).unwrap_or_default();
+        let (annotations_place, for_place, keep_place) =
+            (section.take("annotations"), section.take("for"), section.take("keep_firing_for"));
+        let hold_for = for_place.and_then(Cursor::duration).unwrap_or_default();
+        let keep_firing_for = keep_place.and_then(Cursor::duration).unwrap_or_default();
+        let annotations = annotations_place.map(|place| self.read_annotations(place, &whose)).unwrap_or_default();
+        section.finish();
+
+        if let (Some(place), Some(name)) = (record_place, &record) {
+            let forbidden = [
+                ("annotations", annotations_place, !annotations.is_empty()),
+                ("for", for_place, !hold_for.is_zero()),
+                ("keep_firing_for", keep_place, !keep_firing_for.is_zero()),
+            ];
+            for (key, place, _) in forbidden.into_iter().filter(|(_, _, is_set)| *is_set) {
+                let place = place.unwrap_or(cursor);
+                place.invalid(format!("{whose}invalid field '{key}' in recording rule"));
+            }
+            if self.options.names == NameScheme::Legacy && !is_legacy_metric_name(name) {
+                place.invalid(format!("{whose}invalid recording rule name: {name}"));
+            }
+            // Any text may be a name, but this one was meant to be an expression.
+            if name.contains(['{', '}']) {
+                place.invalid(format!(
+                    "{whose}braces present in the recording rule name; should it be in expr?: {name}"
+                ));
+            }
+        }
+        if alert.is_some() {
+            check_templates(&labels, "label", &whose);
+            check_templates(&annotations, "annotation", &whose);
+        }
+        let (expr, expr_text) = expr?;
+        let kind = match (alert, record) {
+            (Some(name), _) => RuleKind::Alert { name, hold_for, keep_firing_for, annotations: pairs(annotations) },
+            (None, Some(name)) => RuleKind::Record { name },
+            (None, None) => return None,
+        };
+        Some(Rule { kind, expr, expr_text, labels: pairs(labels), line: cursor.line() })
+    }
+
+    /// The words before every message about the rule `name`.
+    fn whose(&self, name: &str) -> String {
+        format!("group {}, rule {}, {}: ", quote(self.group), self.number, quote(name))
+    }
+
+    fn read_expr(&self, section: &mut Section<'_>, whose: &str) -> Option<(Expr, String)> {
+        let place = section.take("expr");
+        let Some(text) = place.and_then(Cursor::non_empty) else {
+            place.unwrap_or(section.cursor()).invalid(format!("{whose}field 'expr' must be set in rule"));
+            return None;
+        };
+        match syntax::parse(&text, &self.options.syntax) {
+            Ok(expr) => Some((expr, text)),
+            Err(error) => {
+                place.unwrap_or(section.cursor()).invalid(format!("{whose}could not parse expression: {error}"));
+                None
+            }
+        }
+    }
+
+    fn read_annotations<'a>(&self, cursor: Cursor<'a>, whose: &str) -> Vec<Entry<'a>> {
+        let mut annotations = Vec::new();
+        for (name, key, value) in cursor.entries() {
+            if !self.options.names.allows_label(&name) {
+                key.invalid(format!("{whose}invalid annotation name: {name}"));
+            }
+            annotations.extend(value.string().map(|text| (name, text, value)));
+        }
+        annotations
+    }
+}
+
+/// Parses the templates of an alert; `what` says what they are.
+fn check_templates(entries: &[Entry<'_>], what: &str, whose: &str) {
+    for (name, value, place) in entries {
+        let Err(error) = Template::parse(value) else { continue };
+        let message = format!("{whose}{what} {}: template: line {}: {error}", quote(name), error.line);
+        if error.unsupported {
+            place.unsupported_as(message);
+        } else {
+            place.invalid(message);
+        }
+    }
+}
+
+/// A name, its value and the place of the value.
+type Entry<'a> = (String, String, Cursor<'a>);
+
+fn pairs(entries: Vec<Entry<'_>>) -> Vec<(String, String)> {
+    let mut pairs: Vec<_> = entries.into_iter().map(|(name, value, _)| (name, value)).collect();
+    pairs.sort();
+    pairs
+}

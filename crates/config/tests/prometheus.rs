@@ -1,0 +1,203 @@
+//! The main configuration: what it means, what is wrong with it and where, and how it is shown.
+
+use std::path::Path;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use relatum_config::prometheus::{Config, Escaping, ScrapeProtocol};
+use relatum_config::rules::RuleFile;
+use relatum_config::template::Template;
+
+const WHOLE: &str = "\
+# password: not for other eyes
+global:
+  scrape_interval: 30s
+  sample_limit: 1_000
+  external_labels: {site: north, host: $HOST}
+rule_files: [rules/*.yml, /abs/rules.yml]
+scrape_configs:
+- job_name: node
+  honor_timestamps: off
+  params: {'match[]': [up, down]}
+  body_size_limit: 10MB
+  basic_auth: &auth
+    username: me
+    password: hunter2
+  proxy_url: http://user:hunter2@proxy:3128
+  tls_config:
+    ca_file: ca.pem
+  relabel_configs:
+  - source_labels: [__address__]
+    target_label: instance
+  static_configs:
+  - targets: ['a:1', \"b:2\"]
+    labels: {env: yes}
+- job_name: 'second'
+  basic_auth: *auth
+  scrape_timeout: 5s
+  metrics_path: /p
+alerting:
+  alertmanagers:
+  - static_configs: [{targets: [am:9093]}]
+    path_prefix: /am
+remote_write:
+- url: https://receiver/api
+  authorization: {credentials: hunter2}
+";
+
+#[test]
+fn reads_what_is_there_and_fills_in_the_rest() {
+    let mut config = Config::parse(WHOLE).unwrap();
+    config.global.expand_external_labels(|name| (name == "HOST").then(|| "box".to_owned()));
+    assert_eq!(config.global.external_labels.to_string(), r#"{host="box", site="north"}"#);
+    config.join_directory(Path::new("/etc/p"));
+    assert_eq!(config.rule_files, ["/etc/p/rules/*.yml", "/abs/rules.yml"]);
+    let [node, second] = &config.scrape_configs[..] else { panic!("two jobs") };
+    assert_eq!((node.scrape_interval, node.scrape_timeout), (Duration::from_secs(30), Duration::from_secs(10)));
+    assert_eq!((node.honor_timestamps, node.limits.samples, node.limits.body_bytes), (false, 1000, 10 << 20));
+    assert_eq!(node.params["match[]"], ["up", "down"]);
+    assert_eq!(node.scrape_protocols, ScrapeProtocol::DEFAULT);
+    assert_eq!(node.metric_name_escaping_scheme, Escaping::AllowUtf8);
+    assert_eq!(node.static_configs[0].targets, ["a:1", "b:2"]);
+    // A label's value is text as it is written, whatever YAML thinks of it.
+    assert_eq!(node.static_configs[0].labels.to_string(), r#"{env="yes"}"#);
+    assert_eq!(node.http.tls.ca_file.as_deref(), Some(Path::new("/etc/p/ca.pem")));
+    assert_eq!(node.http.proxy.url.as_ref().unwrap().expose(), "http://user:hunter2@proxy:3128");
+    assert_eq!((second.metrics_path.as_str(), second.scrape_timeout), ("/p", Duration::from_secs(5)));
+    assert_eq!(second.http.basic_auth, node.http.basic_auth);
+    assert_eq!(second.http.basic_auth.as_ref().unwrap().password.as_ref().unwrap().expose(), "hunter2");
+    assert_eq!(config.alerting.alertmanagers[0].timeout, Duration::from_secs(10));
+    assert!(!config.remote_write[0].http.enable_http2);
+}
+
+#[test]
+fn never_shows_a_secret() {
+    let config = Config::parse(WHOLE).unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
+    assert!(!config.redacted.contains("hunter2") && !config.redacted.contains("other eyes"), "{}", config.redacted);
+    for line in ["    password: <secret>", "  proxy_url: http://user:xxxxx@proxy:3128", "    credentials: <secret>"] {
+        assert!(config.redacted.contains(&format!("{line}\n")), "no line {line:?} in\n{}", config.redacted);
+    }
+    // What is shown is a configuration again, the same but for the secrets.
+    let again = Config::parse(&config.redacted).unwrap();
+    assert_eq!(again.global, config.global);
+    assert_eq!(again.scrape_configs[0].static_configs, config.scrape_configs[0].static_configs);
+    assert_eq!(again.redacted, config.redacted);
+}
+
+/// `expected` are all problems, as people see them.
+#[track_caller]
+fn refuses(text: &str, expected: &[&str]) {
+    let problems = Config::parse(text).expect_err(text);
+    let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, expected, "{text}");
+}
+
+#[track_caller]
+fn accepts(text: &str) -> Config {
+    Config::parse(text).unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"))
+}
+
+#[test]
+fn names_every_problem_with_its_place() {
+    refuses(
+        "global:\n  scrape_intervall: 5s\nscrape_configs:\n- job_name: a\n  scrape_timeout: 2m\n  sample_limit: many\n  oauth2: {}\n",
+        &[
+            "2:3: field scrape_intervall not found, did you mean scrape_interval? (in global.scrape_intervall)",
+            "5:19: scrape timeout greater than scrape interval for scrape config with job name \"a\" (in scrape_configs[0].scrape_timeout)",
+            "6:17: cannot unmarshal !!str `many` into uint (in scrape_configs[0].sample_limit)",
+            "7:3: field oauth2 is not supported yet (in scrape_configs[0].oauth2)",
+        ],
+    );
+    refuses("a: 1\na: 2\n", &["1:1: field a not found (in a)", "2:1: field a already set (in a)"]);
+    refuses(
+        "global: {external_labels: {a: 1, a: 2}}\n",
+        &["1:34: key \"a\" already set in map (in global.external_labels.a)"],
+    );
+    refuses("scrape_configs: {a: b}\n", &["1:17: cannot unmarshal !!map into []string (in scrape_configs)"]);
+    refuses("- a\n", &["1:1: cannot unmarshal !!seq into a section with keys"]);
+    refuses("remote_read: []\n", &["1:1: field remote_read is not supported yet (in remote_read)"]);
+    refuses("global:\n---\nglobal:\n", &["the file has more than one YAML document"]);
+    refuses(
+        "global: {scrape_interval: -1s}\n",
+        &["1:27: not a valid duration string: \"-1s\" (in global.scrape_interval)"],
+    );
+    refuses(
+        "scrape_configs:\n- job_name: a\n  authorization: {type: Basic}\n",
+        &[
+            "3:18: authorization type cannot be set to \"basic\", use \"basic_auth\" instead (in scrape_configs[0].authorization)",
+        ],
+    );
+    refuses(
+        "scrape_configs:\n- job_name: a\n  tls_config: {cert_file: a}\n  scheme: ftp\n",
+        &[
+            "3:15: exactly one of key or key_file must be configured when a client certificate is configured (in scrape_configs[0].tls_config)",
+            "4:11: scheme must be 'http' or 'https', got \"ftp\" (in scrape_configs[0].scheme)",
+        ],
+    );
+}
+
+/// Null is what Go makes of it: the zero value, which for some keys means the default.
+#[test]
+fn null_is_zero() {
+    assert_eq!(accepts("").global, accepts("global:\n").global);
+    assert_eq!(accepts("global:\n  scrape_interval: ~\nscrape_configs: null\n").global.scrape_interval.as_secs(), 60);
+    let job = |lines: &str| accepts(&format!("scrape_configs:\n- job_name: a\n{lines}")).scrape_configs.remove(0);
+    assert!(job("").honor_timestamps && !job("  honor_timestamps:\n").honor_timestamps);
+    assert_eq!((job("").metrics_path.as_str(), job("  metrics_path:\n").metrics_path.as_str()), ("/metrics", ""));
+    assert_eq!(job("  basic_auth:\n").http.basic_auth, None);
+    assert_eq!(job("  relabel_configs: [{regex: , target_label: x}]\n").relabel_configs[0].regex.pattern(), "");
+    refuses("scrape_configs:\n- job_name:\n", &["2:11: job_name is empty (in scrape_configs[0].job_name)"]);
+    refuses(
+        "remote_write: [{url: http://a, queue_config: }]\n",
+        &["1:44: remote write queue max_shards must be positive (in remote_write[0].queue_config)"],
+    );
+}
+
+#[test]
+fn yaml_as_go_reads_it() {
+    let limits = |value: &str| accepts(&format!("global: {{sample_limit: {value}}}\n")).global.limits.samples;
+    assert_eq!(["0x1F", "0b11", "017", "0o17", "1_000", "1e3", "+5"].map(limits), [31, 3, 15, 15, 1000, 1000, 5]);
+    let merged = accepts(
+        "scrape_configs:\n- &a {job_name: a, metrics_path: /m, scheme: https}\n- {<<: *a, job_name: b, scheme: http}\n",
+    );
+    let [a, b] = &merged.scrape_configs[..] else { panic!("two jobs") };
+    assert_eq!((b.metrics_path.as_str(), b.scheme.as_str(), a.scheme.as_str()), ("/m", "http", "https"));
+}
+
+#[test]
+fn hostile_texts_are_refused() {
+    let mut bomb = "a: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..12 {
+        let aliases = vec![format!("*a{}", level - 1); 9].join(", ");
+        bomb.push_str(&format!("b{level}: &a{level} [{aliases}]\n"));
+    }
+    let refused = |text: &str| Config::parse(text).unwrap_err().remove(0).message;
+    assert_eq!(refused(&bomb), "document contains excessive aliasing");
+    for text in ["a: &a [*a]\n", "a: *b\n", "global: {\u{0}: 1}\n", &"[".repeat(100_000), &"- ".repeat(100_000)] {
+        assert!(!refused(text).is_empty());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Pieces of the formats in any order are read or refused, and never panic.
+    #[test]
+    fn never_panics(pieces in proptest::collection::vec(
+        prop_oneof![
+            any::<char>().prop_map(|c| c.to_string()),
+            proptest::sample::select(vec![
+                "global:", "scrape_configs:", "- ", "\n", "  ", "job_name: a", "static_configs", "{", "}", "[", "]", ": ", "&a ",
+                "*a", "<<", "!!binary ", "\"", "'", "|\n", "groups:", "rules", "alert", "expr", "{{", "}}", "$labels", ".", "|",
+                "(", ")", "if ", "end", "printf \"%9999999d\" ", "humanize ", "1e999", "-0x", "~", ",", "- - - ",
+            ]).prop_map(str::to_owned),
+        ],
+        0..40,
+    )) {
+        let text = pieces.concat();
+        let _ = Config::parse(&text);
+        let _ = RuleFile::parse(&text);
+        let _ = Template::parse(&text);
+    }
+}
