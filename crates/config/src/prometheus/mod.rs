@@ -12,6 +12,7 @@ mod remote_write;
 mod scrape;
 mod size;
 mod storage;
+mod tls;
 mod tracing;
 
 use std::collections::HashSet;
@@ -21,10 +22,11 @@ use relatum_model::text::quote;
 
 pub use alerting::{Alerting, AlertmanagerConfig};
 pub use global::{Escaping, GlobalConfig, Limits};
-pub use http::{Authorization, BasicAuth, Header, HttpClientConfig, ProxyConfig, TlsConfig, TlsVersion};
+pub use http::{Authorization, BasicAuth, Header, HttpClientConfig, ProxyConfig};
 pub use remote_write::{MetadataConfig, QueueConfig, RemoteWriteConfig, WriteMessage};
 pub use scrape::{Scheme, ScrapeConfig, ScrapeProtocol, StaticConfig};
 pub use storage::{Retention, StorageConfig};
+pub use tls::{TlsConfig, TlsVersion};
 pub use tracing::{TracingClient, TracingConfig};
 
 use crate::Problem;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::http::TlsConfig;
 use super::remote_write::read_headers;
+use super::tls::TlsConfig;
 use crate::yaml::Cursor;
 
 /// The section `tracing`.

@@ -8,6 +8,7 @@
 mod eval;
 mod format;
 mod functions;
+mod humanize;
 mod lex;
 mod parse;
 

@@ -8,6 +8,7 @@
 mod emit;
 mod parse;
 mod read;
+mod scalar;
 
 use std::rc::Rc;
 
