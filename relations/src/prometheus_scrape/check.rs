@@ -1,6 +1,7 @@
-//! Whether a job is fit to be scraped.
+//! Whether a job is fit to be scraped, and a rule to be evaluated.
 
 use relatum_config::prometheus::{GlobalConfig, ScrapeConfigFile};
+use relatum_config::rules::RuleFile;
 use relatum_model::yaml;
 use serde_json::{Map, Value, json};
 
@@ -54,6 +55,18 @@ fn format_faults(job: &Map<String, Value>, global: &GlobalConfig) -> Vec<String>
         }
     };
     problems.into_iter().map(describe).collect()
+}
+
+/// What keeps `groups` from being one rule file; empty if nothing does. Judged by the text that would be rendered.
+pub(super) fn rule_groups(groups: &[Value]) -> Vec<String> {
+    let text = match yaml::to_string(&json!({"groups": groups})) {
+        Ok(text) => text,
+        Err(error) => return vec![error.message],
+    };
+    match RuleFile::parse(&text) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.into_iter().map(|problem| problem.message).collect(),
+    }
 }
 
 fn find_paths(key: &str, value: &Value, inline: bool, reasons: &mut Vec<String>) {

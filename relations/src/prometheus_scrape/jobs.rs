@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use relatum_config::prometheus::GlobalConfig;
+use relatum_model::text::quote;
 use serde_json::{Map, Value, json};
 
 use super::expand::{EXPANDED_BYTES_MAX, Expanded, expand, set};
@@ -125,7 +126,8 @@ impl Sieve<'_> {
             }
             for reason in reasons {
                 // The name differs from unit to unit, the fault does not.
-                faults.entry(reason.replace(&format!("{name:?}"), "here")).or_default().extend(unit.clone());
+                let reason = reason.replace(&format!(" for scrape config with job name {}", quote(&name)), "");
+                faults.entry(reason).or_default().extend(unit.clone());
             }
         }
         for (reason, units) in faults {

@@ -2,9 +2,12 @@
 
 use std::collections::HashSet;
 
-use serde_json::{Map, Value, json};
+use relatum_model::Matcher;
+use relatum_model::text::quote;
+use relatum_promql::syntax::{self, Injection, ParseOptions};
+use serde_json::{Value, json};
 
-use super::{ALERT_RULES, SCRAPE_METADATA};
+use super::{ALERT_RULES, SCRAPE_METADATA, check};
 use crate::bag::Relation;
 use crate::json::{self, type_name};
 use crate::problem::Problem;
@@ -16,6 +19,9 @@ pub const RULE_FILE_PREFIX: &str = "juju_";
 
 /// Charm authors write this where the topology's matchers go.
 const TOKEN: &str = "%%juju_topology%%";
+
+/// How much text the expressions of one relation may grow to: each selector gets three matchers more.
+const BOUND_BYTES_MAX: usize = 32 << 20;
 
 /// The rules of one relation, as one file.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,69 +102,129 @@ fn identifier(relation: &Relation, groups: &[Value]) -> String {
     of_labels().or_else(of_metadata).or_else(of_groups).unwrap_or_else(|| relation.remote.application.clone())
 }
 
-fn fit_groups(groups: &[Value], problems: &mut Vec<Problem>) -> Vec<Value> {
+/// The groups as they can be run.
+fn fit_groups(published: &[Value], problems: &mut Vec<Problem>) -> Vec<Value> {
+    let mut groups = Vec::new();
+    let mut bytes_left = BOUND_BYTES_MAX;
+    for (at, group) in published.iter().enumerate() {
+        match bound_group(at, group, &mut bytes_left, problems) {
+            Ok(group) => groups.extend(group),
+            Err(reason) => problems.push(problem(format!("{}: {reason}", group_title(at, group)))),
+        }
+    }
+    // Nearly always all is well, and one look is enough.
+    if check::rule_groups(&groups).is_empty() {
+        return groups;
+    }
+    groups = fit_one_by_one(groups, problems);
+    let reasons = check::rule_groups(&groups);
+    if reasons.is_empty() {
+        return groups;
+    }
+    problems.extend(reasons.into_iter().map(problem));
+    Vec::new()
+}
+
+/// The group with its rules bound to their topologies, less those that cannot be; `None` if it had rules and none is left.
+fn bound_group(
+    at: usize,
+    group: &Value,
+    bytes_left: &mut usize,
+    problems: &mut Vec<Problem>,
+) -> Result<Option<Value>, String> {
+    let Value::Object(fields) = group else {
+        return Err(format!("group is {}, not an object", type_name(group)));
+    };
+    let rules = match fields.get("rules") {
+        None | Some(Value::Null) => return Ok(Some(group.clone())),
+        Some(Value::Array(rules)) => rules,
+        Some(other) => return Err(format!("rules is {}, not a list", type_name(other))),
+    };
+    let mut bound = Vec::with_capacity(rules.len());
+    for (rule_at, rule) in rules.iter().enumerate() {
+        match bound_rule(rule, bytes_left) {
+            Ok(rule) => bound.push(rule),
+            Err(reason) => problems.push(rule_problem(at, group, rule_at, rule, &reason)),
+        }
+    }
+    if bound.is_empty() && !rules.is_empty() {
+        return Ok(None);
+    }
+    let with_rules = |(key, value): (&String, &Value)| {
+        let is_rules = key == "rules";
+        (key.clone(), if is_rules { Value::Array(std::mem::take(&mut bound)) } else { value.clone() })
+    };
+    Ok(Some(fields.iter().map(with_rules).collect()))
+}
+
+/// Leaves out every rule that is unfit by itself, every group whose own fields are, and every group of a name that is taken.
+fn fit_one_by_one(groups: Vec<Value>, problems: &mut Vec<Problem>) -> Vec<Value> {
     let mut fit = Vec::new();
     let mut names = HashSet::new();
-    for (at, group) in groups.iter().enumerate() {
-        let Value::Object(group) = group else {
-            problems.push(problem(format!("group {at} is {}, not an object", type_name(group))));
+    for (at, mut group) in groups.into_iter().enumerate() {
+        let name = group["name"].as_str().unwrap_or_default().to_owned();
+        let rules = match group.get_mut("rules").map(Value::take) {
+            Some(Value::Array(rules)) => rules,
+            _ => Vec::new(),
+        };
+        let mut reasons = check::rule_groups(std::slice::from_ref(&group));
+        if !names.insert(name.clone()) {
+            reasons.push("another group has the same name".to_owned());
+        }
+        if !reasons.is_empty() {
+            let title = group_title(at, &group);
+            problems.extend(reasons.iter().map(|reason| problem(format!("{title}: {reason}"))));
             continue;
-        };
-        let title = match group.get("name").and_then(Value::as_str) {
-            Some(text) if !text.is_empty() => format!("group {}", name(text)),
-            _ => format!("group {at}"),
-        };
-        match fit_group(&title, group, problems) {
-            Ok(None) => {}
-            Ok(Some(group)) => {
-                let group_name = group.get("name").and_then(Value::as_str).unwrap_or_default();
-                if names.insert(group_name.to_owned()) {
-                    fit.push(Value::Object(group));
-                } else {
-                    problems.push(problem(format!("{title}: another group has the same name")));
-                }
+        }
+        let had_rules = !rules.is_empty();
+        let mut fit_rules = Vec::new();
+        for (rule_at, rule) in rules.into_iter().enumerate() {
+            let reasons = check::rule_groups(&[json!({"name": name, "rules": [rule]})]);
+            for reason in &reasons {
+                let reason = without_place(reason, &name, &rule);
+                problems.push(rule_problem(at, &group, rule_at, &rule, reason));
             }
-            Err(reason) => problems.push(problem(format!("{title}: {reason}"))),
+            fit_rules.extend(reasons.is_empty().then_some(rule));
+        }
+        if !fit_rules.is_empty() || !had_rules {
+            group["rules"] = Value::Array(fit_rules);
+            fit.push(group);
         }
     }
     fit
 }
 
-/// The group with its fit rules; `None` if it had rules and none is fit.
-fn fit_group(
-    title: &str,
-    group: &Map<String, Value>,
-    problems: &mut Vec<Problem>,
-) -> Result<Option<Map<String, Value>>, String> {
-    let rules = match group.get("rules") {
-        None | Some(Value::Null) => &Vec::new(),
-        Some(Value::Array(rules)) => rules,
-        Some(other) => return Err(format!("rules is {}, not a list", type_name(other))),
-    };
-    let mut fit = Vec::new();
-    for (at, rule) in rules.iter().enumerate() {
-        match fit_rule(rule) {
-            Ok(rule) => fit.push(rule),
-            Err(reason) => problems.push(problem(format!("{title}, {}: {reason}", rule_title(at, rule)))),
-        }
-    }
-    if fit.is_empty() && !rules.is_empty() {
-        return Ok(None);
-    }
-    let mut group = group.clone();
-    group.insert("rules".to_owned(), Value::Array(fit));
-    Ok(Some(group))
+/// `reason` without the place it begins with, which is right only in the file that was made to check one rule.
+fn without_place<'a>(reason: &'a str, group: &str, rule: &Value) -> &'a str {
+    let place = format!("group {}, rule 1, {}: ", quote(group), quote(rule_name(rule).unwrap_or_default()));
+    reason.strip_prefix(&place).unwrap_or(reason)
 }
 
-/// The rule, with the matchers of its topology in every selector if it names one.
-fn fit_rule(rule: &Value) -> Result<Value, String> {
+/// The rule, with the matchers of its topology in every selector if its labels name one.
+///
+/// An expression that cannot be parsed stays as it is, for the check to say why.
+fn bound_rule(rule: &Value, bytes_left: &mut usize) -> Result<Value, String> {
     let Value::Object(fields) = rule else {
         return Err(format!("rule is {}, not an object", type_name(rule)));
     };
     let mut fields = fields.clone();
     let topology = topology_of(rule).map_err(|error| format!("labels: {error}"))?;
-    if let (Some(_topology), Some(Value::String(expr))) = (topology, fields.get_mut("expr")) {
-        *expr = without_token(expr);
+    if let (Some(topology), Some(Value::String(text))) = (topology, fields.get_mut("expr")) {
+        *text = without_token(text);
+        if let Ok(mut expr) = syntax::parse(text, &ParseOptions::default()) {
+            let matchers = [
+                Matcher::equal(JUJU_MODEL, topology.model()),
+                Matcher::equal(JUJU_MODEL_UUID, topology.model_uuid()),
+                Matcher::equal(JUJU_APPLICATION, topology.application()),
+            ];
+            let matcher_bytes: usize = matchers.iter().map(|matcher| matcher.to_string().len() + 1).sum();
+            let bytes = text.len() + matcher_bytes * syntax::selectors(&expr).len();
+            *bytes_left = bytes_left
+                .checked_sub(bytes)
+                .ok_or_else(|| format!("the expressions of this relation grow to more than {BOUND_BYTES_MAX} bytes"))?;
+            syntax::add_matchers(&mut expr, &matchers, Injection::SkipIfPresent);
+            *text = expr.to_string();
+        }
     }
     Ok(Value::Object(fields))
 }
@@ -188,12 +254,21 @@ fn without_token(expr: &str) -> String {
     text
 }
 
-fn rule_title(at: usize, rule: &Value) -> String {
-    let named = ["alert", "record"].into_iter().find_map(|key| rule.get(key)?.as_str());
-    match named {
-        Some(text) => format!("rule {} ({})", at + 1, name(text)),
-        None => format!("rule {}", at + 1),
+fn rule_name(rule: &Value) -> Option<&str> {
+    ["alert", "record"].into_iter().find_map(|key| rule.get(key)?.as_str())
+}
+
+fn group_title(at: usize, group: &Value) -> String {
+    match group.get("name").and_then(Value::as_str) {
+        Some(text) if !text.is_empty() => format!("group {}", name(text)),
+        _ => format!("group {}", at + 1),
     }
+}
+
+fn rule_problem(group_at: usize, group: &Value, at: usize, rule: &Value, reason: &str) -> Problem {
+    let number = at + 1;
+    let rule_name = rule_name(rule).map(|text| format!(", {}", name(text))).unwrap_or_default();
+    problem(format!("{}, rule {number}{rule_name}: {reason}", group_title(group_at, group)))
 }
 
 /// A peer's name for something, quoted and cut.
