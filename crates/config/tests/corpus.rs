@@ -71,7 +71,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("lowercase3.bad.yml", "'replacement' can not be set for lowercase action"),
     ("metric_name_validation_scheme.bad.yml", r#"unrecognized ValidationScheme: "invalid_scheme""#),
     ("modulus_missing.bad.yml", "relabel configuration for hashmod requires non-zero modulus"),
-    ("regex.bad.yml", "abc(def"),
+    ("regex.bad.yml", "error parsing regexp: missing closing )"),
     (
         "remote_write_authorization_header.bad.yml",
         "authorization header must be changed via the basic_auth, authorization, oauth2, sigv4, azuread or google_iam parameter",
