@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::http::{Connection, HttpClients, HttpError};
-use crate::now_ms;
+use crate::time::now_ms;
 use sender::{Mailbox, Sender};
 
 /// How many alerts wait for one Alertmanager at most; Prometheus' default.

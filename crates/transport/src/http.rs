@@ -128,9 +128,14 @@ impl Connection {
             Some(headers) if !self.client.reads_files => Ok((self.client.get(), headers.clone())),
             _ => {
                 let connection = self.clone();
-                tokio::task::spawn_blocking(move || Ok((connection.client.get(), connection.credentials.read()?)))
-                    .await
-                    .expect("reading a file does not panic")
+                let opened =
+                    tokio::task::spawn_blocking(move || Ok((connection.client.get(), connection.credentials.read()?)));
+                match opened.await {
+                    Ok(result) => result,
+                    Err(failure) if failure.is_panic() => std::panic::resume_unwind(failure.into_panic()),
+                    // The runtime is shutting down, and with it whoever waits here.
+                    Err(_) => std::future::pending().await,
+                }
             }
         }
     }

@@ -10,16 +10,6 @@ mod http;
 mod memory;
 pub mod remote_write;
 pub mod scrape;
-
-use std::time::{SystemTime, UNIX_EPOCH};
+mod time;
 
 pub use http::HttpError;
-
-/// The time of the machine, milliseconds since 1970.
-fn now_ms() -> i64 {
-    match SystemTime::now().duration_since(UNIX_EPOCH) {
-        Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
-        // A clock before 1970 is not set; nothing sensible can be said.
-        Err(_) => 0,
-    }
-}

@@ -7,7 +7,9 @@
 mod body;
 mod cache;
 mod counters;
+mod failure_log;
 mod fetch;
+mod intervals;
 mod job;
 mod metadata;
 mod plan;
@@ -19,6 +21,8 @@ mod target;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -53,6 +57,16 @@ pub enum PrepareError {
         /// The cause.
         source: HttpError,
     },
+    /// It cannot write down failed scrapes as it says.
+    #[error("cannot write {} for scrape job {job}", path.display())]
+    FailureLog {
+        /// The job.
+        job: String,
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
     /// Another job has its name.
     #[error("cannot prepare scrape job {job}: another job has the same name")]
     Duplicate {
@@ -65,7 +79,9 @@ impl PrepareError {
     /// The name of the job.
     pub fn job(&self) -> &str {
         match self {
-            PrepareError::Http { job, .. } | PrepareError::Duplicate { job } => job,
+            PrepareError::Http { job, .. } | PrepareError::FailureLog { job, .. } | PrepareError::Duplicate { job } => {
+                job
+            }
         }
     }
 }
@@ -194,7 +210,7 @@ impl Scraper {
                 Ok(pool) => {
                     pools.insert(name.clone(), pool);
                 }
-                Err(source) => errors.push(PrepareError::Http { job: name.clone(), source }),
+                Err(error) => errors.push(error),
             }
         }
         if errors.is_empty() { Ok(PreparedScrape { pools }) } else { Err(errors) }
@@ -205,13 +221,19 @@ impl Scraper {
         source: &ScrapeConfig,
         global: &GlobalConfig,
         running: Option<&Arc<PreparedPool>>,
-    ) -> Result<Arc<PreparedPool>, HttpError> {
+    ) -> Result<Arc<PreparedPool>, PrepareError> {
         let seed = job::seed(global);
         if let Some(running) = running.filter(|running| running.source == *source && running.job.seed == seed) {
             return Ok(Arc::clone(running));
         }
         let targets = job_targets(source);
-        let mut job = Arc::new(Job::open(source, seed, targets.active.len(), &self.clients)?);
+        let name = &source.job_name;
+        let job = Job::open(source, seed, targets.active.len(), &self.clients);
+        let mut job = Arc::new(job.map_err(|source| PrepareError::Http { job: name.clone(), source })?);
+        if let Some(path) = &source.scrape_failure_log_file {
+            let failed = |source| PrepareError::FailureLog { job: name.clone(), path: path.clone(), source };
+            failure_log::open(path).map_err(failed)?;
+        }
         if let Some(running) = running.filter(|running| running.job.is_same(&job)) {
             job = Arc::clone(&running.job);
         }
@@ -476,6 +498,7 @@ impl Scraper {
                 "Total number of samples rejected due to timestamp falling outside of the time bounds.",
                 &counters.out_of_bounds,
             ),
+            counters.intervals.family(),
             counter("relatum_scrapes_total", "Scrapes that were made.", &counters.scrapes),
             counter("relatum_scrapes_failed_total", "Scrapes that failed.", &counters.failed_scrapes),
             counter(

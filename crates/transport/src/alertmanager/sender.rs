@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 use super::queue::{AlertQueue, Queued};
 use super::{Route, payload};
 use crate::http::request_failure;
-use crate::now_ms;
+use crate::time::now_ms;
 
 /// How many alerts one request carries at most; Prometheus' default.
 const BATCH_ALERTS: usize = 256;

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::intervals::Intervals;
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -19,6 +21,7 @@ impl Counter {
 /// The counters of all targets together.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
+    pub(crate) intervals: Intervals,
     pub(crate) scrapes: Counter,
     pub(crate) failed_scrapes: Counter,
     pub(crate) exceeded_body_size_limit: Counter,

@@ -15,9 +15,8 @@ use std::time::{Duration, Instant};
 use relatum_model::storage::Append;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
-use super::ScrapeError;
 use super::body::Body;
 use super::counters::Counters;
 use super::fetch::fetch;
@@ -26,7 +25,8 @@ use super::schedule::Schedule;
 use super::status::TargetState;
 use super::store::{Memory, Store};
 use super::target::Target;
-use crate::now_ms;
+use super::{ScrapeError, failure_log};
+use crate::time::now_ms;
 
 /// What all tasks share.
 pub(crate) struct Shared {
@@ -100,6 +100,7 @@ impl Runner {
         let mut memory = Box::new(Memory::new(&now.target));
         let mut schedule = now.schedule();
         let (mut due_ms, mut is_first) = now.first_due(now_ms());
+        let mut last_started: Option<Instant> = None;
         let end = loop {
             let wait = Duration::from_millis(u64::try_from(due_ms - now_ms()).unwrap_or(0));
             let interrupted = tokio::select! {
@@ -114,6 +115,9 @@ impl Runner {
             match interrupted {
                 Ok((fetched, started, started_ms)) => {
                     let t_ms = schedule.timestamp(due_ms, started_ms);
+                    if let Some(last) = last_started.replace(started) {
+                        self.shared.counters.intervals.observe(now.target.interval, started.duration_since(last));
+                    }
                     memory = self.store(&now, memory, fetched, started, started_ms, t_ms).await;
                     let done_ms = now_ms();
                     due_ms = if is_first { schedule.next_after_first(done_ms) } else { schedule.next_after(done_ms) };
@@ -188,6 +192,7 @@ impl Runner {
                 if let Err(failure) = &result {
                     debug!(target = now.target.url, error = %failure, "scrape failed");
                     counters.failed_scrapes.add(1);
+                    log_failure(&now, failure);
                     counters.exceeded_body_size_limit.add(u64::from(*failure == ScrapeError::BodySizeLimit));
                 }
                 state.cached_series.store(memory.cache.len(), Ordering::Relaxed);
@@ -220,5 +225,12 @@ impl Runner {
         if let Err(failure) = ended.await {
             error!(error = %failure, "storing staleness markers failed");
         }
+    }
+}
+
+fn log_failure(now: &Assignment, failure: &ScrapeError) {
+    let Some(path) = &now.job.config.scrape_failure_log_file else { return };
+    if let Err(error) = failure_log::write(path, &now.job.config.job_name, &now.target.url, failure) {
+        warn!(path = %path.display(), error = &error as &dyn std::error::Error, "failed scrape not logged");
     }
 }

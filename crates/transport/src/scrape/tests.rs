@@ -94,7 +94,13 @@ impl Bench {
 
     /// Makes `jobs`, entries of `scrape_configs`, the ones that run.
     fn load(&self, jobs: &str) {
-        let config = Config::parse(&format!("scrape_configs:\n{jobs}")).expect("a valid configuration");
+        self.load_changed(jobs, |_| {});
+    }
+
+    /// As [`Bench::load`], with what the parser does not let through yet.
+    fn load_changed(&self, jobs: &str, change: impl Fn(&mut ScrapeConfig)) {
+        let mut config = Config::parse(&format!("scrape_configs:\n{jobs}")).expect("a valid configuration");
+        config.scrape_configs.iter_mut().for_each(change);
         let prepared = self.scraper.prepare(&config.scrape_configs, &config.global).expect("jobs that can run");
         self.scraper.commit(prepared);
     }
@@ -200,6 +206,20 @@ async fn vanished_series_and_failed_scrapes_are_marked() {
     bench.scraper.shutdown().await;
 }
 
+#[tokio::test]
+async fn a_job_with_too_many_targets_is_not_scraped() {
+    let exporter = Exporter::start(Answer::Text("a 1\n")).await;
+    let bench = Bench::new();
+    let two = format!("{0}'], labels: {{n: '1'}}}}, {{targets: ['{0}", exporter.address);
+    bench.load(&slow_job(&two, "  target_limit: 1"));
+    let text = "target_limit exceeded (number of targets: 2, limit: 1)";
+    until("all are down", || bench.scraper.targets().iter().all(|t| t.last_error.as_deref() == Some(text))).await;
+    assert_eq!(exporter.requests(), 0);
+    bench.load(&slow_job(&two, "  target_limit: 2"));
+    until("all are up", || bench.scraper.targets().iter().all(|t| t.health == Health::Up)).await;
+    bench.scraper.shutdown().await;
+}
+
 #[track_caller]
 fn check_failure(answer: Answer, more: &str, expected: &str) -> impl Future<Output = ()> {
     let (more, expected) = (more.to_owned(), expected.to_owned());
@@ -255,6 +275,21 @@ async fn failures_are_told_as_prometheus_tells_them() {
         "missing metric name (__name__ label)",
     )
     .await;
+}
+
+#[tokio::test]
+async fn failures_are_written_down() {
+    let exporter = Exporter::start(Answer::Status(500)).await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("failures.log");
+    let bench = Bench::new();
+    bench.load_changed(&slow_job(&exporter.address, ""), |job| job.scrape_failure_log_file = Some(path.clone()));
+    until("a failed scrape", || bench.target().health == Health::Down).await;
+    let line: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(line["msg"], "server returned HTTP status 500 Internal Server Error");
+    assert_eq!((line["level"].as_str(), line["job_name"].as_str()), (Some("ERROR"), Some("j")));
+    assert_eq!(line["target"], format!("http://{}/metrics", exporter.address));
+    bench.scraper.shutdown().await;
 }
 
 #[tokio::test]
