@@ -13,6 +13,14 @@ pub enum DurationError {
     /// Not of the form `1h30m`.
     #[error("not a valid duration string: {}", crate::text::quote(.0))]
     Invalid(String),
+    /// A number is followed by what is no unit.
+    #[error("unknown unit {} in duration {}", crate::text::quote(.unit), crate::text::quote(.text))]
+    UnknownUnit {
+        /// What follows the number.
+        unit: String,
+        /// The whole text.
+        text: String,
+    },
     /// More than 2^63 nanoseconds.
     #[error("duration out of range")]
     OutOfRange,
@@ -41,16 +49,22 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     while !rest.is_empty() {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let (number, after) = rest.split_at(digits);
-        let letters = after.bytes().take_while(u8::is_ascii_lowercase).count();
-        let (unit, after) = after.split_at(letters);
-        let at = UNITS.iter().position(|(name, _)| *name == unit).filter(|at| *at >= next_unit).ok_or_else(invalid)?;
         if number.is_empty() {
             return Err(invalid());
         }
+        let number: u64 = number.parse().map_err(|_| invalid())?;
+        let letters = after.bytes().position(|b| b.is_ascii_digit()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(letters);
+        if unit.is_empty() {
+            return Err(invalid());
+        }
+        let unknown = || DurationError::UnknownUnit { unit: unit.to_owned(), text: text.to_owned() };
+        let at = UNITS.iter().position(|(name, _)| *name == unit).ok_or_else(unknown)?;
+        if at < next_unit {
+            return Err(invalid());
+        }
         total_ms = number
-            .parse::<u64>()
-            .ok()
-            .and_then(|n| n.checked_mul(UNITS[at].1))
+            .checked_mul(UNITS[at].1)
             .and_then(|ms| total_ms.checked_add(ms))
             // Go counts nanoseconds in an int64.
             .filter(|ms| *ms <= i64::MAX as u64 / 1_000_000)
@@ -62,7 +76,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
 
 /// Writes a duration as Prometheus does: `1h30m`, `15s`, `0s`. Less than a millisecond is cut off.
 ///
-/// Years and weeks appear only when the duration is a whole number of them, as `1d` reads better than `0w1d`.
+/// Years and weeks appear only when what is left is a whole number of them, as `90d` reads better than `12w6d`.
 pub fn format_duration(duration: Duration) -> String {
     let mut rest_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     if rest_ms == 0 {
@@ -70,7 +84,7 @@ pub fn format_duration(duration: Duration) -> String {
     }
     let mut out = String::new();
     for (unit, unit_ms) in UNITS {
-        let whole_only = matches!(unit, "y" | "w" | "d");
+        let whole_only = matches!(unit, "y" | "w");
         if whole_only && !rest_ms.is_multiple_of(unit_ms) {
             continue;
         }
@@ -108,8 +122,22 @@ mod tests {
     }
 
     #[test]
+    fn errors_are_prometheus() {
+        for (text, error) in [
+            ("", "empty duration string"),
+            ("15", "not a valid duration string: \"15\""),
+            ("1h1h", "not a valid duration string: \"1h1h\""),
+            ("1.5h", "unknown unit \".\" in duration \"1.5h\""),
+            ("1é", "unknown unit \"é\" in duration \"1é\""),
+            ("106752d", "duration out of range"),
+        ] {
+            assert_eq!(parse_duration(text).unwrap_err().to_string(), error);
+        }
+    }
+
+    #[test]
     fn formats() {
-        for text in ["0s", "15s", "1h30m", "1d", "36h", "2w", "1y", "250ms", "1m1ms"] {
+        for text in ["0s", "15s", "1h30m", "1d", "1d12h", "90d", "2w", "1y", "250ms", "1m1ms"] {
             assert_eq!(format_duration(parse_duration(text).unwrap()), text);
         }
     }

@@ -33,8 +33,9 @@ fn comment<'a>(cursor: &mut Cursor<'a>) -> Result<Entry<'a>, Fault> {
             }
             let name = cursor.family_name(fault)?;
             let rest = cursor.rest_of_line();
-            // One separator of whatever kind, as in Prometheus; what follows is taken to the letter.
-            let text = if rest.is_empty() { "" } else { rest.get(1..).ok_or(Fault::Expected(fault))? };
+            // One separator of whatever kind, as in Prometheus; what follows is taken to the letter, unless it is all blank.
+            let is_blank_line = rest.bytes().all(is_blank);
+            let text = if is_blank_line { "" } else { rest.get(1..).ok_or(Fault::Expected(fault))? };
             return match word {
                 "HELP" => Ok(Entry::Help { name, text }),
                 _ => kind_of(cursor, text).map(|kind| Entry::Type { name, kind }),
