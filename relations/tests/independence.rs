@@ -196,6 +196,21 @@ fn hostile_values() {
         check_hostile(key, "7".to_owned());
     }
     check_hostile("scrape_jobs", format!("[{{\"params\": {}1{}}}]", "[".repeat(100), "]".repeat(100)));
+    check_hostile("scrape_jobs", format!("[{}{{}}]", "{},".repeat(200_000)));
+    check_hostile(
+        "alert_rules",
+        format!(r#"{{"groups": [{{"name": "g", "rules": [{}{{}}]}}]}}"#, "{},".repeat(20_000)),
+    );
+    let deep = "(".repeat(100_000) + "up" + &")".repeat(100_000);
+    check_hostile(
+        "alert_rules",
+        format!(r#"{{"groups": [{{"name": "g", "rules": [{{"alert": "A", "expr": "{deep}"}}]}}]}}"#),
+    );
+    let nested = "[".repeat(100) + &"]".repeat(100);
+    check_hostile(
+        "alert_rules",
+        format!(r#"{{"groups": [{{"name": "g", "rules": [{{"alert": "A", "labels": {nested}}}]}}]}}"#),
+    );
     // One job of a megabyte is fine by itself, but not five thousand of its targets.
     let stars = format!("[{{\"static_configs\": [{}{{}}]}}]", r#"{"targets": ["*:80"]},"#.repeat(200_000));
     check_hostile("scrape_jobs", stars);

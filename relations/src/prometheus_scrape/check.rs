@@ -57,16 +57,35 @@ fn format_faults(job: &Map<String, Value>, global: &GlobalConfig) -> Vec<String>
     problems.into_iter().map(describe).collect()
 }
 
+/// Something in a list of rule groups that keeps it from being a rule file.
+pub(super) struct Fault {
+    /// The position of the group at fault; `None` when it cannot be told.
+    pub(super) group: Option<usize>,
+    /// The position of the rule in its group; `None` when the fault is not in a rule.
+    pub(super) rule: Option<usize>,
+    /// What is wrong.
+    pub(super) message: String,
+}
+
 /// What keeps `groups` from being one rule file; empty if nothing does. Judged by the text that would be rendered.
-pub(super) fn rule_groups(groups: &[Value]) -> Vec<String> {
+pub(super) fn rule_groups(groups: &[Value]) -> Vec<Fault> {
     let text = match yaml::to_string(&json!({"groups": groups})) {
         Ok(text) => text,
-        Err(error) => return vec![error.message],
+        Err(error) => return vec![Fault { group: None, rule: None, message: error.message }],
     };
-    match RuleFile::parse(&text) {
-        Ok(_) => Vec::new(),
-        Err(problems) => problems.into_iter().map(|problem| problem.message).collect(),
-    }
+    let problems = RuleFile::parse(&text).err().unwrap_or_default();
+    let fault = |problem: relatum_config::Problem| {
+        let (group, rest) = position(&problem.key, "groups[").unzip();
+        let rule = rest.and_then(|rest| position(rest, ".rules[")).map(|(rule, _)| rule);
+        Fault { group: group.filter(|at| *at < groups.len()), rule, message: problem.message }
+    };
+    problems.into_iter().map(fault).collect()
+}
+
+/// The number that follows `start` at the beginning of `path`, and what comes after its bracket.
+fn position<'a>(path: &'a str, start: &str) -> Option<(usize, &'a str)> {
+    let (number, rest) = path.strip_prefix(start)?.split_once(']')?;
+    Some((number.parse().ok()?, rest))
 }
 
 fn find_paths(key: &str, value: &Value, inline: bool, reasons: &mut Vec<String>) {

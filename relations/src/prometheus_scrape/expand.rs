@@ -13,7 +13,7 @@ use crate::topology::{JUJU_APPLICATION, JUJU_MODEL, JUJU_MODEL_UUID, JUJU_UNIT, 
 const WILDCARD: char = '*';
 
 /// How much text the jobs of one relation may grow to. A job of megabytes times a thousand units would not fit into memory.
-pub(super) const EXPANDED_BYTES_MAX: usize = 64 << 20;
+pub(super) const EXPANDED_BYTES_MAX: usize = 32 << 20;
 
 /// A job after expansion, and the unit it is for.
 pub(super) type Expanded = (Map<String, Value>, Option<String>);

@@ -44,9 +44,13 @@ pub(super) fn read(relation: &Relation, global: &GlobalConfig) -> (Vec<Job>, Vec
     if relation.remote.units.is_empty() {
         return (Vec::new(), Vec::new());
     }
-    let mut sieve = Sieve { relation, global, jobs: Vec::new(), problems: Vec::new() };
+    let mut sieve = Sieve { relation, global, jobs: Vec::new(), problems: Vec::new(), n_seen: 0 };
     match published(relation) {
         Ok(None) => {}
+        Ok(Some(Published { configs, .. })) if configs.len() > JOBS_MAX => {
+            let reason = format!("value has {} jobs, more than {JOBS_MAX}", configs.len());
+            sieve.problems.push(Problem::new(reason).key(SCRAPE_JOBS));
+        }
         Ok(Some(Published { configs, topology: Some(topology) })) => sieve.expand(&configs, &topology),
         Ok(Some(Published { configs, topology: None })) => sieve.pass_through(&configs),
         Err(problem) => sieve.problems.push(problem),
@@ -102,12 +106,16 @@ fn named(config: &Value, prefix: &str) -> Result<Map<String, Value>, String> {
     Ok(job)
 }
 
+/// A relation gives at most this many jobs: looking at each takes time, and thousands are far beyond what one peer needs.
+const JOBS_MAX: usize = 10_000;
+
 /// Jobs as they pass, and what did not.
 struct Sieve<'a> {
     relation: &'a Relation,
     global: &'a GlobalConfig,
     jobs: Vec<Job>,
     problems: Vec<Problem>,
+    n_seen: usize,
 }
 
 impl Sieve<'_> {
@@ -115,6 +123,10 @@ impl Sieve<'_> {
     /// not for every unit, unless only some units have it.
     fn keep_valid(&mut self, index: usize, config: &Value, candidates: Vec<Expanded>) {
         let count = candidates.len();
+        self.n_seen += count;
+        if self.n_seen > JOBS_MAX {
+            return self.refuse(index, config, &format!("the relation has more than {JOBS_MAX} jobs"));
+        }
         let mut faults: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (candidate, unit) in candidates {
             let name = candidate.get("job_name").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -131,7 +143,12 @@ impl Sieve<'_> {
             }
         }
         for (reason, units) in faults {
-            let which = if units.is_empty() || units.len() == count { String::new() } else { units.join(", ") + ": " };
+            let which = match units.as_slice() {
+                units if units.len() == count => String::new(),
+                [] => String::new(),
+                [unit] => format!("{unit}: "),
+                [unit, rest @ ..] => format!("{unit} and {} more units: ", rest.len()),
+            };
             self.refuse(index, config, &format!("{which}{reason}"));
         }
     }
@@ -174,5 +191,100 @@ impl Sieve<'_> {
                 _ => self.refuse(index, config, "job_name is missing, and so is the metadata it could be made from"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bag::{Databag, Side};
+
+    const METADATA: &str =
+        r#"{"model": "m", "model_uuid": "12de4fae-06cc-4ceb-9089-567be09fec78", "application": "a"}"#;
+
+    /// `expected` is, for each job, its path and targets, and how many problems there are.
+    #[track_caller]
+    fn check(jobs: &str, units: &[&[(&str, &str)]], expected: &[&str], n_problems: usize) {
+        let mut remote = Side::new("a");
+        remote.app_bag = Databag::from([
+            (SCRAPE_METADATA.to_owned(), METADATA.to_owned()),
+            (SCRAPE_JOBS.to_owned(), jobs.to_owned()),
+        ]);
+        for (number, bag) in units.iter().enumerate() {
+            let bag = bag.iter().map(|&(key, value)| (format!("prometheus_scrape_{key}"), value.to_owned())).collect();
+            remote.units.insert(format!("a/{number}").parse().expect("a unit's name"), bag);
+        }
+        let relation = Relation {
+            id: 1,
+            endpoint: "metrics-endpoint".to_owned(),
+            interface: "prometheus_scrape".to_owned(),
+            local: Side::new("prometheus"),
+            remote,
+        };
+        let (jobs, problems) = read(&relation, &GlobalConfig::default());
+        let seen = jobs.iter().map(|job| {
+            let targets = &job.config["static_configs"][0]["targets"];
+            let targets = targets.as_array().into_iter().flatten().filter_map(Value::as_str);
+            let path = job.config["metrics_path"].as_str().unwrap_or_default();
+            let unit = job.origin.unit.as_deref().unwrap_or("-");
+            format!("{unit} {path} {}", targets.collect::<Vec<_>>().join(","))
+        });
+        assert_eq!(seen.collect::<Vec<_>>(), expected, "{problems:?}");
+        assert_eq!(problems.len(), n_problems, "{problems:?}");
+    }
+
+    #[test]
+    fn targets() {
+        let plain = r#"[{"static_configs": [{"targets": ["*:80"]}]}]"#;
+        check(plain, &[&[("unit_address", "10.0.0.1")]], &["a/0 /metrics 10.0.0.1:80"], 0);
+        check(plain, &[&[("unit_address", "fe80::1")]], &["a/0 /metrics [fe80::1]:80"], 0);
+        check(plain, &[&[("host", "old")]], &["a/0 /metrics old:80"], 0);
+        check(
+            plain,
+            &[&[("unit_name", "b/7"), ("unit_address", "h"), ("unit_path", "/p")]],
+            &["b/7 /p/metrics h:80"],
+            0,
+        );
+        // Made by hand: the address has the port.
+        check(r#"[{"static_configs": [{"targets": ["*"]}]}]"#, &[&[("unit_address", "h:1")]], &["a/0 /metrics h:1"], 0);
+        // Only what starts with a star is a wildcard.
+        check(
+            r#"[{"static_configs": [{"targets": ["*.svc:1", "x*:1"]}]}]"#,
+            &[&[("unit_address", "h")]],
+            &["a/0 /metrics h.svc:1", "- /metrics x*:1"],
+            0,
+        );
+        // A target that names a unit by its address or its full name belongs to that unit.
+        check(
+            r#"[{"static_configs": [{"targets": ["[fe80::1]:1", "full:2", "else:3"]}]}]"#,
+            &[&[("unit_address", "fe80::1"), ("unit_fqdn", "full")]],
+            &["a/0 /metrics [fe80::1]:1,full:2", "- /metrics else:3"],
+            0,
+        );
+        // Not there yet, claims another's name, is nowhere.
+        check(
+            plain,
+            &[&[], &[("unit_address", "h"), ("unit_name", "b/1")], &[("unit_address", "i"), ("unit_name", "b/1")]],
+            &["b/1 /metrics h:80"],
+            1,
+        );
+        check(plain, &[&[("unit_address", "a b")]], &[], 1);
+    }
+
+    #[test]
+    fn files_of_ours_are_not_for_peers() {
+        let unit: &[&[(&str, &str)]] = &[&[("unit_address", "h")]];
+        check(r#"[{"authorization": {"credentials_file": "/etc/shadow"}}]"#, unit, &[], 1);
+        check(r#"[{"basic_auth": {"username": "u", "password_file": "p"}}]"#, unit, &[], 1);
+        check(r#"[{"basic_auth": {"username": "u", "password": "p"}}]"#, unit, &["a/0 /metrics h:80"], 0);
+        check(r#"[{"tls_config": {"ca_file": "PEM"}}]"#, unit, &["a/0 /metrics h:80"], 0);
+        check(r#"[{"tls_config": {"cert_file": "PEM"}}]"#, unit, &[], 1);
+        // A label may be called anything.
+        check(
+            r#"[{"static_configs": [{"targets": ["*:1"], "labels": {"key_file": "x"}}]}]"#,
+            unit,
+            &["a/0 /metrics h:1"],
+            0,
+        );
     }
 }

@@ -1,13 +1,14 @@
 //! The rules of one relation: bound to the application they speak of, and the unfit ones left out.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use relatum_model::Matcher;
 use relatum_model::text::quote;
 use relatum_promql::syntax::{self, Injection, ParseOptions};
 use serde_json::{Value, json};
 
-use super::{ALERT_RULES, SCRAPE_METADATA, check};
+use super::check::{self, Fault};
+use super::{ALERT_RULES, SCRAPE_METADATA};
 use crate::bag::Relation;
 use crate::json::{self, type_name};
 use crate::problem::Problem;
@@ -22,6 +23,9 @@ const TOKEN: &str = "%%juju_topology%%";
 
 /// How much text the expressions of one relation may grow to: each selector gets three matchers more.
 const BOUND_BYTES_MAX: usize = 32 << 20;
+
+/// How often unfit rules are looked for: leaving one out can bring up another fault, such as a repeated name, but not for long.
+const ROUNDS_MAX: usize = 4;
 
 /// The rules of one relation, as one file.
 #[derive(Debug, Clone, PartialEq)]
@@ -112,17 +116,75 @@ fn fit_groups(published: &[Value], problems: &mut Vec<Problem>) -> Vec<Value> {
             Err(reason) => problems.push(problem(format!("{}: {reason}", group_title(at, group)))),
         }
     }
-    // Nearly always all is well, and one look is enough.
-    if check::rule_groups(&groups).is_empty() {
-        return groups;
+    fit(groups, problems)
+}
+
+/// Leaves out what is at fault until the rest is a rule file. Nearly always the first look finds nothing.
+fn fit(mut groups: Vec<Value>, problems: &mut Vec<Problem>) -> Vec<Value> {
+    for _ in 0..ROUNDS_MAX {
+        let faults = check::rule_groups(&groups);
+        if faults.is_empty() {
+            return groups;
+        }
+        if faults.iter().any(|fault| fault.group.is_some()) {
+            groups = without(groups, faults, problems);
+        } else if groups.len() > 1 {
+            // Nothing tells whose fault it is, so each group stands alone.
+            groups = groups.into_iter().flat_map(|group| fit(vec![group], problems)).collect();
+        } else {
+            problems.extend(faults.into_iter().map(|fault| problem(fault.message)));
+            return Vec::new();
+        }
     }
-    groups = fit_one_by_one(groups, problems);
-    let reasons = check::rule_groups(&groups);
-    if reasons.is_empty() {
-        return groups;
-    }
-    problems.extend(reasons.into_iter().map(problem));
+    problems.push(problem("these groups cannot be one rule file".to_owned()));
     Vec::new()
+}
+
+/// The groups without the rules at fault, and without groups that are at fault themselves or lose all their rules.
+fn without(groups: Vec<Value>, faults: Vec<Fault>, problems: &mut Vec<Problem>) -> Vec<Value> {
+    let mut of_groups: HashMap<usize, Vec<Fault>> = HashMap::new();
+    for fault in faults {
+        if let Some(at) = fault.group {
+            of_groups.entry(at).or_default().push(fault);
+        }
+    }
+    let mut left = Vec::new();
+    for (at, mut group) in groups.into_iter().enumerate() {
+        let Some(faults) = of_groups.remove(&at) else {
+            left.push(group);
+            continue;
+        };
+        let (of_rules, of_group): (Vec<Fault>, Vec<Fault>) = faults.into_iter().partition(|fault| fault.rule.is_some());
+        if !of_group.is_empty() {
+            let title = group_title(at, &group);
+            problems.extend(of_group.into_iter().map(|fault| problem(format!("{title}: {}", fault.message))));
+            continue;
+        }
+        let mut unfit = HashSet::new();
+        for fault in of_rules {
+            let rule_at = fault.rule.unwrap_or_default();
+            unfit.insert(rule_at);
+            let rule = &group["rules"][rule_at];
+            let reason = without_place(&fault.message, &group, rule_at, rule);
+            problems.push(rule_problem(at, &group, rule_at, rule, reason));
+        }
+        if let Some(Value::Array(rules)) = group.get_mut("rules") {
+            let mut rule_at = 0..;
+            rules.retain(|_| rule_at.next().is_none_or(|at| !unfit.contains(&at)));
+            if !rules.is_empty() {
+                left.push(group);
+            }
+        }
+    }
+    left
+}
+
+/// `reason` without the place it begins with: the problem has that already.
+fn without_place<'a>(reason: &'a str, group: &Value, rule_at: usize, rule: &Value) -> &'a str {
+    let group = group["name"].as_str().unwrap_or_default();
+    let rule = rule_name(rule).unwrap_or_default();
+    let place = format!("group {}, rule {}, {}: ", quote(group), rule_at + 1, quote(rule));
+    reason.strip_prefix(&place).unwrap_or(reason)
 }
 
 /// The group with its rules bound to their topologies, less those that cannot be; `None` if it had rules and none is left.
@@ -155,49 +217,6 @@ fn bound_group(
         (key.clone(), if is_rules { Value::Array(std::mem::take(&mut bound)) } else { value.clone() })
     };
     Ok(Some(fields.iter().map(with_rules).collect()))
-}
-
-/// Leaves out every rule that is unfit by itself, every group whose own fields are, and every group of a name that is taken.
-fn fit_one_by_one(groups: Vec<Value>, problems: &mut Vec<Problem>) -> Vec<Value> {
-    let mut fit = Vec::new();
-    let mut names = HashSet::new();
-    for (at, mut group) in groups.into_iter().enumerate() {
-        let name = group["name"].as_str().unwrap_or_default().to_owned();
-        let rules = match group.get_mut("rules").map(Value::take) {
-            Some(Value::Array(rules)) => rules,
-            _ => Vec::new(),
-        };
-        let mut reasons = check::rule_groups(std::slice::from_ref(&group));
-        if !names.insert(name.clone()) {
-            reasons.push("another group has the same name".to_owned());
-        }
-        if !reasons.is_empty() {
-            let title = group_title(at, &group);
-            problems.extend(reasons.iter().map(|reason| problem(format!("{title}: {reason}"))));
-            continue;
-        }
-        let had_rules = !rules.is_empty();
-        let mut fit_rules = Vec::new();
-        for (rule_at, rule) in rules.into_iter().enumerate() {
-            let reasons = check::rule_groups(&[json!({"name": name, "rules": [rule]})]);
-            for reason in &reasons {
-                let reason = without_place(reason, &name, &rule);
-                problems.push(rule_problem(at, &group, rule_at, &rule, reason));
-            }
-            fit_rules.extend(reasons.is_empty().then_some(rule));
-        }
-        if !fit_rules.is_empty() || !had_rules {
-            group["rules"] = Value::Array(fit_rules);
-            fit.push(group);
-        }
-    }
-    fit
-}
-
-/// `reason` without the place it begins with, which is right only in the file that was made to check one rule.
-fn without_place<'a>(reason: &'a str, group: &str, rule: &Value) -> &'a str {
-    let place = format!("group {}, rule 1, {}: ", quote(group), quote(rule_name(rule).unwrap_or_default()));
-    reason.strip_prefix(&place).unwrap_or(reason)
 }
 
 /// The rule, with the matchers of its topology in every selector if its labels name one.
