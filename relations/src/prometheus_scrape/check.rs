@@ -14,6 +14,7 @@ const PATH_KEYS: &[&str] = &[
     "cert_file",
     "client_secret_file",
     "credentials_file",
+    "files",
     "key_file",
     "password_file",
     "username_file",

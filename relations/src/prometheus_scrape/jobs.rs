@@ -276,6 +276,7 @@ mod tests {
         let unit: &[&[(&str, &str)]] = &[&[("unit_address", "h")]];
         check(r#"[{"authorization": {"credentials_file": "/etc/shadow"}}]"#, unit, &[], 1);
         check(r#"[{"basic_auth": {"username": "u", "password_file": "p"}}]"#, unit, &[], 1);
+        check(r#"[{"proxy_url": "http://p", "params": {"files": ["x"]}}]"#, unit, &["a/0 /metrics h:80"], 0);
         check(r#"[{"basic_auth": {"username": "u", "password": "p"}}]"#, unit, &["a/0 /metrics h:80"], 0);
         check(r#"[{"tls_config": {"ca_file": "PEM"}}]"#, unit, &["a/0 /metrics h:80"], 0);
         check(r#"[{"tls_config": {"cert_file": "PEM"}}]"#, unit, &[], 1);
