@@ -155,7 +155,7 @@ pub fn settings(values: &Values) -> (Settings, Vec<Problem>) {
 
 /// Whether `value` may be set for the option `name`. The texts are the charm's where it has one.
 pub fn check(name: &str, value: &str) -> Result<(), String> {
-    let Known(_, kind, ..) = known(name).ok_or_else(|| unknown(name))?;
+    let Known(_, kind, ..) = known(name)?;
     match kind {
         Kind::Boolean if !["true", "false"].contains(&value) => {
             return Err(format!("{value:?} is neither true nor false"));
@@ -192,6 +192,11 @@ pub fn check(name: &str, value: &str) -> Result<(), String> {
     }
 }
 
+/// Whether there is an option `name`; the text if not.
+pub fn check_name(name: &str) -> Result<(), String> {
+    known(name).map(|_| ())
+}
+
 /// What `relatum config prometheus` shows.
 pub fn describe(values: &Values, defaults: &BTreeMap<String, String>) -> BTreeMap<String, ConfigOption> {
     let describe = |Known(name, kind, default, description): &Known| {
@@ -215,17 +220,13 @@ pub fn describe(values: &Values, defaults: &BTreeMap<String, String>) -> BTreeMa
     OPTIONS.iter().map(describe).collect()
 }
 
-/// What juju says to a name nobody knows.
-fn unknown(name: &str) -> String {
-    format!("unknown option {name:?}")
-}
-
-fn known(name: &str) -> Option<&'static Known> {
-    OPTIONS.iter().find(|known| known.0 == name)
+fn known(name: &str) -> Result<&'static Known, String> {
+    // What juju says to a name nobody knows.
+    OPTIONS.iter().find(|known| known.0 == name).ok_or_else(|| format!("unknown option {name:?}"))
 }
 
 fn default(name: &str) -> Option<&'static str> {
-    known(name).and_then(|known| known.2)
+    known(name).ok().and_then(|known| known.2)
 }
 
 fn typed(kind: Kind, text: &str) -> Value {

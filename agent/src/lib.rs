@@ -7,21 +7,33 @@
 pub mod agent_file;
 pub mod charm_config;
 pub mod control;
+mod daemon;
 pub mod events;
 pub mod log;
 pub mod options;
 pub mod pipeline;
 pub mod relate;
+mod secrets;
+pub mod status;
 pub mod store;
 pub mod templates;
 pub mod workload;
 
+pub use daemon::{Running, StartError, Wiring, run_until_signal, start_with};
+pub use options::Options;
+
 use std::error::Error;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Locks `mutex`. What it guards is changed in one step or in a transaction, so a thread that panicked left it whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Milliseconds since 1970. Only the two ends of a pass, the log and answers ask for it.
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
 /// The error and all of its causes on one line.

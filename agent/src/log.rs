@@ -8,7 +8,6 @@ use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::broadcast;
 use tracing::field::{Field, Visit};
@@ -113,9 +112,8 @@ impl<S: Subscriber> Layer<S> for RingLayer {
             message.truncate(message.floor_char_boundary(LINE_BYTES_MAX));
             message.push('…');
         }
-        let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
         self.0.push(LogLine {
-            at_ms,
+            at_ms: crate::now_ms(),
             level: metadata.level().to_string(),
             target: metadata.target().to_owned(),
             message,

@@ -1,6 +1,7 @@
 //! What the rendered configuration drives: the server in this process, or, one day, a Prometheus beside it.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 
 /// Rendered files: path below `rendered/` to text.
 pub type Files = BTreeMap<String, String>;
@@ -25,6 +26,11 @@ pub trait Workload: Send + Sync {
 
     /// Makes everything ready to run `files`, all that they name included, and changes nothing that runs.
     fn prepare<'a>(&'a self, files: &Files) -> Result<Box<dyn Ready + 'a>, Vec<Fault>>;
+
+    /// Ends it, when no pass will come any more.
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {})
+    }
 }
 
 /// A prepared reload; dropping it forgets it.

@@ -17,6 +17,7 @@
 //! Whatever changes state is answered when the pass that includes the change is over. Anything but a 2xx carries a [`Failure`].
 
 pub mod client;
+pub(crate) mod serve;
 mod types;
 
 pub use types::{

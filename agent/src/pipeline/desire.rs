@@ -35,7 +35,7 @@ const SELF_JOB: &str = "prometheus";
 const OUT_OF_ORDER_WINDOW: &str = "30m";
 
 /// The folder of certificates and keys below `rendered/`.
-pub(super) const MATERIALS: &str = "tls";
+pub const MATERIALS: &str = "tls";
 
 /// A relation as it is named in paths and problems: our endpoint and the id.
 pub type RelationKey = (String, u64);

@@ -179,7 +179,7 @@ fn what_is_related_is_rendered_and_what_is_removed_is_gone() {
         assert!(scrape.contains(part), "{part} in\n{scrape}");
     }
     let rules = &files["rules/juju_site_12de4fae_targets_metrics-endpoint_1.rules"];
-    assert!(rules.contains("juju_application: targets"), "{rules}");
+    assert!(rules.contains("up{juju_application=\"targets\""), "{rules}");
     assert!(files["prometheus.yml"].contains("127.0.0.1:9093"));
     let mode =
         |path: &str| fs::metadata(bench.dir.path().join("rendered").join(path)).unwrap().permissions().mode() & 0o777;

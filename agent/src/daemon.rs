@@ -1,0 +1,401 @@
+//! The running agent: store, loop, workload, control socket and HTTP listener, from start to graceful stop.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use relatum_relations::endpoints::APPLICATION;
+use relatum_relations::name;
+use relatum_server::listen::{self, ListenError};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+use uuid::Uuid;
+
+use crate::agent_file::{AgentFile, AgentFileError};
+use crate::control::{Failure, serve};
+use crate::events::{Event, EventQueue};
+use crate::log::LogRing;
+use crate::options::{self, LISTEN_DEFAULT, Options};
+use crate::pipeline::desire::CHARM;
+use crate::pipeline::observe::{FileOptions, Place, Sources};
+use crate::pipeline::{Pipeline, Report};
+use crate::status::Facts;
+use crate::store::{self, Model, Origin, Store, StoreError};
+use crate::workload::Workload;
+
+/// Why the agent did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// Its config file is bad.
+    #[error(transparent)]
+    File(#[from] AgentFileError),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Store(#[from] store::OpenError),
+    /// The state cannot be used.
+    #[error(transparent)]
+    State(#[from] StoreError),
+    /// `--model` is not a model's name.
+    #[error("cannot use model name {0:?}: lower-case letters, digits and hyphens only, not beginning with a hyphen")]
+    Model(String),
+    /// The HTTP listener cannot be opened.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// Signals cannot be caught.
+    #[error("cannot catch signals")]
+    Signals {
+        /// The cause.
+        source: io::Error,
+    },
+    /// The workload cannot begin.
+    #[error("cannot start the server")]
+    Workload(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The control socket cannot be opened.
+    #[error("cannot listen on {}", path.display())]
+    Socket {
+        /// Its path.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+/// Starts an agent with `start` and keeps it until SIGTERM, SIGINT or `shutdown`. SIGHUP re-reads `relatum.yaml`.
+pub async fn run_until_signal(start: impl Future<Output = Result<Running, StartError>>) -> Result<(), StartError> {
+    let failed = |source| StartError::Signals { source };
+    // Before anything else, so that an early signal is not lost.
+    let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let running = start.await?;
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => { running.agent.queue.push(Event::ConfigChanged); }
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            () = running.agent.stopping.cancelled() => break,
+        }
+    }
+    running.stop().await;
+    Ok(())
+}
+
+/// An agent that runs. Dropping it does not stop it.
+pub struct Running {
+    agent: Arc<Agent>,
+    tasks: Vec<JoinHandle<()>>,
+    workload: Arc<dyn Workload>,
+}
+
+impl Running {
+    /// Where clients on this host reach the HTTP API.
+    pub fn api_url(&self) -> &str {
+        &self.agent.api_url
+    }
+
+    /// The data directory.
+    pub fn data_dir(&self) -> &Path {
+        &self.agent.data_dir
+    }
+
+    /// Completes when somebody asked the agent to stop.
+    pub async fn stopping(&self) {
+        self.agent.stopping.cancelled().await;
+    }
+
+    /// Stops: no new requests, running ones end, the last pass ends, then the stores are closed.
+    pub async fn stop(self) {
+        info!("agent stopping");
+        self.agent.stopping.cancel();
+        for task in self.tasks {
+            if let Err(error) = task.await {
+                error!(%error, "a part of the agent ended badly");
+            }
+        }
+        self.workload.close().await;
+        let socket = options::socket(&self.agent.data_dir);
+        if let Err(error) = std::fs::remove_file(&socket) {
+            warn!(%error, socket = %socket.display(), "cannot remove the control socket");
+        }
+        info!("agent stopped");
+    }
+}
+
+/// What all parts of a running agent share.
+pub(crate) struct Agent {
+    pub(crate) store: Mutex<Store>,
+    pub(crate) queue: EventQueue,
+    pub(crate) log: LogRing,
+    pub(crate) stopping: CancellationToken,
+    pub(crate) file_options: Arc<Mutex<FileOptions>>,
+    pub(crate) option_defaults: std::collections::BTreeMap<String, String>,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) rendered: PathBuf,
+    passes: watch::Receiver<Seen>,
+    publish_pass: watch::Sender<Seen>,
+    config: PathBuf,
+    config_required: bool,
+    listen: SocketAddr,
+    api_url: String,
+    public_url: String,
+}
+
+/// The newest pass.
+#[derive(Debug, Clone, Default)]
+struct Seen {
+    /// Events up to this number were seen by it.
+    ticket: u64,
+    report: Option<Arc<Report>>,
+    failure: Option<String>,
+}
+
+impl Agent {
+    /// Waits for a pass that has seen the event with this number.
+    pub(crate) async fn settled(&self, ticket: u64) -> Result<(Arc<Report>, Facts), Failure> {
+        let mut passes = self.passes.clone();
+        let is_over = |seen: &Seen| seen.ticket >= ticket && (seen.report.is_some() || seen.failure.is_some());
+        let seen = tokio::select! {
+            seen = passes.wait_for(is_over) => seen.map(|seen| seen.clone()).ok(),
+            () = self.stopping.cancelled() => None,
+        };
+        let stopping = || Failure::failed("the agent is stopping");
+        let seen = seen.ok_or_else(stopping)?;
+        let report = seen.report.ok_or_else(|| Failure::internal(seen.failure.clone().unwrap_or_default()))?;
+        let facts = Facts {
+            listen: self.listen,
+            api_url: self.api_url.clone(),
+            public_url: self.public_url.clone(),
+            rendered: self.rendered.display().to_string(),
+            at_ms: crate::now_ms(),
+            failure: seen.failure,
+        };
+        Ok((report, facts))
+    }
+
+    /// Re-reads `relatum.yaml`. If it is bad, what it said before stays in effect.
+    fn reload_file(&self) {
+        match AgentFile::read(&self.config, self.config_required) {
+            Ok(file) => *crate::lock(&self.file_options) = FileOptions { options: file.options(), fault: None },
+            Err(error) => {
+                let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), crate::chain);
+                crate::lock(&self.file_options).fault = Some((self.config.display().to_string(), reason));
+            }
+        }
+    }
+}
+
+/// What a workload gets to begin with.
+pub struct Wiring {
+    /// The directory of the rendered files.
+    pub rendered: PathBuf,
+    /// The directory for samples.
+    pub samples: PathBuf,
+    /// Where HTTP is to be answered.
+    pub listener: TcpListener,
+    /// The log; the workload sets its level.
+    pub log: LogRing,
+    /// Says when to stop answering.
+    pub stopping: CancellationToken,
+}
+
+/// An agent about to begin.
+struct Setup {
+    agent: Arc<Agent>,
+    place: Place,
+    sources: Sources,
+    listener: TcpListener,
+}
+
+impl Setup {
+    /// Takes the data directory and the port; nothing runs yet.
+    async fn open(given: Options) -> Result<Setup, StartError> {
+        let config = given.config.clone().unwrap_or_else(|| options::config_dir().join("relatum.yaml"));
+        let config = std::path::absolute(&config).unwrap_or(config);
+        let config_required = given.config.is_some();
+        let file = AgentFile::read(&config, config_required)?;
+        let data_dir = given.data_dir.or_else(|| file.data_dir.clone()).unwrap_or_else(options::data_dir);
+        let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
+        // The lock first: a second agent in the directory is told so, whatever else is in its way.
+        let mut store = Store::open(&data_dir, Arc::new(crate::now_ms))?;
+        let model = given.model.or_else(|| file.model.clone());
+        prepare_state(&mut store, model)?;
+        let wanted = given.listen.or_else(|| file.listen.clone());
+        let listener = listen::bind(wanted.as_deref().unwrap_or(LISTEN_DEFAULT)).await?;
+        let listen =
+            listener.local_addr().map_err(|source| ListenError::Bind { address: LISTEN_DEFAULT.to_owned(), source })?;
+        let file_options = Arc::new(Mutex::new(FileOptions { options: file.options(), fault: None }));
+        let local = SocketAddr::new(reachable(listen.ip()), listen.port());
+        let public_url = public_url(listen);
+        let place = Place {
+            rendered: data_dir.join("rendered"),
+            samples: data_dir.join("tsdb"),
+            listen: listen.to_string(),
+            self_target: local.to_string(),
+            url: public_url.clone(),
+            file_system_bytes: file_system_bytes(&data_dir),
+        };
+        let sources = Sources {
+            templates: config.parent().unwrap_or(Path::new("/")).join("templates"),
+            option_defaults: given.option_defaults.clone(),
+            file_options: Arc::clone(&file_options),
+        };
+        let (publish_pass, passes) = watch::channel(Seen::default());
+        let agent = Agent {
+            store: Mutex::new(store),
+            queue: EventQueue::default(),
+            log: given.log,
+            stopping: CancellationToken::new(),
+            file_options,
+            option_defaults: given.option_defaults,
+            rendered: place.rendered.clone(),
+            data_dir,
+            passes,
+            publish_pass,
+            config,
+            config_required,
+            listen,
+            api_url: format!("http://{local}"),
+            public_url,
+        };
+        Ok(Setup { agent: Arc::new(agent), place, sources, listener })
+    }
+}
+
+/// Starts an agent that drives the workload that `build` makes; it is ready when this returns.
+pub async fn start_with(
+    options: Options,
+    build: impl FnOnce(Wiring) -> Result<Arc<dyn Workload>, StartError>,
+) -> Result<Running, StartError> {
+    let Setup { agent, place, sources, listener } = Setup::open(options).await?;
+    let wiring = Wiring {
+        rendered: place.rendered.clone(),
+        samples: place.samples.clone(),
+        listener,
+        log: agent.log.clone(),
+        stopping: agent.stopping.clone(),
+    };
+    let workload = build(wiring)?;
+    let pipeline = Pipeline::new(place, sources);
+    let first = agent.queue.push(Event::Start);
+    let mut tasks = vec![tokio::spawn(passes(Arc::clone(&agent), pipeline, Arc::clone(&workload)))];
+    let _ = agent.settled(first).await;
+    match serve::listen(Arc::clone(&agent)) {
+        Ok(serving) => tasks.push(tokio::spawn(serving)),
+        Err(source) => {
+            agent.stopping.cancel();
+            workload.close().await;
+            return Err(StartError::Socket { path: options::socket(&agent.data_dir), source });
+        }
+    }
+    info!(listen = %agent.listen, data_dir = %agent.data_dir.display(), "agent ready");
+    Ok(Running { agent, tasks, workload })
+}
+
+/// The loop: one pass for all that happened since the last.
+async fn passes(agent: Arc<Agent>, mut pipeline: Pipeline, workload: Arc<dyn Workload>) {
+    loop {
+        let (events, ticket) = tokio::select! {
+            biased;
+            () = agent.stopping.cancelled() => return,
+            taken = agent.queue.take() => taken,
+        };
+        let (shared, driven) = (Arc::clone(&agent), Arc::clone(&workload));
+        let pass = tokio::task::spawn_blocking(move || {
+            if events.contains(&Event::ConfigChanged) {
+                shared.reload_file();
+            }
+            let outcome = pipeline.run(&shared.store, &*driven);
+            (pipeline, outcome)
+        });
+        let outcome = match pass.await {
+            Ok((back, outcome)) => {
+                pipeline = back;
+                outcome
+            }
+            // A panic is a fault of ours that a test should have found; without a pipeline there is nothing to go on with.
+            Err(error) => {
+                error!(%error, "a pass ended badly, the agent stops");
+                agent.stopping.cancel();
+                return;
+            }
+        };
+        agent.publish_pass.send_modify(|seen| match outcome {
+            Ok(report) => *seen = Seen { ticket, report: Some(Arc::new(report)), failure: None },
+            Err(error) => {
+                let failure = crate::chain(&error);
+                error!(error = failure, "no pass was possible");
+                (seen.ticket, seen.failure) = (ticket, Some(failure));
+            }
+        });
+    }
+}
+
+/// Gives the model its name and uuid, and the agent its own application.
+fn prepare_state(store: &mut Store, wanted: Option<String>) -> Result<(), StartError> {
+    if let Some(name) = wanted.as_deref().filter(|name| !name::is_model(name)) {
+        return Err(StartError::Model(name.to_owned()));
+    }
+    let known = store.world()?.model;
+    let name = wanted.or_else(|| Some(known.name).filter(|name| !name.is_empty())).unwrap_or_else(model_of_host);
+    let uuid = if known.uuid.is_empty() { Uuid::new_v4().to_string() } else { known.uuid };
+    store.mutate::<_, StoreError>("agent start", |change| {
+        change.set_model(&Model { name, uuid })?;
+        change.put_application(APPLICATION, Origin::Builtin, CHARM, "{}")?;
+        change.put_unit(APPLICATION, 0)
+    })?;
+    Ok(())
+}
+
+fn host_name() -> String {
+    nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_default()
+}
+
+/// The host's name in letters that a model's name may have.
+fn model_of_host() -> String {
+    model_name(&host_name())
+}
+
+fn model_name(host: &str) -> String {
+    let host = host.to_lowercase();
+    let legal = |c: char| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' };
+    let name: String = host.chars().map(legal).collect();
+    let name = name.trim_start_matches('-');
+    if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
+}
+
+/// An address of this host for a listener on `ip`.
+fn reachable(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    }
+}
+
+/// What others are told: the host's name when we listen everywhere, else the very address.
+fn public_url(listen: SocketAddr) -> String {
+    let host = host_name();
+    if listen.ip().is_unspecified() && !host.is_empty() {
+        format!("http://{host}:{}", listen.port())
+    } else {
+        format!("http://{}", SocketAddr::new(reachable(listen.ip()), listen.port()))
+    }
+}
+
+fn file_system_bytes(path: &Path) -> u64 {
+    // Zero renders as a limit of nothing at all, which nobody may get by accident.
+    nix::sys::statvfs::statvfs(path).map_or(u64::MAX >> 1, |stat| stat.blocks().saturating_mul(stat.fragment_size()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+//! What `status` and `show-relation` show: put together from the last pass and the facts of this process. Pure.
+
+use std::collections::BTreeMap;
+
+use relatum_relations::endpoints::APPLICATION;
+use relatum_relations::name::UnitName;
+
+use crate::control::{
+    ApplicationStatus, ModelStatus, Problem, RelationDetail, RelationStatus, Status, StatusInfo, UnitDetail, UnitStatus,
+};
+use crate::pipeline::Report;
+use crate::relate::OUR_UNIT;
+use crate::store::{Endpoint, Role, StoredRelation, World};
+
+/// The endpoints that mean something to us so far. Relations on others are kept and shown, and nothing follows from them.
+const IN_USE: [&str; 3] = ["metrics-endpoint", "alertmanager", "grafana-source"];
+
+/// Facts of the running process.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// `host:port` as bound.
+    pub listen: std::net::SocketAddr,
+    /// See [`Status::api_url`].
+    pub api_url: String,
+    /// See [`Status::public_url`].
+    pub public_url: String,
+    /// The directory of the rendered files.
+    pub rendered: String,
+    /// The time of asking.
+    pub at_ms: i64,
+    /// Why the last pass did not happen, if it did not.
+    pub failure: Option<String>,
+}
+
+/// Everything.
+pub fn status(report: &Report, facts: &Facts) -> Status {
+    let world = &report.world;
+    let mut problems = report.problems.clone();
+    problems.extend(facts.failure.as_ref().map(|message| Problem {
+        relation: None,
+        unit: None,
+        key: None,
+        message: message.clone(),
+        hint: None,
+    }));
+    let mut relations: Vec<RelationStatus> =
+        world.relations.iter().map(|relation| relation_status(relation, &problems)).collect();
+    relations.sort_by(|a, b| (&a.provider, &a.requirer, a.id).cmp(&(&b.provider, &b.requirer, b.id)));
+    Status {
+        model: ModelStatus {
+            name: world.model.name.clone(),
+            uuid: world.model.uuid.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        },
+        applications: applications(world, &relations, &problems),
+        units: units(world, &problems, facts),
+        relations,
+        problems,
+        warnings: warnings(facts),
+        listen: facts.listen.to_string(),
+        api_url: facts.api_url.clone(),
+        public_url: facts.public_url.clone(),
+        revision: world.revision,
+        rendered: facts.rendered.clone(),
+        at_ms: facts.at_ms,
+        process_id: std::process::id(),
+    }
+}
+
+/// One relation as a row.
+pub fn relation_status(relation: &StoredRelation, problems: &[Problem]) -> RelationStatus {
+    let ours = our_end(relation);
+    let key = format!("{}:{}", ours.name, relation.id);
+    let own = of_relation(relation, problems);
+    let status = match own.as_slice() {
+        [] if IN_USE.contains(&ours.name.as_str()) => info("joined", ""),
+        [] => info("joined", "this endpoint is not in use yet"),
+        [problem] => info("error", &problem.message),
+        [problem, ..] => info("error", &format!("{} (and {} more)", problem.message, own.len() - 1)),
+    };
+    RelationStatus {
+        id: relation.id,
+        key,
+        provider: relation.provider.to_string(),
+        requirer: relation.requirer.to_string(),
+        interface: relation.interface.clone(),
+        kind: "regular".to_owned(),
+        status,
+    }
+}
+
+/// One relation with its bags.
+pub fn relation_detail(relation: &StoredRelation, problems: &[Problem]) -> RelationDetail {
+    let role = our_role(relation);
+    let (ours, theirs) = (relation.end(role), relation.end(role.other()));
+    let bag = |role: Role, owner: &str| {
+        relation.bags.get(&(role, owner.to_owned())).map(|bag| bag.content.clone()).unwrap_or_default()
+    };
+    let units: BTreeMap<UnitName, UnitDetail> = relation
+        .bags
+        .iter()
+        .filter(|((bag_role, _), _)| *bag_role == role.other())
+        .filter_map(|((_, owner), bag)| {
+            let name = owner.parse::<UnitName>().ok()?;
+            Some((name, UnitDetail { name: owner.clone(), data: bag.content.clone() }))
+        })
+        .collect();
+    RelationDetail {
+        relation: relation_status(relation, problems),
+        endpoint: ours.name.clone(),
+        related_endpoint: theirs.name.clone(),
+        related_application: theirs.application.clone(),
+        application_data: bag(role.other(), &theirs.application),
+        related_units: units.into_values().collect(),
+        local_application_data: bag(role, APPLICATION),
+        local_unit: UnitDetail { name: OUR_UNIT.to_owned(), data: bag(role, OUR_UNIT) },
+        problems: of_relation(relation, problems).into_iter().cloned().collect(),
+    }
+}
+
+/// The problems of one relation. A relation with ourselves has two of our endpoints.
+pub fn of_relation<'a>(relation: &StoredRelation, problems: &'a [Problem]) -> Vec<&'a Problem> {
+    let keys = [Role::Provider, Role::Requirer]
+        .map(|role| relation.end(role))
+        .into_iter()
+        .filter(|end| end.application == APPLICATION)
+        .map(|end| format!("{}:{}", end.name, relation.id))
+        .collect::<Vec<_>>();
+    problems.iter().filter(|problem| problem.relation.as_ref().is_some_and(|key| keys.contains(key))).collect()
+}
+
+fn our_role(relation: &StoredRelation) -> Role {
+    if relation.requirer.application == APPLICATION { Role::Requirer } else { Role::Provider }
+}
+
+fn our_end(relation: &StoredRelation) -> &Endpoint {
+    relation.end(our_role(relation))
+}
+
+fn info(current: &str, message: &str) -> StatusInfo {
+    StatusInfo { current: current.to_owned(), message: message.to_owned() }
+}
+
+/// Blocked by what concerns us as a whole; what concerns one relation is shown there.
+fn own_status(problems: &[Problem]) -> StatusInfo {
+    match problems.iter().find(|problem| problem.relation.is_none()) {
+        Some(problem) => info("blocked", &problem.message),
+        None => info("active", ""),
+    }
+}
+
+fn applications(world: &World, relations: &[RelationStatus], problems: &[Problem]) -> Vec<ApplicationStatus> {
+    let in_trouble = |name: &str| {
+        let prefix = format!("{name}:");
+        let mine = |relation: &&RelationStatus| {
+            relation.provider.starts_with(&prefix) || relation.requirer.starts_with(&prefix)
+        };
+        relations.iter().filter(mine).find(|relation| relation.status.current == "error")
+    };
+    let describe = |(name, application): (&String, &crate::store::Application)| ApplicationStatus {
+        name: name.clone(),
+        version: if name == APPLICATION { env!("CARGO_PKG_VERSION").to_owned() } else { String::new() },
+        status: match in_trouble(name) {
+            _ if name == APPLICATION => own_status(problems),
+            Some(relation) => info("blocked", &relation.status.message),
+            None => info("active", ""),
+        },
+        scale: application.units.len(),
+        charm: application.charm.clone(),
+    };
+    world.applications.iter().map(describe).collect()
+}
+
+fn units(world: &World, problems: &[Problem], facts: &Facts) -> Vec<UnitStatus> {
+    let mut units = Vec::new();
+    for (name, application) in &world.applications {
+        for number in &application.units {
+            let unit = format!("{name}/{number}");
+            let ours = name == APPLICATION;
+            units.push(UnitStatus {
+                application: name.clone(),
+                leader: ours,
+                workload: if ours { own_status(problems) } else { info("unknown", "") },
+                address: if ours { facts.listen.ip().to_string() } else { address(world, &unit) },
+                ports: if ours { vec![format!("{}/tcp", facts.listen.port())] } else { Vec::new() },
+                name: unit,
+            });
+        }
+    }
+    units
+}
+
+/// What the unit says of its address in any relation; keys from the most to the least telling.
+fn address(world: &World, unit: &str) -> String {
+    const KEYS: [&str; 5] = [
+        "prometheus_scrape_unit_address",
+        "public_address",
+        "prometheus_scrape_host",
+        "ingress-address",
+        "private-address",
+    ];
+    let bags = || world.relations.iter().flat_map(|relation| &relation.bags).filter(|((_, owner), _)| owner == unit);
+    KEYS.iter().find_map(|key| bags().find_map(|(_, bag)| bag.content.get(*key))).cloned().unwrap_or_default()
+}
+
+fn warnings(facts: &Facts) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if !facts.listen.ip().is_loopback() {
+        warnings.push(format!(
+            "the HTTP API is open to the network without authentication: it listens on {}; --listen 127.0.0.1:{} closes it",
+            facts.listen,
+            facts.listen.port()
+        ));
+    }
+    warnings
+}
