@@ -14,6 +14,9 @@ pub(super) struct Lexer<'a> {
     paren_depth: usize,
     brace_open: bool,
     bracket: Option<Bracket>,
+    /// Whether any bracket so far had a duration. As Prometheus never forgets that, `a[:5m]` and `a[5m:][:5m]` give two
+    /// different messages.
+    duration_seen: bool,
 }
 
 /// What was seen since `[`.
@@ -22,13 +25,12 @@ struct Bracket {
     // Until the first number only durations are understood; behind it Prometheus reads words as everywhere, which shows in
     // what its messages say.
     number_seen: bool,
-    duration_seen: bool,
     colon_seen: bool,
 }
 
 impl<'a> Lexer<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Lexer { text, at: 0, paren_depth: 0, brace_open: false, bracket: None }
+        Lexer { text, at: 0, paren_depth: 0, brace_open: false, bracket: None, duration_seen: false }
     }
 
     pub(super) fn text(&self) -> &'a str {
@@ -95,7 +97,7 @@ impl<'a> Lexer<'a> {
             }
             '[' if self.bracket.is_some() => return Err(self.error(start, "unexpected left bracket '['")),
             '[' => {
-                self.bracket = Some(Bracket { number_seen: false, duration_seen: false, colon_seen: false });
+                self.bracket = Some(Bracket { number_seen: false, colon_seen: false });
                 Kind::LeftBracket
             }
             ']' if self.bracket.is_none() => return Err(self.error(start, "unexpected right bracket ']'")),
@@ -137,7 +139,7 @@ impl<'a> Lexer<'a> {
                 self.bracket = None;
                 return Ok(self.token(start, Kind::RightBracket));
             }
-            ':' if !bracket.duration_seen => {
+            ':' if !self.duration_seen => {
                 return Err(self.error(self.at, "unexpected colon before duration in duration expression"));
             }
             ':' if bracket.colon_seen => {
@@ -156,12 +158,13 @@ impl<'a> Lexer<'a> {
             '^' => Kind::Binary(BinaryOp::Pow),
             ',' => Kind::Comma,
             '0'..='9' | '.' if c != '.' || self.peek().is_some_and(|c| c.is_ascii_digit()) => {
-                self.bracket = Some(Bracket { number_seen: true, duration_seen: true, ..bracket });
+                self.duration_seen = true;
+                self.bracket = Some(Bracket { number_seen: true, ..bracket });
                 return self.number_or_duration(start);
             }
             c => match self.duration_function(start) {
                 Some(kind) => {
-                    bracket.duration_seen = true;
+                    self.duration_seen = true;
                     kind
                 }
                 None => {

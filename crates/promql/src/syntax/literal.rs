@@ -58,8 +58,11 @@ pub(super) fn duration_seconds(word: &str) -> Result<f64, String> {
     }
 }
 
-/// The first unit that does not exist, unless the order of units is wrong before it.
+/// The first unit that does not exist, unless something else is wrong before it.
 fn unknown_unit(word: &str) -> Option<&str> {
+    if !word.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
     const UNITS: [&str; 7] = ["y", "w", "d", "h", "m", "s", "ms"];
     let mut next = 0;
     for unit in word.split(|c: char| c.is_ascii_digit()).filter(|unit| !unit.is_empty()) {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::ast::Expr;
-use super::print::{write_aggregation, write_operator, write_subquery_suffix};
+use super::print::{bare_left, write_aggregation, write_operator, write_subquery_suffix};
 
 // Longer expressions are split where they can be.
 const LINE_BYTES_MAX: usize = 100;
@@ -46,7 +46,13 @@ fn write_pretty(expr: &Expr, level: usize, out: &mut String) {
             close(level, out);
         }
         Expr::Binary(node) => {
-            write_pretty(&node.left, level + 1, out);
+            match bare_left(node) {
+                Some(bare) => {
+                    indent(level + 1, out);
+                    out.push_str(bare);
+                }
+                None => write_pretty(&node.left, level + 1, out),
+            }
             out.push('\n');
             indent(level, out);
             write_operator(node, out).expect(IN_MEMORY);

@@ -9,6 +9,7 @@ use relatum_model::time::format_duration;
 
 use super::ast::{Aggregate, At, Binary, Call, Cardinality, Edges, Expr, Number, Subquery, VectorSelector};
 use super::duration::DurationExpr;
+use super::operators::BinaryOp;
 
 impl Display for Expr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -33,7 +34,10 @@ impl Display for Expr {
             }
             Expr::Unary(node) => write!(f, "{}{}", node.op, node.expr),
             Expr::Binary(node) => {
-                node.left.fmt(f)?;
+                match bare_left(node) {
+                    Some(bare) => f.write_str(bare)?,
+                    None => node.left.fmt(f)?,
+                }
                 f.write_char(' ')?;
                 write_operator(node, f)?;
                 f.write_char(' ')?;
@@ -144,7 +148,15 @@ fn write_duration(seconds: f64, f: &mut Formatter<'_>) -> fmt::Result {
     if seconds < 0.0 {
         f.write_char('-')?;
     }
-    f.write_str(&format_duration(Duration::from_millis((seconds.abs() * 1000.0).round() as u64)))
+    const DAY_MS: u64 = 86_400_000;
+    let ms = (seconds.abs() * 1000.0).round() as u64;
+    let (days, rest_ms) = (ms / DAY_MS, ms % DAY_MS);
+    // Hours never add up to a day: 36h is 1d12h.
+    if days > 0 && rest_ms > 0 {
+        write!(f, "{days}d{}", format_duration(Duration::from_millis(rest_ms)))
+    } else {
+        f.write_str(&format_duration(Duration::from_millis(ms)))
+    }
 }
 
 /// `[range:step]` with what follows it.
@@ -186,7 +198,9 @@ pub(super) fn write_operator(node: &Binary, f: &mut impl Write) -> fmt::Result {
         write!(f, " {group} ({})", label_list(&matching.include))?;
     }
     match (matching.fill.left, matching.fill.right) {
-        (Some(left), Some(right)) if left == right => write!(f, " fill ({})", float(left)),
+        (Some(left), Some(right)) if left == right && left.is_sign_negative() == right.is_sign_negative() => {
+            write!(f, " fill ({})", float(left))
+        }
         (left, right) => {
             for (word, value) in [("fill_left", left), ("fill_right", right)] {
                 if let Some(value) = value {
@@ -195,6 +209,14 @@ pub(super) fn write_operator(node: &Binary, f: &mut impl Write) -> fmt::Result {
             }
             Ok(())
         }
+    }
+}
+
+/// The text of the left side where its own would not do: the sign of `+Inf ^ 2` is that of the whole power when read again.
+pub(super) fn bare_left(node: &Binary) -> Option<&'static str> {
+    match &*node.left {
+        Expr::Number(number) if node.op == BinaryOp::Pow && number.value == f64::INFINITY => Some("Inf"),
+        _ => None,
     }
 }
 

@@ -8,10 +8,10 @@ use crate::syntax::token::{Keyword, Token};
 
 impl Parser<'_> {
     /// Reads what begins with a name: a call if a parenthesis follows, else a selector.
-    pub(super) fn call_or_metric(&mut self) -> Result<Expr, ParseError> {
+    pub(super) fn call_or_metric(&mut self) -> Result<Box<Expr>, ParseError> {
         let name = self.next()?;
         if self.peek()?.kind != Kind::LeftParen {
-            return Ok(Expr::Selector(self.vector_selector_named(name)?));
+            return Ok(Box::new(Expr::Selector(self.vector_selector_named(name)?)));
         }
         let (args, end) = self.arguments()?;
         let word = self.word(name);
@@ -23,21 +23,21 @@ impl Parser<'_> {
         }
         let span = Span::new(name.span.start, end);
         self.grow(self.height + 1, span)?;
-        Ok(Expr::Call(Call { function, args, span }))
+        Ok(Box::new(Expr::Call(Call { function, args, span })))
     }
 
     /// Reads what begins with the name of an aggregation: that, or a metric of that name.
-    pub(super) fn aggregate_or_metric(&mut self, op: AggregateOp) -> Result<Expr, ParseError> {
+    pub(super) fn aggregate_or_metric(&mut self, op: AggregateOp) -> Result<Box<Expr>, ParseError> {
         let name = self.next()?;
         match self.peek()?.kind {
             Kind::LeftParen | Kind::Keyword(Keyword::By | Keyword::Without) => {
                 self.within(Context::Aggregation, |parser| parser.aggregate(op, name))
             }
-            _ => Ok(Expr::Selector(self.vector_selector_named(name)?)),
+            _ => Ok(Box::new(Expr::Selector(self.vector_selector_named(name)?))),
         }
     }
 
-    fn aggregate(&mut self, op: AggregateOp, name: Token) -> Result<Expr, ParseError> {
+    fn aggregate(&mut self, op: AggregateOp, name: Token) -> Result<Box<Expr>, ParseError> {
         let mut grouping = self.grouping()?;
         let (mut args, mut end) = self.arguments()?;
         if grouping.is_none() {
@@ -66,7 +66,7 @@ impl Parser<'_> {
         let expr = Box::new(args.pop().expect("the number of arguments was checked"));
         let param = args.pop().map(Box::new);
         let (without, grouping) = grouping.map_or((false, Vec::new()), |grouping| (grouping.without, grouping.labels));
-        Ok(Expr::Aggregate(Aggregate { op, expr, param, without, grouping, span }))
+        Ok(Box::new(Expr::Aggregate(Aggregate { op, expr, param, without, grouping, span })))
     }
 
     /// Reads `by (…)` or `without (…)`, if one is there.
@@ -90,7 +90,7 @@ impl Parser<'_> {
             return Ok((args, close.span.end));
         }
         loop {
-            args.push(self.nested(|parser| parser.expression(0))?);
+            args.push(*self.nested(|parser| parser.expression(0))?);
             height = height.max(self.height);
             let separator = self.next()?;
             match separator.kind {

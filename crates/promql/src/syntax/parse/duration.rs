@@ -47,16 +47,25 @@ impl Parser<'_> {
                             duration => self.duration_rest(duration, 0)?,
                         }
                     }
-                    _ => {
-                        let operand = self.duration_operand()?;
+                    Kind::Number | Kind::Duration => {
+                        self.take();
+                        let number = self.number(second)?;
+                        self.check_length(number.value, first.span)?;
+                        self.with_sign(first, DurationExpr::Literal(number))?
+                    }
+                    Kind::Keyword(keyword) if keyword.is_function() => {
+                        self.take();
+                        let operand = self.duration_function(second, keyword)?;
+                        self.need_duration_expressions(first.span.to(operand.span()))?;
                         self.with_sign(first, operand)?
                     }
+                    _ => return Err(self.unexpected(second)),
                 }
             }
             _ => self.duration_operand()?,
         };
         Ok(match duration {
-            DurationExpr::Literal(number) if (number.value * 1e9).round() == 0.0 => None,
+            duration if duration.fixed_ms() == Some(0) => None,
             DurationExpr::Literal(number) => Some(DurationExpr::Literal(normal(number))),
             duration => Some(duration),
         })
@@ -110,35 +119,46 @@ impl Parser<'_> {
                 let operand = self.nested(|parser| parser.duration(UNARY_PRECEDENCE))?;
                 self.with_sign(token, operand)
             }
-            Kind::Keyword(keyword @ (Keyword::Step | Keyword::Range)) => {
-                self.expect(Kind::LeftParen)?;
-                let span = token.span.to(self.expect(Kind::RightParen)?.span);
+            Kind::Keyword(keyword) if keyword.is_function() => {
+                let duration = self.duration_function(token, keyword)?;
+                let span = match &duration {
+                    // Prometheus points at the arguments.
+                    DurationExpr::MaxOf(pair, _) | DurationExpr::MinOf(pair, _) => pair[0].span().to(pair[1].span()),
+                    other => other.span(),
+                };
                 self.need_duration_expressions(span)?;
-                Ok(if keyword == Keyword::Step { DurationExpr::Step(span) } else { DurationExpr::Range(span) })
-            }
-            Kind::Keyword(keyword @ (Keyword::MaxOf | Keyword::MinOf)) => {
-                self.expect(Kind::LeftParen)?;
-                let left = self.nested(|parser| parser.duration(0))?;
-                let height = self.height;
-                self.expect(Kind::Comma)?;
-                let right = self.nested(|parser| parser.duration(0))?;
-                let span = token.span.to(self.expect(Kind::RightParen)?.span);
-                self.need_duration_expressions(span)?;
-                self.grow(1 + height.max(self.height), span)?;
-                let pair = Box::new([left, right]);
-                Ok(if keyword == Keyword::MaxOf {
-                    DurationExpr::MaxOf(pair, span)
-                } else {
-                    DurationExpr::MinOf(pair, span)
-                })
+                Ok(duration)
             }
             Kind::LeftParen => {
                 let paren = self.duration_in_parens(token)?;
-                self.need_duration_expressions(paren.span())?;
+                if let DurationExpr::Paren(inner, _) = &paren {
+                    self.need_duration_expressions(inner.span())?;
+                }
                 Ok(paren)
             }
             _ => Err(self.unexpected(token)),
         }
+    }
+
+    /// Reads the rest of `step()`, `range()`, `max_of(…)` or `min_of(…)`.
+    fn duration_function(&mut self, name: Token, keyword: Keyword) -> Result<DurationExpr, ParseError> {
+        self.height = 1;
+        if !matches!(keyword, Keyword::Step | Keyword::Range | Keyword::MaxOf | Keyword::MinOf) {
+            return Err(self.unexpected(name));
+        }
+        self.expect(Kind::LeftParen)?;
+        if let Keyword::Step | Keyword::Range = keyword {
+            let span = name.span.to(self.expect(Kind::RightParen)?.span);
+            return Ok(if keyword == Keyword::Step { DurationExpr::Step(span) } else { DurationExpr::Range(span) });
+        }
+        let left = self.nested(|parser| parser.duration(0))?;
+        let height = self.height;
+        self.expect(Kind::Comma)?;
+        let right = self.nested(|parser| parser.duration(0))?;
+        let span = name.span.to(self.expect(Kind::RightParen)?.span);
+        self.grow(1 + height.max(self.height), span)?;
+        let pair = Box::new([left, right]);
+        Ok(if keyword == Keyword::MaxOf { DurationExpr::MaxOf(pair, span) } else { DurationExpr::MinOf(pair, span) })
     }
 
     /// Reads the rest of `(…)`. Parentheses around parentheses say nothing more and are dropped.
@@ -169,7 +189,8 @@ impl Parser<'_> {
     }
 
     fn check_length(&self, seconds: f64, span: Span) -> Result<(), ParseError> {
-        if seconds.abs() > SECONDS_MAX { Err(self.error(span, "duration out of range")) } else { Ok(()) }
+        // Not a number is not within anything.
+        if seconds.abs() <= SECONDS_MAX { Ok(()) } else { Err(self.error(span, "duration out of range")) }
     }
 
     fn need_duration_expressions(&self, span: Span) -> Result<(), ParseError> {
@@ -186,12 +207,11 @@ fn is_arithmetic(op: BinaryOp) -> bool {
     matches!(op, Add | Sub | Mul | Div | Mod | Pow)
 }
 
-/// A duration that stands alone, in the one form it is printed in: as a duration, unless it is finer than milliseconds.
+/// A duration that stands alone, cut to milliseconds, which is as fine as samples are, and so printed as a duration. What is
+/// shorter than that stays as it is: as a range it is still longer than nothing.
 fn normal(number: Number) -> Number {
-    let milliseconds = (number.value * 1e9).round() / 1e6;
-    if milliseconds.fract() == 0.0 {
-        Number { value: milliseconds / 1000.0, is_duration: true, ..number }
-    } else {
-        Number { is_duration: false, ..number }
+    match DurationExpr::Literal(number).fixed_ms() {
+        Some(ms) if ms != 0 => Number { value: ms as f64 / 1000.0, is_duration: true, ..number },
+        _ => Number { is_duration: false, ..number },
     }
 }

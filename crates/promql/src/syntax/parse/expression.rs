@@ -8,7 +8,9 @@ use crate::syntax::token::{Keyword, Token};
 
 impl Parser<'_> {
     /// Reads operands and the operators between them that bind tighter than `precedence`.
-    pub(super) fn expression(&mut self, precedence: u8) -> Result<Expr, ParseError> {
+    ///
+    /// What recursion hands around is boxed, so that a level costs little stack.
+    pub(super) fn expression(&mut self, precedence: u8) -> Result<Box<Expr>, ParseError> {
         let mut left = self.operand()?;
         let mut height = self.height;
         loop {
@@ -28,63 +30,63 @@ impl Parser<'_> {
             height = 1 + height.max(self.height);
             let op_span = Span::new(op_token.span.start, modifiers_end);
             self.grow(height, op_span)?;
-            left = Expr::Binary(Binary {
-                op,
-                op_span,
-                return_bool,
-                matching: Some(matching),
-                left: Box::new(left),
-                right: Box::new(right),
-                span,
-            });
+            let matching = Some(matching);
+            left = Box::new(Expr::Binary(Binary { op, op_span, return_bool, matching, left, right, span }));
         }
         self.height = height;
         Ok(left)
     }
 
     /// Reads one operand with its sign and the modifiers behind it.
-    fn operand(&mut self) -> Result<Expr, ParseError> {
+    fn operand(&mut self) -> Result<Box<Expr>, ParseError> {
         let token = self.peek()?;
         self.height = 1;
         let expr = match token.kind {
-            Kind::Binary(BinaryOp::Add | BinaryOp::Sub) => {
-                self.take();
-                return self.signed(token);
-            }
-            Kind::Number | Kind::Duration => {
-                self.take();
-                Expr::Number(self.number(token)?)
-            }
-            Kind::String => {
-                self.take();
-                Expr::String(StringLiteral { value: literal::unquote(self.word(token)), span: token.span })
-            }
-            Kind::LeftParen => {
-                self.take();
-                let expr = Box::new(self.nested(|parser| parser.expression(0))?);
-                let span = token.span.to(self.expect(Kind::RightParen)?.span);
-                self.grow(self.height + 1, span)?;
-                Expr::Paren(Paren { expr, span })
-            }
+            Kind::Binary(BinaryOp::Add | BinaryOp::Sub) => return self.signed(),
+            Kind::Number | Kind::Duration | Kind::String => self.literal()?,
+            Kind::LeftParen => self.paren()?,
             Kind::Aggregate(op) => self.aggregate_or_metric(op)?,
             Kind::Identifier => self.call_or_metric()?,
             Kind::Keyword(keyword) if keyword.is_function() => self.call_or_metric()?,
-            kind if kind.is_metric_name() || kind == Kind::LeftBrace => Expr::Selector(self.vector_selector()?),
+            kind if kind.is_metric_name() || kind == Kind::LeftBrace => {
+                Box::new(Expr::Selector(self.vector_selector()?))
+            }
             _ => return Err(self.unexpected(token)),
         };
         self.modified(expr)
     }
 
-    fn signed(&mut self, sign: Token) -> Result<Expr, ParseError> {
+    fn literal(&mut self) -> Result<Box<Expr>, ParseError> {
+        let token = self.take();
+        Ok(Box::new(if token.kind == Kind::String {
+            Expr::String(StringLiteral { value: literal::unquote(self.word(token)), span: token.span })
+        } else {
+            Expr::Number(self.number(token)?)
+        }))
+    }
+
+    fn paren(&mut self) -> Result<Box<Expr>, ParseError> {
+        let open = self.take();
+        let expr = self.nested(|parser| parser.expression(0))?;
+        let span = open.span.to(self.expect(Kind::RightParen)?.span);
+        self.grow(self.height + 1, span)?;
+        Ok(Box::new(Expr::Paren(Paren { expr, span })))
+    }
+
+    fn signed(&mut self) -> Result<Box<Expr>, ParseError> {
+        let sign = self.take();
         let op = if sign.kind == Kind::Binary(BinaryOp::Sub) { UnaryOp::Minus } else { UnaryOp::Plus };
-        let expr = self.nested(|parser| parser.expression(UNARY_PRECEDENCE))?;
+        let mut expr = self.nested(|parser| parser.expression(UNARY_PRECEDENCE))?;
         let span = sign.span.to(expr.span());
-        if let Expr::Number(number) = expr {
-            let value = if op == UnaryOp::Minus { -number.value } else { number.value };
-            return Ok(Expr::Number(Number { value, span, ..number }));
+        if let Expr::Number(number) = &mut *expr {
+            number.span = span;
+            if op == UnaryOp::Minus {
+                number.value = -number.value;
+            }
+            return Ok(expr);
         }
         self.grow(self.height + 1, span)?;
-        Ok(Expr::Unary(Unary { op, expr: Box::new(expr), span }))
+        Ok(Box::new(Expr::Unary(Unary { op, expr, span })))
     }
 
     /// The value of a word that is a number or a duration.
@@ -115,8 +117,11 @@ impl Parser<'_> {
             if let Some(cardinality) = cardinality {
                 self.take();
                 (matching.cardinality, end) = (cardinality, group.span.end);
-                if self.peek()?.kind == Kind::LeftParen {
+                let after = self.peek()?;
+                if after.kind == Kind::LeftParen {
                     (matching.include, end) = self.grouping_labels()?;
+                } else if !after.kind.begins_expression() {
+                    return Err(self.unexpected_in(Context::GroupingStart, after));
                 }
             }
         }

@@ -19,7 +19,7 @@ use super::token::{Kind, Token};
 pub const QUERY_BYTES_MAX: usize = 512 << 10;
 
 /// How deep expressions may stand inside each other, by parentheses, arguments or signs. Reading, checking and printing recurse.
-pub const NESTING_MAX: usize = 200;
+pub const NESTING_MAX: usize = 100;
 
 /// How high a tree may grow in all. A chain `a + b + c` grows by one with each operator.
 pub const HEIGHT_MAX: usize = 500;
@@ -70,7 +70,7 @@ pub fn parse(text: &str, options: &ParseOptions) -> Result<Expr, ParseError> {
     let mut expr = parser.expression(0)?;
     parser.end()?;
     check::check(text, &mut expr)?;
-    Ok(expr)
+    Ok(*expr)
 }
 
 /// Reads a selector that stands alone, without modifiers, as in `match[]`. It may match everything: that is the caller's to judge.

@@ -7,7 +7,7 @@ use crate::syntax::token::{Keyword, Token};
 
 impl Parser<'_> {
     /// Reads all modifiers behind `expr`. They bind tighter than any operator.
-    pub(super) fn modified(&mut self, mut expr: Expr) -> Result<Expr, ParseError> {
+    pub(super) fn modified(&mut self, mut expr: Box<Expr>) -> Result<Box<Expr>, ParseError> {
         loop {
             let token = self.peek()?;
             match token.kind {
@@ -37,14 +37,14 @@ impl Parser<'_> {
     }
 
     /// Reads the rest of `[range]` or `[range:step]`.
-    fn bracket(&mut self, expr: Expr, open: Token) -> Result<Expr, ParseError> {
+    fn bracket(&mut self, expr: Box<Expr>, open: Token) -> Result<Box<Expr>, ParseError> {
         let height = self.height;
         let range = self.positive_duration()?;
         let separator = self.next()?;
         match separator.kind {
             Kind::RightBracket => {
                 self.height = height;
-                self.matrix(expr, range, open.span.to(separator.span))
+                self.matrix(*expr, range, open.span.to(separator.span)).map(Box::new)
             }
             Kind::Colon => {
                 let step = if self.peek()?.kind == Kind::RightBracket {
@@ -58,7 +58,7 @@ impl Parser<'_> {
                 }
                 let span = expr.span().to(close.span);
                 self.grow(height + 1, span)?;
-                Ok(Expr::Subquery(Subquery { expr: Box::new(expr), range, step, offset: None, at: None, span }))
+                Ok(Box::new(Expr::Subquery(Subquery { expr, range, step, offset: None, at: None, span })))
             }
             _ => Err(self.unexpected_in(Context::RangeEnd, separator)),
         }

@@ -1,12 +1,14 @@
-//! The syntax against what others have written: Prometheus' own cases, the queries of its evaluation tests, and rules as the
+//! Against what others have written: Prometheus' own cases, the queries of its evaluation tests, and rules as the
 //! charms' tools print them. Without `RELATUM_CORPORA` these have nothing to read and say so.
 
 use std::fs;
 use std::path::PathBuf;
 
 use relatum_model::Matcher;
-use relatum_promql::syntax::{Expr, Injection, ParseOptions, add_matchers, parse};
+use relatum_promql::syntax::{Injection, ParseOptions, add_matchers, parse};
 use serde_json::Value;
+
+use crate::{check_stable, read};
 
 fn corpus(path: &str) -> Option<PathBuf> {
     let found = std::env::var_os("RELATUM_CORPORA").map(|root| PathBuf::from(root).join(path));
@@ -14,42 +16,6 @@ fn corpus(path: &str) -> Option<PathBuf> {
         eprintln!("skipped: RELATUM_CORPORA is not set");
     }
     found
-}
-
-fn all(text: &str) -> Result<Expr, String> {
-    parse(text, &ParseOptions::all()).map_err(|error| error.to_string())
-}
-
-/// The tree without positions and without the order of matchers: what must survive printing.
-fn shape(expr: &Expr) -> String {
-    let mut expr = expr.clone();
-    sort_matchers(&mut expr);
-    // Positions are the only part of a tree that is written so.
-    let mut rest = format!("{expr:?}");
-    let mut out = String::new();
-    while let Some(at) = rest.find("Span { start: ") {
-        out.push_str(&rest[..at]);
-        let end = at + rest[at..].find('}').expect("a position ends") + 1;
-        rest.drain(..end);
-    }
-    out + &rest
-}
-
-fn sort_matchers(expr: &mut Expr) {
-    match expr {
-        Expr::Selector(node) => node.matchers.sort_by_key(Matcher::to_string),
-        Expr::Matrix(node) => node.selector.matchers.sort_by_key(Matcher::to_string),
-        other => other.children_mut().into_iter().for_each(sort_matchers),
-    }
-}
-
-#[track_caller]
-fn check_stable(expr: &Expr, origin: &str) {
-    for printed in [expr.to_string(), expr.pretty()] {
-        let again = all(&printed).unwrap_or_else(|error| panic!("{origin}: printed as {printed}: {error}"));
-        assert_eq!(shape(&again), shape(expr), "{origin}: printed as {printed}");
-        assert_eq!(again.to_string(), expr.to_string(), "{origin}");
-    }
 }
 
 #[test]
@@ -99,7 +65,7 @@ fn queries_of_evaluation_tests() {
                 _ => continue,
             };
             n_queries += 1;
-            let expr = all(query).unwrap_or_else(|error| panic!("{}: {query}: {error}", path.display()));
+            let expr = read(query).unwrap_or_else(|error| panic!("{}: {query}: {error}", path.display()));
             check_stable(&expr, query);
         }
     }
