@@ -90,9 +90,7 @@ impl Share {
 /// Values by option, and who set them.
 pub type Values = BTreeMap<String, (String, Source)>;
 
-/// Lays the sources over each other: file over user over default.
-///
-/// The file wins, as a declared relation can only be removed in its file; `relatum config` says so when it is asked to change one.
+/// Lays the sources over each other: user over file over default. What was said last by hand counts until it is reset.
 pub fn layer(
     defaults: &BTreeMap<String, String>,
     user: &BTreeMap<String, String>,
@@ -103,7 +101,7 @@ pub fn layer(
         let default = defaults.get(*name).map(String::as_str).or(*default);
         values.extend(default.map(|value| ((*name).to_owned(), (value.to_owned(), Source::Default))));
     }
-    for (source, layer) in [(Source::User, user), (Source::File, file)] {
+    for (source, layer) in [(Source::File, file), (Source::User, user)] {
         values.extend(layer.iter().map(|(name, value)| (name.clone(), (value.clone(), source))));
     }
     values

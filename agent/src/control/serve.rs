@@ -1,6 +1,5 @@
 //! The agent's end of the control socket.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::future::Future;
 use std::io;
@@ -278,8 +277,7 @@ async fn change_config(State(agent): State<Arc<Agent>>, body: Bytes) -> Answer {
         return Err(Failure::failed(format!("application {:?} has no configuration here", request.application))
             .hint("only prometheus has"));
     }
-    let file = crate::lock(&agent.file_options).options.clone();
-    check_change(&request, &file)?;
+    check_change(&request)?;
     let shared = Arc::clone(&agent);
     blocking(move || {
         let mut words: Vec<String> = request.set.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -298,7 +296,7 @@ async fn change_config(State(agent): State<Arc<Agent>>, body: Bytes) -> Answer {
     json(&configuration(&agent, ticket).await?)
 }
 
-fn check_change(request: &ChangeConfiguration, file: &BTreeMap<String, String>) -> Result<(), Failure> {
+fn check_change(request: &ChangeConfiguration) -> Result<(), Failure> {
     if request.set.is_empty() && request.reset.is_empty() {
         return Err(Failure::usage("nothing to set and nothing to reset"));
     }
@@ -308,11 +306,7 @@ fn check_change(request: &ChangeConfiguration, file: &BTreeMap<String, String>) 
     for key in &request.reset {
         charm_config::check_name(key).map_err(|message| Failure::failed(format!("cannot reset {key}: {message}")))?;
     }
-    match request.set.keys().chain(&request.reset).find(|key| file.contains_key(*key)) {
-        Some(key) => Err(Failure::failed(format!("cannot change {key}: it is set in relatum.yaml"))
-            .hint("change it there under `options:`, then send SIGHUP")),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 #[derive(Deserialize)]

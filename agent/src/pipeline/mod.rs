@@ -22,13 +22,13 @@ use crate::charm_config::Settings;
 use crate::control::Problem;
 use crate::events::{self, RelationEvent};
 use crate::store::{Store, StoreError, World};
-use crate::templates::Templates;
 use crate::workload::{Files, Workload};
 use apply::{ApplyError, RenderedDirectory};
 use check::Checked;
 use desire::{Memory, RelationKey, desire};
 use observe::{Observed, Place, Sources};
 use plan::{Step, plan};
+use render::Renderer;
 
 /// How often one pass may follow another because publishing changed what we read ourselves: once for the own bags that a
 /// relation with ourselves brings, once to see that nothing is left.
@@ -68,6 +68,7 @@ pub struct Pipeline {
     sources: Sources,
     rendered: RenderedDirectory,
     memory: Memory,
+    renderer: Renderer,
     /// Whether the workload runs what is on disk. Not known at the start.
     is_loaded: bool,
     /// What was logged already, so that a problem is in the log once and not once a pass.
@@ -78,7 +79,15 @@ impl Pipeline {
     /// A pipeline that renders into `place` from `sources`.
     pub fn new(place: Place, sources: Sources) -> Self {
         let rendered = RenderedDirectory::new(place.rendered.clone());
-        Pipeline { place, sources, rendered, memory: Memory::default(), is_loaded: false, logged: BTreeSet::new() }
+        Pipeline {
+            place,
+            sources,
+            rendered,
+            memory: Memory::default(),
+            renderer: Renderer::default(),
+            is_loaded: false,
+            logged: BTreeSet::new(),
+        }
     }
 
     /// The directory it renders into.
@@ -109,8 +118,7 @@ impl Pipeline {
             log_event(event);
         }
         let desired = desire(&observed, &mut self.memory);
-        let templates = Templates::new(&observed.overrides);
-        let rendered = render::render(&desired, &templates);
+        let rendered = self.renderer.render(&desired, &observed.overrides);
         let mut checked = check::check(&observed.current, &rendered, &desired.owners, workload);
         let mut problems = desired.problems;
         problems.extend(rendered.problems);

@@ -1,12 +1,12 @@
 //! From what should be to the texts of files.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use super::desire::{Desired, RelationKey, scrape_path};
 use crate::control::Problem;
-use crate::templates::{Template, Templates};
+use crate::templates::{Override, Template, Templates};
 use crate::workload::Files;
 
 /// The main file.
@@ -29,36 +29,60 @@ pub struct Rendered {
     pub problems: Vec<Problem>,
 }
 
-/// Renders everything.
-pub fn render(desired: &Desired, templates: &Templates) -> Rendered {
-    let mut out = Rendered { files: desired.materials.clone(), ..Rendered::default() };
-    out.add(MAIN_PATH.to_owned(), templates.render(Template::Main, &main(desired)));
-    out.add(ARGUMENTS_PATH.to_owned(), templates.render(Template::Arguments, &arguments(desired)));
-    let datasources = json!({"datasources": desired.datasources});
-    out.add(DATASOURCE_PATH.to_owned(), templates.render(Template::Datasource, &datasources));
-    for (key, jobs) in &desired.scrapes {
-        let context = json!({"relation": relation(desired, key), "scrape_configs": jobs});
-        out.add(scrape_path(key), templates.render(Template::Scrape, &context));
-    }
-    for (file_name, (key, groups)) in &desired.rules {
-        let context = json!({"relation": relation(desired, key), "groups": groups});
-        out.add(format!("rules/{file_name}"), templates.render(Template::Rules, &context));
-    }
-    out.problems.dedup();
-    out
+/// The templates in use, and what they made of which values: what is as it was is not rendered again.
+pub struct Renderer {
+    overrides: BTreeMap<Template, Override>,
+    templates: Templates,
+    known: BTreeMap<String, (Value, String)>,
 }
 
-impl Rendered {
-    fn add(&mut self, path: String, text: Result<String, Problem>) {
-        match text {
-            Ok(text) => {
-                self.files.insert(path, text);
-            }
-            Err(problem) => {
-                self.failed.insert(path);
-                self.problems.push(problem);
+impl Default for Renderer {
+    fn default() -> Self {
+        let overrides = BTreeMap::new();
+        Renderer { templates: Templates::new(&overrides), overrides, known: BTreeMap::new() }
+    }
+}
+
+impl Renderer {
+    /// Renders everything.
+    pub fn render(&mut self, desired: &Desired, overrides: &BTreeMap<Template, Override>) -> Rendered {
+        if self.overrides != *overrides {
+            *self =
+                Renderer { templates: Templates::new(overrides), overrides: overrides.clone(), known: BTreeMap::new() };
+        }
+        let mut wanted = vec![
+            (MAIN_PATH.to_owned(), Template::Main, main(desired)),
+            (ARGUMENTS_PATH.to_owned(), Template::Arguments, arguments(desired)),
+            (DATASOURCE_PATH.to_owned(), Template::Datasource, json!({"datasources": desired.datasources})),
+        ];
+        for (key, jobs) in &desired.scrapes {
+            let context = json!({"relation": relation(desired, key), "scrape_configs": jobs});
+            wanted.push((scrape_path(key), Template::Scrape, context));
+        }
+        for (file_name, (key, groups)) in &desired.rules {
+            let context = json!({"relation": relation(desired, key), "groups": groups});
+            wanted.push((format!("rules/{file_name}"), Template::Rules, context));
+        }
+        let mut rendered = Rendered { files: desired.materials.clone(), ..Rendered::default() };
+        let mut before = std::mem::take(&mut self.known);
+        for (path, template, context) in wanted {
+            let text = match before.remove(&path) {
+                Some((known, text)) if known == context => Ok(text),
+                _ => self.templates.render(template, &context),
+            };
+            match text {
+                Ok(text) => {
+                    self.known.insert(path.clone(), (context, text.clone()));
+                    rendered.files.insert(path, text);
+                }
+                Err(problem) => {
+                    rendered.failed.insert(path);
+                    rendered.problems.push(problem);
+                }
             }
         }
+        rendered.problems.dedup();
+        rendered
     }
 }
 

@@ -8,7 +8,8 @@
 //!   zinc/0: {prometheus_scrape_unit_address: 10.1.0.10}
 //! ```
 //!
-//! What `juju show-unit` prints for a relation (`application-data`, `related-units` with `data`) is understood as well. Values that
+//! What `juju show-unit` prints for a relation (`application-data`, `related-units` with `data`) is understood as well, and then
+//! `app` may be the application's name. Values that
 //! are not texts are written into the bag as JSON, as charm libraries do. Relating the same application again replaces its
 //! bags: units that are not named any more leave. What the values mean, and whether they mean anything, is not judged here.
 
@@ -30,20 +31,28 @@ use crate::store::{self, Change, Origin, World};
 const UNITS_MAX: usize = 10_000;
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct File {
     application: Option<String>,
     #[serde(alias = "related-endpoint")]
     endpoint: Option<String>,
-    #[serde(default, alias = "application-data")]
-    app: BTreeMap<String, Value>,
+    app: Option<App>,
+    application_data: Option<BTreeMap<String, Value>>,
     #[serde(default, alias = "related-units")]
     units: BTreeMap<String, Unit>,
     // Printed by juju; says nothing about the other side.
-    #[serde(default, rename = "relation-id")]
+    #[serde(rename = "relation-id")]
     _relation_id: Option<Value>,
-    #[serde(default, rename = "local-unit")]
+    #[serde(rename = "local-unit")]
     _local_unit: Option<Value>,
+}
+
+/// The application's bag, or its name.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum App {
+    Name(String),
+    Bag(BTreeMap<String, Value>),
 }
 
 /// A unit's bag, bare or as `juju show-unit` wraps it.
@@ -133,8 +142,14 @@ fn read(request: &Relate, document: &Document) -> Result<Bags, Failure> {
         let (Unit::Shown { data, .. } | Unit::Bare(data)) = unit;
         units.insert(name, bag(data));
     }
+    let (named, app) = match (file.app, file.application_data) {
+        (Some(App::Bag(_)), Some(_)) => return Err(refuse("it has the application's bag twice".to_owned())),
+        (Some(App::Bag(bag)), None) => (None, bag),
+        (Some(App::Name(name)), bag) => (Some(name), bag.unwrap_or_default()),
+        (None, bag) => (None, bag.unwrap_or_default()),
+    };
     let of_units = units.keys().next().map(|unit: &UnitName| unit.application().to_owned());
-    let application = request.name.clone().or(file.application).or(of_units).ok_or_else(|| {
+    let application = request.name.clone().or(file.application).or(named).or(of_units).ok_or_else(|| {
         refuse("it does not say whose databags these are".to_owned())
             .hint("say `application: NAME` in it, or use --name")
     })?;
@@ -147,7 +162,7 @@ fn read(request: &Relate, document: &Document) -> Result<Bags, Failure> {
     if let Some(stranger) = units.keys().find(|unit| unit.application() != application) {
         return Err(refuse(format!("unit {stranger} does not belong to application {application:?}")));
     }
-    Ok(Bags { application, endpoint: file.endpoint, app: bag(file.app), units })
+    Ok(Bags { application, endpoint: file.endpoint, app: bag(app), units })
 }
 
 /// Values become texts as charm libraries make them; what is empty is no key at all.

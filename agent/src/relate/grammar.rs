@@ -99,6 +99,6 @@ fn unknown_endpoint(name: &str) -> Failure {
         .filter(|endpoint| endpoint.role != endpoints::Role::Peer)
         .map(|endpoint| endpoint.name)
         .collect();
-    Failure::failed(format!("application \"prometheus\" has no endpoint {name:?}"))
+    Failure::usage(format!("application \"prometheus\" has no endpoint {name:?}"))
         .hint(format!("it has {}", names.join(", ")))
 }

@@ -84,8 +84,8 @@ fn grammar() {
     bench.refused(words("metrics-endpoint host"), Usage, "it has no port");
     bench.refused(words("alertmanager a:1 b"), Usage, "it has no port");
     bench.refused(words("grafana-source a:1"), Usage, "--databag");
-    bench.refused(words("metrics a:9100"), Failed, "it has metrics-endpoint, receive-remote-write");
-    bench.refused(words("metrics"), Failed, "has no endpoint \"metrics\"");
+    bench.refused(words("metrics a:9100"), Usage, "it has metrics-endpoint, receive-remote-write");
+    bench.refused(words("metrics"), Usage, "has no endpoint \"metrics\"");
     bench.refused(words("a b c"), Usage, "takes two applications");
     bench.refused(words("Host x"), Usage, "neither an address nor APP[:ENDPOINT]");
     bench.refused(words("zinc prometheus"), Failed, "application \"zinc\" not found");
@@ -94,7 +94,7 @@ fn grammar() {
         Usage,
         "--scheme cannot be used",
     );
-    bench.refused(Relate { databag: document("{}"), ..words("nonsense") }, Failed, "has no endpoint");
+    bench.refused(Relate { databag: document("{}"), ..words("nonsense") }, Usage, "has no endpoint");
     bench.refused(Relate { databag: document("{}"), ..words("metrics-endpoint a:1") }, Usage, "stands alone");
     bench.refused(words("prometheus-peers x:1"), Usage, "cannot be related by address");
     bench.ok(words("prometheus:metrics-endpoint a:9100"));
@@ -250,6 +250,11 @@ fn databags_are_taken_as_they_are() {
         (1, "c")
     );
 
+    // The name may stand where others have the bag.
+    bench.ok(file("app: mysql\napplication-data: {k: v}\nunits: {mysql/0: {}}"));
+    let world = bench.store.world().unwrap();
+    assert_eq!(world.relations[1].bags[&(Role::Provider, "mysql".to_owned())].content["k"], "v");
+
     // The endpoints of other applications are known from their relations.
     bench.refused(
         words("zinc prometheus"),
@@ -263,6 +268,7 @@ fn databags_are_taken_as_they_are() {
         ("application: other\nunits: {zinc/0: {}}", "does not belong to"),
         ("application: prometheus", "this agent itself"),
         ("nonsense: 1", "nonsense"),
+        ("app: {}\napplication-data: {}\napplication: a", "twice"),
         ("units: {zinc/0: [1]}", "cannot use databag file"),
     ] {
         bench.refused(file(text), Failed, part);
