@@ -1,0 +1,210 @@
+//! A batch of samples between its first append and its commit.
+
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use relatum_model::Labels;
+use relatum_model::storage::{AppendError, Appender, Refused, SeriesRef};
+
+use crate::head::reference_of;
+use crate::series::{MemSeries, Phase};
+use crate::store::Inner;
+use crate::wal::record::LABELS_BYTES_MAX;
+
+/// The appender of a store.
+pub(crate) struct Batch<'s> {
+    store: &'s Inner,
+    // What was applied when the batch began. Series that a later commit touched are looked at again before ours.
+    base_commit: u64,
+    newest_allowed_ms: i64,
+    oldest_allowed_ms: i64,
+    window_ms: i64,
+    pending: Vec<Pending>,
+    // By the series' number.
+    tips: HashMap<u64, Tip, FixedState>,
+    // The values of series that got a late sample in this batch, by number and time.
+    moments: HashMap<(u64, i64), u64, FixedState>,
+}
+
+/// A sample that was accepted.
+#[derive(Debug, Clone)]
+pub(crate) struct Pending {
+    pub(crate) series: Arc<MemSeries>,
+    pub(crate) t_ms: i64,
+    pub(crate) bits: u64,
+    // The sample of the same series that was accepted before this one.
+    previous: Option<u32>,
+}
+
+impl Pending {
+    /// Whether it is the first sample of its series in the batch.
+    pub(crate) fn is_first(&self) -> bool {
+        self.previous.is_none()
+    }
+}
+
+/// How far the batch has come with one series.
+#[derive(Debug, Clone, Copy)]
+struct Tip {
+    newest: (i64, u64),
+    last: u32,
+    // Whether `moments` has the samples of the series.
+    indexed: bool,
+}
+
+impl<'s> Batch<'s> {
+    pub(crate) fn new(store: &'s Inner) -> Self {
+        let options = store.options();
+        Batch {
+            store,
+            base_commit: store.applied(),
+            newest_allowed_ms: options.clock.now_ms().saturating_add(crate::options::millis(options.future_limit)),
+            oldest_allowed_ms: store.cutoff_ms(),
+            window_ms: store.window_ms(),
+            pending: Vec::new(),
+            tips: HashMap::default(),
+            moments: HashMap::default(),
+        }
+    }
+
+    fn append_one(&mut self, cached: SeriesRef, labels: &Labels, t_ms: i64, bits: u64) -> Result<SeriesRef, Refused> {
+        if t_ms > self.newest_allowed_ms {
+            return Err(Refused::TooFarInFuture);
+        }
+        if t_ms < self.oldest_allowed_ms {
+            return Err(Refused::TooOld);
+        }
+        let series = match self.store.head().find(cached, labels) {
+            Some(series) => series,
+            None => {
+                check_labels(labels)?;
+                self.store.find_or_make(labels)
+            }
+        };
+        let reference = reference_of(&series);
+        self.accept(series, t_ms, bits)?;
+        Ok(reference)
+    }
+
+    /// Takes the sample into the batch unless it is a repetition, which changes nothing.
+    fn accept(&mut self, series: Arc<MemSeries>, t_ms: i64, bits: u64) -> Result<(), Refused> {
+        let same = |stored: u64| if stored == bits { Ok(()) } else { Err(Refused::DuplicateTimestamp) };
+        let tip = self.tips.get(&series.id).copied();
+        let state = series.state();
+        let newest = match (state.newest(), tip) {
+            (Some(stored), Some(tip)) if tip.newest.0 > stored.0 => Some(tip.newest),
+            (None, Some(tip)) => Some(tip.newest),
+            (stored, _) => stored,
+        };
+        if let Some((newest_ms, newest_bits)) = newest {
+            if t_ms == newest_ms {
+                return same(newest_bits);
+            }
+            if t_ms < newest_ms {
+                if self.window_ms == 0 {
+                    return Err(Refused::OutOfOrder);
+                }
+                if t_ms < newest_ms.saturating_sub(self.window_ms) {
+                    return Err(Refused::TooOld);
+                }
+                if let Some(stored) = state.value_at(t_ms) {
+                    return same(stored);
+                }
+                self.index_moments(series.id);
+                if let Some(stored) = self.moments.get(&(series.id, t_ms)) {
+                    return same(*stored);
+                }
+            }
+        }
+        drop(state);
+        self.push(series, t_ms, bits);
+        Ok(())
+    }
+
+    fn push(&mut self, series: Arc<MemSeries>, t_ms: i64, bits: u64) {
+        let at = u32::try_from(self.pending.len())
+            .expect("a batch of four thousand million samples does not fit into memory");
+        let id = series.id;
+        let mut previous = None;
+        self.tips
+            .entry(id)
+            .and_modify(|tip| {
+                previous = Some(tip.last);
+                tip.last = at;
+                if t_ms > tip.newest.0 {
+                    tip.newest = (t_ms, bits);
+                }
+                if tip.indexed {
+                    self.moments.insert((id, t_ms), bits);
+                }
+            })
+            .or_insert(Tip { newest: (t_ms, bits), last: at, indexed: false });
+        self.pending.push(Pending { series, t_ms, bits, previous });
+    }
+
+    /// Makes the samples of one series in this batch findable by time.
+    fn index_moments(&mut self, id: u64) {
+        let Some(tip) = self.tips.get_mut(&id).filter(|tip| !tip.indexed) else { return };
+        tip.indexed = true;
+        let mut at = Some(tip.last);
+        while let Some(pending) = at.map(|at| &self.pending[at as usize]) {
+            self.moments.insert((id, pending.t_ms), pending.bits);
+            at = pending.previous;
+        }
+    }
+
+    /// Looks at all samples again if a commit since the batch began touched one of their series, or retention took one away.
+    /// The caller keeps other commits out. Whoever was first wins; what lost is counted and left out.
+    fn readmit(&mut self) {
+        let moved = |pending: &Pending| {
+            let state = pending.series.state();
+            state.phase == Phase::Detached || state.last_commit() > self.base_commit
+        };
+        if !self.pending.iter().any(moved) {
+            return;
+        }
+        let before = std::mem::take(&mut self.pending);
+        self.tips.clear();
+        self.moments.clear();
+        for pending in before {
+            let detached = pending.series.state().phase == Phase::Detached;
+            let series = if detached { self.store.find_or_make(&pending.series.labels) } else { pending.series };
+            if let Err(reason) = self.accept(series, pending.t_ms, pending.bits) {
+                self.store.counters().refused(&reason);
+            }
+        }
+    }
+}
+
+impl Appender for Batch<'_> {
+    fn append(&mut self, cached: SeriesRef, labels: &Labels, t_ms: i64, value: f64) -> Result<SeriesRef, Refused> {
+        self.append_one(cached, labels, t_ms, value.to_bits())
+            .inspect_err(|reason| self.store.counters().refused(reason))
+    }
+
+    fn commit(mut self: Box<Self>) -> Result<(), AppendError> {
+        let store = self.store;
+        store.commit(|| {
+            self.readmit();
+            std::mem::take(&mut self.pending)
+        })
+    }
+
+    fn rollback(self: Box<Self>) {}
+}
+
+/// Whether `labels` can name a series. `Labels` itself makes sure of order, single names and non-empty values.
+fn check_labels(labels: &Labels) -> Result<(), Refused> {
+    if labels.is_empty() {
+        return Err(Refused::InvalidLabels("empty label set".to_owned()));
+    }
+    if labels.encoded().len() > LABELS_BYTES_MAX {
+        let bytes = labels.encoded().len();
+        return Err(Refused::InvalidLabels(format!("{bytes} bytes, at most {LABELS_BYTES_MAX} are taken")));
+    }
+    if labels.iter().next().is_some_and(|(name, _)| name.is_empty()) {
+        return Err(Refused::InvalidLabels("empty label name".to_owned()));
+    }
+    Ok(())
+}

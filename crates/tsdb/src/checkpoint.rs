@@ -1,0 +1,193 @@
+//! Forgetting: retention in the head, and checkpoints that shorten the log.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use relatum_model::storage::{AppendError, TimeRange};
+use tracing::info;
+
+use crate::fs::AppendFile;
+use crate::series::{MemSeries, Phase};
+use crate::store::{Inner, Split};
+use crate::wal::FileKind;
+use crate::wal::frame::{FileHeader, close_frame, open_frame};
+use crate::wal::record::{Row, encode_rows, encode_series};
+
+/// A frame of a checkpoint is closed when it is longer than this.
+const PART_BYTES: usize = 1 << 20;
+/// How many rows are written as one section.
+const SECTION_ROWS: usize = 1 << 15;
+
+impl Inner {
+    /// Applies the retention, and writes a checkpoint when more than half of the log is samples that nobody can see any more.
+    pub(crate) fn maintain(&self) -> Result<(), AppendError> {
+        self.truncate();
+        let files = *self.files();
+        let garbage = files.rows.saturating_sub(self.counters().samples.get());
+        if files.segment_bytes > self.options().segment_bytes && garbage > files.rows / 2 && self.check_poison().is_ok()
+        {
+            self.checkpoint()?;
+        }
+        Ok(())
+    }
+
+    /// Drops samples that no reader may see any more, then series that have none left.
+    pub(crate) fn truncate(&self) {
+        // Whoever was promised older samples still gets them; the next round takes those.
+        let cutoff_ms =
+            self.readers.oldest_cutoff_ms().map_or(self.cutoff_ms(), |promised| promised.min(self.cutoff_ms()));
+        let (mut samples, mut oldest_ms) = (0, None);
+        let mut empty = Vec::new();
+        for series in self.head().all() {
+            let mut state = series.state();
+            state.truncate(cutoff_ms);
+            samples += state.samples();
+            oldest_ms = match (oldest_ms, state.oldest_ms()) {
+                (Some(a), Some(b)) => Some(std::cmp::min::<i64>(a, b)),
+                (a, b) => a.or(b),
+            };
+            if state.is_empty() {
+                drop(state);
+                empty.push(series);
+            }
+        }
+        self.counters().samples.set(samples);
+        self.set_oldest_ms(oldest_ms);
+        if empty.is_empty() {
+            return;
+        }
+        // A commit may have filled some of them in the meantime; from here on none can.
+        self.between_commits(|| {
+            empty.retain(|series| series.state().is_empty());
+            let listed = empty.iter().filter(|series| series.state().phase == Phase::Listed).count();
+            self.head().remove(&empty);
+            self.counters().series_removed.add(listed as u64);
+        });
+    }
+
+    /// Writes what lives into one file and removes the files it replaces.
+    ///
+    /// ```text
+    /// segments ..k-1  --split-->  segments ..k-1, k  --write, sync, rename-->  checkpoint k, segments ..k  --remove-->  checkpoint k, segment k
+    /// ```
+    ///
+    /// A crash at any arrow leaves a log that reads back the same.
+    pub(crate) fn checkpoint(&self) -> Result<(), AppendError> {
+        let _alone = self.checkpointing();
+        let Split { number, ticket, before } = self.split_log()?;
+        let fs = &self.options().fs;
+        let path = self.wal_dir().join(FileKind::Checkpoint.file_name(number));
+        let unfinished = path.with_extension("checkpoint.tmp");
+        let written = self.write_checkpoint(&unfinished, number, ticket.commit).and_then(|(bytes, rows)| {
+            fs.rename(&unfinished, &path)?;
+            fs.sync_dir(self.wal_dir())?;
+            Ok((bytes, rows))
+        });
+        self.readers.close(ticket);
+        let (bytes, rows) = match written {
+            Ok(written) => written,
+            Err(source) => {
+                // The log is whole without it; the leftover goes now or when the store is opened next.
+                let _ = fs.remove(&unfinished);
+                return Err(AppendError::Write { what: path.display().to_string(), source });
+            }
+        };
+        {
+            let mut files = self.files();
+            files.checkpoint = Some((number, bytes));
+            files.first_segment = number;
+            // What was committed and finished since the split stays.
+            files.segment_bytes -= before.segment_bytes;
+            files.rows = files.rows - before.rows + rows;
+        }
+        self.counters().checkpoints.add(1);
+        info!(number, bytes, samples = rows, "wrote a checkpoint of the log");
+        let segments = (before.first_segment..number).map(|n| FileKind::Segment.file_name(n));
+        let checkpoint = before.checkpoint.map(|(n, _)| FileKind::Checkpoint.file_name(n));
+        for name in segments.chain(checkpoint) {
+            match fs.remove(&self.wal_dir().join(&name)) {
+                // A gap in the numbers was reported when the store was opened.
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(AppendError::Write { what: name, source });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes everything a reader of `commit` sees; returns the bytes of the file and the samples in it.
+    fn write_checkpoint(&self, path: &Path, number: u64, commit: u64) -> io::Result<(u64, u64)> {
+        let header = FileHeader::new(FileKind::Checkpoint, number);
+        let file = self.options().fs.create(path)?;
+        file.append(&header.encode())?;
+        let mut out = Parts { file: &*file, salt: header.salt, commit, part: 0, buffer: Vec::new(), at: 0, written: 0 };
+        out.at = open_frame(&mut out.buffer);
+        let range = TimeRange { min_ms: self.cutoff_ms(), max_ms: i64::MAX };
+        let mut samples = 0;
+        let mut rows: Vec<Row> = Vec::new();
+        for series in self.listed() {
+            // Series without a visible sample are defined as well: a later segment may go on with their numbers.
+            encode_series(&mut out.buffer, series.id, &series.labels);
+            out.split()?;
+            let snapshot = series.state().snapshot(range, commit);
+            for sample in snapshot.decode().iter() {
+                rows.push(Row { id: series.id, t_ms: sample.t_ms, bits: sample.value.to_bits() });
+                if rows.len() == SECTION_ROWS {
+                    samples += out.rows(&mut rows)?;
+                }
+            }
+        }
+        samples += out.rows(&mut rows)?;
+        close_frame(&mut out.buffer, out.at, out.salt, commit, out.part, true);
+        out.flush()?;
+        file.sync()?;
+        Ok((crate::wal::frame::FILE_HEADER_BYTES as u64 + out.written, samples))
+    }
+
+    fn listed(&self) -> Vec<Arc<MemSeries>> {
+        self.head().index().all().cloned().collect()
+    }
+}
+
+/// The frames of a checkpoint, one after the other.
+struct Parts<'f> {
+    file: &'f dyn AppendFile,
+    salt: u32,
+    commit: u64,
+    part: u32,
+    buffer: Vec<u8>,
+    at: usize,
+    written: u64,
+}
+
+impl Parts<'_> {
+    fn rows(&mut self, rows: &mut Vec<Row>) -> io::Result<u64> {
+        if !rows.is_empty() {
+            encode_rows(&mut self.buffer, rows.iter().copied());
+        }
+        let n = rows.len() as u64;
+        rows.clear();
+        self.split()?;
+        Ok(n)
+    }
+
+    /// Writes the frame if it is long enough, and begins the next one.
+    fn split(&mut self) -> io::Result<()> {
+        if self.buffer.len() > PART_BYTES {
+            close_frame(&mut self.buffer, self.at, self.salt, self.commit, self.part, false);
+            self.flush()?;
+            self.part += 1;
+            self.at = open_frame(&mut self.buffer);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.append(&self.buffer)?;
+        self.written += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+}

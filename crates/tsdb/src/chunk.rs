@@ -1,0 +1,332 @@
+//! Chunks: a run of samples of one series, compressed in memory.
+//!
+//! Times are stored as the change of their distance, values as the bits that differ from the value before, so a series that is
+//! scraped regularly costs a bit or two a sample while it stands still. Everything is done on bits with wrapping arithmetic:
+//! any time and any float comes back exactly, NaN payloads and the sign of zero included. The form never leaves the process
+//! and is free to change.
+
+use std::sync::Arc;
+
+/// How many samples a chunk holds before the next one is begun. Fewer cost more bytes in headers, more cost a point query
+/// the decoding of samples that it does not need.
+pub(crate) const CHUNK_SAMPLES_MAX: u32 = 120;
+
+/// A finished chunk. Clones share the bytes.
+#[derive(Debug, Clone)]
+pub(crate) struct Chunk {
+    /// The time of the first sample.
+    pub(crate) min_ms: i64,
+    /// The time of the last sample.
+    pub(crate) max_ms: i64,
+    count: u32,
+    bytes: Arc<[u8]>,
+}
+
+impl Chunk {
+    /// The samples, oldest first.
+    pub(crate) fn iter(&self) -> ChunkIter<'_> {
+        ChunkIter::new(&self.bytes, self.count)
+    }
+
+    /// How many samples there are.
+    pub(crate) fn count(&self) -> u32 {
+        self.count
+    }
+}
+
+/// The chunk of a series that still grows.
+#[derive(Debug, Default)]
+pub(crate) struct OpenChunk {
+    bytes: Vec<u8>,
+    count: u32,
+    // Bits of the last byte that are not used yet.
+    bits_free: u8,
+    window: Window,
+    min_ms: i64,
+    last_ms: i64,
+    delta_ms: i64,
+    last_bits: u64,
+}
+
+/// Which bits of the last difference of values were written.
+#[derive(Debug, Clone, Copy, Default)]
+struct Window {
+    leading: u8,
+    // 0 until the first difference.
+    length: u8,
+}
+
+impl OpenChunk {
+    /// How many samples there are.
+    pub(crate) fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// The time of the first sample; meaningless in an empty chunk.
+    pub(crate) fn min_ms(&self) -> i64 {
+        self.min_ms
+    }
+
+    /// The time and the value's bits of the last sample; `None` in an empty chunk.
+    pub(crate) fn last(&self) -> Option<(i64, u64)> {
+        (self.count > 0).then_some((self.last_ms, self.last_bits))
+    }
+
+    /// Adds a sample that is newer than all others.
+    pub(crate) fn push(&mut self, t_ms: i64, bits: u64) {
+        debug_assert!(self.count == 0 || t_ms > self.last_ms, "samples of a chunk are pushed in order");
+        if self.count == 0 {
+            self.put(t_ms as u64, 64);
+            self.put(bits, 64);
+            self.min_ms = t_ms;
+        } else {
+            let delta = t_ms.wrapping_sub(self.last_ms);
+            self.put_time(zigzag(delta.wrapping_sub(self.delta_ms)));
+            self.put_value(bits ^ self.last_bits);
+            self.delta_ms = delta;
+        }
+        self.last_ms = t_ms;
+        self.last_bits = bits;
+        self.count += 1;
+    }
+
+    /// Closes the chunk and leaves an empty one in its place; `None` if there was nothing in it.
+    pub(crate) fn finish(&mut self) -> Option<Chunk> {
+        if self.count == 0 {
+            return None;
+        }
+        let chunk = self.snapshot();
+        // The buffer is kept: the next chunk of a series tends to need as many bytes.
+        self.bytes.clear();
+        let bytes = std::mem::take(&mut self.bytes);
+        *self = OpenChunk { bytes, ..OpenChunk::default() };
+        Some(chunk)
+    }
+
+    /// What is in the chunk now.
+    pub(crate) fn snapshot(&self) -> Chunk {
+        Chunk { min_ms: self.min_ms, max_ms: self.last_ms, count: self.count, bytes: Arc::from(self.bytes.as_slice()) }
+    }
+
+    fn put_time(&mut self, change: u64) {
+        match change {
+            0 => self.put(0, 1),
+            1..0x80 => self.put((0b10 << 7) | change, 2 + 7),
+            0x80..0x4000 => self.put((0b110 << 14) | change, 3 + 14),
+            0x4000..0x100_0000 => self.put((0b1110 << 24) | change, 4 + 24),
+            _ => {
+                self.put(0b1111, 4);
+                self.put(change, 64);
+            }
+        }
+    }
+
+    fn put_value(&mut self, difference: u64) {
+        if difference == 0 {
+            self.put(0, 1);
+            return;
+        }
+        let leading = difference.leading_zeros() as u8;
+        let trailing = difference.trailing_zeros() as u8;
+        let length = 64 - leading - trailing;
+        let Window { leading: window_leading, length: window_length } = self.window;
+        let fits = window_length > 0 && leading >= window_leading && trailing >= 64 - window_leading - window_length;
+        // A new window costs 12 bits more; a wide old one is left when that pays at once.
+        if fits && window_length <= length + 12 {
+            self.put(0b10, 2);
+            self.put(difference >> (64 - window_leading - window_length), u32::from(window_length));
+        } else {
+            self.put(0b11, 2);
+            self.put((u64::from(leading) << 6) | u64::from(length - 1), 12);
+            self.put(difference >> trailing, u32::from(length));
+            self.window = Window { leading, length };
+        }
+    }
+
+    /// Writes the lowest `n` bits of `value`, highest first.
+    fn put(&mut self, value: u64, n: u32) {
+        let mut left = n;
+        while left > 0 {
+            if self.bits_free == 0 {
+                self.bytes.push(0);
+                self.bits_free = 8;
+            }
+            let take = left.min(u32::from(self.bits_free));
+            let piece = ((value >> (left - take)) & ((1 << take) - 1)) as u8;
+            self.bits_free -= take as u8;
+            let last = self.bytes.last_mut().expect("a byte was pushed above");
+            *last |= piece << self.bits_free;
+            left -= take;
+        }
+    }
+}
+
+/// The samples of a chunk as time and value's bits, oldest first.
+pub(crate) struct ChunkIter<'a> {
+    bytes: &'a [u8],
+    // In bits.
+    at: usize,
+    left: u32,
+    first: bool,
+    window: Window,
+    t_ms: i64,
+    delta_ms: i64,
+    bits: u64,
+}
+
+impl<'a> ChunkIter<'a> {
+    fn new(bytes: &'a [u8], count: u32) -> Self {
+        ChunkIter { bytes, at: 0, left: count, first: true, window: Window::default(), t_ms: 0, delta_ms: 0, bits: 0 }
+    }
+
+    fn take_time(&mut self) -> u64 {
+        match self.peek8() {
+            0b0000_0000..=0b0111_1111 => self.skip(1, 0),
+            0b1000_0000..=0b1011_1111 => self.skip(2, 7),
+            0b1100_0000..=0b1101_1111 => self.skip(3, 14),
+            0b1110_0000..=0b1110_1111 => self.skip(4, 24),
+            0b1111_0000..=0b1111_1111 => self.skip(4, 64),
+        }
+    }
+
+    fn take_difference(&mut self) -> u64 {
+        match self.peek8() >> 6 {
+            0b00 | 0b01 => {
+                self.at += 1;
+                return 0;
+            }
+            0b10 => self.at += 2,
+            _ => {
+                let window = self.skip(2, 12);
+                self.window = Window { leading: (window >> 6) as u8, length: (window & 0x3f) as u8 + 1 };
+            }
+        }
+        let Window { leading, length } = self.window;
+        let value = self.take(u32::from(length));
+        value << (64 - u32::from(leading) - u32::from(length))
+    }
+
+    fn skip(&mut self, prefix: usize, n: u32) -> u64 {
+        self.at += prefix;
+        self.take(n)
+    }
+
+    fn take(&mut self, n: u32) -> u64 {
+        match n {
+            0 => 0,
+            1..=56 => {
+                let value = (self.window_at(self.at) << (self.at % 8)) >> (64 - n);
+                self.at += n as usize;
+                value
+            }
+            _ => {
+                let high = self.take(n - 32);
+                (high << 32) | self.take(32)
+            }
+        }
+    }
+
+    fn peek8(&self) -> u8 {
+        ((self.window_at(self.at) << (self.at % 8)) >> 56) as u8
+    }
+
+    /// Eight bytes from the one that holds bit `at`, zeros behind the end.
+    fn window_at(&self, at: usize) -> u64 {
+        let from = at / 8;
+        match self.bytes.get(from..from + 8) {
+            Some(whole) => u64::from_be_bytes(whole.try_into().expect("the slice has eight bytes")),
+            None => {
+                let rest = self.bytes.get(from..).unwrap_or(&[]);
+                let mut padded = [0; 8];
+                padded[..rest.len()].copy_from_slice(rest);
+                u64::from_be_bytes(padded)
+            }
+        }
+    }
+}
+
+impl Iterator for ChunkIter<'_> {
+    type Item = (i64, u64);
+
+    fn next(&mut self) -> Option<(i64, u64)> {
+        self.left = self.left.checked_sub(1)?;
+        if self.first {
+            self.first = false;
+            self.t_ms = self.take(64) as i64;
+            self.bits = self.take(64);
+        } else {
+            self.delta_ms = self.delta_ms.wrapping_add(unzigzag(self.take_time()));
+            self.t_ms = self.t_ms.wrapping_add(self.delta_ms);
+            self.bits ^= self.take_difference();
+        }
+        Some((self.t_ms, self.bits))
+    }
+}
+
+/// Folds the sign into the lowest bit, so that small changes of either sign are small numbers.
+pub(crate) fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}
+
+/// The inverse of [`zigzag`].
+pub(crate) fn unzigzag(value: u64) -> i64 {
+    ((value >> 1) as i64) ^ -((value & 1) as i64)
+}
+
+/// Packs samples that are sorted by time into full chunks and an open one with the rest.
+pub(crate) fn pack(samples: impl IntoIterator<Item = (i64, u64)>) -> (Vec<Chunk>, OpenChunk) {
+    let (mut closed, mut open) = (Vec::new(), OpenChunk::default());
+    for (t_ms, bits) in samples {
+        if open.count() == CHUNK_SAMPLES_MAX {
+            closed.extend(open.finish());
+        }
+        open.push(t_ms, bits);
+    }
+    (closed, open)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[track_caller]
+    fn check(samples: &[(i64, u64)]) {
+        let (closed, open) = pack(samples.iter().copied());
+        let back: Vec<_> = closed.iter().flat_map(Chunk::iter).chain(open.snapshot().iter()).collect();
+        assert_eq!(back, samples);
+    }
+
+    #[test]
+    fn every_bit_comes_back() {
+        check(&[]);
+        check(&[(i64::MIN, 0), (0, u64::MAX), (i64::MAX, 1)]);
+        check(&[(0, 0.0f64.to_bits()), (1, (-0.0f64).to_bits()), (2, 0x7ff0_0000_0000_0002), (3, f64::NAN.to_bits())]);
+        // A full window, then a difference of one bit at either end of it.
+        check(&[(0, 0), (1, u64::MAX), (2, u64::MAX - 1), (3, u64::MAX - 1 - (1 << 63)), (4, 0)]);
+        let regular: Vec<_> = (0..1000).map(|i| (i * 15_000, (i as f64).to_bits())).collect();
+        check(&regular);
+    }
+
+    #[test]
+    fn a_series_that_stands_still_costs_two_bits_a_sample() {
+        let (closed, _) = pack((0..121).map(|i| (i * 15_000, 42f64.to_bits())));
+        assert!(closed[0].bytes.len() <= 16 + 4 + 120 / 4, "{} bytes", closed[0].bytes.len());
+    }
+
+    proptest! {
+        #[test]
+        fn any_samples(times in proptest::collection::btree_set(any::<i64>(), 0..300), bits in any::<[u64; 7]>(), mask in any::<u64>()) {
+            let samples: Vec<_> =
+                times.iter().enumerate().map(|(i, t)| (*t, bits[i % 7] & if i % 3 == 0 { mask } else { u64::MAX })).collect();
+            check(&samples);
+        }
+
+        #[test]
+        fn small_steps(steps in proptest::collection::vec((1i64..70_000, -5i64..5), 0..300)) {
+            let (mut t, mut v) = (1_700_000_000_000, 1000i64);
+            let samples: Vec<_> = steps.iter().map(|(dt, dv)| { t += dt; v += dv; (t, (v as f64 / 4.0).to_bits()) }).collect();
+            check(&samples);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Finding and making series: by their labels, by the short reference a caller kept, and by slot.
+//!
+//! Lookup is spread over shards so that two writers rarely meet at one lock; the index is locked for writing only when a
+//! series comes or goes.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use relatum_model::Labels;
+use relatum_model::storage::SeriesRef;
+use std::hash::BuildHasher;
+
+use crate::index::Index;
+use crate::series::{MemSeries, Phase};
+
+const SHARDS: usize = 32;
+
+type Shard = HashTable<Arc<MemSeries>>;
+type SlotShard = Vec<Option<Arc<MemSeries>>>;
+
+/// All series in memory.
+#[derive(Debug)]
+pub(crate) struct Head {
+    by_labels: Box<[Mutex<Shard>]>,
+    // Slot s is element s / SHARDS of shard s % SHARDS.
+    by_slot: Box<[RwLock<SlotShard>]>,
+    free: Mutex<FreeSlots>,
+    index: RwLock<Index>,
+    next_id: AtomicU64,
+    hasher: RandomState,
+}
+
+#[derive(Debug, Default)]
+struct FreeSlots {
+    next: u32,
+    returned: Vec<u32>,
+}
+
+impl Head {
+    pub(crate) fn new() -> Self {
+        Head {
+            by_labels: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            by_slot: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            free: Mutex::default(),
+            index: RwLock::default(),
+            next_id: AtomicU64::new(1),
+            hasher: RandomState::default(),
+        }
+    }
+
+    /// The series of `labels`, if there is one; `cached` saves the search when it still fits.
+    pub(crate) fn find(&self, cached: SeriesRef, labels: &Labels) -> Option<Arc<MemSeries>> {
+        if let Some(slot) = slot_of(cached) {
+            let slots = self.by_slot[slot as usize % SHARDS].read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(Some(series)) = slots.get(slot as usize / SHARDS)
+                && series.labels == *labels
+            {
+                return Some(Arc::clone(series));
+            }
+        }
+        let (hash, shard) = self.shard(labels);
+        shard.find(hash, |series| series.labels == *labels).cloned()
+    }
+
+    /// The series of `labels`, made if there is none.
+    pub(crate) fn find_or_make(&self, labels: &Labels) -> Arc<MemSeries> {
+        let (hash, mut shard) = self.shard(labels);
+        if let Some(series) = shard.find(hash, |series| series.labels == *labels) {
+            return Arc::clone(series);
+        }
+        let series =
+            Arc::new(MemSeries::new(labels.clone(), self.next_id.fetch_add(1, Ordering::Relaxed), self.take_slot()));
+        self.insert(&mut shard, hash, &series);
+        series
+    }
+
+    /// The series of `labels`, which the log knows as `id`; whether it had to be made.
+    ///
+    /// A series that retention removed and that came back has two numbers in an old log; it keeps the first.
+    pub(crate) fn restore(&self, id: u64, labels: Labels) -> (Arc<MemSeries>, bool) {
+        self.next_id.fetch_max(id + 1, Ordering::Relaxed);
+        let (hash, mut shard) = self.shard(&labels);
+        if let Some(series) = shard.find(hash, |series| series.labels == labels) {
+            return (Arc::clone(series), false);
+        }
+        let series = Arc::new(MemSeries::new(labels, id, self.take_slot()));
+        self.insert(&mut shard, hash, &series);
+        (series, true)
+    }
+
+    fn insert(&self, shard: &mut Shard, hash: u64, series: &Arc<MemSeries>) {
+        shard.insert_unique(hash, Arc::clone(series), |series| self.hasher.hash_one(series.labels.encoded()));
+        let at = series.slot as usize;
+        let mut slots = self.by_slot[at % SHARDS].write().unwrap_or_else(PoisonError::into_inner);
+        if slots.len() <= at / SHARDS {
+            slots.resize(at / SHARDS + 1, None);
+        }
+        slots[at / SHARDS] = Some(Arc::clone(series));
+    }
+
+    /// Takes `gone` out of everything, so that their labels make new series from now on.
+    ///
+    /// The caller keeps commits out and has checked that none of them holds a sample.
+    pub(crate) fn remove(&self, gone: &[Arc<MemSeries>]) {
+        let listed: Vec<_> = gone.iter().filter(|series| series.state().phase == Phase::Listed).cloned().collect();
+        if !listed.is_empty() {
+            self.index_mut(|index| index.remove(&listed));
+        }
+        for series in gone {
+            series.state().phase = Phase::Detached;
+            let (hash, mut shard) = self.shard(&series.labels);
+            if let Ok(entry) = shard.find_entry(hash, |other| Arc::ptr_eq(other, series)) {
+                entry.remove();
+            }
+            let at = series.slot as usize;
+            let mut slots = self.by_slot[at % SHARDS].write().unwrap_or_else(PoisonError::into_inner);
+            slots[at / SHARDS] = None;
+        }
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        free.returned.extend(gone.iter().map(|series| series.slot));
+    }
+
+    /// All series, those without a committed sample included.
+    pub(crate) fn all(&self) -> Vec<Arc<MemSeries>> {
+        let mut all = Vec::new();
+        for shard in &self.by_labels {
+            all.extend(shard.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+        }
+        all
+    }
+
+    /// The index, to read.
+    pub(crate) fn index(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the index.
+    pub(crate) fn index_mut<T>(&self, change: impl FnOnce(&mut Index) -> T) -> T {
+        change(&mut self.index.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn shard(&self, labels: &Labels) -> (u64, MutexGuard<'_, Shard>) {
+        let hash = self.hasher.hash_one(labels.encoded());
+        // The table uses the highest and the lowest bits of the hash itself.
+        let shard = &self.by_labels[(hash >> 32) as usize % SHARDS];
+        (hash, shard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn take_slot(&self) -> u32 {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        free.returned.pop().unwrap_or_else(|| {
+            let slot = free.next;
+            free.next = slot.checked_add(1).expect("four thousand million series do not fit into memory");
+            slot
+        })
+    }
+}
+
+/// The reference callers keep for a series.
+pub(crate) fn reference_of(series: &MemSeries) -> SeriesRef {
+    SeriesRef(u64::from(series.slot) + 1)
+}
+
+fn slot_of(reference: SeriesRef) -> Option<u32> {
+    reference.0.checked_sub(1).and_then(|slot| u32::try_from(slot).ok())
+}

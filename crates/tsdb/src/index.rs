@@ -1,0 +1,311 @@
+//! The inverted index of the head: from a label's name and value to the series that have it.
+//!
+//! A list of postings holds the slots of its series in ascending order. Matchers are answered by list algebra: the smallest
+//! list that every answer must be in comes first, the others only filter it; a matcher that accepts a missing label takes
+//! series away instead.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use relatum_model::{MatchOp, Matcher};
+
+use crate::series::MemSeries;
+
+/// Series by slot and by label.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    series: Vec<Option<Arc<MemSeries>>>,
+    n_series: usize,
+    names: BTreeMap<Box<str>, BTreeMap<Box<str>, Vec<u32>>>,
+    // The slot of a series by its number in the log, for those who read the log.
+    by_id: HashMap<u64, u32, foldhash::fast::FixedState>,
+    // Further numbers of listed series, from a log in which they went and came back.
+    aliases: HashMap<u64, u32, foldhash::fast::FixedState>,
+    newest_commit: u64,
+}
+
+impl Index {
+    /// Lists `series`, whose first samples come with `commit`.
+    pub(crate) fn insert(&mut self, series: &Arc<MemSeries>, commit: u64) {
+        let slot = series.slot as usize;
+        if self.series.len() <= slot {
+            self.series.resize(slot + 1, None);
+        }
+        self.series[slot] = Some(Arc::clone(series));
+        self.n_series += 1;
+        self.by_id.insert(series.id, series.slot);
+        self.newest_commit = self.newest_commit.max(commit);
+        for (name, value) in &series.labels {
+            // Looked up before it is made, because nearly all names and most values are there already.
+            if !self.names.contains_key(name) {
+                self.names.insert(name.into(), BTreeMap::new());
+            }
+            let values = self.names.get_mut(name).expect("made above");
+            match values.get_mut(value) {
+                Some(list) => insert_sorted(list, series.slot),
+                None => {
+                    values.insert(value.into(), vec![series.slot]);
+                }
+            }
+        }
+    }
+
+    /// Makes `series` known to readers of the log under one more number.
+    pub(crate) fn alias(&mut self, id: u64, series: &MemSeries) {
+        if id != series.id {
+            self.aliases.insert(id, series.slot);
+        }
+    }
+
+    /// Takes all of `gone` out.
+    pub(crate) fn remove(&mut self, gone: &[Arc<MemSeries>]) {
+        let mut slots = Slots::new(self.series.len());
+        let mut lists: Vec<(&str, &str)> = Vec::new();
+        for series in gone {
+            let slot = series.slot as usize;
+            if self.series.get_mut(slot).and_then(Option::take).is_some() {
+                self.n_series -= 1;
+            }
+            self.by_id.remove(&series.id);
+            slots.insert(series.slot);
+            lists.extend(&series.labels);
+        }
+        self.aliases.retain(|_, slot| !slots.contains(*slot));
+        lists.sort_unstable();
+        lists.dedup();
+        for (name, value) in lists {
+            let Some(values) = self.names.get_mut(name) else { continue };
+            if let Some(list) = values.get_mut(value) {
+                list.retain(|slot| !slots.contains(*slot));
+                if list.is_empty() {
+                    values.remove(value);
+                }
+            }
+            if values.is_empty() {
+                self.names.remove(name);
+            }
+        }
+    }
+
+    /// How many series are listed.
+    pub(crate) fn len(&self) -> usize {
+        self.n_series
+    }
+
+    /// The last commit that brought a series.
+    pub(crate) fn newest_commit(&self) -> u64 {
+        self.newest_commit
+    }
+
+    /// All listed series.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<MemSeries>> {
+        self.series.iter().flatten()
+    }
+
+    /// The series the log knows as `id`.
+    pub(crate) fn by_id(&self, id: u64) -> Option<&Arc<MemSeries>> {
+        self.by_id.get(&id).or_else(|| self.aliases.get(&id)).and_then(|slot| self.series[*slot as usize].as_ref())
+    }
+
+    /// All label names, sorted.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.keys().map(|name| &**name)
+    }
+
+    /// All values of the label `name`, sorted, with how many series have each.
+    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = (&str, usize)> {
+        self.names.get(name).into_iter().flatten().map(|(value, list)| (&**value, list.len()))
+    }
+
+    /// The series that satisfy all of `matchers`, in no particular order.
+    pub(crate) fn select<'m>(&self, matchers: impl Iterator<Item = &'m Matcher>) -> Vec<Arc<MemSeries>> {
+        let (mut wanted, mut unwanted): (Vec<&Matcher>, Vec<&Matcher>) =
+            matchers.partition(|matcher| !matcher.matches_empty());
+        // A single list needs no search, and tends to be the shortest.
+        wanted.sort_by_key(|matcher| match matcher.op() {
+            MatchOp::Equal => (0, self.postings(matcher.name(), matcher.value()).len()),
+            _ => (1, self.names.get(matcher.name()).map_or(0, BTreeMap::len)),
+        });
+        let mut found: Option<Vec<u32>> = None;
+        for matcher in wanted {
+            found = Some(match found {
+                None => self.union(matcher.name(), |value| matcher.matches(value), matcher),
+                Some(found) => self.filter(found, matcher),
+            });
+            if found.as_ref().is_some_and(Vec::is_empty) {
+                return Vec::new();
+            }
+        }
+        // Every series passes a matcher whose label no series has.
+        unwanted.retain(|matcher| self.names.contains_key(matcher.name()));
+        let mut found = found.unwrap_or_else(|| self.all().map(|series| series.slot).collect());
+        for matcher in unwanted {
+            found = self.filter(found, matcher);
+        }
+        found.iter().filter_map(|slot| self.series[*slot as usize].clone()).collect()
+    }
+
+    /// The slots among `found` that satisfy `matcher`.
+    fn filter(&self, mut found: Vec<u32>, matcher: &Matcher) -> Vec<u32> {
+        let values = self.names.get(matcher.name()).map_or(0, BTreeMap::len);
+        if found.len() < values.max(16) {
+            // Fewer labels to look at than values to try.
+            found.retain(|slot| {
+                self.series[*slot as usize].as_ref().is_some_and(|series| matcher.matches_labels(&series.labels))
+            });
+            return found;
+        }
+        let listed = |wanted: bool| {
+            let mut slots = Slots::new(self.series.len());
+            for slot in self.union(matcher.name(), |value| matcher.matches(value) == wanted, matcher) {
+                slots.insert(slot);
+            }
+            slots
+        };
+        if matcher.matches_empty() {
+            let bad = listed(false);
+            found.retain(|slot| !bad.contains(*slot));
+        } else {
+            let good = listed(true);
+            found.retain(|slot| good.contains(*slot));
+        }
+        found
+    }
+
+    /// The slots of the series whose label `name` has a value that `keep` accepts.
+    fn union(&self, name: &str, keep: impl Fn(&str) -> bool, matcher: &Matcher) -> Vec<u32> {
+        // Only one value can tell these two apart, so the others need not be looked at.
+        if matches!(matcher.op(), MatchOp::Equal | MatchOp::NotEqual)
+            && keep(matcher.value())
+            && !matcher.value().is_empty()
+        {
+            return self.postings(name, matcher.value()).to_vec();
+        }
+        let mut slots = Slots::new(self.series.len());
+        for (value, list) in self.names.get(name).into_iter().flatten() {
+            if keep(value) {
+                for slot in list {
+                    slots.insert(*slot);
+                }
+            }
+        }
+        slots.iter().collect()
+    }
+
+    fn postings(&self, name: &str, value: &str) -> &[u32] {
+        self.names.get(name).and_then(|values| values.get(value)).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn insert_sorted(list: &mut Vec<u32>, slot: u32) {
+    match list.last() {
+        Some(last) if *last >= slot => {
+            if let Err(at) = list.binary_search(&slot) {
+                list.insert(at, slot);
+            }
+        }
+        _ => list.push(slot),
+    }
+}
+
+/// A set of slots, one bit each.
+struct Slots(Vec<u64>);
+
+impl Slots {
+    fn new(n: usize) -> Self {
+        Slots(vec![0; n.div_ceil(64)])
+    }
+
+    fn insert(&mut self, slot: u32) {
+        let word = slot as usize / 64;
+        if word >= self.0.len() {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << (slot % 64);
+    }
+
+    fn contains(&self, slot: u32) -> bool {
+        self.0.get(slot as usize / 64).is_some_and(|word| word & (1 << (slot % 64)) != 0)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        self.0.iter().enumerate().flat_map(|(at, word)| {
+            let mut rest = *word;
+            std::iter::from_fn(move || {
+                (rest != 0).then(|| {
+                    let bit = rest.trailing_zeros();
+                    rest &= rest - 1;
+                    at as u32 * 64 + bit
+                })
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use relatum_model::Labels;
+
+    fn index(n: u32) -> Index {
+        let mut index = Index::default();
+        for slot in (0..n).rev() {
+            let mut labels =
+                Labels::from_pairs([("__name__", ["a", "b"][slot as usize % 2]), ("n", &slot.to_string())])
+                    .to_builder();
+            if slot % 3 == 0 {
+                labels.set("third", "yes");
+            }
+            index.insert(&Arc::new(MemSeries::new(labels.build(), u64::from(slot) + 1, slot)), 1);
+        }
+        index
+    }
+
+    #[track_caller]
+    fn check(index: &Index, matchers: &[Matcher]) {
+        let mut found: Vec<_> = index.select(matchers.iter()).iter().map(|series| series.slot).collect();
+        found.sort_unstable();
+        let expected: Vec<_> =
+            index.all().filter(|s| matchers.iter().all(|m| m.matches_labels(&s.labels))).map(|s| s.slot).collect();
+        assert_eq!(found, expected, "{matchers:?}");
+    }
+
+    #[test]
+    fn every_combination_equals_a_walk() {
+        let mut index = index(200);
+        for round in 0..2 {
+            let mut all = Vec::new();
+            for op in [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex] {
+                for (name, value) in [
+                    ("__name__", "a"),
+                    ("__name__", ""),
+                    ("n", "1.*|7"),
+                    ("n", "17"),
+                    ("third", "yes"),
+                    ("third", ""),
+                    ("third", ".*"),
+                    ("third", ".+"),
+                    ("absent", ""),
+                    ("absent", "x"),
+                    ("absent", "x|"),
+                ] {
+                    all.push(Matcher::new(op, name, value).unwrap());
+                }
+            }
+            for a in &all {
+                check(&index, std::slice::from_ref(a));
+                for b in &all {
+                    check(&index, &[a.clone(), b.clone()]);
+                }
+            }
+            check(&index, &[]);
+            if round == 0 {
+                let gone: Vec<_> = index.all().filter(|s| s.slot % 3 == 0).cloned().collect();
+                index.remove(&gone);
+                assert_eq!(index.names().collect::<Vec<_>>(), ["__name__", "n"], "no series has `third` any more");
+                assert_eq!(index.len(), 133);
+            }
+        }
+    }
+}

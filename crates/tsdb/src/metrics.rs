@@ -1,0 +1,45 @@
+//! The store's metrics, for whoever renders `/metrics`.
+
+use relatum_model::exposition::{MetricFamily, MetricKind};
+
+use crate::replay::Recovery;
+use crate::stats::Stats;
+
+/// The families for `stats`.
+pub(crate) fn families(stats: &Stats, recovery: &Recovery) -> Vec<MetricFamily> {
+    let counter = |name: &str, help: &str, value: u64| MetricFamily::counter(name, help, value as f64);
+    let gauge = |name: &str, help: &str, value: f64| MetricFamily::gauge(name, help, value);
+    let refused = MetricFamily::new(
+        MetricKind::Counter,
+        "relatum_tsdb_refused_samples_total",
+        "Samples that were not taken, by reason.",
+    );
+    vec![
+        gauge("prometheus_tsdb_head_series", "Total number of series in the head block.", stats.series as f64),
+        counter("prometheus_tsdb_head_series_created_total", "Series that came into being.", stats.series_created),
+        counter("prometheus_tsdb_head_series_removed_total", "Series that retention removed.", stats.series_removed),
+        MetricFamily::new(
+            MetricKind::Counter,
+            "prometheus_tsdb_head_samples_appended_total",
+            "Samples that were committed.",
+        )
+        .with(&[("type", "float")], stats.samples_appended as f64),
+        // Prometheus shows 0 for the times of an empty head as well.
+        gauge("prometheus_tsdb_head_min_time", "Oldest sample in milliseconds.", stats.min_time_ms.unwrap_or(0) as f64),
+        gauge("prometheus_tsdb_head_max_time", "Newest sample in milliseconds.", stats.max_time_ms.unwrap_or(0) as f64),
+        gauge("prometheus_tsdb_wal_storage_size_bytes", "Size of the write-ahead log.", stats.wal_bytes as f64),
+        gauge("prometheus_tsdb_wal_segment_current", "Segment that is written to.", stats.wal_segment as f64),
+        counter("prometheus_tsdb_wal_corruptions_total", "Damaged places found when opening.", recovery.damages),
+        counter("prometheus_tsdb_checkpoint_creations_total", "Checkpoints that were written.", stats.checkpoints),
+        gauge("relatum_tsdb_head_samples", "Samples in memory.", stats.samples as f64),
+        counter("relatum_tsdb_commits_total", "Batches that were committed.", stats.commits),
+        counter("relatum_tsdb_wal_syncs_total", "Times the log was made durable.", stats.wal_syncs),
+        gauge("relatum_tsdb_poisoned", "1 when the store takes no more writes.", f64::from(stats.poisoned.is_some())),
+        refused
+            .with(&[("reason", "out_of_order")], stats.refused_out_of_order as f64)
+            .with(&[("reason", "duplicate")], stats.refused_duplicate as f64)
+            .with(&[("reason", "too_old")], stats.refused_too_old as f64)
+            .with(&[("reason", "too_far_in_future")], stats.refused_future as f64)
+            .with(&[("reason", "labels")], stats.refused_labels as f64),
+    ]
+}

@@ -1,0 +1,82 @@
+//! How a store is set up.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::fs::{Disk, Fs};
+
+/// When an acknowledged batch is safe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Written to the file before the acknowledgement, so it survives the death of the process; on disk within
+    /// [`Options::sync_interval`], so a power cut takes at most that much.
+    #[default]
+    Process,
+    /// On disk before the acknowledgement. Batches that wait at the same time share one `fdatasync`.
+    Fsync,
+}
+
+/// Where the store reads the time.
+pub trait Clock: Send + Sync + fmt::Debug {
+    /// Milliseconds since 1970.
+    fn now_ms(&self) -> i64;
+}
+
+/// The clock of the machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now_ms(&self) -> i64 {
+        match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+            Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms),
+        }
+    }
+}
+
+/// What a store keeps and takes at first. [`Options::default`] is what Prometheus does without flags.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long samples are kept, counted from the newest one; zero keeps all.
+    pub retention: Duration,
+    /// How far behind the newest sample of its own series a sample may be; zero takes none.
+    pub out_of_order_window: Duration,
+    /// How far ahead of the clock a sample may be.
+    pub future_limit: Duration,
+    /// When an acknowledged batch is safe.
+    pub durability: Durability,
+    /// How often a background thread makes written batches durable; `None` leaves that to [`crate::Store::sync`].
+    pub sync_interval: Option<Duration>,
+    /// How often a background thread applies the retention; `None` leaves that to [`crate::Store::maintain`].
+    pub maintenance_interval: Option<Duration>,
+    /// The size from which on a segment of the log is followed by the next one.
+    pub segment_bytes: u64,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where the files are.
+    pub fs: Arc<dyn Fs>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            retention: Duration::from_secs(15 * 24 * 3600),
+            out_of_order_window: Duration::ZERO,
+            future_limit: Duration::from_secs(10 * 60),
+            durability: Durability::Process,
+            // Half of the promised second: the other half is for a slow disk.
+            sync_interval: Some(Duration::from_millis(500)),
+            maintenance_interval: Some(Duration::from_secs(60)),
+            segment_bytes: 64 << 20,
+            clock: Arc::new(SystemClock),
+            fs: Arc::new(Disk),
+        }
+    }
+}
+
+/// A duration in milliseconds, as far as they go.
+pub(crate) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,329 @@
+//! Reading the log back into memory when a store is opened.
+//!
+//! Everything whole is kept, in the order in which it was committed; a commit of which a part is missing is left out as a
+//! whole. What was lost is reported with its place, never repaired in silence.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use crate::error::OpenError;
+use crate::fs::{Fs, ReadFile};
+use crate::head::Head;
+use crate::series::{MemSeries, Phase};
+use crate::store::LogFiles;
+use crate::wal::FileKind;
+use crate::wal::frame::{BadHeader, FILE_HEADER_BYTES, FileHeader, VERSION};
+use crate::wal::reader::{Found, FrameReader};
+use crate::wal::record::{Section, sections};
+
+/// How many losses and foreign files are named one by one.
+const NAMED_MAX: usize = 100;
+
+/// What opening a store found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Recovery {
+    /// Samples that were read back.
+    pub samples: u64,
+    /// Series that were read back.
+    pub series: u64,
+    /// Files of the log that were read.
+    pub files: u64,
+    /// What was damaged and left out: the first hundred places.
+    pub dropped: Vec<Dropped>,
+    /// How many such places there are in all.
+    pub damages: u64,
+    /// Bytes that were left out in all.
+    pub dropped_bytes: u64,
+    /// Samples that were whole but belong to a series whose definition was lost.
+    pub dropped_samples: u64,
+    /// Files in the log's directory that are none of ours: the first hundred names. They are not touched.
+    pub foreign: Vec<String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A part of the log that could not be read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropped {
+    /// The file's name.
+    pub file: String,
+    /// Where in the file it begins.
+    pub offset: u64,
+    /// How long it is.
+    pub bytes: u64,
+    /// Samples known to be lost with it, where that can be told.
+    pub samples: u64,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl Recovery {
+    fn dropped(&mut self, file: &str, offset: u64, bytes: u64, samples: u64, reason: impl Into<String>) {
+        self.damages += 1;
+        self.dropped_bytes += bytes;
+        self.dropped_samples += samples;
+        if self.dropped.len() < NAMED_MAX {
+            self.dropped.push(Dropped { file: file.to_owned(), offset, bytes, samples, reason: reason.into() });
+        }
+    }
+}
+
+/// The state of a store after replay.
+pub(crate) struct Replayed {
+    pub(crate) head: Head,
+    pub(crate) last_commit: u64,
+    pub(crate) newest_ms: Option<i64>,
+    pub(crate) next_segment: u64,
+    pub(crate) files: LogFiles,
+    pub(crate) recovery: Recovery,
+}
+
+/// Reads the log in `dir`. Cuts a torn end off and removes what a crash left over, so that the log can be continued.
+pub(crate) fn replay(fs: &dyn Fs, dir: &Path) -> Result<Replayed, OpenError> {
+    let started = Instant::now();
+    let mut recovery = Recovery::default();
+    let (mut segments, mut checkpoints) = (Vec::new(), Vec::new());
+    let names = fs.list(dir).map_err(|source| OpenError::Read { path: dir.to_owned(), source })?;
+    for name in names {
+        match FileKind::of_name(&name) {
+            Some((FileKind::Segment, number)) => segments.push(number),
+            Some((FileKind::Checkpoint, number)) => checkpoints.push(number),
+            // A checkpoint that was not finished.
+            None if name.ends_with(".checkpoint.tmp") => remove(fs, &dir.join(name))?,
+            None if recovery.foreign.len() < NAMED_MAX => recovery.foreign.push(name),
+            None => {}
+        }
+    }
+    segments.sort_unstable();
+    checkpoints.sort_unstable();
+    recovery.foreign.sort_unstable();
+
+    let checkpoint = checkpoints.pop();
+    // What a checkpoint replaces may still be there if the process died before it was removed.
+    let first_segment = checkpoint.unwrap_or(0);
+    for number in checkpoints {
+        remove(fs, &dir.join(FileKind::Checkpoint.file_name(number)))?;
+    }
+    for number in segments.extract_if(.., |number| *number < first_segment) {
+        remove(fs, &dir.join(FileKind::Segment.file_name(number)))?;
+    }
+
+    let mut replay =
+        Replay { head: Head::new(), by_id: HashMap::default(), last_commit: 0, newest_ms: None, rows: 0, recovery };
+    let mut files =
+        LogFiles { first_segment: segments.first().copied().unwrap_or(first_segment), ..LogFiles::default() };
+    if let Some(number) = checkpoint {
+        files.checkpoint = Some((number, replay.file(fs, dir, FileKind::Checkpoint, number, false)?));
+    }
+    let mut expected = checkpoint.or(segments.first().copied());
+    for (i, &number) in segments.iter().enumerate() {
+        let missing = expected.map_or(0, |expected| number - expected);
+        if missing > 0 {
+            let name = FileKind::Segment.file_name(number);
+            replay.recovery.dropped(&name, 0, 0, 0, format!("{missing} segments before it are missing"));
+        }
+        expected = Some(number + 1);
+        files.segment_bytes += replay.file(fs, dir, FileKind::Segment, number, i + 1 == segments.len())?;
+    }
+    files.rows = replay.rows;
+    replay.recovery.series = replay.head.index().len() as u64;
+    replay.recovery.took = started.elapsed();
+    Ok(Replayed {
+        head: replay.head,
+        last_commit: replay.last_commit,
+        newest_ms: replay.newest_ms,
+        next_segment: segments.last().map_or(first_segment, |last| last + 1).max(1),
+        files,
+        recovery: replay.recovery,
+    })
+}
+
+fn remove(fs: &dyn Fs, path: &Path) -> Result<(), OpenError> {
+    fs.remove(path).map_err(|source| OpenError::Write { path: path.to_owned(), source })
+}
+
+struct Replay {
+    head: Head,
+    by_id: HashMap<u64, Arc<MemSeries>, FixedState>,
+    last_commit: u64,
+    newest_ms: Option<i64>,
+    rows: u64,
+    recovery: Recovery,
+}
+
+/// The parts of a commit that is not complete yet.
+struct Parts {
+    offset: u64,
+    commit: u64,
+    next: u32,
+    payloads: Vec<Vec<u8>>,
+}
+
+impl Replay {
+    /// Reads one file; returns how long it is afterwards.
+    fn file(&mut self, fs: &dyn Fs, dir: &Path, kind: FileKind, number: u64, is_last: bool) -> Result<u64, OpenError> {
+        let name = kind.file_name(number);
+        let path = dir.join(&name);
+        let read = |source| OpenError::Read { path: path.clone(), source };
+        let file = fs.open(&path).map_err(read)?;
+        let length = file.length().map_err(read)?;
+        self.recovery.files += 1;
+        let header = match read_header(&*file).map_err(read)? {
+            Ok(header) if header.kind == kind && header.number == number => header,
+            // Whoever renamed it will want to know.
+            Ok(_) | Err(BadHeader::Foreign) => return Err(OpenError::Foreign { path }),
+            Err(BadHeader::Version(version)) => return Err(OpenError::Version { path, version, known: VERSION }),
+            Err(BadHeader::Short | BadHeader::Damaged) => {
+                let reason = if length == 0 { "empty file" } else { "damaged header" };
+                self.recovery.dropped(&name, 0, length, 0, reason);
+                if is_last && length <= FILE_HEADER_BYTES as u64 {
+                    // The process died while it began the segment, so nothing is in it.
+                    remove(fs, &path)?;
+                    return Ok(0);
+                }
+                return Ok(length);
+            }
+        };
+        let mut reader = FrameReader::new(&*file, header.salt, 0, length);
+        let torn_at = match kind {
+            FileKind::Segment => self.segment(&name, &mut reader),
+            FileKind::Checkpoint => self.checkpoint(&name, &mut reader).map(|()| None),
+        };
+        match torn_at.map_err(read)? {
+            Some(offset) if is_last => {
+                fs.truncate(&path, offset).map_err(|source| OpenError::Write { path: path.clone(), source })?;
+                Ok(offset)
+            }
+            _ => Ok(length),
+        }
+    }
+
+    /// Applies the commits of a segment; returns where the whole part ends if the file does not end there.
+    fn segment(&mut self, name: &str, reader: &mut FrameReader<'_>) -> io::Result<Option<u64>> {
+        let mut parts: Option<Parts> = None;
+        let mut torn_at = None;
+        while let Some(found) = reader.next()? {
+            match found {
+                Found::Damage { offset, bytes } => {
+                    torn_at = Some(parts.as_ref().map_or(offset, |parts| parts.offset));
+                    self.incomplete(name, parts.take(), offset);
+                    self.recovery.dropped(name, offset, bytes, 0, "damaged or torn");
+                }
+                Found::Frame { offset, header, payload } => {
+                    torn_at = None;
+                    let continues =
+                        parts.as_ref().is_some_and(|parts| parts.commit == header.commit && parts.next == header.part);
+                    if !continues {
+                        self.incomplete(name, parts.take(), offset);
+                        if header.part > 0 {
+                            let bytes = payload.len() as u64;
+                            let reason = format!("commit {} lacks its beginning", header.commit);
+                            self.recovery.dropped(name, offset, bytes, 0, reason);
+                            continue;
+                        }
+                        if header.commit <= self.last_commit {
+                            let reason = format!("commit {} was read before", header.commit);
+                            self.recovery.dropped(name, offset, payload.len() as u64, 0, reason);
+                            continue;
+                        }
+                    }
+                    if header.last {
+                        let earlier = parts.take().map_or(Vec::new(), |parts| parts.payloads);
+                        for payload in earlier.iter().map(Vec::as_slice).chain([payload]) {
+                            self.apply(name, offset, header.commit, payload);
+                        }
+                        self.last_commit = header.commit;
+                    } else {
+                        let new = || Parts { offset, commit: header.commit, next: 0, payloads: Vec::new() };
+                        let parts = parts.get_or_insert_with(new);
+                        parts.next += 1;
+                        parts.payloads.push(payload.to_vec());
+                    }
+                }
+            }
+        }
+        if let Some(offset) = parts.as_ref().map(|parts| parts.offset) {
+            torn_at = Some(offset);
+        }
+        self.incomplete(name, parts, reader.offset());
+        Ok(torn_at)
+    }
+
+    fn incomplete(&mut self, name: &str, parts: Option<Parts>, end: u64) {
+        if let Some(parts) = parts {
+            let reason = format!("commit {} lacks its end", parts.commit);
+            self.recovery.dropped(name, parts.offset, end - parts.offset, 0, reason);
+        }
+    }
+
+    /// Applies a checkpoint: one commit, whose parts stand for themselves because the file was complete before it got its name.
+    fn checkpoint(&mut self, name: &str, reader: &mut FrameReader<'_>) -> io::Result<()> {
+        let mut complete = false;
+        while let Some(found) = reader.next()? {
+            match found {
+                Found::Damage { offset, bytes } => self.recovery.dropped(name, offset, bytes, 0, "damaged"),
+                Found::Frame { offset, header, payload } => {
+                    self.apply(name, offset, header.commit, payload);
+                    self.last_commit = self.last_commit.max(header.commit);
+                    complete = header.last;
+                }
+            }
+        }
+        if !complete {
+            self.recovery.dropped(name, reader.offset(), 0, 0, "the checkpoint lacks its end");
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, name: &str, offset: u64, commit: u64, payload: &[u8]) {
+        let mut unknown = 0;
+        for section in sections(payload) {
+            match section {
+                Ok(Section::Series { id, labels }) => {
+                    let (series, made) = self.head.restore(id, labels);
+                    series.state().phase = Phase::Listed;
+                    self.head.index_mut(|index| {
+                        if made {
+                            index.insert(&series, commit);
+                        } else {
+                            index.alias(id, &series);
+                        }
+                    });
+                    self.by_id.insert(id, series);
+                }
+                Ok(Section::BadSeries { id }) => {
+                    self.recovery.dropped(name, offset, 0, 0, format!("series {id} has a damaged label set"));
+                }
+                Ok(Section::Rows(rows)) => {
+                    self.rows += rows.len() as u64;
+                    for row in rows {
+                        let Some(series) = self.by_id.get(&row.id) else {
+                            unknown += 1;
+                            continue;
+                        };
+                        if series.state().push(commit, row.t_ms, row.bits, u64::MAX) {
+                            self.recovery.samples += 1;
+                            self.newest_ms = self.newest_ms.max(Some(row.t_ms));
+                        }
+                    }
+                }
+                Err(reason) => self.recovery.dropped(name, offset, payload.len() as u64, 0, reason.to_string()),
+            }
+        }
+        if unknown > 0 {
+            self.recovery.dropped(name, offset, 0, unknown, "the definitions of their series were lost");
+        }
+    }
+}
+
+/// The header of a file of the log.
+pub(crate) fn read_header(file: &dyn ReadFile) -> io::Result<Result<FileHeader, BadHeader>> {
+    let mut bytes = [0; FILE_HEADER_BYTES];
+    let n = file.read_at(0, &mut bytes)?;
+    Ok(FileHeader::decode(&bytes[..n]))
+}

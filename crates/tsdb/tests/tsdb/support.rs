@@ -1,0 +1,74 @@
+//! What the tests of the store share: a clock that stands still and short ways to write and read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use relatum_model::Labels;
+use relatum_model::storage::{Append, Cancel, Hints, Refused, Scope, Select, SeriesRef, TimeRange};
+use relatum_tsdb::{Clock, Options, Store};
+
+/// A clock that moves only when it is told to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StillClock(Arc<AtomicI64>);
+
+impl StillClock {
+    pub(crate) fn at(now_ms: i64) -> Self {
+        StillClock(Arc::new(AtomicI64::new(now_ms)))
+    }
+}
+
+impl Clock for StillClock {
+    fn now_ms(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A moment that the tests call now.
+pub(crate) const NOW_MS: i64 = 1_700_000_000_000;
+
+/// Options without background work, with a clock that stands still.
+pub(crate) fn options() -> Options {
+    Options {
+        sync_interval: None,
+        maintenance_interval: None,
+        clock: Arc::new(StillClock::at(NOW_MS)),
+        ..Options::default()
+    }
+}
+
+pub(crate) fn labels(text: &str) -> Labels {
+    // `up` or `up,job=a`: enough for tests.
+    let mut parts = text.split(',');
+    let name = parts.next().unwrap_or_default();
+    let pairs = parts.filter_map(|part| part.split_once('='));
+    Labels::from_pairs([("__name__", name)].into_iter().chain(pairs))
+}
+
+/// Commits what is accepted of `samples`; returns what was refused.
+pub(crate) fn write(store: &Store, samples: &[(&str, i64, f64)]) -> Vec<Refused> {
+    let mut refused = Vec::new();
+    let mut appender = store.appender();
+    for (series, t_ms, value) in samples {
+        refused.extend(appender.append(SeriesRef::NONE, &labels(series), *t_ms, *value).err());
+    }
+    appender.commit().expect("the batch can be committed");
+    refused
+}
+
+/// Everything in the store: by series, the samples as time and bits.
+pub(crate) type Content = BTreeMap<String, Vec<(i64, u64)>>;
+
+pub(crate) fn content(store: &Store) -> Content {
+    content_in(store, TimeRange::ALL)
+}
+
+pub(crate) fn content_in(store: &Store, range: TimeRange) -> Content {
+    let reader = store.open(&Scope::all(), range).expect("a view opens");
+    let set = reader.series(&[], &Hints::default(), &Cancel::new()).expect("a selection starts");
+    set.map(|series| {
+        let series = series.expect("a series is read");
+        (series.labels.to_string(), series.samples.iter().map(|s| (s.t_ms, s.value.to_bits())).collect())
+    })
+    .collect()
+}
