@@ -79,6 +79,16 @@ impl DurationExpr {
         }
     }
 
+    /// Whether, as the operand of `offset`, it ends by itself, so that an operator behind it is one between expressions.
+    pub(super) fn ends_by_itself(&self) -> bool {
+        use DurationExpr::*;
+        match self {
+            Literal(_) | Step(_) | Range(_) | MaxOf(..) | MinOf(..) => true,
+            Unary { operand, .. } => matches!(**operand, Step(_) | Range(_) | MaxOf(..) | MinOf(..) | Paren(..)),
+            Paren(..) | Binary { .. } => false,
+        }
+    }
+
     /// The value of a literal in milliseconds, cut off toward zero; `None` if it takes a [`DurationContext`] to know it.
     pub fn fixed_ms(&self) -> Option<i64> {
         match self {

@@ -101,6 +101,12 @@ impl BinaryOp {
         matches!(self, BinaryOp::And | BinaryOp::Or | BinaryOp::Unless)
     }
 
+    /// Whether durations know it too.
+    pub(super) fn is_in_durations(self) -> bool {
+        use BinaryOp::*;
+        matches!(self, Add | Sub | Mul | Div | Mod | Pow)
+    }
+
     /// How tightly it binds; larger is tighter.
     pub fn precedence(self) -> u8 {
         use BinaryOp::*;

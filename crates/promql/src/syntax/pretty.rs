@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::ast::Expr;
-use super::print::{bare_left, write_aggregation, write_operator, write_subquery_suffix};
+use super::print::{Brackets, Text, bare_left, write_aggregation, write_operator};
 
 // Longer expressions are split where they can be.
 const LINE_BYTES_MAX: usize = 100;
@@ -12,18 +12,19 @@ impl Expr {
     /// The canonical text, split over several lines where it is long.
     pub fn pretty(&self) -> String {
         let mut out = String::new();
-        write_pretty(self, 0, &mut out);
+        write_pretty(alone(self), 0, &mut out);
         out
     }
 }
 
-fn write_pretty(expr: &Expr, level: usize, out: &mut String) {
+fn write_pretty(this: Text<'_>, level: usize, out: &mut String) {
+    let expr = this.expr;
     // Only these can be split; the canonical text of all others stands on one line.
     let can_split = matches!(
         expr,
         Expr::Aggregate(_) | Expr::Binary(_) | Expr::Call(_) | Expr::Paren(_) | Expr::Subquery(_) | Expr::Unary(_)
     );
-    let text = expr.to_string();
+    let text = this.to_string();
     let is_split = can_split && (text.len() > LINE_BYTES_MAX || matches!(expr, Expr::Unary(_)));
     if !is_split {
         // A subquery that fits loses its indent, in Prometheus too.
@@ -39,10 +40,10 @@ fn write_pretty(expr: &Expr, level: usize, out: &mut String) {
             write_aggregation(node, out).expect(IN_MEMORY);
             out.push_str("(\n");
             if let Some(param) = &node.param {
-                write_pretty(param, level + 1, out);
+                write_pretty(alone(param), level + 1, out);
                 out.push_str(",\n");
             }
-            write_pretty(&node.expr, level + 1, out);
+            write_pretty(alone(&node.expr), level + 1, out);
             close(level, out);
         }
         Expr::Binary(node) => {
@@ -51,43 +52,49 @@ fn write_pretty(expr: &Expr, level: usize, out: &mut String) {
                     indent(level + 1, out);
                     out.push_str(bare);
                 }
-                None => write_pretty(&node.left, level + 1, out),
+                None => write_pretty(Text::left(node), level + 1, out),
             }
             out.push('\n');
             indent(level, out);
             write_operator(node, out).expect(IN_MEMORY);
             out.push('\n');
-            write_pretty(&node.right, level + 1, out);
+            write_pretty(this.last(&node.right), level + 1, out);
         }
         Expr::Call(node) => {
             indent(level, out);
             write!(out, "{}(", node.function.name).expect(IN_MEMORY);
             for (at, arg) in node.args.iter().enumerate() {
                 out.push_str(if at == 0 { "\n" } else { ",\n" });
-                write_pretty(arg, level + 1, out);
+                write_pretty(alone(arg), level + 1, out);
             }
             close(level, out);
         }
         Expr::Paren(node) => {
             indent(level, out);
             out.push_str("(\n");
-            write_pretty(&node.expr, level + 1, out);
+            write_pretty(alone(&node.expr), level + 1, out);
             close(level, out);
         }
         Expr::Subquery(node) => {
-            write_pretty(&node.expr, level, out);
-            write_subquery_suffix(node, out).expect(IN_MEMORY);
+            write_pretty(alone(&node.expr), level, out);
+            let brackets = Brackets { node, before_operator: this.before_operator };
+            write!(out, "{brackets}").expect(IN_MEMORY);
         }
         Expr::Unary(node) => {
             indent(level, out);
             out.push_str(node.op.as_str());
             // The operand begins behind the sign, not on a line of its own.
             let mut operand = String::new();
-            write_pretty(&node.expr, level, &mut operand);
+            write_pretty(this.last(&node.expr), level, &mut operand);
             out.push_str(operand.trim_ascii());
         }
         Expr::Number(_) | Expr::String(_) | Expr::Selector(_) | Expr::Matrix(_) => {}
     }
+}
+
+/// An expression that no operator follows.
+fn alone(expr: &Expr) -> Text<'_> {
+    Text { expr, before_operator: false }
 }
 
 const IN_MEMORY: &str = "writing to memory does not fail";

@@ -13,35 +13,60 @@ use super::operators::BinaryOp;
 
 impl Display for Expr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
+        Text { expr: self, before_operator: false }.fmt(f)
+    }
+}
+
+/// An expression where it stands: an operator that follows must not become part of an offset at its end.
+#[derive(Clone, Copy)]
+pub(super) struct Text<'a> {
+    pub(super) expr: &'a Expr,
+    /// Whether an operator follows that durations know too.
+    pub(super) before_operator: bool,
+}
+
+impl<'a> Text<'a> {
+    /// The left side of `node`.
+    pub(super) fn left(node: &'a Binary) -> Self {
+        Text { expr: &node.left, before_operator: node.op.is_in_durations() }
+    }
+
+    /// What ends where this ends.
+    pub(super) fn last(self, expr: &'a Expr) -> Self {
+        Text { expr, ..self }
+    }
+}
+
+impl Display for Text<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.expr {
             Expr::Number(node) => node.fmt(f),
             Expr::String(node) => f.write_str(&quoted(&node.value)),
-            Expr::Selector(node) => node.fmt(f),
+            Expr::Selector(node) => write_selector(node, self.before_operator, f),
             Expr::Matrix(node) => {
                 let selector = &node.selector;
                 write_series(selector, f)?;
-                f.write_char('[')?;
-                node.range.fmt(f)?;
-                f.write_char(']')?;
+                write!(f, "[{}]", node.range)?;
                 // The order of these differs from that of an instant selector, in Prometheus too.
-                f.write_str(edges(selector.edges))?;
-                write_at(selector.at, f)?;
-                write_offset(selector.offset.as_ref(), f)
+                write_modifiers(selector.offset.as_ref(), self.before_operator, f, |f| {
+                    f.write_str(edges(selector.edges))?;
+                    write_at(selector.at, f)
+                })
             }
             Expr::Subquery(node) => {
                 node.expr.fmt(f)?;
-                write_subquery_suffix(node, f)
+                write!(f, "{}", Brackets { node, before_operator: self.before_operator })
             }
-            Expr::Unary(node) => write!(f, "{}{}", node.op, node.expr),
+            Expr::Unary(node) => write!(f, "{}{}", node.op, self.last(&node.expr)),
             Expr::Binary(node) => {
                 match bare_left(node) {
                     Some(bare) => f.write_str(bare)?,
-                    None => node.left.fmt(f)?,
+                    None => Text::left(node).fmt(f)?,
                 }
                 f.write_char(' ')?;
                 write_operator(node, f)?;
                 f.write_char(' ')?;
-                node.right.fmt(f)
+                self.last(&node.right).fmt(f)
             }
             Expr::Aggregate(node) => {
                 write_aggregation(node, f)?;
@@ -54,6 +79,23 @@ impl Display for Expr {
             Expr::Call(node) => node.fmt(f),
             Expr::Paren(node) => write!(f, "({})", node.expr),
         }
+    }
+}
+
+/// `[range:step]` with what follows it.
+pub(super) struct Brackets<'a> {
+    pub(super) node: &'a Subquery,
+    pub(super) before_operator: bool,
+}
+
+impl Display for Brackets<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}:", self.node.range)?;
+        if let Some(step) = &self.node.step {
+            step.fmt(f)?;
+        }
+        f.write_char(']')?;
+        write_modifiers(self.node.offset.as_ref(), self.before_operator, f, |f| write_at(self.node.at, f))
     }
 }
 
@@ -86,10 +128,7 @@ impl Display for Call {
 
 impl Display for VectorSelector {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write_series(self, f)?;
-        write_at(self.at, f)?;
-        f.write_str(edges(self.edges))?;
-        write_offset(self.offset.as_ref(), f)
+        write_selector(self, false, f)
     }
 }
 
@@ -106,6 +145,14 @@ impl Display for DurationExpr {
             DurationExpr::Paren(inner, _) => write!(f, "({inner})"),
         }
     }
+}
+
+fn write_selector(node: &VectorSelector, before_operator: bool, f: &mut Formatter<'_>) -> fmt::Result {
+    write_series(node, f)?;
+    write_modifiers(node.offset.as_ref(), before_operator, f, |f| {
+        write_at(node.at, f)?;
+        f.write_str(edges(node.edges))
+    })
 }
 
 /// The name and the matchers, without modifiers.
@@ -137,10 +184,29 @@ fn edges(edges: Edges) -> &'static str {
     }
 }
 
-fn write_offset(offset: Option<&DurationExpr>, f: &mut Formatter<'_>) -> fmt::Result {
+/// The offset and, before it, the other modifiers.
+fn write_modifiers(
+    offset: Option<&DurationExpr>,
+    before_operator: bool,
+    f: &mut Formatter<'_>,
+    others: impl Fn(&mut Formatter<'_>) -> fmt::Result,
+) -> fmt::Result {
     match offset {
-        None => Ok(()),
-        Some(offset) => write!(f, " offset {offset}"),
+        None => others(f),
+        // Here Prometheus' text would be another query, or none: the operator would be taken for one of the offset. A sign
+        // before parentheses ends it, and so does another modifier, which must be there if the offset has an operator.
+        Some(offset @ DurationExpr::Paren(..)) if before_operator => {
+            others(f)?;
+            write!(f, " offset +{offset}")
+        }
+        Some(offset @ DurationExpr::Binary { .. }) if before_operator => {
+            write!(f, " offset {offset}")?;
+            others(f)
+        }
+        Some(offset) => {
+            others(f)?;
+            write!(f, " offset {offset}")
+        }
     }
 }
 
@@ -157,25 +223,6 @@ fn write_duration(seconds: f64, f: &mut Formatter<'_>) -> fmt::Result {
     } else {
         f.write_str(&format_duration(Duration::from_millis(ms)))
     }
-}
-
-/// `[range:step]` with what follows it.
-pub(super) fn write_subquery_suffix(node: &Subquery, f: &mut impl Write) -> fmt::Result {
-    struct Suffix<'a>(&'a Subquery);
-    impl Display for Suffix<'_> {
-        fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-            f.write_char('[')?;
-            self.0.range.fmt(f)?;
-            f.write_char(':')?;
-            if let Some(step) = &self.0.step {
-                step.fmt(f)?;
-            }
-            f.write_char(']')?;
-            write_at(self.0.at, f)?;
-            write_offset(self.0.offset.as_ref(), f)
-        }
-    }
-    write!(f, "{}", Suffix(node))
 }
 
 /// The operator with `bool` and how vectors match.

@@ -38,8 +38,15 @@ fn durations() {
     check("a offset -min_of(10s, +max_of(step() ^ 2, 2))", "a offset -min_of(10s, max_of(step() ^ 2, 2))");
     // The operator belongs to the expression, unless parentheses say otherwise.
     check("a offset 5s-8", "a offset 5s - 8");
-    check("a offset --5s-8", "a offset 5s - 8");
     check("a offset (5s-8)", "a offset (5s - 8)");
+    check("a offset (5s)-8", "a offset (5s) - 8");
+    check("a offset --5s-8", "a offset (5s - 8)");
+    check("a offset +-step()-8 == b", "a offset (-step() - 8) == b");
+    check("a @ 1 offset (5s)", "a @ 1.000 offset (5s)");
+    check("a offset (5s) @ 1 == b", "a @ 1.000 offset (5s) == b");
+    // What ended the offset moves, so another thing must, or the operator becomes part of the offset.
+    check("-a offset (5s) @ 1 - 8", "-a @ 1.000 offset +(5s) - 8");
+    check("c + a offset (5s)*2 @ 1 - 8", "c + a offset (5s) * 2 @ 1.000 - 8");
 }
 
 #[test]

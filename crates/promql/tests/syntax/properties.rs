@@ -40,9 +40,12 @@ fn modifiers() -> impl Strategy<Value = String> {
     let offset = prop_oneof![
         Just(String::new()),
         number().prop_map(|offset| format!(" offset -{offset}")),
-        duration().prop_map(|offset| format!(" offset ({offset})")),
+        (pick(&["", "+", "--", "("]), duration()).prop_map(|(sign, offset)| match sign.as_str() {
+            "(" => format!(" offset ({offset})"),
+            sign => format!(" offset {sign}{offset}"),
+        }),
     ];
-    (at, offset).prop_map(|(at, offset)| at + &offset)
+    (at, offset, any::<bool>()).prop_map(|(at, offset, at_first)| if at_first { at + &offset } else { offset + &at })
 }
 
 /// Texts that mostly are queries.

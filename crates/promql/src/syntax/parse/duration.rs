@@ -41,10 +41,14 @@ impl Parser<'_> {
                     }
                     Kind::Binary(BinaryOp::Add | BinaryOp::Sub) => {
                         let operand = self.nested(|parser| parser.duration(UNARY_PRECEDENCE))?;
-                        match self.with_sign(first, operand)? {
-                            // A plain number again, so what follows belongs to the expression.
-                            literal @ DurationExpr::Literal(_) => literal,
-                            duration => self.duration_rest(duration, 0)?,
+                        let signed = self.with_sign(first, operand)?;
+                        let duration = self.duration_rest(signed, 0)?;
+                        // Two signs took arithmetic in; as at most one of them is left, it takes parentheses to say so.
+                        if duration.ends_by_itself() || matches!(duration, DurationExpr::Paren(..)) {
+                            duration
+                        } else {
+                            let span = duration.span();
+                            DurationExpr::Paren(Box::new(duration), span)
                         }
                     }
                     Kind::Number | Kind::Duration => {
@@ -83,7 +87,7 @@ impl Parser<'_> {
         loop {
             let op_token = self.peek()?;
             let op = match op_token.kind {
-                Kind::Binary(op) if is_arithmetic(op) && op.precedence() > precedence => op,
+                Kind::Binary(op) if op.is_in_durations() && op.precedence() > precedence => op,
                 _ => break,
             };
             self.take();
@@ -200,11 +204,6 @@ impl Parser<'_> {
             Err(self.error(span, "experimental duration expression is not enabled"))
         }
     }
-}
-
-fn is_arithmetic(op: BinaryOp) -> bool {
-    use BinaryOp::*;
-    matches!(op, Add | Sub | Mul | Div | Mod | Pow)
 }
 
 /// A duration that stands alone, cut to milliseconds, which is as fine as samples are, and so printed as a duration. What is
