@@ -58,6 +58,16 @@ impl AgentFile {
         file.map(Option::unwrap_or_default).map_err(|source| AgentFileError::Parse { path: path.to_owned(), source })
     }
 
+    /// The long flags that say something else here than in `before`.
+    pub fn changed_flags(&self, before: &AgentFile) -> Vec<&'static str> {
+        let flags = [
+            ("data-dir", self.data_dir != before.data_dir),
+            ("listen", self.listen != before.listen),
+            ("model", self.model != before.model),
+        ];
+        flags.into_iter().filter(|(_, changed)| *changed).map(|(flag, _)| flag).collect()
+    }
+
     /// The options as texts, as `relatum config` would be given them.
     pub fn options(&self) -> BTreeMap<String, String> {
         let text = |value: &Value| match value {

@@ -141,6 +141,8 @@ pub(crate) struct Agent {
     publish_pass: watch::Sender<Seen>,
     config: PathBuf,
     config_required: bool,
+    /// What the file said at the start.
+    file: AgentFile,
     listen: SocketAddr,
     api_url: String,
     public_url: String,
@@ -174,6 +176,7 @@ impl Agent {
             rendered: self.rendered.display().to_string(),
             at_ms: crate::now_ms(),
             failure: seen.failure,
+            restart_needed: crate::lock(&self.file_options).restart_needed.clone(),
         };
         Ok((report, facts))
     }
@@ -181,7 +184,10 @@ impl Agent {
     /// Re-reads `relatum.yaml`. If it is bad, what it said before stays in effect.
     fn reload_file(&self) {
         match AgentFile::read(&self.config, self.config_required) {
-            Ok(file) => *crate::lock(&self.file_options) = FileOptions { options: file.options(), fault: None },
+            Ok(file) => {
+                let restart_needed = file.changed_flags(&self.file);
+                *crate::lock(&self.file_options) = FileOptions { options: file.options(), fault: None, restart_needed };
+            }
             Err(error) => {
                 let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), crate::chain);
                 crate::lock(&self.file_options).fault = Some((self.config.display().to_string(), reason));
@@ -223,13 +229,13 @@ impl Setup {
         let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
         // The lock first: a second agent in the directory is told so, whatever else is in its way.
         let mut store = Store::open(&data_dir, Arc::new(crate::now_ms))?;
-        let model = given.model.or_else(|| file.model.clone());
-        prepare_state(&mut store, model)?;
         let wanted = given.listen.or_else(|| file.listen.clone());
         let listener = listen::bind(wanted.as_deref().unwrap_or(LISTEN_DEFAULT)).await?;
         let listen =
             listener.local_addr().map_err(|source| ListenError::Bind { address: LISTEN_DEFAULT.to_owned(), source })?;
-        let file_options = Arc::new(Mutex::new(FileOptions { options: file.options(), fault: None }));
+        // Only now that nothing is in the way any more is the state changed.
+        prepare_state(&mut store, given.model.or_else(|| file.model.clone()))?;
+        let file_options = Arc::new(Mutex::new(FileOptions { options: file.options(), ..FileOptions::default() }));
         let local = SocketAddr::new(reachable(listen.ip()), listen.port());
         let public_url = public_url(listen);
         let place = Place {
@@ -259,6 +265,7 @@ impl Setup {
             publish_pass,
             config,
             config_required,
+            file,
             listen,
             api_url: format!("http://{local}"),
             public_url,

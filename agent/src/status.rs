@@ -30,6 +30,8 @@ pub struct Facts {
     pub at_ms: i64,
     /// Why the last pass did not happen, if it did not.
     pub failure: Option<String>,
+    /// Keys of `relatum.yaml` that count only after a restart.
+    pub restart_needed: Vec<&'static str>,
 }
 
 /// Everything.
@@ -211,6 +213,9 @@ fn warnings(facts: &Facts) -> Vec<String> {
             facts.listen,
             facts.listen.port()
         ));
+    }
+    for key in &facts.restart_needed {
+        warnings.push(format!("{key} was changed in relatum.yaml: it takes effect when the agent is started again"));
     }
     warnings
 }

@@ -191,8 +191,9 @@ async fn options_come_from_user_and_file() {
 
     // A reload takes the file anew; a bad one is named and changes nothing.
     let file = bench.dir.path().join("relatum.yaml");
-    fs::write(&file, "options: {scrape_interval: 20s, log_level: loud}\n").unwrap();
+    fs::write(&file, "model: other\noptions: {scrape_interval: 20s, log_level: loud}\n").unwrap();
     let status = client.reload().await.unwrap();
+    assert!(status.warnings[0].starts_with("model was changed in relatum.yaml"), "{:?}", status.warnings);
     assert_eq!(status.problems[0].key.as_deref(), Some("log_level"));
     assert_eq!(status.applications[0].status.current, "blocked");
     fs::write(&file, "options: [").unwrap();

@@ -50,6 +50,8 @@ pub struct FileOptions {
     pub options: BTreeMap<String, String>,
     /// Why the newest version of the file is not in effect: the file and the reason.
     pub fault: Option<(String, String)>,
+    /// Keys that say something else than at the start, and count only after a restart.
+    pub restart_needed: Vec<&'static str>,
 }
 
 /// The world as one value.
