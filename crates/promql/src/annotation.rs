@@ -1,0 +1,206 @@
+//! Annotations: what a query wants its author to know beside the result. The texts are Prometheus'.
+//!
+//! Equal texts are told once, with the place of the last one that arose, as Prometheus does.
+
+use std::collections::HashMap;
+
+use crate::syntax::Span;
+
+/// How much an annotation matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Severity {
+    Warning,
+    Info,
+}
+
+impl Severity {
+    fn prefix(self) -> &'static str {
+        match self {
+            Severity::Warning => "PromQL warning: ",
+            Severity::Info => "PromQL info: ",
+        }
+    }
+}
+
+/// What was repaired in the buckets given to `histogram_quantile`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Repair {
+    /// The first and the last time it was needed.
+    pub(crate) t_ms: (i64, i64),
+    /// The smallest and the largest bound of a bucket that lost to its predecessor.
+    pub(crate) bounds: (f64, f64),
+    /// By how much, at most.
+    pub(crate) diff_max: f64,
+    /// How many times it was needed.
+    pub(crate) count: usize,
+}
+
+impl Repair {
+    fn merge(&mut self, other: &Repair) {
+        self.t_ms = (self.t_ms.0.min(other.t_ms.0), self.t_ms.1.max(other.t_ms.1));
+        self.bounds = (self.bounds.0.min(other.bounds.0), self.bounds.1.max(other.bounds.1));
+        self.diff_max = self.diff_max.max(other.diff_max);
+        self.count += other.count;
+    }
+}
+
+#[derive(Debug)]
+struct Annotation {
+    severity: Severity,
+    text: String,
+    span: Span,
+    repair: Option<Repair>,
+}
+
+/// The annotations of one query.
+#[derive(Debug, Default)]
+pub(crate) struct Annotations {
+    entries: Vec<Annotation>,
+    places: HashMap<String, usize>,
+}
+
+impl Annotations {
+    /// Warns about the expression at `span`.
+    pub(crate) fn warn(&mut self, span: Span, text: impl Into<String>) {
+        self.add(Severity::Warning, span, text.into(), None);
+    }
+
+    /// Informs about the expression at `span`.
+    pub(crate) fn inform(&mut self, span: Span, text: impl Into<String>) {
+        self.add(Severity::Info, span, text.into(), None);
+    }
+
+    /// Informs that the buckets of the expression at `span` were repaired.
+    pub(crate) fn inform_of_repair(&mut self, span: Span, text: impl Into<String>, repair: Repair) {
+        self.add(Severity::Info, span, text.into(), Some(repair));
+    }
+
+    fn add(&mut self, severity: Severity, span: Span, text: String, repair: Option<Repair>) {
+        match self.places.get(&text) {
+            Some(&at) => {
+                let entry = &mut self.entries[at];
+                match (&mut entry.repair, repair) {
+                    // The place stays that of the first one, as Prometheus merges into the older annotation.
+                    (Some(older), Some(newer)) => older.merge(&newer),
+                    _ => entry.span = span,
+                }
+            }
+            None => {
+                self.places.insert(text.clone(), self.entries.len());
+                self.entries.push(Annotation { severity, text, span, repair });
+            }
+        }
+    }
+
+    /// The texts of the warnings, then of the infos, with places in `query`; without places if its text is not known.
+    pub(crate) fn render(&self, query: Option<&str>) -> (Vec<String>, Vec<String>) {
+        let of = |severity| {
+            self.entries.iter().filter(|entry| entry.severity == severity).map(|entry| entry.render(query)).collect()
+        };
+        (of(Severity::Warning), of(Severity::Info))
+    }
+}
+
+impl Annotation {
+    fn render(&self, query: Option<&str>) -> String {
+        let mut out = format!("{}{}", self.severity.prefix(), self.text);
+        if let Some(repair) = &self.repair {
+            out.push_str(&format!(
+                ", from buckets {} to {}, with a max diff of {}, over {} samples from {} to {}",
+                go_float(repair.bounds.0),
+                go_float(repair.bounds.1),
+                go_float_rounded(repair.diff_max, 2),
+                repair.count,
+                rfc3339(repair.t_ms.0),
+                rfc3339(repair.t_ms.1),
+            ));
+        }
+        if let Some(query) = query {
+            let before = &query.as_bytes()[..self.span.start.min(query.len())];
+            let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+            let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+            out.push_str(&format!(" ({line}:{column})"));
+        }
+        out
+    }
+}
+
+/// A float as Go's `%g` writes it.
+pub(crate) fn go_float(value: f64) -> String {
+    go_general(value, None)
+}
+
+/// A float as Go's `%.<digits>g` writes it.
+pub(crate) fn go_float_rounded(value: f64, digits: usize) -> String {
+    go_general(value, Some(digits))
+}
+
+fn go_general(value: f64, digits: Option<usize>) -> String {
+    if value.is_nan() {
+        return "NaN".to_owned();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
+    }
+    let scientific = match digits {
+        Some(digits) => format!("{value:.*e}", digits.saturating_sub(1)),
+        None => format!("{value:e}"),
+    };
+    let (mantissa, exponent) = scientific.split_once('e').expect("the notation has an exponent");
+    let exponent: i32 = exponent.parse().expect("an exponent is a number");
+    let mantissa = if mantissa.contains('.') { mantissa.trim_end_matches('0').trim_end_matches('.') } else { mantissa };
+    // Without a number of digits, six decide about the notation.
+    if exponent < -4 || exponent >= digits.map_or(6, |digits| digits as i32) {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        return format!("{mantissa}e{sign}{:02}", exponent.abs());
+    }
+    match digits {
+        None => format!("{value}"),
+        Some(_) => {
+            let rounded: f64 = scientific.parse().expect("a float reads back");
+            format!("{rounded}")
+        }
+    }
+}
+
+fn rfc3339(t_ms: i64) -> String {
+    let seconds = t_ms.div_euclid(1000);
+    match jiff::Timestamp::from_second(seconds) {
+        Ok(timestamp) => timestamp.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        Err(_) => seconds.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_as_go_writes_them() {
+        for (value, text) in [
+            (1.5, "1.5"),
+            (0.0, "0"),
+            (f64::INFINITY, "+Inf"),
+            (1e-5, "1e-05"),
+            (100_000.0, "100000"),
+            (1_000_000.0, "1e+06"),
+            (f64::NAN, "NaN"),
+        ] {
+            assert_eq!(go_float(value), text);
+        }
+        assert_eq!(go_float_rounded(1234.0, 2), "1.2e+03");
+        assert_eq!(go_float_rounded(0.995, 2), "0.99");
+        assert_eq!(go_float_rounded(3.0, 2), "3");
+    }
+
+    #[test]
+    fn the_last_place_wins_and_lines_count() {
+        let mut annotations = Annotations::default();
+        annotations.warn(Span::new(0, 1), "a");
+        annotations.warn(Span::new(4, 5), "a");
+        annotations.inform(Span::new(0, 1), "b");
+        let (warnings, infos) = annotations.render(Some("xy\nz+a"));
+        assert_eq!(warnings, ["PromQL warning: a (2:2)"]);
+        assert_eq!(infos, ["PromQL info: b (1:1)"]);
+    }
+}

@@ -1,0 +1,286 @@
+//! The engine: reads a query, evaluates it within limits, and gives the answer.
+
+use std::time::Duration;
+
+use relatum_model::Series;
+use relatum_model::storage::{Cancel, Scope, Select};
+
+use crate::annotation::Annotations;
+use crate::error::QueryError;
+use crate::eval::{Block, Budget, Evaluated, Evaluator, Settings, Steps, Views};
+use crate::syntax::{DurationContext, Expr, ParseError, ParseOptions, ValueType, parse};
+use crate::value::{Value, VectorSample};
+
+/// How an engine reads and evaluates. The default is Prometheus'.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// How old the newest sample of a series may be, and still be its value.
+    pub lookback: Duration,
+    /// How long a query may take; zero for any time.
+    pub timeout: Duration,
+    /// How many samples a query may hold at once.
+    pub samples_max: usize,
+    /// The resolution of subqueries that name none: the evaluation interval of rules.
+    pub subquery_step: Duration,
+    /// What of the syntax must be switched on.
+    pub syntax: ParseOptions,
+    /// Keep the names of metrics until the end of the evaluation: `promql-delayed-name-removal`.
+    pub delayed_name_removal: bool,
+    /// Take the type of a metric from its label `__type__`: `type-and-unit-labels`.
+    pub type_and_unit_labels: bool,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        EngineOptions {
+            lookback: Duration::from_secs(5 * 60),
+            timeout: Duration::from_secs(2 * 60),
+            samples_max: 50_000_000,
+            subquery_step: Duration::from_secs(60),
+            syntax: ParseOptions::default(),
+            delayed_name_removal: false,
+            type_and_unit_labels: false,
+        }
+    }
+}
+
+/// What one query asks for beside its text. The default is what the engine has.
+#[derive(Debug, Clone, Default)]
+pub struct QueryOptions {
+    /// In place of the engine's lookback.
+    pub lookback: Option<Duration>,
+    /// How long this query may take; never longer than the engine allows.
+    pub timeout: Option<Duration>,
+    /// Stops the query from another thread.
+    pub cancel: Cancel,
+}
+
+/// The result of a query, and what its author should know about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The result.
+    pub value: Value,
+    /// What is probably wrong with the query or with its data. The texts are Prometheus'.
+    pub warnings: Vec<String>,
+    /// What may be wrong with them.
+    pub infos: Vec<String>,
+}
+
+/// Evaluates queries; holds no data and no state.
+#[derive(Debug, Clone, Default)]
+pub struct Engine {
+    options: EngineOptions,
+}
+
+/// A query, and its text if that is known: it gives annotations their places.
+#[derive(Clone, Copy)]
+struct Query<'a> {
+    expr: &'a Expr,
+    text: Option<&'a str>,
+}
+
+impl Engine {
+    /// An engine with these options.
+    pub fn new(options: EngineOptions) -> Self {
+        Engine { options }
+    }
+
+    /// The options of the engine.
+    pub fn options(&self) -> &EngineOptions {
+        &self.options
+    }
+
+    /// Reads a query with the syntax that is switched on.
+    pub fn parse(&self, query: &str) -> Result<Expr, ParseError> {
+        parse(query, &self.options.syntax)
+    }
+
+    /// Evaluates `query` at one moment.
+    pub fn instant(
+        &self,
+        source: &dyn Select,
+        scope: &Scope,
+        query: &str,
+        at_ms: i64,
+        options: &QueryOptions,
+    ) -> Result<Answer, QueryError> {
+        let expr = self.parse(query)?;
+        self.run_instant(source, scope, Query { expr: &expr, text: Some(query) }, at_ms, options)
+    }
+
+    /// Evaluates `expr` at one moment. Annotations have no places, as these need the text.
+    pub fn instant_expr(
+        &self,
+        source: &dyn Select,
+        scope: &Scope,
+        expr: &Expr,
+        at_ms: i64,
+        options: &QueryOptions,
+    ) -> Result<Answer, QueryError> {
+        self.run_instant(source, scope, Query { expr, text: None }, at_ms, options)
+    }
+
+    /// Evaluates `query` at `start_ms` and every `step_ms` after it, up to `end_ms`. The value is a matrix.
+    #[expect(clippy::too_many_arguments, reason = "a range has three numbers, and all else is asked for every query")]
+    pub fn range(
+        &self,
+        source: &dyn Select,
+        scope: &Scope,
+        query: &str,
+        start_ms: i64,
+        end_ms: i64,
+        step_ms: i64,
+        options: &QueryOptions,
+    ) -> Result<Answer, QueryError> {
+        let expr = self.parse(query)?;
+        let query = Query { expr: &expr, text: Some(query) };
+        self.run_range(source, scope, query, (start_ms, end_ms, step_ms), options)
+    }
+
+    /// As [`Engine::range`], for a query that was read already. Annotations have no places, as these need the text.
+    #[expect(clippy::too_many_arguments, reason = "a range has three numbers, and all else is asked for every query")]
+    pub fn range_expr(
+        &self,
+        source: &dyn Select,
+        scope: &Scope,
+        expr: &Expr,
+        start_ms: i64,
+        end_ms: i64,
+        step_ms: i64,
+        options: &QueryOptions,
+    ) -> Result<Answer, QueryError> {
+        self.run_range(source, scope, Query { expr, text: None }, (start_ms, end_ms, step_ms), options)
+    }
+
+    fn run_instant(
+        &self,
+        source: &dyn Select,
+        scope: &Scope,
+        query: Query<'_>,
+        at_ms: i64,
+        options: &QueryOptions,
+    ) -> Result<Answer, QueryError> {
+        let steps = Steps::instant(at_ms);
+        let durations = DurationContext { step_ms: 0, range_ms: 0 };
+        let mut evaluator = self.evaluator(source, scope, (at_ms, at_ms), durations, options);
+        let value = if query.expr.value_type() == ValueType::Matrix {
+            Value::Matrix(evaluator.eval_range_vector(query.expr, at_ms)?)
+        } else {
+            match evaluator.eval(query.expr, steps)? {
+                Evaluated::Scalar(scalars) => Value::Scalar { t_ms: at_ms, value: scalars.at(0) },
+                Evaluated::Text(text) => Value::String { t_ms: at_ms, text },
+                Evaluated::Vector(mut block) => {
+                    evaluator.finish(&mut block)?;
+                    Value::Vector(vector(block, at_ms))
+                }
+            }
+        };
+        evaluator.budget.check()?;
+        Ok(answer(value, &evaluator.annotations, query.text))
+    }
+
+    fn run_range(
+        &self,
+        source: &dyn Select,
+        scope: &Scope,
+        query: Query<'_>,
+        (start_ms, end_ms, step_ms): (i64, i64, i64),
+        options: &QueryOptions,
+    ) -> Result<Answer, QueryError> {
+        let kind = query.expr.value_type();
+        if kind != ValueType::Scalar && kind != ValueType::Vector {
+            return Err(QueryError::Execution(format!(
+                "invalid expression type \"{}\" for range query, must be Scalar or instant Vector",
+                kind.documented()
+            )));
+        }
+        if step_ms <= 0 {
+            return Err(QueryError::Execution(
+                "zero or negative query resolution step widths are not accepted. Try a positive integer".to_owned(),
+            ));
+        }
+        let steps = Steps::range(start_ms, end_ms, step_ms);
+        let durations = DurationContext { step_ms, range_ms: end_ms.saturating_sub(start_ms) };
+        let mut evaluator = self.evaluator(source, scope, (start_ms, end_ms), durations, options);
+        let mut series = match evaluator.eval(query.expr, steps)? {
+            Evaluated::Scalar(scalars) => {
+                evaluator.budget.charge(steps.count)?;
+                let mut series = Series::default();
+                for (step, value) in scalars.iter(steps.count).enumerate() {
+                    series.samples.push(steps.at(step), value);
+                }
+                vec![series]
+            }
+            Evaluated::Vector(mut block) => {
+                evaluator.finish(&mut block)?;
+                matrix(block, steps)
+            }
+            Evaluated::Text(_) => unreachable!("the type was checked above"),
+        };
+        series.retain(|series| !series.samples.is_empty());
+        series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        evaluator.budget.check()?;
+        Ok(answer(Value::Matrix(series), &evaluator.annotations, query.text))
+    }
+
+    fn evaluator<'a>(
+        &self,
+        source: &'a dyn Select,
+        scope: &'a Scope,
+        bounds_ms: (i64, i64),
+        durations: DurationContext,
+        options: &QueryOptions,
+    ) -> Evaluator<'a> {
+        let own = &self.options;
+        let timeout = match options.timeout {
+            Some(timeout) if own.timeout.is_zero() => timeout,
+            Some(timeout) => timeout.min(own.timeout),
+            None => own.timeout,
+        };
+        let lookback = options.lookback.filter(|lookback| !lookback.is_zero()).unwrap_or(own.lookback);
+        Evaluator {
+            settings: Settings {
+                lookback_ms: milliseconds(lookback),
+                subquery_step_ms: milliseconds(own.subquery_step).max(1),
+                delayed_name_removal: own.delayed_name_removal,
+                type_and_unit_labels: own.type_and_unit_labels,
+            },
+            bounds_ms,
+            durations,
+            views: Views::new(source, scope),
+            budget: Budget::new(own.samples_max, timeout, options.cancel.clone()),
+            annotations: Annotations::default(),
+        }
+    }
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn vector(block: Block, t_ms: i64) -> Vec<VectorSample> {
+    block
+        .rows
+        .into_iter()
+        .filter_map(|row| row.floats.get(0).map(|value| VectorSample { labels: row.labels, t_ms, value }))
+        .collect()
+}
+
+fn matrix(block: Block, steps: Steps) -> Vec<Series> {
+    block
+        .rows
+        .into_iter()
+        .map(|row| {
+            let mut series = Series { labels: row.labels, ..Series::default() };
+            for (step, value) in row.floats.iter() {
+                series.samples.push(steps.at(step), value);
+            }
+            series
+        })
+        .collect()
+}
+
+fn answer(value: Value, annotations: &Annotations, text: Option<&str>) -> Answer {
+    let (warnings, infos) = annotations.render(text);
+    Answer { value, warnings, infos }
+}

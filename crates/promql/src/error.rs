@@ -1,0 +1,38 @@
+//! Why a query has no result.
+
+use relatum_model::storage::SelectError;
+use thiserror::Error;
+
+use crate::syntax::ParseError;
+
+/// Why a query has no result. The texts are Prometheus', which dashboards and people know.
+#[derive(Debug, Error)]
+pub enum QueryError {
+    /// The text is not a query.
+    #[error("{0}")]
+    Parse(#[from] ParseError),
+    /// The query cannot be evaluated on what it found.
+    #[error("{0}")]
+    Execution(String),
+    /// The caller asked to stop.
+    #[error("query was canceled in expression evaluation")]
+    Cancelled,
+    /// The time for the query is up.
+    #[error("query timed out in expression evaluation")]
+    Timeout,
+    /// The store could not give the series.
+    #[error("expanding series: {0}")]
+    Storage(SelectError),
+    /// The query needs more samples at once than it may have.
+    #[error("query processing would load too many samples into memory in query execution")]
+    TooManySamples,
+}
+
+impl From<SelectError> for QueryError {
+    fn from(error: SelectError) -> Self {
+        match error {
+            SelectError::Cancelled => QueryError::Cancelled,
+            other => QueryError::Storage(other),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Aggregations: which rows belong together, and which aggregation has them.
+
+use std::collections::HashMap;
+
+use relatum_model::Labels;
+use relatum_model::labels::METRIC_NAME;
+
+use super::{Block, Evaluator, Row, Scalars, Steps, execution};
+use crate::annotation::go_float;
+use crate::error::QueryError;
+use crate::syntax::{Aggregate, AggregateOp, Expr};
+
+/// The rows of an aggregation by group: for each row the number of its group, and for each group its labels.
+pub(super) struct Grouping {
+    pub(super) of_row: Vec<usize>,
+    pub(super) labels: Vec<Labels>,
+}
+
+impl Grouping {
+    fn new(node: &Aggregate, rows: &[Row]) -> Self {
+        let mut places: HashMap<Labels, usize> = HashMap::new();
+        let mut labels = Vec::new();
+        let of_row = rows
+            .iter()
+            .map(|row| {
+                let group = group_labels(node, &row.labels);
+                *places.entry(group.clone()).or_insert_with(|| {
+                    labels.push(group);
+                    labels.len() - 1
+                })
+            })
+            .collect();
+        Grouping { of_row, labels }
+    }
+
+    /// The rows of each group, in their order.
+    pub(super) fn members(&self) -> Vec<Vec<usize>> {
+        let mut members = vec![Vec::new(); self.labels.len()];
+        for (row, group) in self.of_row.iter().enumerate() {
+            members[*group].push(row);
+        }
+        members
+    }
+}
+
+/// The labels of the group that `labels` belong to.
+pub(super) fn group_labels(node: &Aggregate, labels: &Labels) -> Labels {
+    let named = |name: &str| node.grouping.iter().any(|label| label == name);
+    if node.without {
+        labels.filtered(|name| name != METRIC_NAME && !named(name))
+    } else if node.grouping.is_empty() {
+        Labels::empty()
+    } else {
+        labels.filtered(named)
+    }
+}
+
+impl Evaluator<'_> {
+    pub(super) fn aggregate(&mut self, node: &Aggregate, steps: Steps) -> Result<Block, QueryError> {
+        if let (AggregateOp::CountValues, Some(param)) = (node.op, &node.param) {
+            return self.count_values(node, param, steps);
+        }
+        let param = match &node.param {
+            Some(param) => Some((self.scalars(param, steps)?, param.without_parens())),
+            None => None,
+        };
+        let block = self.vector(&node.expr, steps)?;
+        let grouping = Grouping::new(node, &block.rows);
+        match (node.op, param) {
+            (AggregateOp::Quantile, Some((q, expr))) => {
+                self.check_quantiles(&q, expr, steps);
+                self.fold_quantile(block, &grouping, &q, steps)
+            }
+            (AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk, Some((k, _))) => {
+                let bounds = Bounds::of(&k, steps);
+                if bounds.max < 1.0 {
+                    return Ok(Block::default());
+                }
+                bounds.check_counts()?;
+                self.pick_some(node.op, block, &grouping, &k, steps)
+            }
+            (AggregateOp::LimitRatio, Some((ratio, expr))) => {
+                let bounds = Bounds::of(&ratio, steps);
+                if bounds.max == 0.0 && bounds.min == 0.0 {
+                    return Ok(Block::default());
+                }
+                if bounds.has_nan {
+                    return Err(execution("Ratio value is NaN"));
+                }
+                for (value, limit, is_outside) in
+                    [(bounds.max, 1.0, bounds.max > 1.0), (bounds.min, -1.0, bounds.min < -1.0)]
+                {
+                    if is_outside {
+                        let (value, limit) = (go_float(value), go_float(limit));
+                        let text = format!("ratio value should be between -1 and 1, got {value}, capping to {limit}");
+                        self.annotations.warn(expr.span(), text);
+                    }
+                }
+                self.pick_ratio(block, &grouping, &ratio, steps)
+            }
+            _ => self.fold(node.op, block, &grouping, steps),
+        }
+    }
+
+    fn check_quantiles(&mut self, q: &Scalars, expr: &Expr, steps: Steps) {
+        let bounds = Bounds::of(q, steps);
+        let mut warn = |value: f64| self.warn_of_quantile(value, expr);
+        if bounds.has_nan {
+            warn(f64::NAN);
+        }
+        if bounds.max > 1.0 {
+            warn(bounds.max);
+        }
+        if bounds.min < 0.0 {
+            warn(bounds.min);
+        }
+    }
+
+    /// Says that `q` is no quantile.
+    pub(super) fn warn_of_quantile(&mut self, q: f64, expr: &Expr) {
+        let text = format!("quantile value should be between 0 and 1, got {}", go_float(q));
+        self.annotations.warn(expr.without_parens().span(), text);
+    }
+}
+
+/// What the values of a parameter lie between; NaN if one of them is.
+struct Bounds {
+    min: f64,
+    max: f64,
+    has_nan: bool,
+}
+
+impl Bounds {
+    fn of(values: &Scalars, steps: Steps) -> Self {
+        let mut bounds = Bounds { min: f64::INFINITY, max: f64::NEG_INFINITY, has_nan: false };
+        for value in values.iter(if matches!(values, Scalars::Constant(_)) { 1 } else { steps.count }) {
+            bounds.has_nan |= value.is_nan();
+            bounds.min = crate::functions::math::min(bounds.min, value);
+            bounds.max = crate::functions::math::max(bounds.max, value);
+        }
+        bounds
+    }
+
+    /// Whether the values are numbers of elements.
+    fn check_counts(&self) -> Result<(), QueryError> {
+        if self.has_nan {
+            return Err(execution("Parameter value is NaN"));
+        }
+        if self.min <= i64::MIN as f64 {
+            return Err(execution(format!("Scalar value {} underflows int64", go_float(self.min))));
+        }
+        // The largest int64 is not a float; the nearest one is too large.
+        if self.max >= i64::MAX as f64 {
+            return Err(execution(format!("Scalar value {} overflows int64", go_float(self.max))));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,155 @@
+//! Operators between two numbers, or a number and a vector. For two vectors see `matching` and `set`.
+
+use super::{Block, Evaluated, Evaluator, Scalars, Steps, absent, is_absent};
+use crate::error::QueryError;
+use crate::syntax::{Binary, BinaryOp, ValueType};
+
+/// What an operator makes of two floats: [`absent`] where it filters.
+pub(super) type Element = fn(f64, f64) -> f64;
+
+/// The operator on floats. A comparison without `bool` gives the left value where it holds.
+pub(super) fn element(op: BinaryOp, return_bool: bool) -> Element {
+    macro_rules! comparison {
+        ($op:tt) => {
+            if return_bool {
+                |a, b| if a $op b { 1.0 } else { 0.0 }
+            } else {
+                |a, b| if a $op b { a } else { absent() }
+            }
+        };
+    }
+    match op {
+        BinaryOp::Add => |a, b| a + b,
+        BinaryOp::Sub => |a, b| a - b,
+        BinaryOp::Mul => |a, b| a * b,
+        BinaryOp::Div => |a, b| a / b,
+        BinaryOp::Mod => |a, b| a % b,
+        BinaryOp::Pow => f64::powf,
+        BinaryOp::Atan2 => f64::atan2,
+        BinaryOp::Equal => comparison!(==),
+        BinaryOp::NotEqual => comparison!(!=),
+        BinaryOp::Greater => comparison!(>),
+        BinaryOp::Less => comparison!(<),
+        BinaryOp::GreaterEqual => comparison!(>=),
+        BinaryOp::LessEqual => comparison!(<=),
+        // Only a histogram can be trimmed.
+        BinaryOp::TrimUpper | BinaryOp::TrimLower => |_, _| absent(),
+        BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => unreachable!("set operators do not look at values"),
+    }
+}
+
+/// The operator with a number on the left: a comparison gives the vector's value all the same.
+fn swapped(op: BinaryOp) -> Element {
+    match op {
+        BinaryOp::Equal => |a, b| if a == b { b } else { absent() },
+        BinaryOp::NotEqual => |a, b| if a != b { b } else { absent() },
+        BinaryOp::Greater => |a, b| if a > b { b } else { absent() },
+        BinaryOp::Less => |a, b| if a < b { b } else { absent() },
+        BinaryOp::GreaterEqual => |a, b| if a >= b { b } else { absent() },
+        BinaryOp::LessEqual => |a, b| if a <= b { b } else { absent() },
+        other => element(other, false),
+    }
+}
+
+/// Whether the result is another metric than the operands.
+pub(super) fn changes_metric(op: BinaryOp) -> bool {
+    use BinaryOp::{Add, Atan2, Div, Mod, Mul, Pow, Sub};
+    matches!(op, Add | Sub | Mul | Div | Mod | Pow | Atan2)
+}
+
+impl Evaluator<'_> {
+    pub(super) fn binary(&mut self, node: &Binary, steps: Steps) -> Result<Evaluated, QueryError> {
+        match (node.left.value_type(), node.right.value_type()) {
+            (ValueType::Scalar, ValueType::Scalar) => {
+                let left = self.scalars(&node.left, steps)?;
+                let right = self.scalars(&node.right, steps)?;
+                self.between_numbers(node, left, right, steps).map(Evaluated::Scalar)
+            }
+            (ValueType::Scalar, _) => {
+                let number = self.scalars(&node.left, steps)?;
+                let block = self.vector(&node.right, steps)?;
+                self.with_number(node, block, &number, true).map(Evaluated::Vector)
+            }
+            (_, ValueType::Scalar) => {
+                let block = self.vector(&node.left, steps)?;
+                let number = self.scalars(&node.right, steps)?;
+                self.with_number(node, block, &number, false).map(Evaluated::Vector)
+            }
+            _ => {
+                let left = self.vector(&node.left, steps)?;
+                let right = self.vector(&node.right, steps)?;
+                let block = if node.op.is_set() {
+                    self.set_operation(node, left, right, steps)
+                } else {
+                    self.between_vectors(node, left, right, steps)
+                };
+                block.map(Evaluated::Vector)
+            }
+        }
+    }
+
+    fn between_numbers(
+        &mut self,
+        node: &Binary,
+        left: Scalars,
+        right: Scalars,
+        steps: Steps,
+    ) -> Result<Scalars, QueryError> {
+        let f = element(node.op, true);
+        Ok(match (left, right) {
+            (Scalars::Constant(a), Scalars::Constant(b)) => Scalars::Constant(f(a, b)),
+            (Scalars::Constant(a), right) => right.map(|b| f(a, b)),
+            (left, Scalars::Constant(b)) => left.map(|a| f(a, b)),
+            (left, right) => {
+                self.budget.charge(steps.count)?;
+                Scalars::Each((0..steps.count).map(|step| f(left.at(step), right.at(step))).collect())
+            }
+        })
+    }
+
+    fn with_number(
+        &mut self,
+        node: &Binary,
+        mut block: Block,
+        number: &Scalars,
+        number_is_left: bool,
+    ) -> Result<Block, QueryError> {
+        if matches!(node.op, BinaryOp::TrimUpper | BinaryOp::TrimLower) && !block.rows.is_empty() {
+            self.refuse_floats(node);
+        }
+        let f = if number_is_left && !node.return_bool { swapped(node.op) } else { element(node.op, node.return_bool) };
+        for row in &mut block.rows {
+            match (number, number_is_left) {
+                (Scalars::Constant(number), true) => row.floats.map(|value| f(*number, value)),
+                (Scalars::Constant(number), false) => row.floats.map(|value| f(value, *number)),
+                (Scalars::Each(numbers), true) => row.floats.map_steps(|step, value| f(numbers[step], value)),
+                (Scalars::Each(numbers), false) => row.floats.map_steps(|step, value| f(value, numbers[step])),
+            }
+            if changes_metric(node.op) || node.return_bool {
+                self.forget_name(row);
+            }
+        }
+        if changes_metric(node.op) || node.return_bool {
+            self.settle_names(&mut block)?;
+        } else {
+            block.rows.retain(|row| !row.floats.is_empty());
+        }
+        Ok(block)
+    }
+
+    /// Says that the operator has no use for floats.
+    pub(super) fn refuse_floats(&mut self, node: &Binary) {
+        let op = node.op;
+        let text = format!(
+            "incompatible sample types encountered for binary operator {}: float {op} float",
+            relatum_model::text::quote(op.as_str())
+        );
+        self.annotations.inform(node.span, text);
+    }
+}
+
+/// Whether both slots have a value.
+#[inline]
+pub(super) fn both(a: f64, b: f64) -> bool {
+    !is_absent(a) && !is_absent(b)
+}

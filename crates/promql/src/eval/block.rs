@@ -1,0 +1,221 @@
+//! The values of expressions while they are evaluated: series by series, each with one column over all steps.
+//!
+//! A column has a slot for every step between its first and its last value. A slot without a value holds [`ABSENT`], which no
+//! calculation gives; so loops over columns need no second array. Histograms, when they come, stand beside `floats` in [`Row`]:
+//! a slot has one or the other.
+
+use std::collections::HashMap;
+
+use relatum_model::{Labels, is_stale, stale_nan};
+
+use crate::error::QueryError;
+
+/// Marks a slot without a value: the staleness marker, which selectors never let through and arithmetic never gives.
+pub(crate) fn absent() -> f64 {
+    stale_nan()
+}
+
+/// Whether a slot is without a value.
+#[inline(always)]
+pub(crate) fn is_absent(value: f64) -> bool {
+    is_stale(value)
+}
+
+/// The values of one series over the steps of an evaluation.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Column {
+    // The step of the first slot. First and last slot are not absent, unless `set` was not used to build the column.
+    first: usize,
+    values: Vec<f64>,
+}
+
+impl Column {
+    /// A column from values for the steps from `first` on, with [`absent`] slots.
+    pub(crate) fn from_values(first: usize, values: Vec<f64>) -> Self {
+        Column { first, values }
+    }
+
+    /// The same value at each of `count` steps.
+    pub(crate) fn constant(value: f64, count: usize) -> Self {
+        Column { first: 0, values: vec![value; count] }
+    }
+
+    /// Appends a value at `step`, which is behind all that were added before.
+    #[inline]
+    pub(crate) fn push(&mut self, step: usize, value: f64) {
+        if self.values.is_empty() {
+            self.first = step;
+        }
+        let at = step - self.first;
+        if at > self.values.len() {
+            self.values.resize(at, absent());
+        }
+        self.values.push(value);
+    }
+
+    /// The value at `step`, or [`absent`].
+    #[inline]
+    pub(crate) fn at(&self, step: usize) -> f64 {
+        self.values.get(step.wrapping_sub(self.first)).copied().unwrap_or_else(absent)
+    }
+
+    /// The value at `step`.
+    #[inline]
+    pub(crate) fn get(&self, step: usize) -> Option<f64> {
+        Some(self.at(step)).filter(|value| !is_absent(*value))
+    }
+
+    /// How many slots there are: what the column costs.
+    pub(crate) fn slots(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Whether there is no value at any step.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.values.iter().all(|value| is_absent(*value))
+    }
+
+    /// The steps that have a value, with it.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, f64)> + '_ {
+        self.values.iter().enumerate().filter(|(_, v)| !is_absent(**v)).map(|(at, v)| (self.first + at, *v))
+    }
+
+    /// The step of the first slot, and the slots.
+    pub(crate) fn slots_from(&self) -> (usize, &[f64]) {
+        (self.first, &self.values)
+    }
+
+    /// Replaces every value.
+    #[inline]
+    pub(crate) fn map(&mut self, f: impl Fn(f64) -> f64) {
+        for value in &mut self.values {
+            if !is_absent(*value) {
+                *value = f(*value);
+            }
+        }
+    }
+
+    /// Replaces every value by one that depends on the step; [`absent`] takes it away.
+    #[inline]
+    pub(crate) fn map_steps(&mut self, mut f: impl FnMut(usize, f64) -> f64) {
+        for (at, value) in self.values.iter_mut().enumerate() {
+            if !is_absent(*value) {
+                *value = f(self.first + at, *value);
+            }
+        }
+    }
+
+    /// Takes over the values of `other`; `false` if both have one at the same step.
+    fn merge(&mut self, other: &Column) -> bool {
+        let first = self.first.min(other.first);
+        let end = (self.first + self.values.len()).max(other.first + other.values.len());
+        let mut values = Vec::with_capacity(end - first);
+        for step in first..end {
+            let (a, b) = (self.at(step), other.at(step));
+            if !is_absent(a) && !is_absent(b) {
+                return false;
+            }
+            values.push(if is_absent(a) { b } else { a });
+        }
+        *self = Column { first, values };
+        true
+    }
+}
+
+/// One series of an instant vector, over all steps.
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    pub(crate) labels: Labels,
+    /// Whether the metric's name goes at the end of the evaluation; only with delayed name removal.
+    pub(crate) drop_name: bool,
+    pub(crate) floats: Column,
+}
+
+/// An instant vector over all steps. At a single step the order of the rows is that of the elements.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Block {
+    pub(crate) rows: Vec<Row>,
+}
+
+impl Block {
+    /// What the block costs.
+    pub(crate) fn slots(&self) -> usize {
+        self.rows.iter().map(|row| row.floats.slots()).sum()
+    }
+
+    /// Whether two rows have the same labels.
+    pub(crate) fn has_duplicates(&self) -> bool {
+        let mut seen = std::collections::HashSet::with_capacity(self.rows.len());
+        self.rows.len() > 1 && !self.rows.iter().all(|row| seen.insert(row.labels.encoded()))
+    }
+
+    /// Makes one row of all rows with the same labels; an error if two of them have a value at the same step.
+    pub(crate) fn merge_duplicates(&mut self) -> Result<(), QueryError> {
+        if !self.has_duplicates() {
+            return Ok(());
+        }
+        let mut places: HashMap<Labels, usize> = HashMap::with_capacity(self.rows.len());
+        let mut merged: Vec<Row> = Vec::with_capacity(self.rows.len());
+        for row in self.rows.drain(..) {
+            match places.get(&row.labels) {
+                None => {
+                    places.insert(row.labels.clone(), merged.len());
+                    merged.push(row);
+                }
+                Some(&at) => {
+                    if !merged[at].floats.merge(&row.floats) {
+                        return Err(duplicate_labelset());
+                    }
+                }
+            }
+        }
+        self.rows = merged;
+        Ok(())
+    }
+}
+
+/// Two elements of one vector have the same labels.
+pub(crate) fn duplicate_labelset() -> QueryError {
+    QueryError::Execution("vector cannot contain metrics with the same labelset".to_owned())
+}
+
+/// A number at every step.
+#[derive(Debug, Clone)]
+pub(crate) enum Scalars {
+    /// The same at all.
+    Constant(f64),
+    /// One for each.
+    Each(Vec<f64>),
+}
+
+impl Scalars {
+    /// The number at `step`.
+    #[inline]
+    pub(crate) fn at(&self, step: usize) -> f64 {
+        match self {
+            Scalars::Constant(value) => *value,
+            Scalars::Each(values) => values[step],
+        }
+    }
+
+    /// What the numbers cost.
+    pub(crate) fn slots(&self) -> usize {
+        match self {
+            Scalars::Constant(_) => 1,
+            Scalars::Each(values) => values.len(),
+        }
+    }
+
+    /// Makes a number of every number.
+    pub(crate) fn map(self, f: impl Fn(f64) -> f64) -> Scalars {
+        match self {
+            Scalars::Constant(value) => Scalars::Constant(f(value)),
+            Scalars::Each(values) => Scalars::Each(values.into_iter().map(f).collect()),
+        }
+    }
+
+    /// The numbers at `count` steps.
+    pub(crate) fn iter(&self, count: usize) -> impl Iterator<Item = f64> + '_ {
+        (0..count).map(|step| self.at(step))
+    }
+}

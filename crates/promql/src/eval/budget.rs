@@ -1,0 +1,63 @@
+//! What bounds a query while it runs: its time, its caller's patience and the samples it may hold.
+
+use std::time::{Duration, Instant};
+
+use relatum_model::storage::Cancel;
+
+use crate::error::QueryError;
+
+/// The limits of one query and how far it is.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    samples: usize,
+    samples_max: usize,
+    deadline: Option<Instant>,
+    cancel: Cancel,
+}
+
+impl Budget {
+    /// A budget that starts to run now. A timeout of zero is none.
+    pub(crate) fn new(samples_max: usize, timeout: Duration, cancel: Cancel) -> Self {
+        // A timeout too long for the clock is as good as none.
+        let deadline = if timeout.is_zero() { None } else { Instant::now().checked_add(timeout) };
+        Budget { samples: 0, samples_max, deadline, cancel }
+    }
+
+    /// Counts samples that are about to be held.
+    pub(crate) fn charge(&mut self, samples: usize) -> Result<(), QueryError> {
+        self.samples = self.samples.saturating_add(samples);
+        if self.samples > self.samples_max { Err(QueryError::TooManySamples) } else { Ok(()) }
+    }
+
+    /// Counts samples that are held no more.
+    pub(crate) fn release(&mut self, samples: usize) {
+        self.samples = self.samples.saturating_sub(samples);
+    }
+
+    /// How many samples are held.
+    pub(crate) fn held(&self) -> usize {
+        self.samples
+    }
+
+    /// Says that exactly so many samples are held: what a node of the tree holds when it is done is known best by itself.
+    pub(crate) fn settle(&mut self, samples: usize) -> Result<(), QueryError> {
+        self.samples = samples;
+        self.charge(0)
+    }
+
+    /// Whether to go on. Cheap enough for every series, too dear for every sample.
+    pub(crate) fn check(&self) -> Result<(), QueryError> {
+        if self.cancel.is_cancelled() {
+            return Err(QueryError::Cancelled);
+        }
+        match self.deadline {
+            Some(deadline) if Instant::now() >= deadline => Err(QueryError::Timeout),
+            _ => Ok(()),
+        }
+    }
+
+    /// The switch that stops the query, to hand on to the store.
+    pub(crate) fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+}

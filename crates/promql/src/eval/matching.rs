@@ -1,0 +1,303 @@
+//! Operators between two vectors: who meets whom.
+//!
+//! Rows meet by their signature, which is made once for each row. The "one" side is called `ones` here, whatever side of the
+//! operator it is on, and the other `many`. Conflicts are conflicts only at a step where both rows have a value, so whether there
+//! is one is looked at step by step, but only for signatures where rows could be in conflict.
+
+use std::collections::HashMap;
+
+use relatum_model::Labels;
+use relatum_model::labels::METRIC_NAME;
+
+use super::binary::{Element, both, changes_metric, element};
+use super::names::is_metadata;
+use super::{Block, Column, Evaluator, Row, Steps, execution, is_absent};
+use crate::error::QueryError;
+use crate::syntax::{Binary, BinaryOp, Cardinality, VectorMatching};
+
+/// The labels by which a row finds its partners.
+pub(super) fn signature(labels: &Labels, matching: &VectorMatching) -> Labels {
+    if matching.on {
+        labels.filtered(|name| matching.labels.iter().any(|label| label == name))
+    } else {
+        labels.filtered(|name| name != METRIC_NAME && !matching.labels.iter().any(|label| label == name))
+    }
+}
+
+/// The rows of one signature.
+#[derive(Default)]
+struct Group {
+    many: Vec<usize>,
+    ones: Vec<usize>,
+}
+
+/// One side of a meeting: a row, or the value in place of one that is missing.
+#[derive(Clone, Copy)]
+enum Partner<'a> {
+    Row(&'a Row),
+    Fill { value: f64, labels: &'a Labels },
+}
+
+impl<'a> Partner<'a> {
+    fn labels(self) -> &'a Labels {
+        match self {
+            Partner::Row(row) => &row.labels,
+            Partner::Fill { labels, .. } => labels,
+        }
+    }
+}
+
+/// The operation and its two sides.
+struct Meeting<'a> {
+    node: &'a Binary,
+    matching: &'a VectorMatching,
+    f: Element,
+    // Whether the "one" side is on the left of the operator.
+    is_swapped: bool,
+    drops_name: bool,
+    steps: Steps,
+}
+
+/// What came of two partners: the result, and at which steps they met at all.
+struct Outcome {
+    row: Row,
+    met: Vec<usize>,
+}
+
+impl Evaluator<'_> {
+    pub(super) fn between_vectors(
+        &mut self,
+        node: &Binary,
+        left: Block,
+        right: Block,
+        steps: Steps,
+    ) -> Result<Block, QueryError> {
+        let default = VectorMatching::default();
+        let matching = node.matching.as_ref().unwrap_or(&default);
+        let is_swapped = matching.cardinality == Cardinality::OneToMany;
+        let (many, ones) = if is_swapped { (right, left) } else { (left, right) };
+        let (fill_many, fill_ones) = if is_swapped {
+            (matching.fill.right, matching.fill.left)
+        } else {
+            (matching.fill.left, matching.fill.right)
+        };
+        // With nothing on one side and nothing to fill it with, not even conflicts arise.
+        let has_fill = fill_many.is_some() || fill_ones.is_some();
+        if (many.rows.is_empty() && ones.rows.is_empty())
+            || (!has_fill && (many.rows.is_empty() || ones.rows.is_empty()))
+        {
+            return Ok(Block::default());
+        }
+        if matches!(node.op, BinaryOp::TrimUpper | BinaryOp::TrimLower) {
+            self.refuse_floats(node);
+        }
+        let meeting = Meeting {
+            node,
+            matching,
+            f: element(node.op, node.return_bool),
+            is_swapped,
+            drops_name: (node.return_bool && !self.settings.delayed_name_removal) || changes_metric(node.op),
+            steps,
+        };
+        let mut groups: HashMap<Labels, Group> = HashMap::with_capacity(ones.rows.len());
+        for (at, row) in ones.rows.iter().enumerate() {
+            groups.entry(signature(&row.labels, matching)).or_default().ones.push(at);
+        }
+        let mut order = Vec::with_capacity(many.rows.len());
+        for (at, row) in many.rows.iter().enumerate() {
+            let signature = signature(&row.labels, matching);
+            match groups.get_mut(&signature) {
+                Some(group) => group.many.push(at),
+                None if has_fill => groups.entry(signature.clone()).or_default().many.push(at),
+                None => continue,
+            }
+            order.push((at, signature));
+        }
+        meeting.refuse_ambiguous(&groups, &many, &ones, has_fill)?;
+
+        let mut outcomes: HashMap<&Labels, Vec<Outcome>> = HashMap::new();
+        let mut places: Vec<(&Labels, usize)> = Vec::new();
+        for (at, signature) in &order {
+            self.budget.check()?;
+            let group = &groups[signature];
+            let needs_met = group.many.len() > 1;
+            let row = &many.rows[*at];
+            let filled = fill_ones.map(|value| (value, signature));
+            for partner in group.ones.iter().map(|one| Partner::Row(&ones.rows[*one])) {
+                self.budget.charge(steps.count)?;
+                let outcome = meeting.meet(Partner::Row(row), partner, needs_met, |_| true);
+                self.budget.release(steps.count - outcome.row.floats.slots());
+                push(&mut outcomes, &mut places, signature, outcome);
+            }
+            if let Some((value, labels)) = filled {
+                self.budget.charge(steps.count)?;
+                let is_alone = |step| group.ones.iter().all(|one| is_absent(ones.rows[*one].floats.at(step)));
+                let outcome = meeting.meet(Partner::Row(row), Partner::Fill { value, labels }, needs_met, is_alone);
+                self.budget.release(steps.count - outcome.row.floats.slots());
+                push(&mut outcomes, &mut places, signature, outcome);
+            }
+        }
+        if let Some(value) = fill_many {
+            for (at, row) in ones.rows.iter().enumerate() {
+                let key = signature(&row.labels, matching);
+                let (labels, group) = groups.get_key_value(&key).expect("every row was put into a group");
+                debug_assert!(group.ones.contains(&at));
+                self.budget.charge(steps.count)?;
+                let is_alone = |step| group.many.iter().all(|many_at| is_absent(many.rows[*many_at].floats.at(step)));
+                let outcome = meeting.meet(Partner::Fill { value, labels }, Partner::Row(row), true, is_alone);
+                self.budget.release(steps.count - outcome.row.floats.slots());
+                push(&mut outcomes, &mut places, labels, outcome);
+            }
+        }
+        for found in outcomes.values() {
+            meeting.refuse_conflicts(found)?;
+        }
+        let mut taken: HashMap<&Labels, Vec<Option<Row>>> = HashMap::with_capacity(outcomes.len());
+        for (signature, found) in outcomes {
+            taken.insert(signature, found.into_iter().map(|outcome| Some(outcome.row)).collect());
+        }
+        let rows = places
+            .into_iter()
+            .filter_map(|(signature, at)| taken.get_mut(signature).and_then(|rows| rows[at].take()))
+            .filter(|row| row.floats.slots() > 0)
+            .collect();
+        let mut block = Block { rows };
+        if !(steps.is_instant && self.settings.delayed_name_removal) {
+            block.merge_duplicates()?;
+        }
+        Ok(block)
+    }
+}
+
+fn push<'a>(
+    outcomes: &mut HashMap<&'a Labels, Vec<Outcome>>,
+    places: &mut Vec<(&'a Labels, usize)>,
+    signature: &'a Labels,
+    outcome: Outcome,
+) {
+    if outcome.row.floats.slots() == 0 && outcome.met.is_empty() {
+        return;
+    }
+    let found = outcomes.entry(signature).or_default();
+    places.push((signature, found.len()));
+    found.push(outcome);
+}
+
+impl Meeting<'_> {
+    /// Lets two partners meet at the steps where both are there and `may_meet` holds.
+    fn meet(&self, many: Partner<'_>, one: Partner<'_>, needs_met: bool, may_meet: impl Fn(usize) -> bool) -> Outcome {
+        let mut floats = Column::default();
+        let mut met = Vec::new();
+        let (from, to) = match (many, one) {
+            (Partner::Row(a), Partner::Row(b)) => {
+                let ((a_first, a_slots), (b_first, b_slots)) = (a.floats.slots_from(), b.floats.slots_from());
+                (a_first.max(b_first), (a_first + a_slots.len()).min(b_first + b_slots.len()))
+            }
+            (Partner::Row(row), Partner::Fill { .. }) | (Partner::Fill { .. }, Partner::Row(row)) => {
+                let (first, slots) = row.floats.slots_from();
+                (first, first + slots.len())
+            }
+            (Partner::Fill { .. }, Partner::Fill { .. }) => (0, 0),
+        };
+        let value_of = |partner: Partner<'_>, step| match partner {
+            Partner::Row(row) => row.floats.at(step),
+            Partner::Fill { value, .. } => value,
+        };
+        // Trimming floats gives nothing, not even a match.
+        let gives_nothing = matches!(self.node.op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
+        for step in from..to.min(self.steps.count) {
+            let (a, b) = (value_of(many, step), value_of(one, step));
+            if gives_nothing || !both(a, b) || !may_meet(step) {
+                continue;
+            }
+            if needs_met {
+                met.push(step);
+            }
+            let value = if self.is_swapped { (self.f)(b, a) } else { (self.f)(a, b) };
+            if !is_absent(value) {
+                floats.push(step, value);
+            }
+        }
+        let labels = if floats.slots() > 0 || !met.is_empty() {
+            self.result_labels(many.labels(), one.labels())
+        } else {
+            Labels::empty()
+        };
+        Outcome { row: Row { labels, drop_name: self.node.return_bool, floats }, met }
+    }
+
+    fn result_labels(&self, many: &Labels, one: &Labels) -> Labels {
+        let matching = self.matching;
+        let named = |name: &str| matching.labels.iter().any(|label| label == name);
+        let keeps = |name: &str| {
+            !(self.drops_name && is_metadata(name))
+                && (matching.cardinality != Cardinality::OneToOne || named(name) == matching.on)
+        };
+        let labels = many.filtered(keeps);
+        if matching.include.is_empty() {
+            return labels;
+        }
+        let mut builder = labels.to_builder();
+        for name in &matching.include {
+            // An empty value removes the label.
+            builder.set(name.as_str(), one.value(name));
+        }
+        builder.build()
+    }
+
+    /// Several rows of one signature on the side that must have one, at the same step.
+    fn refuse_ambiguous(
+        &self,
+        groups: &HashMap<Labels, Group>,
+        many: &Block,
+        ones: &Block,
+        has_fill: bool,
+    ) -> Result<(), QueryError> {
+        for group in groups.values().filter(|group| group.ones.len() > 1) {
+            for step in 0..self.steps.count {
+                let mut present = group.ones.iter().filter(|one| !is_absent(ones.rows[**one].floats.at(step)));
+                let (Some(first), Some(second)) = (present.next(), present.next()) else { continue };
+                // Where the other side has no element at all, nobody asks.
+                if !has_fill && many.rows.iter().all(|row| is_absent(row.floats.at(step))) {
+                    continue;
+                }
+                let (first, second) = (&ones.rows[*first].labels, &ones.rows[*second].labels);
+                let mut names = [first.to_string(), second.to_string()];
+                names.sort();
+                let side = if self.is_swapped { "left" } else { "right" };
+                return Err(execution(format!(
+                    "found duplicate series for the match group {} on the {side} hand-side of the operation: [{}, {}];\
+                     many-to-many matching not allowed: matching labels must be unique on one side",
+                    signature(second, self.matching),
+                    names[0],
+                    names[1],
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Several results of one signature at the same step, where there may be one only.
+    fn refuse_conflicts(&self, outcomes: &[Outcome]) -> Result<(), QueryError> {
+        if outcomes.len() < 2 {
+            return Ok(());
+        }
+        let is_one_to_one = self.matching.cardinality == Cardinality::OneToOne;
+        let mut met: HashMap<Option<&Labels>, Vec<bool>> = HashMap::new();
+        for outcome in outcomes {
+            // Without grouping any two results are one too many, with it two with the same labels.
+            let key = if is_one_to_one { None } else { Some(&outcome.row.labels) };
+            let steps = met.entry(key).or_insert_with(|| vec![false; self.steps.count]);
+            for &step in &outcome.met {
+                if std::mem::replace(&mut steps[step], true) {
+                    return Err(execution(if is_one_to_one {
+                        "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"
+                    } else {
+                        "multiple matches for labels: grouping labels must ensure unique matches"
+                    }));
+                }
+            }
+        }
+        Ok(())
+    }
+}

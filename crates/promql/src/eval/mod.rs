@@ -1,0 +1,226 @@
+//! Evaluates the tree of a query over all its steps at once: every node gives columns, one for each series.
+//!
+//! Each selector reads its series once for the whole range and hands on one series at a time; what matches what is decided once
+//! for each series, never at each step. The order of rows is kept wherever Prometheus keeps the order of elements, as an instant
+//! query shows it.
+
+mod aggregate;
+mod binary;
+mod block;
+mod budget;
+mod call;
+mod count_values;
+mod fold;
+mod invariant;
+mod matching;
+mod names;
+mod rank;
+mod select;
+mod set;
+mod steps;
+mod subquery;
+mod views;
+mod window;
+
+use relatum_model::Series;
+
+pub(crate) use block::{Block, Column, Row, Scalars, absent, is_absent};
+pub(crate) use budget::Budget;
+pub(crate) use steps::Steps;
+pub(crate) use views::Views;
+pub(crate) use window::Window;
+
+use crate::annotation::Annotations;
+use crate::error::QueryError;
+use crate::syntax::{At, DurationContext, DurationExpr, Expr, UnaryOp, ValueType};
+
+/// What a query takes from the engine and from its options.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    /// How old the newest sample of a series may be, and still be its value.
+    pub(crate) lookback_ms: i64,
+    /// The resolution of subqueries that name none.
+    pub(crate) subquery_step_ms: i64,
+    /// Whether metric names go at the end of the evaluation instead of at each function.
+    pub(crate) delayed_name_removal: bool,
+    /// Whether the type of a metric is in its labels.
+    pub(crate) type_and_unit_labels: bool,
+}
+
+/// One evaluation of one query.
+pub(crate) struct Evaluator<'a> {
+    pub(crate) settings: Settings,
+    /// The first and the last moment of the query, for `@ start()`, `@ end()`, `start()` and `end()`.
+    pub(crate) bounds_ms: (i64, i64),
+    pub(crate) durations: DurationContext,
+    pub(crate) views: Views<'a>,
+    pub(crate) budget: Budget,
+    pub(crate) annotations: Annotations,
+}
+
+/// The value of an expression that is not a range vector.
+#[derive(Debug)]
+pub(crate) enum Evaluated {
+    Scalar(Scalars),
+    Text(String),
+    Vector(Block),
+}
+
+impl Evaluated {
+    fn slots(&self) -> usize {
+        match self {
+            Evaluated::Scalar(scalars) => scalars.slots(),
+            Evaluated::Text(_) => 0,
+            Evaluated::Vector(block) => block.slots(),
+        }
+    }
+}
+
+/// Where in time a selector or subquery looks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum When {
+    /// So long before the moment of the evaluation.
+    Offset(i64),
+    /// Always here.
+    Fixed(i64),
+}
+
+impl When {
+    /// Where to look when evaluating at `t_ms`.
+    #[inline]
+    pub(crate) fn at(self, t_ms: i64) -> i64 {
+        match self {
+            When::Offset(offset_ms) => t_ms.saturating_sub(offset_ms),
+            When::Fixed(at_ms) => at_ms,
+        }
+    }
+}
+
+impl Evaluator<'_> {
+    /// The value of `expr`, which is not a range vector, at `steps`.
+    pub(crate) fn eval(&mut self, expr: &Expr, steps: Steps) -> Result<Evaluated, QueryError> {
+        self.budget.check()?;
+        if steps.count == 0 {
+            return Ok(match expr.value_type() {
+                ValueType::Scalar => Evaluated::Scalar(Scalars::Each(Vec::new())),
+                ValueType::String => Evaluated::Text(String::new()),
+                ValueType::Vector | ValueType::Matrix => Evaluated::Vector(Block::default()),
+            });
+        }
+        let held = self.budget.held();
+        let value = if steps.count > 1 && invariant::is_worth_one_step(expr) {
+            let value = self.node(expr, Steps::instant(steps.start_ms))?;
+            self.repeat(value, steps)?
+        } else {
+            self.node(expr, steps)?
+        };
+        self.budget.settle(held.saturating_add(value.slots()))?;
+        Ok(value)
+    }
+
+    fn node(&mut self, expr: &Expr, steps: Steps) -> Result<Evaluated, QueryError> {
+        match expr {
+            Expr::Number(number) => Ok(Evaluated::Scalar(Scalars::Constant(number.value))),
+            Expr::String(literal) => Ok(Evaluated::Text(literal.value.clone())),
+            Expr::Selector(selector) => self.selector(selector, steps).map(Evaluated::Vector),
+            Expr::Paren(paren) => self.eval(&paren.expr, steps),
+            Expr::Unary(unary) => {
+                let value = self.eval(&unary.expr, steps)?;
+                if unary.op == UnaryOp::Plus { Ok(value) } else { self.negate(value) }
+            }
+            Expr::Binary(binary) => self.binary(binary, steps),
+            Expr::Aggregate(aggregate) => self.aggregate(aggregate, steps).map(Evaluated::Vector),
+            Expr::Call(call) => self.call(call, steps),
+            Expr::Matrix(_) | Expr::Subquery(_) => {
+                unreachable!("range vectors are evaluated by the functions that take them")
+            }
+        }
+    }
+
+    /// The value of a range vector at a single moment: all its samples.
+    pub(crate) fn eval_range_vector(&mut self, expr: &Expr, at_ms: i64) -> Result<Vec<Series>, QueryError> {
+        let steps = Steps::instant(at_ms);
+        match expr {
+            Expr::Paren(paren) => self.eval_range_vector(&paren.expr, at_ms),
+            Expr::Matrix(matrix) => self.raw_window(matrix, steps),
+            Expr::Subquery(subquery) => {
+                let (block, inner) = self.subquery_block(subquery, steps)?;
+                let mut series: Vec<Series> = Vec::with_capacity(block.rows.len());
+                for mut row in block.rows {
+                    self.finish_labels(&mut row);
+                    series.push(Series { labels: row.labels, samples: subquery::samples(&row.floats, inner) });
+                }
+                series.sort_by(|a, b| a.labels.cmp(&b.labels));
+                Ok(series)
+            }
+            _ => unreachable!("the other expressions are not range vectors"),
+        }
+    }
+
+    /// An instant vector at `steps`.
+    pub(crate) fn vector(&mut self, expr: &Expr, steps: Steps) -> Result<Block, QueryError> {
+        match self.eval(expr, steps)? {
+            Evaluated::Vector(block) => Ok(block),
+            other => unreachable!("types were checked by the parser, but here is {other:?} for a vector"),
+        }
+    }
+
+    /// A number for each of `steps`.
+    pub(crate) fn scalars(&mut self, expr: &Expr, steps: Steps) -> Result<Scalars, QueryError> {
+        match self.eval(expr, steps)? {
+            Evaluated::Scalar(scalars) => Ok(scalars),
+            other => unreachable!("types were checked by the parser, but here is {other:?} for a scalar"),
+        }
+    }
+
+    /// Makes a value at one step into one at all `steps`.
+    fn repeat(&mut self, value: Evaluated, steps: Steps) -> Result<Evaluated, QueryError> {
+        match value {
+            Evaluated::Scalar(scalars) => Ok(Evaluated::Scalar(Scalars::Constant(scalars.at(0)))),
+            Evaluated::Text(text) => Ok(Evaluated::Text(text)),
+            Evaluated::Vector(mut block) => {
+                block.rows.retain(|row| row.floats.get(0).is_some());
+                for row in &mut block.rows {
+                    self.budget.charge(steps.count)?;
+                    row.floats = Column::constant(row.floats.at(0), steps.count);
+                }
+                Ok(Evaluated::Vector(block))
+            }
+        }
+    }
+
+    fn negate(&mut self, value: Evaluated) -> Result<Evaluated, QueryError> {
+        match value {
+            Evaluated::Scalar(scalars) => Ok(Evaluated::Scalar(scalars.map(|value| -value))),
+            Evaluated::Vector(mut block) => {
+                for row in &mut block.rows {
+                    row.floats.map(|value| -value);
+                    self.forget_name(row);
+                }
+                self.settle_names(&mut block)?;
+                Ok(Evaluated::Vector(block))
+            }
+            Evaluated::Text(_) => unreachable!("a text has no sign"),
+        }
+    }
+
+    /// Where a selector or subquery with these modifiers looks.
+    fn when(&self, at: Option<At>, offset: Option<&DurationExpr>) -> Result<When, QueryError> {
+        let offset_ms = match offset {
+            None => 0,
+            Some(offset) => offset.offset_ms(&self.durations).map_err(execution)?,
+        };
+        let fixed_ms = match at {
+            None => return Ok(When::Offset(offset_ms)),
+            Some(At::Time(at_ms)) => at_ms,
+            Some(At::Start) => self.bounds_ms.0,
+            Some(At::End) => self.bounds_ms.1,
+        };
+        Ok(When::Fixed(fixed_ms.saturating_sub(offset_ms)))
+    }
+}
+
+/// An error that the data or the values of parameters cause.
+pub(crate) fn execution(message: impl ToString) -> QueryError {
+    QueryError::Execution(message.to_string())
+}

@@ -1,0 +1,58 @@
+//! When metrics lose their names.
+//!
+//! A function gives something else than its metric, so the name has to go, and type and unit with it. It goes at once, or, with
+//! delayed name removal, at the end of the evaluation, so that a query can still ask for it.
+
+use relatum_model::Labels;
+use relatum_model::labels::METRIC_NAME;
+
+use super::{Block, Evaluator, Row};
+use crate::error::QueryError;
+
+/// Whether the label says what the metric is, rather than where it comes from.
+pub(crate) fn is_metadata(name: &str) -> bool {
+    matches!(name, METRIC_NAME | "__type__" | "__unit__")
+}
+
+/// The labels without those that say what the metric is.
+pub(crate) fn without_metadata(labels: &Labels) -> Labels {
+    if labels.iter().any(|(name, _)| is_metadata(name)) {
+        labels.filtered(|name| !is_metadata(name))
+    } else {
+        labels.clone()
+    }
+}
+
+impl Evaluator<'_> {
+    /// Takes the name from a row, now or later.
+    pub(super) fn forget_name(&self, row: &mut Row) {
+        if !self.settings.delayed_name_removal {
+            row.labels = without_metadata(&row.labels);
+        }
+        row.drop_name = true;
+    }
+
+    /// Brings together the rows that have the same labels now that names may be gone.
+    pub(super) fn settle_names(&self, block: &mut Block) -> Result<(), QueryError> {
+        if self.settings.delayed_name_removal { Ok(()) } else { block.merge_duplicates() }
+    }
+
+    /// Takes the name from a row that was to lose it at the end.
+    pub(super) fn finish_labels(&self, row: &mut Row) {
+        if self.settings.delayed_name_removal && row.drop_name {
+            row.labels = without_metadata(&row.labels);
+            row.drop_name = false;
+        }
+    }
+
+    /// Does what has to be done at the end of the evaluation.
+    pub(crate) fn finish(&self, block: &mut Block) -> Result<(), QueryError> {
+        if self.settings.delayed_name_removal {
+            for row in &mut block.rows {
+                self.finish_labels(row);
+            }
+            block.merge_duplicates()?;
+        }
+        Ok(())
+    }
+}

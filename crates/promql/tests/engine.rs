@@ -1,0 +1,86 @@
+//! What the engine promises beside the values of expressions: limits, annotations, the agreement of instant and range queries.
+
+use std::time::Duration;
+
+use relatum_model::Labels;
+use relatum_model::storage::{Cancel, Scope};
+use relatum_promql::memory::Memory;
+use relatum_promql::syntax::ParseOptions;
+use relatum_promql::{Answer, Engine, EngineOptions, QueryError, QueryOptions, Value};
+
+/// Two counters and a gauge, each with a sample every 15 seconds for ten minutes.
+fn samples() -> Memory {
+    let mut memory = Memory::new();
+    for step in 0..=40 {
+        let t_ms = step * 15_000;
+        for (instance, speed) in [("a", 1.0), ("b", 3.0)] {
+            let labels = Labels::from_pairs([("__name__", "requests_total"), ("instance", instance)]);
+            memory.add(&labels, t_ms, step as f64 * speed);
+        }
+        memory.add(&Labels::from_pairs([("__name__", "load")]), t_ms, (step % 7) as f64);
+    }
+    memory
+}
+
+fn instant(engine: &Engine, query: &str) -> Result<Answer, QueryError> {
+    engine.instant(&samples(), &Scope::all(), query, 600_000, &QueryOptions::default())
+}
+
+#[track_caller]
+fn check(query: &str, expected: &[(&str, f64)]) {
+    let answer = instant(&Engine::default(), query).unwrap();
+    let Value::Vector(vector) = answer.value else { panic!("{query} gives {:?}", answer.value) };
+    assert_eq!(vector.len(), expected.len(), "{query} gives {vector:?}");
+    for (sample, (labels, value)) in vector.iter().zip(expected) {
+        assert_eq!(sample.labels.to_string(), *labels, "{query}");
+        assert!((sample.value - value).abs() <= 1e-12 * value.abs(), "{query} gives {}, not {value}", sample.value);
+    }
+}
+
+#[test]
+fn values() {
+    check("load", &[("load", 5.0)]);
+    check("rate(requests_total[5m])", &[(r#"{instance="a"}"#, 1.0 / 15.0), (r#"{instance="b"}"#, 0.2)]);
+    check("sum(requests_total)", &[("{}", 160.0)]);
+    check("requests_total > 100", &[(r#"requests_total{instance="b"}"#, 120.0)]);
+    check("requests_total / on () group_left load", &[(r#"{instance="a"}"#, 8.0), (r#"{instance="b"}"#, 24.0)]);
+    check(r#"absent(nothing{job="x"})"#, &[(r#"{job="x"}"#, 1.0)]);
+    check("max_over_time(sum(requests_total)[5m:1m] offset 1m)", &[("{}", 144.0)]);
+}
+
+#[test]
+fn annotations_have_places() {
+    let answer = instant(&Engine::default(), "1 +\n rate(load[1m])").unwrap();
+    assert_eq!(
+        answer.infos,
+        ["PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \"load\" (2:7)"]
+    );
+}
+
+#[test]
+fn limits() {
+    let refused = |options: EngineOptions, query: &str| instant(&Engine::new(options), query).unwrap_err().to_string();
+    let few = EngineOptions { samples_max: 30, ..EngineOptions::default() };
+    let too_many = "query processing would load too many samples into memory in query execution";
+    assert_eq!(refused(few.clone(), "sum_over_time(requests_total[10m])"), too_many);
+    assert_eq!(refused(few, "count_over_time(vector(1)[10y:1ms])"), too_many);
+    let slow = EngineOptions { timeout: Duration::from_nanos(1), ..EngineOptions::default() };
+    assert_eq!(refused(slow, "load"), "query timed out in expression evaluation");
+
+    let cancel = Cancel::new();
+    cancel.cancel();
+    let options = QueryOptions { cancel, ..QueryOptions::default() };
+    let error = Engine::default().instant(&samples(), &Scope::all(), "load", 0, &options).unwrap_err();
+    assert_eq!(error.to_string(), "query was canceled in expression evaluation");
+}
+
+#[test]
+fn a_scope_cannot_be_left() {
+    let matcher = relatum_model::Matcher::equal("instance", "a");
+    let scope = Scope::limited(vec![matcher]);
+    let options = EngineOptions { syntax: ParseOptions::all(), ..EngineOptions::default() };
+    let query = r#"count({__name__=~".+"})"#;
+    let answer = Engine::new(options).instant(&samples(), &scope, query, 600_000, &QueryOptions::default()).unwrap();
+    let Value::Vector(vector) = answer.value else { panic!("not a vector") };
+    assert_eq!(vector[0].value, 1.0);
+}
