@@ -1,1 +1,174 @@
-fn main() {}
+//! `relatum`: one program, one file per command.
+//!
+//! Data goes to stdout, talk to stderr. Exit codes: 0 done, 1 failed, 2 the command makes no sense as typed (3: see `check`).
+
+mod alerts;
+mod api;
+mod check;
+mod completion;
+mod config;
+mod daemon;
+mod datasource;
+mod debug_log;
+mod demo;
+mod failure;
+mod logging;
+mod output;
+mod promql;
+mod query;
+mod relate;
+mod remove_relation;
+mod render;
+mod rules;
+mod serve;
+mod show_relation;
+mod sparkline;
+mod status;
+mod table;
+mod targets;
+mod version;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use relatum_agent::control::client::Client;
+
+use crate::failure::CommandFailure;
+use crate::output::Format;
+
+/// Say what is related to what; relatum scrapes it, alerts on it and tells Grafana.
+#[derive(Debug, Parser)]
+#[command(
+    name = "relatum",
+    version,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, clap::Args)]
+struct Global {
+    /// The agent's data directory [default: /var/lib/relatum for root, else the XDG state folder]
+    #[arg(long, global = true, env = "RELATUM_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// How to print
+    #[arg(long, global = true, value_enum, default_value_t = Format::Tabular)]
+    format: Format,
+}
+
+impl Global {
+    fn client(&self) -> Client {
+        Client::new(&self.data_dir.clone().unwrap_or_else(relatum_agent::options::data_dir))
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything on embedded defaults, to look at
+    Demo(demo::Args),
+    /// Run the daemon
+    Agent(daemon::Args),
+    /// Run the engine alone, as a stand-in for prometheus; takes its flags
+    Serve(serve::Args),
+    /// Relate addresses, an application's databags, or two applications
+    #[command(alias = "integrate")]
+    Relate(relate::Args),
+    /// Remove a relation
+    RemoveRelation(remove_relation::Args),
+    /// Show or change the options of an application
+    Config(config::Args),
+    /// Show the model, its applications, units and relations
+    Status(status::Args),
+    /// Show one relation with its databags
+    ShowRelation(show_relation::Args),
+    /// Print the rendered files as they are
+    Render(render::Args),
+    /// List the scrape targets
+    Targets,
+    /// List the rules
+    Rules,
+    /// List the alerts that are pending or firing
+    Alerts,
+    /// Ask with PromQL
+    Query(query::Args),
+    /// Check configuration and rule files, as promtool does
+    Check(check::Args),
+    /// Format a query, or change its matchers
+    Promql(promql::Args),
+    /// Print what another program needs to find us
+    Datasource(datasource::Args),
+    /// Show the agent's log
+    DebugLog(debug_log::Args),
+    /// Print the completion script of a shell
+    Completion(completion::Args),
+    /// Print the version
+    Version,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // One provider for all of TLS; a second call in one process would be a programming error.
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .expect("nothing else has chosen a TLS provider before main");
+    run(cli).unwrap_or_else(|failure| failure.report())
+}
+
+fn run(cli: Cli) -> Result<ExitCode, CommandFailure> {
+    let global = cli.global;
+    match cli.command {
+        // A check has more to say than done or failed.
+        Command::Check(args) => return check::run(&args),
+        Command::Demo(args) => demo::run(&global, &args),
+        Command::Agent(args) => daemon::run(&global, &args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Promql(args) => promql::run(&args),
+        Command::Completion(args) => completion::run(&args),
+        Command::Version => version::run(&global),
+        command => runtime()?.block_on(talk(&global, command)),
+    }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The commands that talk to a running agent.
+async fn talk(global: &Global, command: Command) -> Result<(), CommandFailure> {
+    match command {
+        Command::Relate(args) => relate::run(global, args).await,
+        Command::RemoveRelation(args) => remove_relation::run(global, &args).await,
+        Command::Config(args) => config::run(global, &args).await,
+        Command::Status(args) => status::run(global, &args).await,
+        Command::ShowRelation(args) => show_relation::run(global, &args).await,
+        Command::Render(args) => render::run(global, &args).await,
+        Command::Targets => targets::run(global).await,
+        Command::Rules => rules::run(global).await,
+        Command::Alerts => alerts::run(global).await,
+        Command::Query(args) => query::run(global, &args).await,
+        Command::Datasource(args) => datasource::run(global, &args).await,
+        Command::DebugLog(args) => debug_log::run(global, &args).await,
+        Command::Demo(_)
+        | Command::Agent(_)
+        | Command::Serve(_)
+        | Command::Check(_)
+        | Command::Promql(_)
+        | Command::Completion(_)
+        | Command::Version => {
+            unreachable!("run() keeps what needs no agent")
+        }
+    }
+}
+
+/// The threads of a short command.
+fn runtime() -> Result<tokio::runtime::Runtime, CommandFailure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CommandFailure::failed(format!("cannot start: {error}")))
+}

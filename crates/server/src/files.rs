@@ -9,9 +9,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use relatum_config::Problem;
-use relatum_config::prometheus::{Config, ScrapeConfig, ScrapeConfigFile};
+use relatum_config::prometheus::{Config, GlobalConfig, ScrapeConfig, ScrapeConfigFile, find_duplicate_job};
 use relatum_config::rules::RuleFile;
+use relatum_config::{Kind, Problem};
 
 /// Something that configuration files can be read from.
 pub trait Files: Send + Sync {
@@ -44,7 +44,7 @@ impl Files for DiskFiles {
         let pattern = pattern.to_str().ok_or_else(|| io::Error::other("the pattern is not UTF-8"))?;
         let found = glob::glob(pattern).map_err(io::Error::other)?;
         // glob sorts each folder, so the whole is sorted.
-        found.map(|path| path.map_err(glob::GlobError::into_error)).collect()
+        found.map(|path| path.map_err(io::Error::from)).collect()
     }
 }
 
@@ -92,6 +92,14 @@ pub struct Loaded {
 #[derive(Debug, Default)]
 pub struct Loader {
     rules: Mutex<Parses<RuleFile>>,
+    scrapes: Mutex<ScrapeParses>,
+}
+
+/// Parses of scrape files, which hold only as long as the global section they were filled in from.
+#[derive(Debug, Default)]
+struct ScrapeParses {
+    global: GlobalConfig,
+    by_path_and_text: HashMap<(PathBuf, String), Arc<ScrapeConfigFile>>,
 }
 
 /// Parses by content, of the set that was loaded last.
@@ -110,44 +118,72 @@ impl Loader {
     /// Reads the main file at `path` and all that it names. Returns every problem of every file, not only the first.
     pub fn load(&self, files: &dyn Files, path: &Path) -> Result<Loaded, Vec<FileProblem>> {
         let text = files.read(path).map_err(|error| vec![unreadable(path, &error)])?;
-        let config = Config::parse(&text).map_err(|problems| in_file(path, problems))?;
+        let mut config = Config::parse(&text).map_err(|problems| in_file(path, problems))?;
         let folder = path.parent().unwrap_or(Path::new(""));
+        config.join_directory(folder);
         let mut problems = Vec::new();
-        let mut scrape_jobs = config.scrape_configs.clone();
-        let mut first_seen: HashMap<String, PathBuf> =
-            scrape_jobs.iter().map(|job| (job.job_name.clone(), path.to_owned())).collect();
-        for file in expand(files, folder, &config.scrape_config_files, path, &mut problems) {
-            let parsed = files
-                .read(&file)
-                .map_err(|error| vec![unreadable(&file, &error)])
-                .and_then(|text| ScrapeConfigFile::parse(&text, &config.global).map_err(|p| in_file(&file, p)));
+        let scrape_files = self.load_scrapes(files, &config, path, &mut problems);
+        let named: Vec<(&str, &ScrapeConfigFile)> =
+            scrape_files.iter().map(|(path, f)| (path.as_str(), &**f)).collect();
+        if let Some((job, first, second)) = find_duplicate_job(&config, &named) {
+            let message = format!("found multiple scrape configs with job name {job:?}, the other one in {first}");
+            problems.push(FileProblem { path: second.into(), problem: whole_file(message) });
+        }
+        let rule_files = self.load_rules(files, &config, path, &mut problems);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let others = scrape_files.iter().flat_map(|(_, file)| &file.scrape_configs);
+        let scrape_jobs = config.scrape_configs.iter().chain(others).cloned().collect();
+        Ok(Loaded { config: Arc::new(config), scrape_jobs, rule_files })
+    }
+
+    fn load_scrapes(
+        &self,
+        files: &dyn Files,
+        config: &Config,
+        main: &Path,
+        problems: &mut Vec<FileProblem>,
+    ) -> Vec<(String, Arc<ScrapeConfigFile>)> {
+        let mut known = self.scrapes.lock().expect("no thread panics while it holds the parses");
+        if known.global != config.global {
+            *known = ScrapeParses { global: config.global.clone(), ..ScrapeParses::default() };
+        }
+        let mut current = HashMap::new();
+        let mut scrape_files = Vec::new();
+        for path in expand(files, &config.scrape_config_files, main, problems) {
+            let text = match files.read(&path) {
+                Ok(text) => text,
+                Err(error) => {
+                    problems.push(unreadable(&path, &error));
+                    continue;
+                }
+            };
+            let name = path.display().to_string();
+            let key = (path, text);
+            let parsed = match known.by_path_and_text.get(&key) {
+                Some(parsed) => Ok(Arc::clone(parsed)),
+                None => ScrapeConfigFile::parse(&key.1, &config.global).map(|mut file| {
+                    file.join_directory(key.0.parent().unwrap_or(Path::new("")));
+                    Arc::new(file)
+                }),
+            };
             match parsed {
                 Ok(parsed) => {
-                    for job in parsed.scrape_configs {
-                        if let Some(other) = first_seen.insert(job.job_name.clone(), file.clone()) {
-                            let name = &job.job_name;
-                            let message =
-                                format!("found multiple scrape configs with job name {name:?}, also in {}", other.display());
-                            problems.push(FileProblem { path: file.clone(), problem: Problem::whole_file(message) });
-                        }
-                        scrape_jobs.push(job);
-                    }
+                    scrape_files.push((name, Arc::clone(&parsed)));
+                    current.insert(key, parsed);
                 }
-                Err(found) => problems.extend(found),
+                Err(found) => problems.extend(in_file(&key.0, found)),
             }
         }
-        let rule_files = self.load_rules(files, folder, &config, path, &mut problems);
-        if problems.is_empty() {
-            Ok(Loaded { config: Arc::new(config), scrape_jobs, rule_files })
-        } else {
-            Err(problems)
-        }
+        // Only what this set uses is kept, so the memory is bounded by the configuration itself.
+        known.by_path_and_text = current;
+        scrape_files
     }
 
     fn load_rules(
         &self,
         files: &dyn Files,
-        folder: &Path,
         config: &Config,
         main: &Path,
         problems: &mut Vec<FileProblem>,
@@ -155,7 +191,7 @@ impl Loader {
         let mut known = self.rules.lock().expect("no thread panics while it holds the parses");
         let mut current = HashMap::new();
         let mut rule_files = Vec::new();
-        for file in expand(files, folder, &config.rule_files, main, problems) {
+        for file in expand(files, &config.rule_files, main, problems) {
             let text = match files.read(&file) {
                 Ok(text) => text,
                 Err(error) => {
@@ -181,21 +217,14 @@ impl Loader {
     }
 }
 
-fn expand(
-    files: &dyn Files,
-    folder: &Path,
-    patterns: &[String],
-    main: &Path,
-    problems: &mut Vec<FileProblem>,
-) -> Vec<PathBuf> {
+fn expand(files: &dyn Files, patterns: &[String], main: &Path, problems: &mut Vec<FileProblem>) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for pattern in patterns {
-        // An absolute pattern replaces the folder.
-        match files.matching(&folder.join(pattern)) {
+        match files.matching(Path::new(pattern)) {
             Ok(paths) => found.extend(paths),
             Err(error) => {
                 let message = format!("error retrieving files for {pattern:?}: {error}");
-                problems.push(FileProblem { path: main.to_owned(), problem: Problem::whole_file(message) });
+                problems.push(FileProblem { path: main.to_owned(), problem: whole_file(message) });
             }
         }
     }
@@ -206,9 +235,13 @@ fn expand(
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> FileProblem {
-    FileProblem { path: path.to_owned(), problem: Problem::whole_file(format!("cannot read the file: {error}")) }
+    FileProblem { path: path.to_owned(), problem: whole_file(format!("cannot read the file: {error}")) }
 }
 
 fn in_file(path: &Path, problems: Vec<Problem>) -> Vec<FileProblem> {
     problems.into_iter().map(|problem| FileProblem { path: path.to_owned(), problem }).collect()
+}
+
+pub(crate) fn whole_file(message: String) -> Problem {
+    Problem { line: 0, column: 0, key: String::new(), kind: Kind::Invalid, message }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use relatum_model::time::parse_duration;
+use relatum_model::time::{format_duration, parse_duration};
 use thiserror::Error;
 
 /// How much is logged, least first.
@@ -21,7 +21,7 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    /// The level by its name in any case. `fatal`, which the charm offers, logs what `error` does.
+    /// The level by its name in any case. `fatal`, which some configurations name, logs what `error` does.
     pub fn parse(text: &str) -> Option<Self> {
         match text.to_ascii_lowercase().as_str() {
             "error" | "fatal" => Some(LogLevel::Error),
@@ -128,28 +128,28 @@ enum Kind {
     Value,
 }
 
-// Every flag that is understood. A flag that is known and does nothing here is marked, so that the log can say so.
-const FLAGS: &[(&str, Kind, bool)] = &[
-    ("config.file", Kind::Value, true),
-    ("enable-feature", Kind::Value, true),
-    ("log.level", Kind::Value, true),
-    ("query.lookback-delta", Kind::Value, true),
-    ("query.max-concurrency", Kind::Value, true),
-    ("query.max-samples", Kind::Value, true),
-    ("query.timeout", Kind::Value, true),
-    ("storage.tsdb.max-block-duration", Kind::Value, false),
-    ("storage.tsdb.min-block-duration", Kind::Value, false),
-    ("storage.tsdb.path", Kind::Value, true),
-    ("storage.tsdb.retention.size", Kind::Value, true),
-    ("storage.tsdb.retention.time", Kind::Value, true),
-    ("storage.tsdb.wal-compression", Kind::Switch, false),
-    ("web.enable-admin-api", Kind::Switch, true),
-    ("web.enable-lifecycle", Kind::Switch, true),
-    // The receiver is always on.
-    ("web.enable-remote-write-receiver", Kind::Switch, true),
-    ("web.external-url", Kind::Value, true),
-    ("web.listen-address", Kind::Value, true),
-    ("web.route-prefix", Kind::Value, true),
+// Every flag that is understood: its name, what it takes, what it does. A flag that is taken only so that an existing command
+// line works has no text, and the log says that it does nothing.
+const FLAGS: &[(&str, Kind, &str)] = &[
+    ("config.file", Kind::Value, "the configuration file"),
+    ("enable-feature", Kind::Value, "features to switch on, separated by commas"),
+    ("log.level", Kind::Value, "error, warn, info or debug"),
+    ("query.lookback-delta", Kind::Value, "how old the newest sample of a series may be to count"),
+    ("query.max-concurrency", Kind::Value, "how many queries run at once"),
+    ("query.max-samples", Kind::Value, "how many samples one query may load"),
+    ("query.timeout", Kind::Value, "how long one query may take"),
+    ("storage.tsdb.max-block-duration", Kind::Value, ""),
+    ("storage.tsdb.min-block-duration", Kind::Value, ""),
+    ("storage.tsdb.path", Kind::Value, "where samples are kept"),
+    ("storage.tsdb.retention.size", Kind::Value, "how many bytes of samples to keep, such as 512MB"),
+    ("storage.tsdb.retention.time", Kind::Value, "how long to keep samples"),
+    ("storage.tsdb.wal-compression", Kind::Switch, ""),
+    ("web.enable-admin-api", Kind::Switch, "allow deletion and snapshots over HTTP"),
+    ("web.enable-lifecycle", Kind::Switch, "allow reload and shutdown over HTTP"),
+    ("web.enable-remote-write-receiver", Kind::Switch, "take remote writes; it is always on"),
+    ("web.external-url", Kind::Value, "the address under which others reach this server"),
+    ("web.listen-address", Kind::Value, "where to listen; may be repeated"),
+    ("web.route-prefix", Kind::Value, "the path below which everything lies; only / is supported"),
 ];
 
 impl Flags {
@@ -167,7 +167,7 @@ impl Flags {
                 None => (body, None),
             };
             let find = |name: &str| FLAGS.iter().find(|(known, ..)| *known == name);
-            let (&(name, kind, effect), negated) = match (find(name), name.strip_prefix("no-").and_then(find)) {
+            let (&(name, kind, does), negated) = match (find(name), name.strip_prefix("no-").and_then(find)) {
                 (Some(flag), _) => (flag, false),
                 (None, Some(flag)) if flag.1 == Kind::Switch => (flag, true),
                 _ => return Err(unknown()),
@@ -183,7 +183,7 @@ impl Flags {
                 listen.push(value);
                 continue;
             }
-            if !effect {
+            if does.is_empty() {
                 flags.without_effect.push(name.to_owned());
             }
             flags.set(name, &value).map_err(|reason| FlagError::BadValue {
@@ -201,6 +201,42 @@ impl Flags {
     /// Reads the text of a flag file: one flag a line; empty lines and lines that begin with `#` say nothing.
     pub fn parse_file(text: &str) -> Result<Self, FlagError> {
         Flags::parse(text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')))
+    }
+
+    /// A line for each flag and what it does.
+    pub fn help() -> String {
+        let mut text = String::from("usage: relatum serve [FLAG…]\n\n");
+        for (name, kind, does) in FLAGS {
+            let form = if *kind == Kind::Value { format!("--{name}=…") } else { format!("--{name}") };
+            let does = if does.is_empty() { "taken, without effect" } else { does };
+            text.push_str(&format!("  {form:<40}{does}\n"));
+        }
+        text
+    }
+
+    /// Every flag with its value as text, for the API.
+    pub fn as_map(&self) -> std::collections::BTreeMap<&'static str, String> {
+        let value = |name: &str| match name {
+            "config.file" => self.config_file.display().to_string(),
+            "storage.tsdb.path" => self.data_dir.display().to_string(),
+            "web.listen-address" => self.listen.join(","),
+            "web.external-url" => self.external_url.clone(),
+            "web.route-prefix" => "/".to_owned(),
+            "web.enable-admin-api" => self.admin_api.to_string(),
+            "web.enable-lifecycle" => self.lifecycle.to_string(),
+            "web.enable-remote-write-receiver" => "true".to_owned(),
+            "storage.tsdb.retention.time" => format_duration(self.retention),
+            "storage.tsdb.retention.size" => format!("{}B", self.retention_bytes),
+            "query.lookback-delta" => format_duration(self.lookback),
+            "query.timeout" => format_duration(self.timeout),
+            "query.max-samples" => self.samples_max.to_string(),
+            "query.max-concurrency" => self.concurrency.to_string(),
+            "log.level" => self.log_level.as_str().to_owned(),
+            "enable-feature" => self.features.iter().cloned().collect::<Vec<_>>().join(","),
+            // Taken without effect.
+            _ => String::new(),
+        };
+        FLAGS.iter().map(|(name, ..)| (*name, value(name))).collect()
     }
 
     /// Whether `--enable-feature` names `feature`.
@@ -286,10 +322,7 @@ mod tests {
             &["--web.enable-lifecycle", "--no-web.enable-lifecycle", "--enable-feature=a,b", "--enable-feature=c"],
             Ok(Flags { features: ["a", "b", "c"].map(str::to_owned).into(), ..Flags::default() }),
         );
-        check(
-            &["--storage.tsdb.retention.size=1.5GB"],
-            Ok(Flags { retention_bytes: 3 << 29, ..Flags::default() }),
-        );
+        check(&["--storage.tsdb.retention.size=1.5GB"], Ok(Flags { retention_bytes: 3 << 29, ..Flags::default() }));
         check(&["--nonsense"], Err("unknown flag --nonsense"));
         check(&["serve"], Err("unknown flag serve"));
         check(&["--config.file"], Err("flag --config.file needs a value"));

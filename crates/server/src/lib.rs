@@ -1,3 +1,30 @@
-//! server
+//! The engine behind HTTP: scraping, storing, querying and alerting as one server with Prometheus' API.
+//!
+//! [`Engine::open`] opens the store; [`Engine::load`] runs a configuration, wholly or not at all; [`listen::serve`] answers. What
+//! the configuration says is read only from files ([`files`]); who writes them is not this crate's business.
+
+pub mod clock;
+mod engine;
+pub mod files;
 pub mod flags;
+mod http;
 pub mod listen;
+mod rule_runner;
+
+pub use engine::{Engine, Live, OpenError, Prepared, ReloadError};
+pub use rule_runner::RuleRunner;
+
+/// An error with all its causes in one line, for a log or a person.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        let deeper_text = deeper.to_string();
+        // Some libraries repeat the cause in their own text.
+        if !text.ends_with(&deeper_text) {
+            text = format!("{text}: {deeper_text}");
+        }
+        cause = deeper.source();
+    }
+    text
+}

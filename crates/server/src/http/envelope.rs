@@ -13,7 +13,6 @@ pub(crate) enum ErrorKind {
     Timeout,
     Internal,
     NotFound,
-    Unavailable,
 }
 
 impl ErrorKind {
@@ -25,7 +24,6 @@ impl ErrorKind {
             ErrorKind::Timeout => "timeout",
             ErrorKind::Internal => "internal",
             ErrorKind::NotFound => "not_found",
-            ErrorKind::Unavailable => "unavailable",
         }
     }
 
@@ -36,7 +34,7 @@ impl ErrorKind {
             // 499 is not registered; Prometheus and nginx use it for a client that went away.
             ErrorKind::Canceled => StatusCode::from_u16(499).expect("499 is a status code"),
             ErrorKind::Timeout => StatusCode::SERVICE_UNAVAILABLE,
-            ErrorKind::Internal | ErrorKind::Unavailable => StatusCode::INTERNAL_SERVER_ERROR,
+            ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             ErrorKind::NotFound => StatusCode::NOT_FOUND,
         }
     }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use relatum_model::storage::Scope;
 use relatum_promql::{QueryOptions, Value};
@@ -27,7 +27,8 @@ input{flex:1;font:14px ui-monospace,monospace;padding:.45rem}button{padding:.45r
 .good{color:var(--good)}.bad{color:var(--bad)}.warn{color:var(--warn)}.note{opacity:.75}";
 
 // The page may load nothing and run nothing; only its own style counts.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// `/`: a query and its answer, and how many targets and alerts there are.
 pub(crate) async fn query(State(engine): State<Arc<Engine>>, params: Params) -> Response {
@@ -61,6 +62,12 @@ pub(crate) async fn query(State(engine): State<Arc<Engine>>, params: Params) -> 
         }
     }
     page("Query", &body)
+}
+
+/// `/graph`: where links in alerts lead; they name the expression `g0.expr`.
+pub(crate) async fn graph(params: Params) -> Response {
+    let query: String = form_urlencoded::byte_serialize(params.first("g0.expr").as_bytes()).collect();
+    (StatusCode::FOUND, [(header::LOCATION, format!("./?query={query}"))]).into_response()
 }
 
 fn overview(body: &mut String, engine: &Engine) {
@@ -116,13 +123,14 @@ pub(crate) async fn targets(State(engine): State<Arc<Engine>>) -> Response {
         targets.len()
     );
     for target in &targets {
-        let (class, state) = match target.health {
-            Health::Up => ("good", "up"),
-            Health::Down => ("bad", "down"),
-            Health::Unknown => ("note", "unknown"),
+        let class = match target.health {
+            Health::Up => "good",
+            Health::Down => "bad",
+            Health::Unknown => "note",
         };
+        let state = target.health.as_str();
         let last = target.last_scrape_ms.map_or("never".to_owned(), |at| format!("{} ago", ago(now_ms() - at)));
-        let took = target.last_duration.map_or(String::new(), |took| format!("{:.1} ms", took.as_secs_f64() * 1000.0));
+        let took = format!("{:.1} ms", target.last_duration.as_secs_f64() * 1000.0);
         let _ = write!(
             body,
             "<tr><td>{}<td><code>{}</code><td class={class}>{state}<td><code>{}</code><td>{last}<td class=n>{took}<td class=bad>{}",

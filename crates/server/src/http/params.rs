@@ -87,12 +87,10 @@ impl Params {
         self.all("match[]")
             .map(|text| {
                 let matchers = relatum_promql::syntax::parse_selector(text)
-                    .map_err(|error| ApiError::parameter("match[]", error))?;
+                    .map_err(|error| ApiError::parameter("match[]", error))?
+                    .all_matchers();
                 if matchers.iter().all(Matcher::matches_empty) {
-                    return Err(ApiError::parameter(
-                        "match[]",
-                        "match[] must contain at least one non-empty matcher",
-                    ));
+                    return Err(ApiError::parameter("match[]", "match[] must contain at least one non-empty matcher"));
                 }
                 Ok(matchers)
             })

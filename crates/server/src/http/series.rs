@@ -52,11 +52,7 @@ async fn listed(
 }
 
 fn noted(success: Success, truncated: bool) -> Success {
-    if truncated {
-        success.with_notes(vec!["results truncated due to limit".to_owned()], Vec::new())
-    } else {
-        success
-    }
+    if truncated { success.with_notes(vec!["results truncated due to limit".to_owned()], Vec::new()) } else { success }
 }
 
 /// Reads for every selector of the request and unites what was found, sorted, up to the request's limit.

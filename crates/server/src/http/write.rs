@@ -6,7 +6,6 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use relatum_transport::remote_write;
 
 use crate::Engine;
 
@@ -14,10 +13,9 @@ use crate::Engine;
 pub(crate) async fn receive(State(engine): State<Arc<Engine>>, headers: HeaderMap, body: Bytes) -> Response {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let (content_type, encoding) = (text(header::CONTENT_TYPE), text(header::CONTENT_ENCODING));
-    let received = tokio::task::spawn_blocking(move || {
-        remote_write::receive(engine.store(), &content_type, &encoding, &body)
-    })
-    .await;
+    let received =
+        tokio::task::spawn_blocking(move || engine.receiver().receive(engine.store(), &content_type, &encoding, &body))
+            .await;
     match received {
         Ok(Ok(_)) => StatusCode::NO_CONTENT.into_response(),
         Ok(Err(error)) => {

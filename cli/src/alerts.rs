@@ -1,0 +1,28 @@
+//! `relatum alerts`
+
+use crate::Global;
+use crate::api::Api;
+use crate::failure::CommandFailure;
+use crate::output::state;
+use crate::table::Table;
+use crate::targets::labels;
+
+/// Lists the alerts that are pending or firing.
+pub(crate) async fn run(global: &Global) -> Result<(), CommandFailure> {
+    let answer = Api::of_agent(global).await?.ask("alerts", &[]).await?;
+    global.format.print(&answer.data["alerts"], |alerts| {
+        let mut table = Table::new(&["Alert", "State", "Since", ">Value", "Labels", "Summary"]);
+        for alert in alerts.as_array().into_iter().flatten() {
+            let text = |key: &str| alert[key].as_str().unwrap_or_default().to_owned();
+            table.row([
+                alert["labels"]["alertname"].as_str().unwrap_or_default().to_owned(),
+                state(&text("state")),
+                text("activeAt"),
+                text("value"),
+                labels(&alert["labels"], &["alertname"]),
+                alert["annotations"]["summary"].as_str().unwrap_or_default().to_owned(),
+            ]);
+        }
+        if table.is_empty() { "no alerts\n".to_owned() } else { table.render() }
+    })
+}

@@ -1,0 +1,80 @@
+//! `relatum config`
+
+use relatum_agent::control::{ChangeConfiguration, Source};
+use serde_json::Value;
+
+use crate::Global;
+use crate::failure::CommandFailure;
+use crate::output::{faint, put};
+use crate::table::Table;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The application: prometheus
+    application: String,
+    /// An option to show, or options to set
+    #[arg(value_name = "KEY[=VALUE]")]
+    settings: Vec<String>,
+    /// Options to put back to their default, separated by commas
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    reset: Vec<String>,
+}
+
+/// Shows all options, shows one, or changes some.
+pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailure> {
+    let client = global.client();
+    let (changes, shown): (Vec<&String>, Vec<&String>) = args.settings.iter().partition(|s| s.contains('='));
+    if args.application != "prometheus" {
+        return Err(CommandFailure::usage(format!("application {:?} has no options here", args.application))
+            .hint("the options are those of the application `prometheus`"));
+    }
+    if !changes.is_empty() || !args.reset.is_empty() {
+        if let Some(key) = shown.first() {
+            return Err(CommandFailure::usage(format!("cannot set options and show {key} in one command")));
+        }
+        let set = changes.iter().filter_map(|change| change.split_once('='));
+        let request = ChangeConfiguration {
+            application: args.application.clone(),
+            set: set.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            reset: args.reset.clone(),
+        };
+        client.change_configuration(&request).await?;
+        return Ok(());
+    }
+    let configuration = client.configuration().await?;
+    match shown[..] {
+        [] => global.format.print(&configuration, |configuration| {
+            let mut table = Table::new(&["Option", "Value", "Default", "Source", "Description"]);
+            for (name, option) in &configuration.settings {
+                let source = match option.source {
+                    Source::Default => "default",
+                    Source::User => "user",
+                    Source::File => "file",
+                    Source::Unset => "unset",
+                };
+                let description = option.description.lines().next().unwrap_or_default();
+                table.row([
+                    name.clone(),
+                    plain(&option.value),
+                    plain(&option.default),
+                    source.to_owned(),
+                    faint(description),
+                ]);
+            }
+            table.render()
+        }),
+        [key] => match configuration.settings.get(key) {
+            Some(option) => put(&(plain(&option.value) + "\n")),
+            None => Err(CommandFailure::failed(format!("key {key:?} not found in \"prometheus\" application config"))),
+        },
+        _ => Err(CommandFailure::usage("can only retrieve a single value, or all values")),
+    }
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

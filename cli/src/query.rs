@@ -1,0 +1,184 @@
+//! `relatum query`
+
+use serde_json::Value;
+
+use crate::Global;
+use crate::api::{Answer, Api};
+use crate::failure::CommandFailure;
+use crate::output::warning;
+use crate::sparkline;
+use crate::table::Table;
+use crate::targets::labels;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Any Prometheus-compatible server, instead of the agent
+    #[arg(long, global = true, value_name = "URL")]
+    url: Option<String>,
+    #[command(subcommand)]
+    kind: Kind,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Kind {
+    /// The value of an expression at one moment
+    Instant {
+        /// The expression
+        #[arg(required = true)]
+        expr: Vec<String>,
+        /// The moment, in seconds since 1970 or RFC 3339 [default: now]
+        #[arg(long)]
+        time: Option<String>,
+    },
+    /// The values of an expression over time
+    Range {
+        /// The expression
+        #[arg(required = true)]
+        expr: Vec<String>,
+        /// The beginning, in seconds since 1970 or RFC 3339 [default: --since before the end]
+        #[arg(long)]
+        start: Option<String>,
+        /// The end, in seconds since 1970 or RFC 3339 [default: now]
+        #[arg(long)]
+        end: Option<String>,
+        /// How far back from the end
+        #[arg(long, default_value = "1h", value_name = "DURATION")]
+        since: String,
+        /// The distance of the points [default: one that gives about 60]
+        #[arg(long, value_name = "DURATION")]
+        step: Option<String>,
+    },
+    /// The series that match a selector
+    Series {
+        /// Selectors
+        #[arg(required = true)]
+        selectors: Vec<String>,
+    },
+    /// The names of all labels, or the values of one
+    Labels {
+        /// The label whose values to list
+        name: Option<String>,
+    },
+}
+
+// As wide as a sparkline is drawn.
+const PLOT_WIDTH: usize = 60;
+
+/// Asks, and draws what can be drawn.
+pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailure> {
+    let api = match &args.url {
+        Some(url) => Api::at(url)?,
+        None => Api::of_agent(global).await?,
+    };
+    match &args.kind {
+        Kind::Instant { expr, time } => {
+            let expr = expr.join(" ");
+            let mut parameters = vec![("query", expr.as_str())];
+            parameters.extend(time.as_deref().map(|time| ("time", time)));
+            print(global, &api.ask("query", &parameters).await?, instant)
+        }
+        Kind::Range { expr, start, end, since, step } => {
+            let expr = expr.join(" ");
+            let since = seconds(since)?;
+            let end = end.as_deref().map_or_else(|| Ok(now()), moment)?;
+            let start = start.as_deref().map_or(Ok(end - since), moment)?;
+            let step = step.as_deref().map_or_else(|| Ok(((end - start) / 60.0).max(1.0).round()), seconds)?;
+            let (start_text, end_text, step_text) = (start.to_string(), end.to_string(), step.to_string());
+            let parameters =
+                [("query", expr.as_str()), ("start", &start_text), ("end", &end_text), ("step", &step_text)];
+            print(global, &api.ask("query_range", &parameters).await?, |data| range(data, start, end))
+        }
+        Kind::Series { selectors } => {
+            let parameters: Vec<(&str, &str)> = selectors.iter().map(|s| ("match[]", s.as_str())).collect();
+            print(global, &api.ask("series", &parameters).await?, |data| {
+                let sets = data.as_array().into_iter().flatten();
+                sets.map(|set| labels(set, &[]) + "\n").collect()
+            })
+        }
+        Kind::Labels { name } => {
+            let path = name.as_ref().map_or("labels".to_owned(), |name| format!("label/{name}/values"));
+            print(global, &api.ask(&path, &[]).await?, |data| {
+                let names = data.as_array().into_iter().flatten().filter_map(Value::as_str);
+                names.map(|name| format!("{name}\n")).collect()
+            })
+        }
+    }
+}
+
+fn print(global: &Global, answer: &Answer, tabular: impl FnOnce(&Value) -> String) -> Result<(), CommandFailure> {
+    for note in &answer.notes {
+        anstream::eprintln!("{} {note}", warning("note:"));
+    }
+    global.format.print(&answer.data, tabular)
+}
+
+fn instant(data: &Value) -> String {
+    let value = |pair: &Value| pair[1].as_str().unwrap_or_default().to_owned();
+    match data["resultType"].as_str() {
+        Some("scalar" | "string") => value(&data["result"]) + "\n",
+        Some("matrix") => {
+            let mut text = String::new();
+            for series in data["result"].as_array().into_iter().flatten() {
+                text.push_str(&format!("{}\n", labels(&series["metric"], &[])));
+                for point in series["values"].as_array().into_iter().flatten() {
+                    text.push_str(&format!("  {} @{}\n", value(point), point[0]));
+                }
+            }
+            text
+        }
+        _ => {
+            let mut table = Table::new(&["Series", ">Value"]);
+            for sample in data["result"].as_array().into_iter().flatten() {
+                table.row([labels(&sample["metric"], &[]), value(&sample["value"])]);
+            }
+            if table.is_empty() { "no series\n".to_owned() } else { table.render() }
+        }
+    }
+}
+
+fn range(data: &Value, start: f64, end: f64) -> String {
+    let mut table = Table::new(&["Series", "Plot", ">Min", ">Max", ">Last"]);
+    for series in data["result"].as_array().into_iter().flatten() {
+        let points: Vec<(f64, f64)> = series["values"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|point| Some((point[0].as_f64()?, point[1].as_str()?.parse().ok()?)))
+            .collect();
+        let values = || points.iter().map(|(_, value)| *value);
+        table.row([
+            labels(&series["metric"], &[]),
+            sparkline::draw(&points, start, end, PLOT_WIDTH),
+            short(values().fold(f64::INFINITY, f64::min)),
+            short(values().fold(f64::NEG_INFINITY, f64::max)),
+            short(values().next_back().unwrap_or(f64::NAN)),
+        ]);
+    }
+    if table.is_empty() { "no series\n".to_owned() } else { table.render() }
+}
+
+/// Four significant digits: enough beside a plot.
+fn short(value: f64) -> String {
+    if value == value.trunc() && value.abs() < 1e9 { value.to_string() } else { format!("{value:.3e}") }
+}
+
+fn now() -> f64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+fn seconds(text: &str) -> Result<f64, CommandFailure> {
+    match text.parse::<f64>() {
+        Ok(seconds) => Ok(seconds),
+        Err(_) => relatum_model::time::parse_duration(text)
+            .map(|duration| duration.as_secs_f64())
+            .map_err(|error| CommandFailure::usage(error.to_string())),
+    }
+}
+
+fn moment(text: &str) -> Result<f64, CommandFailure> {
+    let bad = || CommandFailure::usage(format!("{text:?} is neither seconds since 1970 nor RFC 3339"));
+    match text.parse::<f64>() {
+        Ok(seconds) => Ok(seconds),
+        Err(_) => text.parse::<jiff::Timestamp>().map(|t| t.as_millisecond() as f64 / 1000.0).map_err(|_| bad()),
+    }
+}

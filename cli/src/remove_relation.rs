@@ -1,0 +1,23 @@
+//! `relatum remove-relation`
+
+use relatum_agent::control::RemoveRelation;
+
+use crate::Global;
+use crate::failure::CommandFailure;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The relation's id, or the two endpoints it connects
+    #[arg(required = true, num_args = 1..=2, value_name = "ID | \"a:x b:y\"")]
+    arguments: Vec<String>,
+}
+
+/// Removes a relation; its targets, rules and alerts go with it.
+pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailure> {
+    let request = RemoveRelation { arguments: args.arguments.clone() };
+    let removed = global.client().remove_relation(&request).await?;
+    global.format.print(&removed, |removed| {
+        let relation = &removed.relation;
+        format!("removed {}  {}  {}\n", relation.key, relation.provider, relation.requirer)
+    })
+}

@@ -1,0 +1,81 @@
+//! `relatum serve`: the engine alone, with Prometheus' own flags.
+
+use relatum_agent::log::LogRing;
+use relatum_server::flags::{Flags, LogLevel};
+use relatum_server::{Engine, listen};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::failure::CommandFailure;
+use crate::logging;
+
+#[derive(Debug, clap::Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Args {
+    /// Prometheus' flags, such as --config.file=prometheus.yml
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FLAG")]
+    flags: Vec<String>,
+}
+
+/// Runs until it is told to stop; SIGHUP reloads the configuration.
+pub(crate) fn run(args: &Args) -> Result<(), CommandFailure> {
+    if args.flags.iter().any(|flag| flag == "--help" || flag == "-h") {
+        return crate::output::put(&Flags::help());
+    }
+    let flags = Flags::parse(&args.flags)
+        .map_err(|error| CommandFailure::usage(error.to_string()).hint("`relatum serve --help` lists the flags"))?;
+    let log = LogRing::default();
+    log.set_level(match flags.log_level {
+        LogLevel::Error => tracing::Level::ERROR,
+        LogLevel::Warn => tracing::Level::WARN,
+        LogLevel::Info => tracing::Level::INFO,
+        LogLevel::Debug => tracing::Level::DEBUG,
+    });
+    logging::start(&log);
+    for flag in &flags.without_effect {
+        warn!(flag, "this flag has no effect here");
+    }
+    logging::runtime()?.block_on(serve(flags))
+}
+
+async fn serve(flags: Flags) -> Result<(), CommandFailure> {
+    let failed = |error: &dyn std::error::Error| CommandFailure::failed(relatum_server::chain(error));
+    let mut listeners = Vec::new();
+    for address in &flags.listen {
+        listeners.push(listen::bind(address).await.map_err(|error| CommandFailure::failed(error.to_string()))?);
+    }
+    let engine = Engine::open(flags).map_err(|error| failed(&error))?;
+    engine.reload().map_err(|error| CommandFailure::failed(error.to_string()))?;
+
+    let (stop, _) = tokio::sync::watch::channel(false);
+    let mut serving = tokio::task::JoinSet::new();
+    for listener in listeners {
+        if let Ok(address) = listener.local_addr() {
+            info!(%address, "listening");
+        }
+        let mut stopped = stop.subscribe();
+        let shutdown = async move {
+            let _ = stopped.wait_for(|stop| *stop).await;
+        };
+        serving.spawn(listen::serve(listener, engine.router(), shutdown));
+    }
+    let signals = |kind| signal(kind).map_err(|error| failed(&error));
+    let (mut hangup, mut terminate, mut interrupt) =
+        (signals(SignalKind::hangup())?, signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => {
+                if let Err(error) = engine.reload() {
+                    tracing::error!(%error, "the configuration was not reloaded; the last good one stays");
+                }
+            }
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    info!("stopping");
+    stop.send_replace(true);
+    while serving.join_next().await.is_some() {}
+    engine.close().await;
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! `relatum status`
+
+use relatum_agent::control::Status;
+
+use crate::Global;
+use crate::failure::CommandFailure;
+use crate::output::{bad, state, warning};
+use crate::table::Table;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Show the relations, too
+    #[arg(long, alias = "integrations")]
+    relations: bool,
+}
+
+/// Shows the model, its applications and units, and what is wrong.
+pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailure> {
+    let status = global.client().status().await?;
+    global.format.print(&status, |status| tabular(status, args.relations))
+}
+
+fn tabular(status: &Status, with_relations: bool) -> String {
+    let mut model = Table::new(&["Model", "Controller", "Cloud/Region", "Version", "Timestamp"]);
+    model.row([
+        status.model.name.clone(),
+        "relatum".to_owned(),
+        "localhost".to_owned(),
+        status.model.version.clone(),
+        clock(status.at_ms),
+    ]);
+    let mut sections = vec![model, applications(status), units(status)];
+    if with_relations {
+        sections.push(relations(status));
+    }
+    if !status.problems.is_empty() {
+        sections.push(problems(status));
+    }
+    let mut text: String =
+        sections.iter().filter(|table| !table.is_empty()).map(Table::render).collect::<Vec<_>>().join("\n");
+    for (at, line) in status.warnings.iter().enumerate() {
+        let gap = if at == 0 { "\n" } else { "" };
+        text.push_str(&format!("{gap}{} {line}\n", warning("warning:")));
+    }
+    text
+}
+
+fn applications(status: &Status) -> Table {
+    let mut table = Table::new(&["App", "Version", "Status", ">Scale", "Charm", "Message"]);
+    for application in &status.applications {
+        table.row([
+            application.name.clone(),
+            application.version.clone(),
+            state(&application.status.current),
+            application.scale.to_string(),
+            application.charm.clone(),
+            application.status.message.clone(),
+        ]);
+    }
+    table
+}
+
+fn units(status: &Status) -> Table {
+    let mut table = Table::new(&["Unit", "Workload", "Address", "Ports", "Message"]);
+    for unit in &status.units {
+        table.row([
+            format!("{}{}", unit.name, if unit.leader { "*" } else { "" }),
+            state(&unit.workload.current),
+            unit.address.clone(),
+            unit.ports.join(","),
+            unit.workload.message.clone(),
+        ]);
+    }
+    table
+}
+
+fn relations(status: &Status) -> Table {
+    let mut table = Table::new(&["Id", "Integration provider", "Requirer", "Interface", "Type", "Message"]);
+    for relation in &status.relations {
+        // As in juju, only what is not simply joined gets a message.
+        let message = match (relation.status.current.as_str(), relation.status.message.as_str()) {
+            ("joined", "") => String::new(),
+            (current, "") => state(current),
+            (current, message) => format!("{} - {message}", state(current)),
+        };
+        table.row([
+            relation.id.to_string(),
+            relation.provider.clone(),
+            relation.requirer.clone(),
+            relation.interface.clone(),
+            relation.kind.clone(),
+            message,
+        ]);
+    }
+    table
+}
+
+fn problems(status: &Status) -> Table {
+    let mut table = Table::new(&["Problem in", "Unit", "Key", "Message", "Hint"]);
+    for problem in &status.problems {
+        let cell = |value: &Option<String>| value.clone().unwrap_or_default();
+        table.row([
+            bad(problem.relation.as_deref().unwrap_or("agent")),
+            cell(&problem.unit),
+            cell(&problem.key),
+            problem.message.clone(),
+            cell(&problem.hint),
+        ]);
+    }
+    table
+}
+
+/// The time of day in UTC, as juju's timestamp column shows it.
+fn clock(at_ms: i64) -> String {
+    let seconds = at_ms.div_euclid(1000).rem_euclid(86_400);
+    format!("{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}

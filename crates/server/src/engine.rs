@@ -1,0 +1,268 @@
+//! The engine: store, queries, rules and scraping, and the configuration they run with.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use relatum_config::prometheus::Config;
+use relatum_promql::EngineOptions;
+use relatum_transport::alertmanager::{Notifier, PreparedNotifier};
+use relatum_transport::remote_write;
+use relatum_transport::scrape::{PreparedScrape, Scraper};
+use relatum_tsdb::Store;
+use thiserror::Error;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::{info, warn};
+
+use crate::clock::now_ms;
+use crate::files::{DiskFiles, FileProblem, Files, Loaded, Loader, whole_file};
+use crate::flags::Flags;
+use crate::rule_runner::RuleRunner;
+
+/// Everything behind the HTTP API. Dropping it does not stop what runs: call [`Engine::close`].
+pub struct Engine {
+    store: Arc<Store>,
+    // Replaced with the configuration, which says the step of subqueries.
+    promql: Arc<ArcSwap<relatum_promql::Engine>>,
+    scrape: Scraper,
+    notifier: Arc<Notifier>,
+    receiver: remote_write::Receiver,
+    rules: RuleRunner,
+    loader: Loader,
+    live: ArcSwap<Live>,
+    // A reload happens wholly, so only one at a time.
+    reloading: Mutex<()>,
+    query_slots: Arc<Semaphore>,
+    started_at_ms: i64,
+}
+
+/// The configuration that runs.
+#[derive(Debug, Clone)]
+pub struct Live {
+    /// The flags; of those that cannot change while running, the ones from the start.
+    pub flags: Flags,
+    /// The main configuration.
+    pub config: Arc<Config>,
+    /// It as text, secrets hidden.
+    pub yaml: String,
+    /// When it was loaded, milliseconds since 1970.
+    pub loaded_at_ms: i64,
+    /// Whether the last attempt to load worked. If not, what runs is older than what is on disk.
+    pub last_reload_ok: bool,
+}
+
+/// Why the engine could not be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The store is damaged beyond its own repair, locked, or not permitted.
+    #[error("cannot open the data directory {}", path.display())]
+    Store {
+        /// The directory.
+        path: PathBuf,
+        /// The cause.
+        source: relatum_tsdb::OpenError,
+    },
+}
+
+/// Why a configuration was refused. What ran before still runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReloadError {
+    /// Every problem that was found; at least one.
+    pub problems: Vec<FileProblem>,
+}
+
+impl ReloadError {
+    fn in_file<E: std::error::Error>(path: &Path, errors: &[E]) -> Self {
+        let problem = |error: &E| FileProblem { path: path.to_owned(), problem: whole_file(crate::chain(error)) };
+        ReloadError { problems: errors.iter().map(problem).collect() }
+    }
+}
+
+impl fmt::Display for ReloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let texts: Vec<String> = self.problems.iter().map(ToString::to_string).collect();
+        f.write_str(&texts.join("; "))
+    }
+}
+
+impl std::error::Error for ReloadError {}
+
+/// A configuration of which every part is ready to run; [`Engine::commit`] cannot fail.
+#[must_use = "a prepared configuration does nothing before it is committed"]
+pub struct Prepared {
+    flags: Flags,
+    loaded: Loaded,
+    scrape: PreparedScrape,
+    notifier: PreparedNotifier,
+}
+
+impl Engine {
+    /// Opens the store named by the flags. Nothing is scraped or evaluated before the first commit.
+    ///
+    /// Must be called inside a tokio runtime.
+    pub fn open(flags: Flags) -> Result<Arc<Self>, OpenError> {
+        let options = relatum_tsdb::Options { retention: flags.retention, ..relatum_tsdb::Options::default() };
+        let store = Store::open(&flags.data_dir, options)
+            .map_err(|source| OpenError::Store { path: flags.data_dir.clone(), source })?;
+        let store = Arc::new(store);
+        let promql = Arc::new(ArcSwap::from_pointee(query_engine(&flags, &Config::default())));
+        let notifier = Arc::new(Notifier::new());
+        let live = Live {
+            config: Arc::new(Config::default()),
+            yaml: String::new(),
+            loaded_at_ms: now_ms(),
+            last_reload_ok: true,
+            flags: flags.clone(),
+        };
+        Ok(Arc::new(Engine {
+            scrape: Scraper::new(Arc::clone(&store) as _),
+            rules: RuleRunner::new(Arc::clone(&store), Arc::clone(&promql), Arc::clone(&notifier)),
+            query_slots: Arc::new(Semaphore::new(flags.concurrency)),
+            receiver: remote_write::Receiver::new(),
+            loader: Loader::default(),
+            live: ArcSwap::from_pointee(live),
+            reloading: Mutex::new(()),
+            started_at_ms: now_ms(),
+            store,
+            promql,
+            notifier,
+        }))
+    }
+
+    /// Reads and checks a whole set of files without any effect.
+    pub fn check(&self, files: &dyn Files, main: &Path) -> Result<Loaded, ReloadError> {
+        self.loader.load(files, main).map_err(|problems| ReloadError { problems })
+    }
+
+    /// Makes every part ready to run `loaded`; nothing has changed if this fails, or if the result is dropped.
+    pub fn prepare(&self, loaded: Loaded, flags: Flags) -> Result<Prepared, ReloadError> {
+        let main = &flags.config_file;
+        let global = &loaded.config.global;
+        let scrape =
+            self.scrape.prepare(&loaded.scrape_jobs, global).map_err(|errors| ReloadError::in_file(main, &errors))?;
+        let notifier = self
+            .notifier
+            .prepare(&loaded.config.alerting, &global.external_labels)
+            .map_err(|errors| ReloadError::in_file(main, &errors))?;
+        Ok(Prepared { flags, loaded, scrape, notifier })
+    }
+
+    /// Runs a prepared configuration instead of what ran before.
+    pub fn commit(&self, prepared: Prepared) {
+        let Prepared { flags, loaded, scrape, notifier } = prepared;
+        self.promql.store(Arc::new(query_engine(&flags, &loaded.config)));
+        self.notifier.commit(notifier);
+        self.scrape.commit(scrape);
+        self.rules.commit(&loaded, &flags.external_url);
+        self.store.set_retention(flags.retention);
+        self.store.set_out_of_order_window(loaded.config.storage.out_of_order_time_window);
+        self.live.store(Arc::new(Live {
+            yaml: loaded.config.redacted.clone(),
+            config: loaded.config,
+            loaded_at_ms: now_ms(),
+            last_reload_ok: true,
+            flags,
+        }));
+    }
+
+    /// Loads the configuration from disk: checks, prepares, commits. On failure all stays as it was.
+    pub fn reload(&self) -> Result<(), ReloadError> {
+        let flags = self.live().flags.clone();
+        self.load(&DiskFiles, flags)
+    }
+
+    /// Loads `flags.config_file` and all that it names from `files`. On failure all stays as it was.
+    pub fn load(&self, files: &dyn Files, flags: Flags) -> Result<(), ReloadError> {
+        let _one_at_a_time = self.reloading.lock().expect("no reload panics");
+        let main = flags.config_file.clone();
+        let outcome = self.check(files, &main).and_then(|loaded| self.prepare(loaded, flags));
+        match outcome {
+            Ok(prepared) => {
+                self.commit(prepared);
+                info!(file = %main.display(), "configuration loaded");
+                Ok(())
+            }
+            Err(error) => {
+                let live = self.live();
+                self.live.store(Arc::new(Live { last_reload_ok: false, ..Live::clone(&live) }));
+                Err(error)
+            }
+        }
+    }
+
+    /// Stops scraping and evaluating, and closes the store.
+    pub async fn close(&self) {
+        self.rules.stop().await;
+        self.scrape.shutdown().await;
+        self.notifier.shutdown().await;
+        if let Err(error) = self.store.close() {
+            warn!(error = %crate::chain(&error), "the store was not closed cleanly");
+        }
+    }
+
+    /// The HTTP surface. Many listeners may serve it.
+    pub fn router(self: &Arc<Self>) -> axum::Router {
+        crate::http::router(Arc::clone(self))
+    }
+
+    /// The configuration that runs.
+    pub fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    /// The scrape targets.
+    pub fn scrape(&self) -> &Scraper {
+        &self.scrape
+    }
+
+    /// The rules and alerts.
+    pub fn rules(&self) -> &RuleRunner {
+        &self.rules
+    }
+
+    /// Where alerts go.
+    pub fn notifier(&self) -> &Notifier {
+        &self.notifier
+    }
+
+    /// Takes remote writes.
+    pub(crate) fn receiver(&self) -> &remote_write::Receiver {
+        &self.receiver
+    }
+
+    /// The samples.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn promql(&self) -> Arc<relatum_promql::Engine> {
+        self.promql.load_full()
+    }
+
+    pub(crate) fn started_at_ms(&self) -> i64 {
+        self.started_at_ms
+    }
+
+    /// Waits for a turn among the queries; the turn ends when the permit is dropped.
+    pub(crate) async fn query_slots(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.query_slots).acquire_owned().await.expect("the semaphore is never closed")
+    }
+}
+
+/// The query engine that flags and configuration ask for.
+fn query_engine(flags: &Flags, config: &Config) -> relatum_promql::Engine {
+    let mut options = EngineOptions {
+        lookback: flags.lookback,
+        timeout: flags.timeout,
+        samples_max: flags.samples_max,
+        subquery_step: config.global.evaluation_interval,
+        delayed_name_removal: flags.has_feature("promql-delayed-name-removal"),
+        type_and_unit_labels: flags.has_feature("type-and-unit-labels"),
+        ..EngineOptions::default()
+    };
+    for feature in &flags.features {
+        options.syntax.enable(feature);
+    }
+    relatum_promql::Engine::new(options)
+}

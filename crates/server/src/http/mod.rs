@@ -1,0 +1,74 @@
+//! The HTTP surface: Prometheus' API, its operational paths, the remote-write receiver, and plain pages.
+
+mod envelope;
+mod json;
+mod metrics;
+mod pages;
+mod params;
+mod query;
+mod rules;
+mod series;
+mod status;
+mod targets;
+mod write;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+
+use self::envelope::{ApiError, ErrorKind};
+use crate::Engine;
+
+/// A form as large as the longest query that is read, with room for its encoding.
+const FORM_BYTES_MAX: usize = 4 << 20;
+/// A remote-write request, compressed. Prometheus sends a few hundred kilobytes.
+const WRITE_BYTES_MAX: usize = 32 << 20;
+
+/// All routes.
+pub(crate) fn router(engine: Arc<Engine>) -> Router {
+    let api = Router::new()
+        .route("/query", get(query::instant).post(query::instant))
+        .route("/query_range", get(query::range).post(query::range))
+        .route("/query_exemplars", get(query::exemplars).post(query::exemplars))
+        .route("/format_query", get(query::format).post(query::format))
+        .route("/labels", get(series::names).post(series::names))
+        .route("/label/{name}/values", get(series::values))
+        .route("/series", get(series::series).post(series::series))
+        .route("/targets", get(targets::targets))
+        .route("/scrape_pools", get(targets::pools))
+        .route("/metadata", get(targets::metadata))
+        .route("/alertmanagers", get(targets::alertmanagers))
+        .route("/rules", get(rules::rules))
+        .route("/alerts", get(rules::alerts))
+        .route("/status/buildinfo", get(status::build_info))
+        .route("/status/runtimeinfo", get(status::runtime_info))
+        .route("/status/config", get(status::config))
+        .route("/status/flags", get(status::flags))
+        .fallback(|| async { ApiError::new(ErrorKind::NotFound, "no such endpoint") })
+        .layer(CompressionLayer::new())
+        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX));
+    Router::new()
+        .nest("/api/v1", api)
+        .route("/api/v1/write", post(write::receive).layer(DefaultBodyLimit::max(WRITE_BYTES_MAX)))
+        .route("/metrics", get(metrics::metrics).layer(CompressionLayer::new()))
+        .route("/-/healthy", get(status::healthy))
+        .route("/-/ready", get(status::ready))
+        .route("/-/reload", any(status::reload))
+        .route("/", get(pages::query))
+        .route("/graph", get(pages::graph))
+        .route("/targets", get(pages::targets))
+        .route("/alerts", get(pages::alerts))
+        .layer(CatchPanicLayer::custom(panicked))
+        .with_state(engine)
+}
+
+/// A panic in a handler is our bug: the caller learns that, the log has the rest, and all other requests go on.
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    (StatusCode::INTERNAL_SERVER_ERROR, "internal error\n").into_response()
+}

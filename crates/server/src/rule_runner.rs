@@ -1,0 +1,226 @@
+//! When groups of rules tick, and where their alerts go.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use relatum_model::Labels;
+use relatum_model::exposition::{MetricFamily, MetricKind};
+use relatum_rules::{ActiveAlert, Group, GroupView, Tick};
+use relatum_transport::alertmanager::Notifier;
+use relatum_tsdb::Store;
+use tokio::task::JoinHandle;
+use tracing::warn;
+
+use crate::clock::now_ms;
+use crate::files::Loaded;
+
+/// Runs groups: each in a task of its own, each at its own beat.
+pub struct RuleRunner {
+    shared: Arc<Shared>,
+    running: Mutex<Vec<RunningGroup>>,
+}
+
+struct Shared {
+    store: Arc<Store>,
+    promql: Arc<ArcSwap<relatum_promql::Engine>>,
+    notifier: Arc<Notifier>,
+    surroundings: Mutex<Surroundings>,
+    evaluations: AtomicU64,
+    failures: AtomicU64,
+    samples: AtomicU64,
+    missed: AtomicU64,
+}
+
+#[derive(Clone, Default)]
+struct Surroundings {
+    external_labels: Labels,
+    external_url: String,
+}
+
+struct RunningGroup {
+    slot: Arc<Slot>,
+    task: JoinHandle<()>,
+}
+
+/// A group, and what it looked like after its last tick: whoever looks does not wait for a slow evaluation.
+struct Slot {
+    group: Mutex<Group>,
+    view: Mutex<GroupView>,
+}
+
+impl RuleRunner {
+    pub(crate) fn new(
+        store: Arc<Store>,
+        promql: Arc<ArcSwap<relatum_promql::Engine>>,
+        notifier: Arc<Notifier>,
+    ) -> Self {
+        let shared = Shared {
+            store,
+            promql,
+            notifier,
+            surroundings: Mutex::default(),
+            evaluations: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            samples: AtomicU64::new(0),
+            missed: AtomicU64::new(0),
+        };
+        RuleRunner { shared: Arc::new(shared), running: Mutex::default() }
+    }
+
+    /// Runs the groups of `loaded` and no others. A group that did not change is not disturbed; one that did goes on with the
+    /// state of the rules it kept; the series of one that is gone end, and its alerts are resolved.
+    pub(crate) fn commit(&self, loaded: &Loaded, external_url: &str) {
+        let global = &loaded.config.global;
+        *lock(&self.shared.surroundings) =
+            Surroundings { external_labels: global.external_labels.clone(), external_url: external_url.to_owned() };
+        let mut running = lock(&self.running);
+        let mut before = HashMap::new();
+        for group in running.drain(..) {
+            let key = lock(&group.slot.view).key();
+            before.insert(key, group);
+        }
+        for (path, file) in &loaded.rule_files {
+            for definition in &file.groups {
+                let mut group = Group::new(path.display().to_string(), definition, global);
+                match before.remove(&group.key()) {
+                    Some(old) if lock(&old.slot.group).is(definition, global) => running.push(old),
+                    Some(old) => {
+                        old.task.abort();
+                        // A tick that is under way holds the lock and ends first.
+                        group.continue_from(&mut lock(&old.slot.group));
+                        running.push(self.start(group));
+                    }
+                    None => running.push(self.start(group)),
+                }
+            }
+        }
+        for (_, gone) in before {
+            gone.task.abort();
+            let alerts = self.shared.with_tick(now_ms(), |tick| lock(&gone.slot.group).retire(tick));
+            self.shared.notifier.send(alerts);
+        }
+    }
+
+    fn start(&self, group: Group) -> RunningGroup {
+        let (interval, offset) = (group.interval(), group.offset());
+        let slot = Arc::new(Slot { view: Mutex::new(group.view()), group: Mutex::new(group) });
+        let task = tokio::spawn(run(Arc::clone(&self.shared), Arc::clone(&slot), interval, offset));
+        RunningGroup { slot, task }
+    }
+
+    /// Stops all groups; their state stays in the store, so that a restart goes on with it.
+    pub(crate) async fn stop(&self) {
+        let running: Vec<RunningGroup> = lock(&self.running).drain(..).collect();
+        for group in running {
+            group.task.abort();
+            let _ = group.task.await;
+        }
+    }
+
+    /// The groups as they stand, in the order of the files.
+    pub fn groups(&self) -> Vec<GroupView> {
+        lock(&self.running).iter().map(|running| lock(&running.slot.view).clone()).collect()
+    }
+
+    /// The alerts that are pending or firing.
+    pub fn alerts(&self) -> Vec<ActiveAlert> {
+        let rules = self.groups().into_iter().flat_map(|group| group.rules);
+        rules.filter_map(|rule| rule.alerting).flat_map(|details| details.alerts).collect()
+    }
+
+    /// How the rules do, under Prometheus' names.
+    pub(crate) fn metrics(&self) -> Vec<MetricFamily> {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
+        let groups = self.groups();
+        let mut rules = MetricFamily::new(MetricKind::Gauge, "prometheus_rule_group_rules", "The number of rules.");
+        let mut took = MetricFamily::new(
+            MetricKind::Gauge,
+            "prometheus_rule_group_last_duration_seconds",
+            "The duration of the last rule group evaluation.",
+        );
+        for group in &groups {
+            let labels = Labels::from_pairs([("rule_group", format!("{};{}", group.file, group.name))]);
+            rules.push(labels.clone(), group.rules.len() as f64);
+            took.push(labels, group.took.as_secs_f64());
+        }
+        vec![
+            MetricFamily::counter(
+                "prometheus_rule_evaluations_total",
+                "The total number of rule evaluations.",
+                count(&self.shared.evaluations),
+            ),
+            MetricFamily::counter(
+                "prometheus_rule_evaluation_failures_total",
+                "The total number of rule evaluation failures.",
+                count(&self.shared.failures),
+            ),
+            MetricFamily::counter(
+                "prometheus_rule_group_iterations_missed_total",
+                "The total number of rule group evaluations missed due to slow rule group evaluation.",
+                count(&self.shared.missed),
+            ),
+            MetricFamily::counter(
+                "relatum_rule_samples_total",
+                "The samples that rules appended.",
+                count(&self.shared.samples),
+            ),
+            rules,
+            took,
+        ]
+    }
+}
+
+impl Shared {
+    fn with_tick<T>(&self, at_ms: i64, work: impl FnOnce(&Tick<'_>) -> T) -> T {
+        let Surroundings { external_labels, external_url } = lock(&self.surroundings).clone();
+        work(&Tick {
+            now_ms: at_ms,
+            engine: &self.promql.load(),
+            select: &*self.store,
+            append: &*self.store,
+            external_labels: &external_labels,
+            external_url: &external_url,
+        })
+    }
+}
+
+/// Ticks at every multiple of the interval, moved by the offset. The first tick comes at once, so that a new rule shows its
+/// state without a wait; ticks that a slow evaluation missed are counted and left out.
+async fn run(shared: Arc<Shared>, slot: Arc<Slot>, interval: Duration, offset: Duration) {
+    let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
+    let offset_ms = offset.as_millis() as i64;
+    let mut at_ms = now_ms();
+    loop {
+        let (shared_here, slot_here) = (Arc::clone(&shared), Arc::clone(&slot));
+        let evaluated = tokio::task::spawn_blocking(move || {
+            let mut group = lock(&slot_here.group);
+            let evaluation = shared_here.with_tick(at_ms, |tick| group.evaluate(tick));
+            *lock(&slot_here.view) = group.view();
+            evaluation
+        });
+        match evaluated.await {
+            Ok(evaluation) => {
+                shared.evaluations.fetch_add(evaluation.evaluations, Ordering::Relaxed);
+                shared.failures.fetch_add(evaluation.failures, Ordering::Relaxed);
+                shared.samples.fetch_add(evaluation.samples, Ordering::Relaxed);
+                shared.notifier.send(evaluation.alerts);
+            }
+            Err(error) => warn!(%error, "a group of rules ended unexpectedly"),
+        }
+        let now = now_ms();
+        let next_ms =
+            (now - offset_ms).div_euclid(interval_ms).saturating_add(1).saturating_mul(interval_ms) + offset_ms;
+        let missed = (next_ms - at_ms).div_euclid(interval_ms) - 1;
+        shared.missed.fetch_add(u64::try_from(missed).unwrap_or(0), Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(u64::try_from(next_ms - now).unwrap_or(0))).await;
+        at_ms = next_ms;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic inside a tick leaves a group that can still be evaluated and shown.
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
