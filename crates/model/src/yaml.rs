@@ -1,4 +1,4 @@
-//! YAML, read and written as Prometheus (Go) and the charms (PyYAML) do.
+//! YAML, read and written as Go (Prometheus) and Python (PyYAML) programs do.
 //!
 //! This is the only place that knows the YAML crate: it owns the options and turns errors into ours, with line and column. Reading is
 //! strict where Prometheus is (a repeated key is an error) and follows YAML 1.1 where both peers do: `yes` is a boolean if a
@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_yaml::{LitStr, MessageFormatter as _, Options, SerializerOptions, UserMessageFormatter};
 use thiserror::Error;
 
-/// The largest text that is read, in bytes: the same bound a databag value or a service-discovery file has.
+/// The largest text that is read, in bytes: far above any real configuration or service-discovery file.
 const TEXT_BYTES_MAX: usize = 64 << 20;
 
 /// How deep collections may be nested. Real files stay below ten; a level costs up to 30 kB of stack in a debug build.
