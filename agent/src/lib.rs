@@ -8,6 +8,7 @@ pub mod agent_file;
 pub mod charm_config;
 pub mod control;
 mod daemon;
+mod embedded;
 pub mod events;
 pub mod log;
 pub mod options;
@@ -20,6 +21,7 @@ pub mod templates;
 pub mod workload;
 
 pub use daemon::{Running, StartError, Wiring, run_until_signal, start_with};
+pub use embedded::{run, start};
 pub use options::Options;
 
 use std::error::Error;

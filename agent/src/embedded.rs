@@ -1,0 +1,251 @@
+//! The workload in this process: the server, driven by the rendered files alone.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use relatum_server::files::Loaded;
+use relatum_server::flags::{Flags, LogLevel};
+use relatum_server::listen;
+use relatum_server::{Engine, Prepared, ReloadError};
+use tokio::task::JoinHandle;
+use tracing::{Level, error};
+
+use crate::control::Failure;
+use crate::daemon::{self, Running, StartError, Wiring};
+use crate::log::LogRing;
+use crate::options::Options;
+use crate::pipeline::render::{ARGUMENTS_PATH, MAIN_PATH};
+use crate::workload::{Fault, Files, Ready, Workload};
+
+/// Runs an agent with the server in this process until SIGTERM, SIGINT or `shutdown`. SIGHUP re-reads `relatum.yaml`.
+///
+/// The failure is one line, ready to be shown.
+pub async fn run(options: Options) -> Result<(), Failure> {
+    daemon::run_until_signal(start(options)).await.map_err(|error| Failure::failed(crate::chain(&error)))
+}
+
+/// Starts an agent with the server in this process; it is ready when this returns.
+pub async fn start(options: Options) -> Result<Running, StartError> {
+    daemon::start_with(options, |wiring| Ok(Arc::new(Embedded::open(wiring)?))).await
+}
+
+/// The server as a workload.
+struct Embedded {
+    engine: Arc<Engine>,
+    root: PathBuf,
+    log: LogRing,
+    http: Mutex<Option<JoinHandle<()>>>,
+    /// What was checked last, so that preparing does not parse again.
+    checked: Mutex<Option<(Files, Loaded)>>,
+}
+
+impl Embedded {
+    /// Opens the samples and answers HTTP; nothing is scraped or evaluated before the first commit.
+    fn open(wiring: Wiring) -> Result<Embedded, StartError> {
+        // The rest comes with the first rendered files.
+        let flags = Flags { data_dir: wiring.samples, ..Flags::default() };
+        let engine = Engine::open(flags).map_err(|error| StartError::Workload(Box::new(error)))?;
+        let stopping = wiring.stopping.cancelled_owned();
+        let http = tokio::spawn(listen::serve(wiring.listener, engine.router(), stopping));
+        let (root, log) = (wiring.rendered, wiring.log);
+        Ok(Embedded { engine, root, log, http: Mutex::new(Some(http)), checked: Mutex::default() })
+    }
+
+    fn load(&self, files: &Files) -> Result<(Loaded, Flags), Vec<Fault>> {
+        let arguments = files.get(ARGUMENTS_PATH).map(String::as_str).unwrap_or_default();
+        let flags = Flags::parse_file(arguments)
+            .map_err(|error| vec![Fault { path: ARGUMENTS_PATH.to_owned(), message: error.to_string() }])?;
+        if let Some((known, loaded)) = &*crate::lock(&self.checked)
+            && known == files
+        {
+            return Ok((loaded.clone(), flags));
+        }
+        let texts: BTreeMap<PathBuf, String> =
+            files.iter().map(|(path, text)| (self.root.join(path), text.clone())).collect();
+        match self.engine.check(&texts, &self.root.join(MAIN_PATH)) {
+            Ok(loaded) => {
+                *crate::lock(&self.checked) = Some((files.clone(), loaded.clone()));
+                Ok((loaded, flags))
+            }
+            Err(error) => Err(faults(&error, &self.root, files)),
+        }
+    }
+}
+
+impl Workload for Embedded {
+    fn check(&self, files: &Files) -> Vec<Fault> {
+        self.load(files).err().unwrap_or_default()
+    }
+
+    fn prepare<'a>(&'a self, files: &Files) -> Result<Box<dyn Ready + 'a>, Vec<Fault>> {
+        let (loaded, flags) = self.load(files)?;
+        let level = flags.log_level;
+        let prepared = self.engine.prepare(loaded, flags).map_err(|error| faults(&error, &self.root, files))?;
+        Ok(Box::new(Reload { embedded: self, prepared, level }))
+    }
+
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            let http = crate::lock(&self.http).take();
+            if let Some(Err(error)) = match http {
+                Some(http) => Some(http.await),
+                None => None,
+            } {
+                error!(%error, "the HTTP server ended badly");
+            }
+            self.engine.close().await;
+        })
+    }
+}
+
+struct Reload<'a> {
+    embedded: &'a Embedded,
+    prepared: Prepared,
+    level: LogLevel,
+}
+
+impl Ready for Reload<'_> {
+    fn commit(self: Box<Self>) {
+        self.embedded.engine.commit(self.prepared);
+        self.embedded.log.set_level(match self.level {
+            LogLevel::Error => Level::ERROR,
+            LogLevel::Warn => Level::WARN,
+            LogLevel::Info => Level::INFO,
+            LogLevel::Debug => Level::DEBUG,
+        });
+    }
+}
+
+fn faults(error: &ReloadError, root: &Path, files: &Files) -> Vec<Fault> {
+    let fault = |problem: &relatum_server::files::FileProblem| {
+        let path = problem.path.strip_prefix(root).unwrap_or(&problem.path).display().to_string();
+        let message = problem.problem.to_string();
+        // Certificates are opened job by job, when nobody knows any more which file a job stood in.
+        let path = if path == MAIN_PATH { file_of_job(&message, files).unwrap_or(path) } else { path };
+        Fault { path, message }
+    };
+    error.problems.iter().map(fault).collect()
+}
+
+/// The scrape file with the job that `message` says cannot be prepared.
+fn file_of_job(message: &str, files: &Files) -> Option<String> {
+    let (_, job) = message.split_once("scrape job ")?;
+    let is_it = |line: &str| {
+        let name = line.trim_start_matches([' ', '-']).strip_prefix("job_name: ")?.trim_matches(['"', '\'']);
+        job.strip_prefix(name).filter(|rest| rest.is_empty() || rest.starts_with(": "))
+    };
+    let mut scrapes = files.iter().filter(|(path, _)| path.starts_with("scrape/"));
+    scrapes.find(|(_, text)| text.lines().any(|line| is_it(line).is_some())).map(|(path, _)| path.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use tempfile::TempDir;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::control::client::Client;
+    use crate::control::{Document, Relate, Related, RemoveRelation};
+
+    async fn started(dir: &TempDir) -> (Running, Client) {
+        let options = Options {
+            data_dir: Some(dir.path().join("data")),
+            listen: Some("127.0.0.1:0".into()),
+            config: Some(dir.path().join("relatum.yaml")),
+            ..Options::default()
+        };
+        std::fs::write(dir.path().join("relatum.yaml"), "").unwrap();
+        let running = start(options).await.unwrap();
+        let client = Client::new(running.data_dir());
+        (running, client)
+    }
+
+    /// The body of the answer, read by hand: one request does not need a client library.
+    async fn get(running: &Running, path: &str) -> String {
+        let mut stream = TcpStream::connect(running.api_url().trim_start_matches("http://")).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    async fn relate(client: &Client, address: &str, name: &str, ca: Option<&str>) -> Related {
+        let request = Relate {
+            arguments: vec!["metrics-endpoint".into(), address.into()],
+            name: Some(name.into()),
+            ca: ca.map(|text| Document { name: "ca.pem".into(), text: text.into() }),
+            labels: BTreeMap::from([("site".into(), "a: yes {{".into())]),
+            ..Relate::default()
+        };
+        client.relate(&request).await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_related_runs_when_the_command_returns() {
+        let dir = TempDir::new().unwrap();
+        let (running, client) = started(&dir).await;
+        assert!(get(&running, "/-/ready").await.starts_with("HTTP/1.1 200"));
+        let related = relate(&client, "127.0.0.1:1", "nodes", None).await;
+        assert_eq!(related.problems, []);
+        let targets = get(&running, "/api/v1/targets?state=active").await;
+        assert!(targets.contains("http://127.0.0.1:1/metrics") && targets.contains("a: yes {{"), "{targets}");
+        assert!(get(&running, "/api/v1/rules").await.contains("nodes_HostHealth_rules"));
+
+        // A certificate that is none keeps its own relation from being scraped, and no other.
+        let broken = "-----BEGIN CERTIFICATE-----\nbm90IG9uZQ==\n-----END CERTIFICATE-----\n";
+        let related = relate(&client, "https://127.0.0.1:2", "broken", Some(broken)).await;
+        assert_eq!(related.problems.len(), 1, "{:?}", related.problems);
+        relate(&client, "127.0.0.1:3", "others", None).await;
+        let targets = get(&running, "/api/v1/targets?state=active").await;
+        assert!(
+            targets.contains("127.0.0.1:1/") && !targets.contains("127.0.0.1:2/") && targets.contains("127.0.0.1:3/")
+        );
+
+        client.remove_relation(&RemoveRelation { arguments: vec!["nodes".into(), "prometheus".into()] }).await.unwrap();
+        assert!(!get(&running, "/api/v1/targets?state=active").await.contains("127.0.0.1:1/"));
+        assert!(!get(&running, "/api/v1/rules").await.contains("nodes_HostHealth_rules"));
+        running.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_named_in_one_line() {
+        let dir = TempDir::new().unwrap();
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap().to_string();
+        let options = Options {
+            data_dir: Some(dir.path().join("data")),
+            listen: Some(address.clone()),
+            config: Some(dir.path().join("relatum.yaml")),
+            ..Options::default()
+        };
+        std::fs::write(dir.path().join("relatum.yaml"), "").unwrap();
+        let failure = run(options).await.unwrap_err();
+        assert!(failure.message.starts_with(&format!("cannot listen on {address}: ")), "{failure}");
+        assert_eq!((failure.message.matches("in use").count(), failure.message.lines().count()), (1, 1), "{failure}");
+    }
+
+    #[test]
+    fn a_job_leads_to_its_file() {
+        let files: Files = [
+            ("prometheus.yml", "scrape_configs:\n- job_name: prometheus\n"),
+            ("scrape/a_1.yml", "scrape_configs:\n- metrics_path: /m\n  job_name: juju_a-1\n"),
+            ("scrape/a_2.yml", "scrape_configs:\n- job_name: \"juju_a-11\"\n"),
+        ]
+        .map(|(path, text)| (path.to_owned(), text.to_owned()))
+        .into();
+        for (message, expected) in [
+            ("cannot prepare scrape job juju_a-1: cannot read x", Some("scrape/a_1.yml")),
+            ("cannot prepare scrape job juju_a-11: cannot read x", Some("scrape/a_2.yml")),
+            ("cannot prepare scrape job prometheus: cannot read x", None),
+            ("cannot prepare alertmanager 1: cannot read x", None),
+        ] {
+            assert_eq!(file_of_job(message, &files).as_deref(), expected, "{message}");
+        }
+    }
+}
