@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use relatum_config::prometheus::{Config, Escaping, ScrapeProtocol};
+use relatum_config::prometheus::{
+    Config, Discovery, DiscoveryKind, Escaping, Feature, ScrapeConfigFile, ScrapeProtocol,
+};
 use relatum_config::rules::RuleFile;
 use relatum_config::template::Template;
 
@@ -106,7 +108,8 @@ fn names_every_problem_with_its_place() {
             "2:3: field scrape_intervall not found, did you mean scrape_interval? (in global.scrape_intervall)",
             "5:19: scrape timeout greater than scrape interval for scrape config with job name \"a\" (in scrape_configs[0].scrape_timeout)",
             "6:17: cannot unmarshal !!str `many` into uint (in scrape_configs[0].sample_limit)",
-            "7:3: field oauth2 is not supported yet (in scrape_configs[0].oauth2)",
+            "7:11: oauth2 client_id must be configured (in scrape_configs[0].oauth2)",
+            "7:11: oauth2 token_url must be configured (in scrape_configs[0].oauth2)",
         ],
     );
     refuses("a: 1\na: 2\n", &["1:1: field a not found (in a)", "2:1: field a already set (in a)"]);
@@ -116,7 +119,6 @@ fn names_every_problem_with_its_place() {
     );
     refuses("scrape_configs: {a: b}\n", &["1:17: cannot unmarshal !!map into []string (in scrape_configs)"]);
     refuses("- a\n", &["1:1: cannot unmarshal !!seq into a section with keys"]);
-    refuses("remote_read: []\n", &["1:1: field remote_read is not supported yet (in remote_read)"]);
     refuses("global:\n---\nglobal:\n", &["the file has more than one YAML document"]);
     refuses(
         "global: {scrape_interval: -1s}\n",
@@ -135,6 +137,100 @@ fn names_every_problem_with_its_place() {
             "4:11: scheme must be 'http' or 'https', got \"ftp\" (in scrape_configs[0].scheme)",
         ],
     );
+}
+
+/// Every feature that a server may lack, with the place that asks for it; nothing is asked for by what is off or empty.
+#[test]
+fn says_which_features_a_file_uses() {
+    let text = "\
+global:
+  query_log_file: q.log
+  scrape_failure_log_file: f.log
+  scrape_native_histograms: true
+  convert_classic_histograms_to_nhcb: false
+runtime: {gogc: 50}
+otlp: {}
+tracing: {endpoint: 'a:4317'}
+storage:
+  tsdb:
+    stale_series_compaction_threshold: 0.5
+    chunk_encoding: {floats: xor}
+    retention: {size: 1GB, percentage: 80}
+scrape_configs:
+- job_name: a
+  convert_classic_histograms_to_nhcb: true
+  scrape_protocols: [PrometheusProto]
+  fallback_scrape_protocol: PrometheusProto
+  tls_config: {min_version: TLS11}
+  basic_auth: {password_ref: p}
+  dns_sd_configs: [{names: [a]}]
+  file_sd_configs: []
+- job_name: b
+  oauth2: {client_id: a, token_url: b}
+  scrape_protocols: [PrometheusText1.0.0, PrometheusProto]
+remote_write:
+- {url: 'http://a', sigv4: {}, failed_request_logging: true}
+- {url: 'http://a', azuread: {sdk: {}}}
+- {url: 'http://a', google_iam: {}}
+remote_read: [{url: 'http://a'}]
+";
+    let config = accepts(text);
+    let shown: Vec<String> = Config::parse_for(text, &[]).unwrap_err().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown,
+        [
+            "2:3: query_log_file is not supported yet (in global.query_log_file)",
+            "3:3: scrape_failure_log_file is not supported yet (in global.scrape_failure_log_file)",
+            "4:29: scrape_native_histograms is not supported yet (in global.scrape_native_histograms)",
+            "6:1: runtime is not supported yet (in runtime)",
+            "7:1: otlp is not supported yet (in otlp)",
+            "8:1: tracing is not supported yet (in tracing)",
+            "11:5: stale_series_compaction_threshold is not supported yet (in storage.tsdb.stale_series_compaction_threshold)",
+            "12:30: chunk_encoding is not supported yet (in storage.tsdb.chunk_encoding.floats)",
+            "13:23: retention by size is not supported yet (in storage.tsdb.retention.size)",
+            "13:40: retention by percentage is not supported yet (in storage.tsdb.retention.percentage)",
+            "16:39: convert_classic_histograms_to_nhcb is not supported yet (in scrape_configs[0].convert_classic_histograms_to_nhcb)",
+            "17:21: scrape protocol PrometheusProto is not supported yet (in scrape_configs[0].scrape_protocols)",
+            "18:29: scrape protocol PrometheusProto is not supported yet (in scrape_configs[0].fallback_scrape_protocol)",
+            "19:29: a TLS version before 1.2 is not supported yet (in scrape_configs[0].tls_config.min_version)",
+            "20:16: a reference to a secret manager is not supported yet (in scrape_configs[0].basic_auth.password_ref)",
+            "21:3: dns_sd_configs is not supported yet (in scrape_configs[0].dns_sd_configs)",
+            "24:3: oauth2 is not supported yet (in scrape_configs[1].oauth2)",
+            "26:1: remote_write is not supported yet (in remote_write)",
+            "27:21: sigv4 is not supported yet (in remote_write[0].sigv4)",
+            "27:56: failed_request_logging is not supported yet (in remote_write[0].failed_request_logging)",
+            "28:21: azuread is not supported yet (in remote_write[1].azuread)",
+            "29:21: google_iam is not supported yet (in remote_write[2].google_iam)",
+            "30:1: remote_read is not supported yet (in remote_read)",
+        ]
+    );
+    let all: Vec<Feature> = Feature::all().collect();
+    assert_eq!(Config::parse_for(text, &all).as_ref(), Ok(&config));
+    assert_eq!(all.len(), 21 + DiscoveryKind::ALL.len());
+    let job = "scrape_configs: [{job_name: a, http_sd_configs: [{url: 'http://a'}]}]\n";
+    let file = ScrapeConfigFile::parse(job, &config.global).unwrap();
+    assert_eq!(file.uses.iter().map(|found| found.feature.name()).collect::<Vec<_>>(), ["http_sd_configs"]);
+    assert!(ScrapeConfigFile::parse_for(job, &config.global, &[]).is_err());
+    assert!(file.scrape_configs[0].scrape_native_histograms, "the global switch holds here too");
+}
+
+#[test]
+fn discoveries_are_typed_and_their_paths_join() {
+    let mut config = accepts(
+        "scrape_configs:\n- job_name: a\n  file_sd_configs: [{files: [t/*.json], refresh_interval: 1m}]\n  \
+         marathon_sd_configs: [{servers: [a], auth_token_file: t, tls_config: {ca_file: ca}}]\n  \
+         ec2_sd_configs: [{region: r, filters: [{name: n, values: [v]}]}]\n",
+    );
+    config.join_directory(Path::new("/etc/p"));
+    let [Discovery::Ec2(ec2), Discovery::File(files), Discovery::Marathon(marathon)] =
+        &config.scrape_configs[0].discoveries[..]
+    else {
+        panic!("three discoveries, by key")
+    };
+    assert_eq!((ec2.port, ec2.filters[0].values.as_slice()), (80, &["v".to_owned()][..]));
+    assert_eq!((files.files[0].to_str(), files.refresh_interval.as_secs()), (Some("/etc/p/t/*.json"), 60));
+    assert_eq!(marathon.auth_token_file.as_deref(), Some(Path::new("/etc/p/t")));
+    assert_eq!(marathon.http.tls.ca_file.as_deref(), Some(Path::new("/etc/p/ca")));
 }
 
 /// Null is what Go makes of it: the zero value, which for some keys means the default.

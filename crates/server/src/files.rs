@@ -9,9 +9,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use relatum_config::prometheus::{Config, GlobalConfig, ScrapeConfig, ScrapeConfigFile, find_duplicate_job};
+use relatum_config::prometheus::{Config, Feature, GlobalConfig, ScrapeConfig, ScrapeConfigFile, find_duplicate_job};
 use relatum_config::rules::RuleFile;
 use relatum_config::{Kind, Problem};
+
+/// The optional features that this server has. The use of any other is refused by its key, so that nothing in a file is ignored.
+pub const SUPPORTED: &[Feature] = &[];
 
 /// Something that configuration files can be read from.
 pub trait Files: Send + Sync {
@@ -118,7 +121,7 @@ impl Loader {
     /// Reads the main file at `path` and all that it names. Returns every problem of every file, not only the first.
     pub fn load(&self, files: &dyn Files, path: &Path) -> Result<Loaded, Vec<FileProblem>> {
         let text = files.read(path).map_err(|error| vec![unreadable(path, &error)])?;
-        let mut config = Config::parse(&text).map_err(|problems| in_file(path, problems))?;
+        let mut config = Config::parse_for(&text, SUPPORTED).map_err(|problems| in_file(path, problems))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         config.join_directory(folder);
         let mut problems = Vec::new();
@@ -163,7 +166,7 @@ impl Loader {
             let key = (path, text);
             let parsed = match known.by_path_and_text.get(&key) {
                 Some(parsed) => Ok(Arc::clone(parsed)),
-                None => ScrapeConfigFile::parse(&key.1, &config.global).map(|mut file| {
+                None => ScrapeConfigFile::parse_for(&key.1, &config.global, SUPPORTED).map(|mut file| {
                     file.join_directory(key.0.parent().unwrap_or(Path::new("")));
                     Arc::new(file)
                 }),
@@ -244,4 +247,29 @@ fn in_file(path: &Path, problems: Vec<Problem>) -> Vec<FileProblem> {
 
 pub(crate) fn whole_file(message: String) -> Problem {
     Problem { line: 0, column: 0, key: String::new(), kind: Kind::Invalid, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_we_lack_is_refused_by_name_and_place() {
+        let main = "scrape_config_files: [more.yml]\nscrape_configs:\n- {job_name: a, static_configs: []}\n";
+        let mut files = BTreeMap::from([
+            (PathBuf::from("/p/main.yml"), main.to_owned()),
+            (
+                PathBuf::from("/p/more.yml"),
+                "scrape_configs:\n- job_name: b\n  dns_sd_configs: [{names: [a]}]\n".to_owned(),
+            ),
+        ]);
+        let load = |files: &BTreeMap<PathBuf, String>| {
+            let problems = Loader::default().load(files, Path::new("/p/main.yml")).err().unwrap_or_default();
+            problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let expected = "/p/more.yml:3:3: dns_sd_configs is not supported yet (in scrape_configs[0].dns_sd_configs)";
+        assert_eq!(load(&files), [expected]);
+        files.insert("/p/main.yml".into(), "remote_write: [{url: 'http://a'}]\n".to_owned());
+        assert_eq!(load(&files), ["/p/main.yml:1:1: remote_write is not supported yet (in remote_write)"]);
+    }
 }

@@ -47,7 +47,7 @@ fn format_faults(job: &Map<String, Value>, global: &GlobalConfig) -> Vec<String>
         Ok(text) => text,
         Err(error) => return vec![error.message],
     };
-    let Err(problems) = ScrapeConfigFile::parse(&text, global) else { return Vec::new() };
+    let Err(problems) = ScrapeConfigFile::parse_for(&text, global, &[]) else { return Vec::new() };
     let describe = |problem: relatum_config::Problem| {
         let key = problem.key.strip_prefix("scrape_configs[0]").unwrap_or(&problem.key);
         match key.trim_start_matches('.') {

@@ -1,9 +1,14 @@
 //! The section `alerting`: where alerts go.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use relatum_model::relabel::{NameScheme, RelabelConfig};
 
+use super::cloud_auth::SigV4Config;
+use super::discovery::Discovery;
+use super::feature::Feature;
+use super::field::read_keys;
 use super::http::HttpClientConfig;
 use super::scrape::{Scheme, StaticConfig};
 use super::{discovery, relabel};
@@ -31,6 +36,10 @@ pub struct AlertmanagerConfig {
     pub timeout: Duration,
     /// Alertmanagers that are listed in the file.
     pub static_configs: Vec<StaticConfig>,
+    /// Where else Alertmanagers come from.
+    pub discoveries: Vec<Discovery>,
+    /// How requests are signed for AWS.
+    pub sigv4: Option<SigV4Config>,
     /// What is done to the labels of an Alertmanager's address.
     pub relabel_configs: Vec<RelabelConfig>,
     /// What is done to the labels of alerts for this group only.
@@ -54,6 +63,11 @@ impl Alerting {
 }
 
 impl AlertmanagerConfig {
+    /// Every path in it, for [`super::Config::join_directory`].
+    pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        self.http.paths().chain(self.discoveries.iter_mut().flat_map(Discovery::paths))
+    }
+
     fn read(cursor: Cursor<'_>, names: NameScheme) -> Option<Self> {
         if cursor.is_null() {
             cursor.invalid("empty or null alertmanager section");
@@ -67,12 +81,17 @@ impl AlertmanagerConfig {
         }
         let relabel = section.take("relabel_configs");
         let timeout = section.take("timeout").map_or(Some(Duration::from_secs(10)), Cursor::duration);
+        let (static_configs, discoveries) =
+            discovery::read(&mut section, relabel.is_some_and(|list| !list.items().is_empty()));
+        let sigv4 = section.take_feature("sigv4", Feature::SigV4).and_then(read_keys);
         let config = AlertmanagerConfig {
             http: HttpClientConfig::read(&mut section, true),
             scheme: section.take("scheme").and_then(Scheme::read).unwrap_or_default(),
             path_prefix: section.take("path_prefix").and_then(Cursor::string).unwrap_or_default(),
             timeout: timeout.unwrap_or_default(),
-            static_configs: discovery::read(&mut section, relabel.is_some_and(|list| !list.items().is_empty())),
+            static_configs,
+            discoveries,
+            sigv4,
             relabel_configs: relabel
                 .map(|list| relabel::read_list(list, "Alertmanager target relabeling rule", names))
                 .unwrap_or_default(),
@@ -81,8 +100,12 @@ impl AlertmanagerConfig {
                 .map(|list| relabel::read_list(list, "Alertmanager alert relabeling rule", names))
                 .unwrap_or_default(),
         };
-        section.refuse("sigv4");
         section.finish();
+        let http = &config.http;
+        let has_other = http.basic_auth.is_some() || http.authorization.is_some() || http.oauth2.is_some();
+        if has_other && config.sigv4.is_some() {
+            cursor.invalid("at most one of basic_auth, authorization, oauth2, & sigv4 must be configured");
+        }
         Some(config)
     }
 }

@@ -7,6 +7,7 @@ use relatum_model::relabel::NameScheme;
 use relatum_model::text::quote;
 use relatum_model::{Labels, LabelsBuilder};
 
+use super::feature::Feature;
 use super::scrape::ScrapeProtocol;
 use super::size::read_size;
 use crate::yaml::{Cursor, Section};
@@ -131,8 +132,11 @@ impl GlobalConfig {
             timeout.invalid("global scrape timeout greater than scrape interval");
         }
         let protocols = section.take("scrape_protocols").filter(|cursor| !cursor.is_null());
-        let native = section.take("scrape_native_histograms");
-        let to_native = section.take("convert_classic_histograms_to_nhcb");
+        let native = section.take_switch("scrape_native_histograms", Feature::NativeHistograms, false);
+        let to_native =
+            section.take_switch("convert_classic_histograms_to_nhcb", Feature::ClassicToNativeHistograms, false);
+        let query_log = section.take_feature("query_log_file", Feature::QueryLog);
+        let failure_log = section.take_feature("scrape_failure_log_file", Feature::ScrapeFailureLog);
         let global = GlobalConfig {
             scrape_interval,
             scrape_timeout,
@@ -141,25 +145,17 @@ impl GlobalConfig {
             external_labels: section.take("external_labels").map(|c| read_labels(c, names)).unwrap_or_default(),
             scrape_protocols: protocols.and_then(|cursor| ScrapeProtocol::read_list(cursor, "for global config")),
             limits: Limits::read(&mut section),
-            query_log_file: None,
-            scrape_failure_log_file: None,
+            query_log_file: query_log.and_then(Cursor::path),
+            scrape_failure_log_file: failure_log.and_then(Cursor::path),
             metric_name_validation_scheme: names,
             metric_name_escaping_scheme: section
                 .take("metric_name_escaping_scheme")
                 .and_then(|c| Escaping::read(c, "global")),
-            scrape_native_histograms: bool(native),
-            convert_classic_histograms_to_nhcb: bool(to_native),
+            scrape_native_histograms: native,
+            convert_classic_histograms_to_nhcb: to_native,
             always_scrape_classic_histograms: bool(section.take("always_scrape_classic_histograms")),
             extra_scrape_metrics: bool(section.take("extra_scrape_metrics")),
         };
-        if let Some(native) = native.filter(|_| global.scrape_native_histograms) {
-            native.unsupported("scrape_native_histograms");
-        }
-        if let Some(to_native) = to_native.filter(|_| global.convert_classic_histograms_to_nhcb) {
-            to_native.unsupported("convert_classic_histograms_to_nhcb");
-        }
-        section.refuse("query_log_file");
-        section.refuse("scrape_failure_log_file");
         section.finish();
         global
     }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use relatum_model::text::quote;
 
+use super::feature::Feature;
+use super::oauth2::OAuth2Config;
 use super::tls::TlsConfig;
 use crate::yaml::{Cursor, Section};
 use crate::{Secret, Url};
@@ -16,6 +18,8 @@ pub struct HttpClientConfig {
     pub basic_auth: Option<BasicAuth>,
     /// The header `Authorization`; also what `bearer_token` and `bearer_token_file` mean.
     pub authorization: Option<Authorization>,
+    /// How a token is asked for that goes into the same header.
+    pub oauth2: Option<Box<OAuth2Config>>,
     /// How TLS is done.
     pub tls: TlsConfig,
     /// Which proxy to go through.
@@ -33,6 +37,7 @@ impl Default for HttpClientConfig {
         HttpClientConfig {
             basic_auth: None,
             authorization: None,
+            oauth2: None,
             tls: TlsConfig::default(),
             proxy: ProxyConfig::default(),
             follow_redirects: true,
@@ -49,10 +54,14 @@ pub struct BasicAuth {
     pub username: String,
     /// A file with the user.
     pub username_file: Option<PathBuf>,
+    /// The name of the user in a secret manager.
+    pub username_ref: Option<String>,
     /// The password.
     pub password: Option<Secret>,
     /// A file with the password.
     pub password_file: Option<PathBuf>,
+    /// The name of the password in a secret manager.
+    pub password_ref: Option<String>,
 }
 
 /// A header `Authorization: KIND CREDENTIALS`. Of the credentials and their file at most one is set.
@@ -64,6 +73,8 @@ pub struct Authorization {
     pub credentials: Option<Secret>,
     /// A file with the credentials, read anew for each request or when it changes.
     pub credentials_file: Option<PathBuf>,
+    /// The name of the credentials in a secret manager.
+    pub credentials_ref: Option<String>,
 }
 
 /// Which proxy to go through.
@@ -119,20 +130,20 @@ impl HttpClientConfig {
         let basic_auth = section.take("basic_auth").filter(|cursor| !cursor.is_null()).map(BasicAuth::read);
         let mut authorization =
             section.take("authorization").filter(|cursor| !cursor.is_null()).map(Authorization::read);
-        section.refuse("oauth2");
+        let oauth2 = section.take_feature("oauth2", Feature::OAuth2).and_then(OAuth2Config::read).map(Box::new);
         let bearer_token = section.take("bearer_token").and_then(Cursor::secret);
         let bearer_token_file = section.take("bearer_token_file").and_then(Cursor::path);
         let has_bearer = bearer_token.is_some() || bearer_token_file.is_some();
         if bearer_token.is_some() && bearer_token_file.is_some() {
             whole.invalid("at most one of bearer_token & bearer_token_file must be configured");
         }
-        if basic_auth.is_some() && has_bearer {
+        if (basic_auth.is_some() || oauth2.is_some()) && has_bearer {
             whole.invalid("at most one of basic_auth, oauth2, bearer_token & bearer_token_file must be configured");
         }
         if authorization.is_some() && has_bearer {
             whole.invalid("authorization is not compatible with bearer_token & bearer_token_file");
         }
-        if authorization.is_some() && basic_auth.is_some() {
+        if several([authorization.is_some(), basic_auth.is_some(), oauth2.is_some()]) {
             whole.invalid("at most one of basic_auth, oauth2 & authorization must be configured");
         }
         if authorization.is_none() && has_bearer {
@@ -140,11 +151,13 @@ impl HttpClientConfig {
                 kind: "Bearer".to_owned(),
                 credentials: bearer_token,
                 credentials_file: bearer_token_file,
+                credentials_ref: None,
             });
         }
         HttpClientConfig {
             basic_auth,
             authorization,
+            oauth2,
             tls: section.take("tls_config").map(TlsConfig::read).unwrap_or_default(),
             proxy: ProxyConfig::read(section),
             follow_redirects: section.take("follow_redirects").and_then(Cursor::bool).unwrap_or(true),
@@ -158,8 +171,9 @@ impl HttpClientConfig {
         let basic =
             self.basic_auth.iter_mut().flat_map(|auth| auth.username_file.iter_mut().chain(&mut auth.password_file));
         let bearer = self.authorization.iter_mut().flat_map(|auth| &mut auth.credentials_file);
+        let oauth2 = self.oauth2.iter_mut().flat_map(|oauth2| oauth2.paths());
         let headers = self.headers.values_mut().flat_map(|header| &mut header.files);
-        basic.chain(bearer).chain(self.tls.paths()).chain(headers)
+        basic.chain(bearer).chain(oauth2).chain(self.tls.paths()).chain(headers)
     }
 }
 
@@ -169,16 +183,16 @@ impl BasicAuth {
         let auth = BasicAuth {
             username: section.take("username").and_then(Cursor::string).unwrap_or_default(),
             username_file: section.take("username_file").and_then(Cursor::path),
+            username_ref: section.take_feature("username_ref", Feature::SecretReference).and_then(Cursor::non_empty),
             password: section.take("password").and_then(Cursor::secret),
             password_file: section.take("password_file").and_then(Cursor::path),
+            password_ref: section.take_feature("password_ref", Feature::SecretReference).and_then(Cursor::non_empty),
         };
-        section.refuse("username_ref");
-        section.refuse("password_ref");
         section.finish();
-        if !auth.username.is_empty() && auth.username_file.is_some() {
+        if several([!auth.username.is_empty(), auth.username_file.is_some(), auth.username_ref.is_some()]) {
             cursor.invalid("at most one of basic_auth username, username_file & username_ref must be configured");
         }
-        if auth.password.is_some() && auth.password_file.is_some() {
+        if several([auth.password.is_some(), auth.password_file.is_some(), auth.password_ref.is_some()]) {
             cursor.invalid("at most one of basic_auth password, password_file & password_ref must be configured");
         }
         auth
@@ -187,7 +201,12 @@ impl BasicAuth {
 
 impl Authorization {
     fn read(cursor: Cursor<'_>) -> Self {
-        let mut auth = Authorization { kind: "Bearer".to_owned(), credentials: None, credentials_file: None };
+        let mut auth = Authorization {
+            kind: "Bearer".to_owned(),
+            credentials: None,
+            credentials_file: None,
+            credentials_ref: None,
+        };
         let Some(mut section) = cursor.section() else { return auth };
         let kind = section.take("type").and_then(Cursor::string).unwrap_or_default();
         if !kind.trim().is_empty() {
@@ -195,9 +214,10 @@ impl Authorization {
         }
         auth.credentials = section.take("credentials").and_then(Cursor::secret);
         auth.credentials_file = section.take("credentials_file").and_then(Cursor::path);
-        section.refuse("credentials_ref");
+        auth.credentials_ref =
+            section.take_feature("credentials_ref", Feature::SecretReference).and_then(Cursor::non_empty);
         section.finish();
-        if auth.credentials.is_some() && auth.credentials_file.is_some() {
+        if several([auth.credentials.is_some(), auth.credentials_file.is_some(), auth.credentials_ref.is_some()]) {
             cursor.invalid("at most one of authorization credentials & credentials_file must be configured");
         }
         if auth.kind.eq_ignore_ascii_case("basic") {
@@ -207,8 +227,13 @@ impl Authorization {
     }
 }
 
+/// Whether more than one of them is set.
+pub(super) fn several<const N: usize>(set: [bool; N]) -> bool {
+    set.iter().filter(|is_set| **is_set).count() > 1
+}
+
 impl ProxyConfig {
-    fn read(section: &mut Section<'_>) -> Self {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
         let no_proxy = section.take("no_proxy");
         let from_environment = section.take("proxy_from_environment");
         let connect = section.take("proxy_connect_header");

@@ -4,10 +4,16 @@
 //! have to ask twice. Relative paths stay as written until [`Config::join_directory`].
 
 mod alerting;
+mod cloud_auth;
 mod discovery;
+mod feature;
+mod field;
 mod global;
 mod http;
+mod oauth2;
+mod otlp;
 mod relabel;
+mod remote_read;
 mod remote_write;
 mod scrape;
 mod size;
@@ -21,16 +27,25 @@ use std::path::{Path, PathBuf};
 use relatum_model::text::quote;
 
 pub use alerting::{Alerting, AlertmanagerConfig};
+pub use cloud_auth::{
+    AzureAdConfig, AzureCertificate, AzureManagedIdentity, AzureOAuth, AzureSdk, AzureWorkloadIdentity,
+    GoogleIamConfig, SigV4Config,
+};
+pub use discovery::*;
+pub use feature::{Feature, Use, refusals};
 pub use global::{Escaping, GlobalConfig, Limits};
 pub use http::{Authorization, BasicAuth, Header, HttpClientConfig, ProxyConfig};
+pub use oauth2::OAuth2Config;
+pub use otlp::{OtlpConfig, TranslationStrategy};
+pub use remote_read::RemoteReadConfig;
 pub use remote_write::{MetadataConfig, QueueConfig, RemoteWriteConfig, WriteMessage};
 pub use scrape::{Scheme, ScrapeConfig, ScrapeProtocol, StaticConfig};
-pub use storage::{Retention, StorageConfig};
+pub use storage::{ChunkEncoding, Retention, StorageConfig};
 pub use tls::{TlsConfig, TlsVersion};
 pub use tracing::{TracingClient, TracingConfig};
 
 use crate::Problem;
-use crate::yaml::{self, Cursor, Findings};
+use crate::yaml::{self, Cursor, Findings, Section};
 
 /// The main configuration file.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -47,10 +62,18 @@ pub struct Config {
     pub alerting: Alerting,
     /// Where samples are sent on to.
     pub remote_write: Vec<RemoteWriteConfig>,
+    /// Where samples are asked for that we do not have.
+    pub remote_read: Vec<RemoteReadConfig>,
+    /// How metrics of OpenTelemetry become series.
+    pub otlp: OtlpConfig,
     /// How samples are kept.
     pub storage: StorageConfig,
     /// Where spans go.
     pub tracing: Option<TracingConfig>,
+    /// `runtime.gogc`: the target of Go's garbage collector in percent, if the file sets one.
+    pub go_gc_percent: Option<i64>,
+    /// Where the file asks for features that a server may lack, in the order of the text.
+    pub uses: Vec<Use>,
     /// The file as YAML to show to people: without comments, with `<secret>` for every secret.
     pub redacted: String,
 }
@@ -60,10 +83,15 @@ pub struct Config {
 pub struct ScrapeConfigFile {
     /// Its scrape jobs.
     pub scrape_configs: Vec<ScrapeConfig>,
+    /// Where the file asks for features that a server may lack, in the order of the text.
+    pub uses: Vec<Use>,
 }
 
 impl Config {
     /// Reads the main configuration file. An empty text is a configuration of defaults.
+    ///
+    /// Everything that is right is accepted. A program that acts on the file has to look at [`Config::uses`], or to call
+    /// [`Config::parse_for`], which refuses what the program lacks.
     pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
         let (root, more) = yaml::parse(text).map_err(|problem| vec![problem])?;
         let findings = Findings::default();
@@ -74,12 +102,20 @@ impl Config {
         if more {
             findings.general("the file has more than one YAML document");
         }
-        if findings.has_problems() {
-            return Err(findings.into_problems(root.as_ref()));
+        let found = findings.finish(root.as_ref());
+        if !found.problems.is_empty() {
+            return Err(found.problems);
         }
-        let secrets = findings.into_secrets();
-        config.redacted = root.map_or_else(String::new, |root| yaml::emit(&root, &secrets));
+        config.uses = found.uses;
+        config.redacted = root.map_or_else(String::new, |root| yaml::emit(&root, &found.secrets));
         Ok(config)
+    }
+
+    /// Reads the main configuration file for a program that has these features, and refuses the use of any other.
+    pub fn parse_for(text: &str, supported: &[Feature]) -> Result<Self, Vec<Problem>> {
+        let config = Config::parse(text)?;
+        let refused = refusals(&config.uses, supported);
+        if refused.is_empty() { Ok(config) } else { Err(refused) }
     }
 
     fn read(&mut self, cursor: Cursor<'_>) {
@@ -92,17 +128,27 @@ impl Config {
         self.scrape_configs = section.take("scrape_configs").map(|c| read_jobs(c, &self.global)).unwrap_or_default();
         self.alerting = section.take("alerting").map(|c| Alerting::read(c, names)).unwrap_or_default();
         self.storage = section.take("storage").map(StorageConfig::read).unwrap_or_default();
-        self.tracing = section.take("tracing").and_then(TracingConfig::read);
+        self.tracing = section.take_feature("tracing", Feature::Tracing).and_then(TracingConfig::read);
+        self.otlp = section.take_feature("otlp", Feature::Otlp).map(|c| OtlpConfig::read(c, names)).unwrap_or_default();
+        if let Some(mut runtime) = section.take_feature("runtime", Feature::Runtime).and_then(Cursor::section) {
+            self.go_gc_percent = runtime.take("gogc").and_then(Cursor::signed);
+            runtime.finish();
+        }
         let mut seen = HashSet::new();
-        for item in section.take("remote_write").map(Cursor::items).unwrap_or_default() {
+        for item in take_list(&mut section, "remote_write", Feature::RemoteWrite) {
             let Some(remote) = RemoteWriteConfig::read(item, names) else { continue };
             if !remote.name.is_empty() && !seen.insert(remote.name.clone()) {
                 item.invalid(format!("found multiple remote write configs with job name {}", quote(&remote.name)));
             }
             self.remote_write.push(remote);
         }
-        for key in ["runtime", "remote_read", "otlp"] {
-            section.refuse(key);
+        let mut seen = HashSet::new();
+        for item in take_list(&mut section, "remote_read", Feature::RemoteRead) {
+            let Some(remote) = RemoteReadConfig::read(item) else { continue };
+            if !remote.name.is_empty() && !seen.insert(remote.name.clone()) {
+                item.invalid(format!("found multiple remote read configs with job name {}", quote(&remote.name)));
+            }
+            self.remote_read.push(remote);
         }
         section.finish();
     }
@@ -114,11 +160,14 @@ impl Config {
                 *pattern = directory.join(&*pattern).to_string_lossy().into_owned();
             }
         }
-        let jobs = self.scrape_configs.iter_mut().map(|job| &mut job.http);
-        let alertmanagers = self.alerting.alertmanagers.iter_mut().map(|group| &mut group.http);
-        let remotes = self.remote_write.iter_mut().map(|remote| &mut remote.http);
-        let clients = jobs.chain(alertmanagers).chain(remotes).flat_map(HttpClientConfig::paths);
-        join_all(clients.chain(self.tracing.iter_mut().flat_map(|tracing| tracing.tls.paths())), directory);
+        let logs = self.global.query_log_file.iter_mut().chain(&mut self.global.scrape_failure_log_file);
+        join_all(logs, directory);
+        join_all(self.scrape_configs.iter_mut().flat_map(ScrapeConfig::paths), directory);
+        join_all(self.alerting.alertmanagers.iter_mut().flat_map(AlertmanagerConfig::paths), directory);
+        let writes = self.remote_write.iter_mut().map(|remote| &mut remote.http);
+        let reads = self.remote_read.iter_mut().map(|remote| &mut remote.http);
+        join_all(writes.chain(reads).flat_map(HttpClientConfig::paths), directory);
+        join_all(self.tracing.iter_mut().flat_map(|tracing| tracing.tls.paths()), directory);
     }
 }
 
@@ -137,12 +186,21 @@ impl ScrapeConfigFile {
         if more {
             findings.general("the file has more than one YAML document");
         }
-        if findings.has_problems() { Err(findings.into_problems(root.as_ref())) } else { Ok(file) }
+        let found = findings.finish(root.as_ref());
+        file.uses = found.uses;
+        if found.problems.is_empty() { Ok(file) } else { Err(found.problems) }
+    }
+
+    /// The same for a program that has these features; the use of any other is refused.
+    pub fn parse_for(text: &str, global: &GlobalConfig, supported: &[Feature]) -> Result<Self, Vec<Problem>> {
+        let file = ScrapeConfigFile::parse(text, global)?;
+        let refused = refusals(&file.uses, supported);
+        if refused.is_empty() { Ok(file) } else { Err(refused) }
     }
 
     /// Makes relative paths start at `directory`: that of the file.
     pub fn join_directory(&mut self, directory: &Path) {
-        join_all(self.scrape_configs.iter_mut().flat_map(|job| job.http.paths()), directory);
+        join_all(self.scrape_configs.iter_mut().flat_map(ScrapeConfig::paths), directory);
     }
 }
 
@@ -166,6 +224,16 @@ fn join_all<'a>(paths: impl Iterator<Item = &'a mut PathBuf>, directory: &Path) 
     for path in paths {
         *path = directory.join(&*path);
     }
+}
+
+/// The items of a list that stands for a feature.
+fn take_list<'a>(section: &mut Section<'a>, key: &'static str, feature: Feature) -> Vec<Cursor<'a>> {
+    let Some((name, list)) = section.take_pair(key) else { return Vec::new() };
+    let items = list.items();
+    if !items.is_empty() {
+        name.asks_for(feature);
+    }
+    items
 }
 
 fn read_jobs(cursor: Cursor<'_>, global: &GlobalConfig) -> Vec<ScrapeConfig> {

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use relatum_model::relabel::{NameScheme, RelabelConfig};
 
+use super::cloud_auth::{AzureAdConfig, GoogleIamConfig, SigV4Config};
+use super::feature::Feature;
+use super::field::read_keys;
 use super::http::{HttpClientConfig, RESERVED_HEADERS};
 use super::relabel;
 use crate::Url;
@@ -37,6 +40,14 @@ pub struct RemoteWriteConfig {
     pub queue: QueueConfig,
     /// Whether and how often metadata is sent.
     pub metadata: MetadataConfig,
+    /// How requests are signed for AWS.
+    pub sigv4: Option<SigV4Config>,
+    /// How a token is got from Microsoft.
+    pub azuread: Option<AzureAdConfig>,
+    /// How a token is got from Google.
+    pub google_iam: Option<GoogleIamConfig>,
+    /// Whether requests that failed are logged.
+    pub failed_request_logging: bool,
 }
 
 /// The message of the remote-write protocol.
@@ -119,7 +130,12 @@ impl RemoteWriteConfig {
         let bools = ["send_exemplars", "send_native_histograms", "round_robin_dns"];
         let [send_exemplars, send_native_histograms, round_robin_dns] =
             bools.map(|key| section.take(key).and_then(Cursor::bool).unwrap_or(false));
+        let failed_request_logging = section.take_switch("failed_request_logging", Feature::FailedRequestLog, false);
         let config = RemoteWriteConfig {
+            sigv4: section.take_feature("sigv4", Feature::SigV4).and_then(read_keys),
+            azuread: section.take_feature("azuread", Feature::AzureAd).and_then(read_keys),
+            google_iam: section.take_feature("google_iam", Feature::GoogleIam).and_then(read_keys),
+            failed_request_logging,
             url: url.and_then(Cursor::url).unwrap_or_else(|| Url::new("")),
             remote_timeout: section
                 .take("remote_timeout")
@@ -139,15 +155,28 @@ impl RemoteWriteConfig {
             queue: section.take("queue_config").map_or_else(QueueConfig::default, QueueConfig::read),
             metadata: section.take("metadata_config").map_or_else(MetadataConfig::default, MetadataConfig::read),
         };
-        for key in ["sigv4", "azuread", "google_iam", "failed_request_logging"] {
-            section.refuse(key);
-        }
         section.finish();
+        let ways = [
+            ("basic_auth", config.http.basic_auth.is_some()),
+            ("authorization", config.http.authorization.is_some()),
+            ("oauth2", config.http.oauth2.is_some()),
+            ("sigv4", config.sigv4.is_some()),
+            ("azuread", config.azuread.is_some()),
+            ("google_iam", config.google_iam.is_some()),
+        ];
+        let ways: Vec<&str> = ways.iter().filter(|(_, is_set)| *is_set).map(|(name, _)| *name).collect();
+        if ways.len() > 1 {
+            cursor.invalid(format!(
+                "at most one of basic_auth, authorization, oauth2, sigv4, azuread or google_iam must be configured. \
+                 Currently configured: [{}]",
+                ways.join(" ")
+            ));
+        }
         Some(config)
     }
 }
 
-const AUTHORIZATION_ELSEWHERE: &str = "authorization header must be changed via the basic_auth, authorization, oauth2, sigv4, azuread or google_iam parameter";
+pub(super) const AUTHORIZATION_ELSEWHERE: &str = "authorization header must be changed via the basic_auth, authorization, oauth2, sigv4, azuread or google_iam parameter";
 
 /// Further headers; `authorization` is what to say about the header of that name.
 pub(super) fn read_headers(cursor: Cursor<'_>, authorization: &str) -> BTreeMap<String, String> {

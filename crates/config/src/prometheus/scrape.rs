@@ -8,6 +8,8 @@ use relatum_model::Labels;
 use relatum_model::relabel::{NameScheme, RelabelConfig};
 use relatum_model::text::quote;
 
+use super::discovery::Discovery;
+use super::feature::Feature;
 use super::global::{Escaping, GlobalConfig, Limits, read_name_scheme};
 use super::http::HttpClientConfig;
 use super::{discovery, relabel};
@@ -68,6 +70,8 @@ pub struct ScrapeConfig {
     pub metric_relabel_configs: Vec<RelabelConfig>,
     /// Targets that are listed in the file.
     pub static_configs: Vec<StaticConfig>,
+    /// Where else targets come from.
+    pub discoveries: Vec<Discovery>,
 }
 
 /// How a target is reached.
@@ -197,8 +201,7 @@ impl ScrapeProtocol {
         }
         // Among others it is just not asked for; alone there would be nothing to ask for.
         if protocols == [ScrapeProtocol::PrometheusProto] {
-            cursor.unsupported("scrape protocol PrometheusProto");
-            return None;
+            cursor.asks_for(Feature::ScrapeProtobuf);
         }
         Some(protocols)
     }
@@ -234,17 +237,19 @@ impl ScrapeConfig {
         let (scrape_interval, scrape_timeout) = read_timing(&mut section, global, &whose);
         let (names, escaping) = read_names(&mut section, global);
         let relabel = section.take("relabel_configs");
-        let native = section.take("scrape_native_histograms");
-        let to_native = section.take("convert_classic_histograms_to_nhcb");
-        let scrape_native_histograms = native.and_then(Cursor::bool).unwrap_or(global.scrape_native_histograms);
-        let convert_classic_histograms_to_nhcb =
-            to_native.and_then(Cursor::bool).unwrap_or(global.convert_classic_histograms_to_nhcb);
-        if let Some(native) = native.filter(|_| scrape_native_histograms) {
-            native.unsupported("scrape_native_histograms");
-        }
-        if let Some(to_native) = to_native.filter(|_| convert_classic_histograms_to_nhcb) {
-            to_native.unsupported("convert_classic_histograms_to_nhcb");
-        }
+        let scrape_native_histograms =
+            section.take_switch("scrape_native_histograms", Feature::NativeHistograms, global.scrape_native_histograms);
+        let convert_classic_histograms_to_nhcb = section.take_switch(
+            "convert_classic_histograms_to_nhcb",
+            Feature::ClassicToNativeHistograms,
+            global.convert_classic_histograms_to_nhcb,
+        );
+        let scrape_failure_log_file = section
+            .take_feature("scrape_failure_log_file", Feature::ScrapeFailureLog)
+            .and_then(Cursor::path)
+            .or_else(|| global.scrape_failure_log_file.clone());
+        let (static_configs, discoveries) =
+            discovery::read(&mut section, relabel.is_some_and(|list| !list.items().is_empty()));
         let mut bool = |key, default| section.take(key).and_then(Cursor::bool).unwrap_or(default);
         let job = ScrapeConfig {
             honor_labels: bool("honor_labels", false),
@@ -263,7 +268,7 @@ impl ScrapeConfig {
             scrape_timeout,
             scrape_protocols: read_protocols(&mut section, global, scrape_native_histograms, &whose),
             fallback_scrape_protocol: section.take("fallback_scrape_protocol").and_then(|c| read_fallback(c, &whose)),
-            scrape_failure_log_file: None,
+            scrape_failure_log_file,
             metrics_path: section
                 .take("metrics_path")
                 .map_or(Some("/metrics".to_owned()), Cursor::string)
@@ -281,7 +286,8 @@ impl ScrapeConfig {
             metric_name_validation_scheme: names,
             metric_name_escaping_scheme: escaping,
             http: HttpClientConfig::read(&mut section, true),
-            static_configs: discovery::read(&mut section, relabel.is_some_and(|list| !list.items().is_empty())),
+            static_configs,
+            discoveries,
             relabel_configs: relabel
                 .map(|list| relabel::read_list(list, "target relabeling rule in scrape config", names))
                 .unwrap_or_default(),
@@ -291,9 +297,16 @@ impl ScrapeConfig {
                 .unwrap_or_default(),
             job_name,
         };
-        section.refuse("scrape_failure_log_file");
         section.finish();
         Some(job)
+    }
+}
+
+impl ScrapeConfig {
+    /// Every path in it, for [`super::Config::join_directory`].
+    pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let discoveries = self.discoveries.iter_mut().flat_map(Discovery::paths);
+        self.http.paths().chain(discoveries).chain(&mut self.scrape_failure_log_file)
     }
 }
 
@@ -342,8 +355,8 @@ fn read_protocols(section: &mut Section<'_>, global: &GlobalConfig, native: bool
 fn read_fallback(cursor: Cursor<'_>, whose: &str) -> Option<ScrapeProtocol> {
     match ScrapeProtocol::parse(&cursor.non_empty()?) {
         Ok(ScrapeProtocol::PrometheusProto) => {
-            cursor.unsupported("scrape protocol PrometheusProto");
-            None
+            cursor.asks_for(Feature::ScrapeProtobuf);
+            Some(ScrapeProtocol::PrometheusProto)
         }
         Ok(protocol) => Some(protocol),
         Err(message) => {

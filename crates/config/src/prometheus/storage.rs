@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use relatum_model::text::quote;
 
+use super::feature::Feature;
 use super::size::read_size;
 use crate::yaml::Cursor;
 
@@ -14,6 +15,10 @@ pub struct StorageConfig {
     pub out_of_order_time_window: Duration,
     /// How long samples are kept; what is not set follows the command line.
     pub retention: Retention,
+    /// The share of stale series in memory from which they are compacted early, 0 to 1; never for 0.
+    pub stale_series_compaction_threshold: f64,
+    /// How floats are packed in blocks.
+    pub chunk_encoding_floats: Option<ChunkEncoding>,
     /// How many exemplars are held in memory; none for 0 and less.
     pub exemplars_max: i64,
 }
@@ -23,6 +28,8 @@ impl Default for StorageConfig {
         StorageConfig {
             out_of_order_time_window: Duration::ZERO,
             retention: Retention::default(),
+            stale_series_compaction_threshold: 0.0,
+            chunk_encoding_floats: None,
             exemplars_max: 100_000,
         }
     }
@@ -54,9 +61,10 @@ impl StorageConfig {
             storage.out_of_order_time_window = window.unwrap_or_default();
             storage.retention = tsdb.take("retention").map(Retention::read).unwrap_or_default();
             if let Some(encoding) = tsdb.take("chunk_encoding") {
-                read_chunk_encoding(encoding);
+                storage.chunk_encoding_floats = ChunkEncoding::read(encoding);
             }
-            tsdb.refuse("stale_series_compaction_threshold");
+            let threshold = tsdb.take_feature("stale_series_compaction_threshold", Feature::StaleSeriesCompaction);
+            storage.stale_series_compaction_threshold = threshold.and_then(Cursor::float).unwrap_or_default();
             tsdb.finish();
         }
         section.finish();
@@ -77,11 +85,11 @@ impl Retention {
         };
         section.finish();
         if let Some(size) = size.filter(|_| retention.size_bytes.is_some()) {
-            size.unsupported("retention by size");
+            size.asks_for(Feature::RetentionBySize);
         }
         if let (Some(place), Some(percent)) = (percentage, retention.percentage) {
             if (0.0..=100.0).contains(&percent) {
-                place.unsupported("retention by percentage");
+                place.asks_for(Feature::RetentionByPercentage);
             } else {
                 place.invalid(format!(
                     "'storage.tsdb.retention.percentage' must be in the range [0, 100], got {percent}"
@@ -92,18 +100,33 @@ impl Retention {
     }
 }
 
-/// Which of Prometheus' encodings its blocks use; the names are checked, but our blocks have their own.
-fn read_chunk_encoding(cursor: Cursor<'_>) {
-    let Some(mut section) = cursor.section() else { return };
-    if let Some(floats) = section.take("floats") {
-        match floats.string().as_deref() {
-            None | Some("") => {}
-            Some("xor" | "xor2") => floats.unsupported("field floats"),
-            Some(other) => floats.invalid(format!(
-                "'storage.tsdb.chunk_encoding.floats' must be 'xor' or 'xor2', or the field must be omitted entirely, got {}",
-                quote(other)
-            )),
-        }
+/// How Prometheus packs floats in its blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ChunkEncoding {
+    /// By the bits that differ from the sample before.
+    Xor,
+    /// The same with less waste.
+    Xor2,
+}
+
+impl ChunkEncoding {
+    fn read(cursor: Cursor<'_>) -> Option<Self> {
+        let mut section = cursor.section()?;
+        let floats = section.take("floats");
+        section.finish();
+        let floats = floats?;
+        let encoding = match floats.non_empty()?.as_str() {
+            "xor" => ChunkEncoding::Xor,
+            "xor2" => ChunkEncoding::Xor2,
+            other => {
+                floats.invalid(format!(
+                    "'storage.tsdb.chunk_encoding.floats' must be 'xor' or 'xor2', or the field must be omitted entirely, got {}",
+                    quote(other)
+                ));
+                return None;
+            }
+        };
+        floats.asks_for(Feature::ChunkEncoding);
+        Some(encoding)
     }
-    section.finish();
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::feature::Feature;
+use super::http::several;
 use crate::Secret;
 use crate::yaml::Cursor;
 
@@ -20,6 +22,12 @@ pub struct TlsConfig {
     pub cert_file: Option<PathBuf>,
     /// A file with its key.
     pub key_file: Option<PathBuf>,
+    /// The name of the authorities in a secret manager.
+    pub ca_ref: Option<String>,
+    /// The name of our certificate there.
+    pub cert_ref: Option<String>,
+    /// The name of its key there.
+    pub key_ref: Option<String>,
     /// The name the other side must prove, if not the host of the URL.
     pub server_name: Option<String>,
     /// Whether it need not prove any.
@@ -33,6 +41,10 @@ pub struct TlsConfig {
 /// A version of TLS; ordered by age.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TlsVersion {
+    /// 1.0
+    Tls10,
+    /// 1.1
+    Tls11,
     /// 1.2
     Tls12,
     /// 1.3
@@ -43,7 +55,12 @@ impl TlsConfig {
     pub(super) fn read(cursor: Cursor<'_>) -> Self {
         let Some(mut section) = cursor.section() else { return TlsConfig::default() };
         let max_version = section.take("max_version");
+        let [ca_ref, cert_ref, key_ref] = ["ca_ref", "cert_ref", "key_ref"]
+            .map(|key| section.take_feature(key, Feature::SecretReference).and_then(Cursor::non_empty));
         let tls = TlsConfig {
+            ca_ref,
+            cert_ref,
+            key_ref,
             ca: section.take("ca").and_then(Cursor::non_empty),
             cert: section.take("cert").and_then(Cursor::non_empty),
             key: section.take("key").and_then(Cursor::secret),
@@ -55,20 +72,19 @@ impl TlsConfig {
             min_version: section.take("min_version").and_then(TlsVersion::read),
             max_version: max_version.and_then(TlsVersion::read),
         };
-        for key in ["ca_ref", "cert_ref", "key_ref"] {
-            section.refuse(key);
-        }
         section.finish();
-        if tls.ca.is_some() && tls.ca_file.is_some() {
+        if several([tls.ca.is_some(), tls.ca_file.is_some(), tls.ca_ref.is_some()]) {
             cursor.invalid("at most one of ca, ca_file & ca_ref must be configured");
         }
-        if tls.cert.is_some() && tls.cert_file.is_some() {
+        if several([tls.cert.is_some(), tls.cert_file.is_some(), tls.cert_ref.is_some()]) {
             cursor.invalid("at most one of cert, cert_file & cert_ref must be configured");
         }
-        if tls.key.is_some() && tls.key_file.is_some() {
+        if several([tls.key.is_some(), tls.key_file.is_some(), tls.key_ref.is_some()]) {
             cursor.invalid("at most one of key and key_file must be configured");
         }
-        match (tls.cert.is_some() || tls.cert_file.is_some(), tls.key.is_some() || tls.key_file.is_some()) {
+        let has_cert = tls.cert.is_some() || tls.cert_file.is_some() || tls.cert_ref.is_some();
+        let has_key = tls.key.is_some() || tls.key_file.is_some() || tls.key_ref.is_some();
+        match (has_cert, has_key) {
             (true, false) => cursor
                 .invalid("exactly one of key or key_file must be configured when a client certificate is configured"),
             (false, true) => {
@@ -97,10 +113,13 @@ impl TlsVersion {
         match cursor.non_empty()?.as_str() {
             "TLS13" => Some(TlsVersion::Tls13),
             "TLS12" => Some(TlsVersion::Tls12),
-            // Our TLS has never spoken these, and will not.
-            old @ ("TLS10" | "TLS11") => {
-                cursor.unsupported(old);
-                None
+            "TLS11" => {
+                cursor.asks_for(Feature::OldTls);
+                Some(TlsVersion::Tls11)
+            }
+            "TLS10" => {
+                cursor.asks_for(Feature::OldTls);
+                Some(TlsVersion::Tls10)
             }
             unknown => {
                 cursor.invalid(format!("unknown TLS version: {unknown}"));

@@ -43,7 +43,8 @@ impl RuleFile {
             let warning = "multiple documents in one rule file are not supported, only the first is processed";
             file.warnings.push(warning.to_owned());
         }
-        if findings.has_problems() { Err(findings.into_problems(root.as_ref())) } else { Ok(file) }
+        let found = findings.finish(root.as_ref());
+        if found.problems.is_empty() { Ok(file) } else { Err(found.problems) }
     }
 }
 
@@ -211,11 +212,7 @@ fn check_templates(entries: &[Entry<'_>], what: &str, whose: &str) {
     for (name, value, place) in entries {
         let Err(error) = Template::parse(value) else { continue };
         let message = format!("{whose}{what} {}: template: line {}: {error}", quote(name), error.line);
-        if error.unsupported {
-            place.unsupported_as(message);
-        } else {
-            place.invalid(message);
-        }
+        place.invalid(message);
     }
 }
 

@@ -13,7 +13,9 @@ use relatum_model::time::parse_duration;
 
 use super::scalar::{bool_of, decode_base64, float_of, integer_of, quote_bytes};
 use super::{Node, Value};
+use crate::go_url;
 use crate::problem::{Kind, Problem};
+use crate::prometheus::{Feature, Use};
 use crate::secret::{REDACTED, Secret, Url};
 
 /// What readers found out about a document: its problems, and which of its nodes are secrets.
@@ -21,14 +23,10 @@ use crate::secret::{REDACTED, Secret, Url};
 pub(crate) struct Findings {
     problems: RefCell<Vec<(u32, Problem)>>,
     secrets: RefCell<HashMap<u32, String>>,
+    uses: RefCell<Vec<(u32, Use)>>,
 }
 
 impl Findings {
-    /// Whether anything is wrong so far.
-    pub(crate) fn has_problems(&self) -> bool {
-        !self.problems.borrow().is_empty()
-    }
-
     /// Adds a problem that belongs to no place.
     pub(crate) fn general(&self, message: impl Into<String>) {
         let problem = Problem { line: 0, column: 0, key: String::new(), kind: Kind::Invalid, message: message.into() };
@@ -40,23 +38,32 @@ impl Findings {
         self.problems.borrow_mut().push((node.id, problem));
     }
 
-    /// What to show in place of the nodes that hold secrets, by their ids.
-    pub(crate) fn into_secrets(self) -> HashMap<u32, String> {
-        self.secrets.into_inner()
-    }
-
-    /// The problems in the order of the text, each with the path to its node.
-    pub(crate) fn into_problems(self, root: Option<&Node>) -> Vec<Problem> {
-        let mut problems = self.problems.into_inner();
-        let ids = problems.iter().map(|(id, _)| *id).collect();
+    /// What was found, with the paths to its nodes.
+    pub(crate) fn finish(self, root: Option<&Node>) -> Found {
+        let (mut problems, mut uses) = (self.problems.into_inner(), self.uses.into_inner());
+        let ids: HashSet<u32> = problems.iter().map(|(id, _)| *id).chain(uses.iter().map(|(id, _)| *id)).collect();
         let mut paths = BTreeMap::new();
-        if let Some(root) = root {
+        if let Some(root) = root.filter(|_| !ids.is_empty()) {
             collect_paths(root, &mut String::new(), &ids, &mut paths);
         }
         problems.sort_by_key(|(_, problem)| (problem.line, problem.column));
-        let with_path = |(id, problem)| Problem { key: paths.get(&id).cloned().unwrap_or_default(), ..problem };
-        problems.into_iter().map(with_path).collect()
+        uses.sort_by_key(|(_, found)| (found.line, found.column));
+        let path = |id| paths.get(&id).cloned().unwrap_or_default();
+        Found {
+            problems: problems.into_iter().map(|(id, problem)| Problem { key: path(id), ..problem }).collect(),
+            uses: uses.into_iter().map(|(id, found)| Use { key: path(id), ..found }).collect(),
+            secrets: self.secrets.into_inner(),
+        }
     }
+}
+
+/// What readers found out about a document; problems and uses in the order of the text, each with the path to its node.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) uses: Vec<Use>,
+    /// What to show in place of the nodes that hold secrets, by their ids.
+    pub(crate) secrets: HashMap<u32, String>,
 }
 
 /// Finds the paths of the nodes `ids`. Paths are wanted only when something is wrong, so readers do not carry them along.
@@ -116,19 +123,20 @@ impl<'a> Cursor<'a> {
         self.node.line
     }
 
+    /// How many problems the document has so far.
+    pub(crate) fn n_problems(self) -> usize {
+        self.findings.problems.borrow().len()
+    }
+
     /// Notes that the node is wrong.
     pub(crate) fn invalid(self, message: impl Into<String>) {
         self.findings.add(self.node, Kind::Invalid, message.into());
     }
 
-    /// Notes that the node asks for something this program does not do yet.
-    pub(crate) fn unsupported(self, what: &str) {
-        self.unsupported_as(format!("{what} is not supported yet"));
-    }
-
-    /// The same in words of the caller.
-    pub(crate) fn unsupported_as(self, message: String) {
-        self.findings.add(self.node, Kind::Unsupported, message);
+    /// Notes that the node asks for `feature`.
+    pub(crate) fn asks_for(self, feature: Feature) {
+        let found = Use { feature, line: self.node.line, column: self.node.column, key: String::new() };
+        self.findings.uses.borrow_mut().push((self.node.id, found));
     }
 
     /// Go's words for a value of the wrong type.
@@ -203,7 +211,11 @@ impl<'a> Cursor<'a> {
 
     /// A URL, of which a password must not be shown; none for an empty text.
     pub(crate) fn url(self) -> Option<Url> {
-        let url = Url::new(self.non_empty()?);
+        let text = self.non_empty()?;
+        if let Err(message) = go_url::parse(&text) {
+            self.invalid(message);
+        }
+        let url = Url::new(text);
         if url.has_password() {
             self.hide(url.to_string());
         }
@@ -309,6 +321,30 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Any value, as JSON has it.
+    pub(crate) fn json(self) -> serde_json::Value {
+        use serde_json::Value as Json;
+        match &*self.node.value {
+            Value::Sequence(_) => Json::Array(self.items().into_iter().map(Cursor::json).collect()),
+            Value::Mapping(_) => {
+                Json::Object(self.entries().into_iter().map(|(name, _, value)| (name, value.json())).collect())
+            }
+            Value::Scalar(scalar) if scalar.is_null() => Json::Null,
+            Value::Scalar(scalar) if !scalar.plain || scalar.tag.is_some() => {
+                Json::String(self.string().unwrap_or_default())
+            }
+            Value::Scalar(scalar) => {
+                let integer = || integer_of(&scalar.text).and_then(|number| i64::try_from(number).ok()).map(Json::from);
+                let float = || float_of(&scalar.text).map(Json::from);
+                bool_of(&scalar.text)
+                    .map(Json::from)
+                    .or_else(integer)
+                    .or_else(float)
+                    .unwrap_or_else(|| Json::from(scalar.text.as_str()))
+            }
+        }
+    }
+
     /// A list of strings.
     pub(crate) fn strings(self) -> Vec<String> {
         self.items().into_iter().filter_map(Cursor::string).collect()
@@ -394,13 +430,29 @@ impl<'a> Section<'a> {
         Some(field.2)
     }
 
-    /// Takes `key`, which Prometheus knows and this program cannot honour; says whether it was there.
-    pub(crate) fn refuse(&mut self, key: &'static str) -> bool {
+    /// The same with the key itself; `None` also if the value says nothing.
+    pub(crate) fn take_pair(&mut self, key: &'static str) -> Option<(Cursor<'a>, Cursor<'a>)> {
         self.asked.push(key);
-        let Some(field) = self.fields.iter_mut().find(|(name, _, _)| *name == Some(key)) else { return false };
+        let field = self.fields.iter_mut().find(|(name, _, _)| *name == Some(key))?;
         field.0 = None;
-        field.1.unsupported(&format!("field {key}"));
-        true
+        (!field.2.is_null()).then_some((field.1, field.2))
+    }
+
+    /// The value of `key`, which stands for a feature; `None` also if the value says nothing.
+    pub(crate) fn take_feature(&mut self, key: &'static str, feature: Feature) -> Option<Cursor<'a>> {
+        let (name, value) = self.take_pair(key)?;
+        name.asks_for(feature);
+        Some(value)
+    }
+
+    /// A switch that stands for a feature when it is on.
+    pub(crate) fn take_switch(&mut self, key: &'static str, feature: Feature, default: bool) -> bool {
+        let Some(value) = self.take(key) else { return default };
+        let on = value.bool().unwrap_or(default);
+        if on {
+            value.asks_for(feature);
+        }
+        on
     }
 
     /// Notes every key that nobody asked for, with the most similar one that somebody did.

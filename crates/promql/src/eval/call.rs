@@ -109,7 +109,6 @@ impl Evaluator<'_> {
             "sort" | "sort_desc" | "sort_by_label" | "sort_by_label_desc" => self.sort(name, args, steps),
             "label_replace" => self.label_replace(args, steps),
             "label_join" => self.label_join(args, steps),
-            "info" => self.info(args.at(0), args.get(1), steps),
             "histogram_quantile" => {
                 let q = self.scalars(args.at(0), steps)?;
                 let block = self.vector(args.at(1), steps)?;

@@ -76,8 +76,11 @@ impl Evaluator<'_> {
         let matching = node.matching.as_ref().unwrap_or(&default);
         let is_swapped = matching.cardinality == Cardinality::OneToMany;
         let (many, ones) = if is_swapped { (right, left) } else { (left, right) };
-        // As in Prometheus, `fill_left` is for the "many" side, even where `group_right` puts that on the right.
-        let (fill_many, fill_ones) = (matching.fill.left, matching.fill.right);
+        let (fill_many, fill_ones) = if is_swapped {
+            (matching.fill.right, matching.fill.left)
+        } else {
+            (matching.fill.left, matching.fill.right)
+        };
         // With nothing on one side and nothing to fill it with, not even conflicts arise.
         let has_fill = fill_many.is_some() || fill_ones.is_some();
         if (many.rows.is_empty() && ones.rows.is_empty())

@@ -11,7 +11,6 @@ mod budget;
 mod call;
 mod count_values;
 mod fold;
-mod info;
 mod invariant;
 mod matching;
 mod names;

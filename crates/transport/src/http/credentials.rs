@@ -133,6 +133,7 @@ mod tests {
             kind: "Bearer".to_owned(),
             credentials: Some(Secret::new("t")),
             credentials_file: None,
+            credentials_ref: None,
         });
         check(&config, "Bearer t");
         assert!(Credentials::open(&config).unwrap().fixed().is_some());
@@ -140,6 +141,7 @@ mod tests {
             kind: "Bearer".to_owned(),
             credentials: None,
             credentials_file: Some(file.path().to_owned()),
+            credentials_ref: None,
         });
         let credentials = Credentials::open(&config).unwrap();
         assert!(credentials.fixed().is_none());
