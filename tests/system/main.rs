@@ -38,7 +38,7 @@ fn with(name: &str, peers: &[Peer], corpora: bool, test: fn() -> anyhow::Result<
     if corpora && self::corpora().is_none() {
         missing.push("RELATUM_CORPORA");
     }
-    let trial = Trial::test(name, move || test().map_err(|error| Failed::from(format!("{error:?}"))));
+    let trial = Trial::test(name, move || test().map_err(|error| Failed::from(format!("{error:#}"))));
     if missing.is_empty() {
         trial
     } else {

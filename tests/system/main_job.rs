@@ -62,7 +62,7 @@ fn whole() -> anyhow::Result<()> {
         let result = http::query(&agent.url, expr).ok()?;
         (result.first()?["value"][1].as_str()?.parse::<usize>().ok()? == n_cpus).then_some(())
     })?;
-    let unlabelled = r#"{job!="prometheus",__name__!~"ALERTS.*",juju_unit=""}"#;
+    let unlabelled = r#"{__name__!~"ALERTS.*",job!="prometheus",job=~".+",juju_unit=""}"#;
     let unlabelled = http::query(&agent.url, unlabelled)?;
     ensure!(unlabelled.is_empty(), "series without topology: {unlabelled:?}");
     let instance = http::query(&agent.url, up)?[0]["metric"]["instance"].clone();
