@@ -143,10 +143,10 @@ impl Block {
         self.rows.iter().map(|row| row.floats.slots()).sum()
     }
 
-    /// Whether two rows have the same labels.
+    /// Whether two rows have the same labels, and will have them to the end.
     pub(crate) fn has_duplicates(&self) -> bool {
         let mut seen = std::collections::HashSet::with_capacity(self.rows.len());
-        self.rows.len() > 1 && !self.rows.iter().all(|row| seen.insert(row.labels.encoded()))
+        self.rows.len() > 1 && !self.rows.iter().all(|row| seen.insert((row.labels.encoded(), row.drop_name)))
     }
 
     /// Makes one row of all rows with the same labels; an error if two of them have a value at the same step.
@@ -154,12 +154,13 @@ impl Block {
         if !self.has_duplicates() {
             return Ok(());
         }
-        let mut places: HashMap<Labels, usize> = HashMap::with_capacity(self.rows.len());
+        let mut places: HashMap<(Labels, bool), usize> = HashMap::with_capacity(self.rows.len());
         let mut merged: Vec<Row> = Vec::with_capacity(self.rows.len());
         for row in self.rows.drain(..) {
-            match places.get(&row.labels) {
+            let key = (row.labels.clone(), row.drop_name);
+            match places.get(&key) {
                 None => {
-                    places.insert(row.labels.clone(), merged.len());
+                    places.insert(key, merged.len());
                     merged.push(row);
                 }
                 Some(&at) => {

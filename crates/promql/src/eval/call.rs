@@ -72,7 +72,8 @@ impl Evaluator<'_> {
                     floats.push(step, 1.0);
                 }
                 let labels = labels_if_absent(args.at(0));
-                let rows = if floats.slots() == 0 { Vec::new() } else { vec![Row { labels, drop_name: true, floats }] };
+                let rows =
+                    if floats.slots() == 0 { Vec::new() } else { vec![Row { labels, drop_name: false, floats }] };
                 Ok(Block { rows })
             }
             "timestamp" => {
@@ -109,6 +110,7 @@ impl Evaluator<'_> {
             "sort" | "sort_desc" | "sort_by_label" | "sort_by_label_desc" => self.sort(name, args, steps),
             "label_replace" => self.label_replace(args, steps),
             "label_join" => self.label_join(args, steps),
+            "info" => self.info(args.at(0), args.get(1), steps),
             "histogram_quantile" => {
                 let q = self.scalars(args.at(0), steps)?;
                 let block = self.vector(args.at(1), steps)?;

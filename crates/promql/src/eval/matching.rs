@@ -55,6 +55,7 @@ struct Meeting<'a> {
     // Whether the "one" side is on the left of the operator.
     is_swapped: bool,
     drops_name: bool,
+    drops_name_later: bool,
     steps: Steps,
 }
 
@@ -76,11 +77,8 @@ impl Evaluator<'_> {
         let matching = node.matching.as_ref().unwrap_or(&default);
         let is_swapped = matching.cardinality == Cardinality::OneToMany;
         let (many, ones) = if is_swapped { (right, left) } else { (left, right) };
-        let (fill_many, fill_ones) = if is_swapped {
-            (matching.fill.right, matching.fill.left)
-        } else {
-            (matching.fill.left, matching.fill.right)
-        };
+        // As in Prometheus, `fill_left` is for the "many" side, even where `group_right` puts that on the right.
+        let (fill_many, fill_ones) = (matching.fill.left, matching.fill.right);
         // With nothing on one side and nothing to fill it with, not even conflicts arise.
         let has_fill = fill_many.is_some() || fill_ones.is_some();
         if (many.rows.is_empty() && ones.rows.is_empty())
@@ -97,6 +95,7 @@ impl Evaluator<'_> {
             f: element(node.op, node.return_bool),
             is_swapped,
             drops_name: (node.return_bool && !self.settings.delayed_name_removal) || changes_metric(node.op),
+            drops_name_later: node.return_bool && self.settings.delayed_name_removal,
             steps,
         };
         let mut groups: HashMap<Labels, Group> = HashMap::with_capacity(ones.rows.len());
@@ -223,7 +222,7 @@ impl Meeting<'_> {
         } else {
             Labels::empty()
         };
-        Outcome { row: Row { labels, drop_name: self.node.return_bool, floats }, met }
+        Outcome { row: Row { labels, drop_name: self.drops_name_later, floats }, met }
     }
 
     fn result_labels(&self, many: &Labels, one: &Labels) -> Labels {

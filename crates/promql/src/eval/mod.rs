@@ -11,6 +11,7 @@ mod budget;
 mod call;
 mod count_values;
 mod fold;
+mod info;
 mod invariant;
 mod matching;
 mod names;

@@ -26,10 +26,11 @@ pub(crate) fn without_metadata(labels: &Labels) -> Labels {
 impl Evaluator<'_> {
     /// Takes the name from a row, now or later.
     pub(super) fn forget_name(&self, row: &mut Row) {
-        if !self.settings.delayed_name_removal {
+        if self.settings.delayed_name_removal {
+            row.drop_name = true;
+        } else {
             row.labels = without_metadata(&row.labels);
         }
-        row.drop_name = true;
     }
 
     /// Brings together the rows that have the same labels now that names may be gone.

@@ -109,7 +109,10 @@ impl Kept {
         self.columns[row].push(step, value);
     }
 
-    fn into_block(mut self, block: &Block) -> Block {
+    fn into_block(mut self, block: &Block, steps: Steps) -> Block {
+        if steps.count > 1 {
+            self.order.sort_unstable();
+        }
         let rows = self
             .order
             .iter()
@@ -165,7 +168,7 @@ impl Evaluator<'_> {
                 }
             }
         }
-        Ok(kept.into_block(&block))
+        Ok(kept.into_block(&block, steps))
     }
 
     /// `limit_ratio`: keeps a part of the series, chosen by the hash of their labels.
@@ -202,7 +205,7 @@ impl Evaluator<'_> {
                 }
             }
         }
-        Ok(kept.into_block(&block))
+        Ok(kept.into_block(&block, steps))
     }
 }
 

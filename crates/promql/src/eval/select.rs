@@ -1,7 +1,7 @@
 //! Selectors: from the samples of series to the values at the steps.
 
 use relatum_model::storage::{Hints, TimeRange};
-use relatum_model::{Samples, Series, is_stale};
+use relatum_model::{Matcher, Samples, Series, is_stale};
 
 use super::{Block, Column, Evaluator, Row, Steps, When};
 use crate::error::QueryError;
@@ -30,8 +30,20 @@ impl Evaluator<'_> {
         take: Take,
     ) -> Result<Block, QueryError> {
         let when = self.when(selector.at, selector.offset.as_ref())?;
-        let lookback_ms = self.settings.lookback_ms;
         let is_smoothed = selector.edges == Edges::Smoothed && take == Take::Value;
+        self.newest_of(&selector.all_matchers(), when, steps, take, is_smoothed)
+    }
+
+    /// As [`Evaluator::newest_samples`], of the series that satisfy `matchers`.
+    pub(super) fn newest_of(
+        &mut self,
+        matchers: &[Matcher],
+        when: When,
+        steps: Steps,
+        take: Take,
+        is_smoothed: bool,
+    ) -> Result<Block, QueryError> {
+        let lookback_ms = self.settings.lookback_ms;
         let range = TimeRange {
             // A sample exactly as old as the lookback is too old.
             min_ms: when.at(steps.start_ms).saturating_sub(lookback_ms).saturating_add(1),
@@ -39,7 +51,7 @@ impl Evaluator<'_> {
         };
         let hints = Hints { step_ms: if steps.is_instant { 0 } else { steps.step_ms }, ..Hints::default() };
         let mut block = Block::default();
-        self.each_series(selector, range, &hints, |evaluator, series| {
+        self.each_series(matchers, range, &hints, |evaluator, series| {
             evaluator.budget.charge(steps.count)?;
             let floats = if is_smoothed {
                 smoothed_column(&without_stale(series.samples), steps, when, lookback_ms)
@@ -55,10 +67,10 @@ impl Evaluator<'_> {
         Ok(block)
     }
 
-    /// Calls `visit` for every series that `selector` selects, one after the other, with its samples in `range`.
+    /// Calls `visit` for every series that satisfies `matchers`, one after the other, with its samples in `range`.
     pub(super) fn each_series(
         &mut self,
-        selector: &VectorSelector,
+        matchers: &[Matcher],
         range: TimeRange,
         hints: &Hints,
         mut visit: impl FnMut(&mut Self, Series) -> Result<(), QueryError>,
@@ -68,7 +80,7 @@ impl Evaluator<'_> {
         }
         let reader = self.views.covering(range)?;
         let cancel = self.budget.cancel().clone();
-        for series in reader.series(&selector.all_matchers(), hints, &cancel)? {
+        for series in reader.series(matchers, hints, &cancel)? {
             self.budget.check()?;
             let series = series?;
             let n_samples = series.samples.len();

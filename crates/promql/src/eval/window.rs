@@ -110,7 +110,7 @@ impl Evaluator<'_> {
             Expr::Matrix(matrix) => {
                 extended::check_edges(matrix.selector.edges, function)?;
                 let (reach, range, hints) = self.reach(matrix, function, steps)?;
-                self.each_series(&matrix.selector, range, &hints, |evaluator, series| {
+                self.each_series(&matrix.selector.all_matchers(), range, &hints, |evaluator, series| {
                     let Series { labels, samples } = series;
                     visit(evaluator, reach, RangeSeries { labels, drop_name: false, samples: without_stale(samples) })
                 })
@@ -159,7 +159,7 @@ impl Evaluator<'_> {
         let (reach, range, hints) = self.reach(matrix, "", steps)?;
         let edges = matrix.selector.edges;
         let mut found = Vec::new();
-        self.each_series(&matrix.selector, range, &hints, |evaluator, series| {
+        self.each_series(&matrix.selector.all_matchers(), range, &hints, |evaluator, series| {
             let Series { labels, samples } = series;
             let mut inside = Samples::default();
             slide(&without_stale(samples), steps, reach, &mut |window| {

@@ -1,0 +1,160 @@
+//! An instant query at t gives what a range query gives at t, whatever the query and the samples.
+
+use proptest::prelude::*;
+use relatum_model::storage::Scope;
+use relatum_model::{Labels, stale_nan};
+use relatum_promql::memory::Memory;
+use relatum_promql::syntax::ParseOptions;
+use relatum_promql::{Engine, EngineOptions, QueryOptions, Value};
+
+const LENGTH_MS: i64 = 1_200_000;
+
+/// Up to four series with gaps, resets, staleness markers and odd values.
+fn series() -> impl Strategy<Value = Memory> {
+    let value = prop_oneof![
+        8 => (0..20i32).prop_map(f64::from),
+        1 => Just(stale_nan()),
+        1 => prop_oneof![Just(f64::NAN), Just(f64::INFINITY), Just(-0.5), Just(1e300)],
+    ];
+    let sample = (1..60_000i64, value);
+    prop::collection::vec(prop::collection::vec(sample, 0..40), 4).prop_map(|all| {
+        let mut memory = Memory::new();
+        let names = [("m", "a"), ("m", "b"), ("n", "a"), ("n", "c")];
+        for ((name, job), samples) in names.into_iter().zip(all) {
+            let labels =
+                Labels::from_pairs([("__name__", name), ("job", job), ("le", if job == "a" { "1" } else { "+Inf" })]);
+            let mut t_ms = 0;
+            for (gap_ms, value) in samples {
+                t_ms += gap_ms;
+                memory.add(&labels, t_ms, value);
+            }
+        }
+        memory
+    })
+}
+
+fn query() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        Just("m".to_owned()),
+        Just("n".to_owned()),
+        Just("n offset 90s".to_owned()),
+        Just("m @ 600".to_owned()),
+        // Who of equals is taken depends on their order, which an instant query may choose: so of series only.
+        Just("topk(1, m)".to_owned()),
+        Just("bottomk by (job) (2, n)".to_owned()),
+        Just("limitk(1, m)".to_owned()),
+        Just("vector(3)".to_owned()),
+        Just("vector(time())".to_owned()),
+        Just(r#"{__name__=~"m|n"}"#.to_owned()),
+    ];
+    leaf.prop_recursive(4, 24, 2, |inner| {
+        let of_range = prop::sample::select(vec![
+            "rate",
+            "increase",
+            "delta",
+            "irate",
+            "idelta",
+            "resets",
+            "changes",
+            "deriv",
+            "sum_over_time",
+            "avg_over_time",
+            "max_over_time",
+            "stddev_over_time",
+            "count_over_time",
+            "last_over_time",
+            "absent_over_time",
+            "mad_over_time",
+        ]);
+        let of_vector = prop::sample::select(vec!["abs", "timestamp", "sgn", "absent", "hour", "-", "ceil"]);
+        let aggregation = prop::sample::select(vec![
+            "sum",
+            "avg by (job)",
+            "max without (le)",
+            "count by (__name__)",
+            "stddev",
+            "quantile(0.3, ",
+            "count_values(\"v\", ",
+            "histogram_quantile(0.5, ",
+            "group by (le)",
+        ]);
+        let operator = prop::sample::select(vec![
+            "+",
+            "/ on (job)",
+            "> ignoring (le)",
+            "and on (job)",
+            "or",
+            "unless",
+            "== bool on (job, le)",
+            "* on (job) group_left",
+            "- on (job) group_right (le)",
+            "^ fill(1)",
+        ]);
+        prop_oneof![
+            (of_range.clone(), inner.clone()).prop_map(|(function, inner)| format!("{function}(({inner})[4m:30s])")),
+            of_range.prop_map(|function| format!("{function}(m[3m])")),
+            (of_vector, inner.clone()).prop_map(|(function, inner)| format!("{function}({inner})")),
+            (aggregation, inner.clone()).prop_map(|(aggregation, inner)| match aggregation.strip_suffix(", ") {
+                Some(_) => format!("{aggregation}{inner})"),
+                None => format!("{aggregation} ({inner})"),
+            }),
+            (operator, inner.clone(), inner.clone()).prop_map(|(op, a, b)| format!("({a}) {op} ({b})")),
+            inner.clone().prop_map(|inner| format!("({inner}) > scalar(m)")),
+        ]
+    })
+}
+
+fn same(a: f64, b: f64) -> bool {
+    // Sums may be added up in another order.
+    a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-9 * a.abs().max(b.abs())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn range_is_instants(memory in series(), query in query(), delayed in any::<bool>(), step_ms in 20_000..200_000i64) {
+        let engine = Engine::new(EngineOptions {
+            syntax: ParseOptions::all(),
+            delayed_name_removal: delayed,
+            ..EngineOptions::default()
+        });
+        let (scope, options) = (Scope::all(), QueryOptions::default());
+        let range = engine.range(&memory, &scope, &query, 0, LENGTH_MS, step_ms, &options);
+        let mut failures = 0;
+        let mut t_ms = 0;
+        while t_ms <= LENGTH_MS {
+            let instant = engine.instant(&memory, &scope, &query, t_ms, &options);
+            let single = engine.range(&memory, &scope, &query, t_ms, t_ms, 1, &options);
+            prop_assert_eq!(instant.is_ok(), single.is_ok(), "{} at {}", query, t_ms);
+            let Ok(instant) = instant else {
+                failures += 1;
+                t_ms += step_ms;
+                continue;
+            };
+            let Value::Vector(mut vector) = instant.value else { panic!("{query} gives no vector") };
+            vector.sort_by(|a, b| a.labels.cmp(&b.labels));
+            for answer in [&single, &range] {
+                let Ok(answer) = answer else { continue };
+                let Value::Matrix(matrix) = &answer.value else { panic!("{query} gives no matrix") };
+                let at_t: Vec<(&Labels, f64)> = matrix
+                    .iter()
+                    .filter_map(|series| {
+                        let sample = series.samples.iter().find(|sample| sample.t_ms == t_ms)?;
+                        Some((&series.labels, sample.value))
+                    })
+                    .collect();
+                let agrees = at_t.len() == vector.len()
+                    && at_t.iter().zip(&vector).all(|((labels, a), b)| **labels == b.labels && same(*a, b.value));
+                prop_assert!(agrees, "{} at {}: {:?} is not {:?}", query, t_ms, at_t, vector);
+            }
+            t_ms += step_ms;
+        }
+        // A range fails when a moment in it does, and may not fail otherwise.
+        if failures > 0 {
+            prop_assert!(range.is_err(), "{} fails at {} moments but not in a range", query, failures);
+        } else if let Err(error) = range {
+            prop_assert!(false, "{} fails in a range only: {}", query, error);
+        }
+    }
+}
