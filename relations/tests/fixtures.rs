@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use libtest_mimic::Trial;
 use relatum_config::Secret;
 use relatum_config::prometheus::GlobalConfig;
 use relatum_relations::prometheus_scrape::{self, Finished, Scraped, finish, provide};
@@ -276,17 +277,13 @@ fn provided(topology: &Topology) -> Databag {
     grafana_datasource::provider_app_bag(topology, "1m")
 }
 
-fn cases() -> Option<Vec<Case>> {
-    let Some(corpora) = std::env::var_os("RELATUM_CORPORA") else {
-        eprintln!("skipped: RELATUM_CORPORA is not set");
-        return None;
-    };
-    let folder = PathBuf::from(corpora).join("fixtures/relations");
+fn cases(corpora: &Path) -> Vec<Case> {
+    let folder = corpora.join("fixtures/relations");
     let files = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut paths: Vec<PathBuf> = files.map(|file| file.expect("a folder's entry").path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     paths.sort();
-    Some(paths.iter().map(|path| Case::read(path)).collect())
+    paths.iter().map(|path| Case::read(path)).collect()
 }
 
 /// Our own expectation where we diverge on purpose: only the parts that are different, and what we say about it.
@@ -323,9 +320,21 @@ fn differences(case: &Case, divergence: Option<&Parts>) -> Vec<String> {
         .collect()
 }
 
-#[test]
-fn equal_to_the_charms() {
-    let Some(cases) = cases() else { return };
+fn main() {
+    let arguments = libtest_mimic::Arguments::from_args();
+    let name = "equal_to_the_charms";
+    let trial = match std::env::var_os("RELATUM_CORPORA") {
+        Some(corpora) => Trial::test(name, move || {
+            equal_to_the_charms(Path::new(&corpora));
+            Ok(())
+        }),
+        None => Trial::test(name, || Ok(())).with_kind("needs RELATUM_CORPORA").with_ignored_flag(true),
+    };
+    libtest_mimic::run(&arguments, vec![trial]).exit();
+}
+
+fn equal_to_the_charms(corpora: &Path) {
+    let cases = cases(corpora);
     let (mut equal, mut better, mut different, mut not_yet) = (0, 0, Vec::new(), 0);
     for case in &cases {
         if !case.is_done() {

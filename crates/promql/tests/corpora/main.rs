@@ -1,26 +1,42 @@
-//! Against what others have written: Prometheus' own cases, the queries of its evaluation tests, and rules as the
-//! charms' tools print them. Without `RELATUM_CORPORA` these have nothing to read and say so.
+//! The syntax against what others have written: Prometheus' own cases, the queries of its evaluation tests, and rules as the
+//! charms' tools print them.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 
+use libtest_mimic::{Arguments, Trial};
 use relatum_model::Matcher;
 use relatum_promql::syntax::{Injection, ParseOptions, add_matchers, parse};
 use serde_json::Value;
 
-use crate::{check_stable, read};
+#[path = "../syntax/stable.rs"]
+mod stable;
 
-fn corpus(path: &str) -> Option<PathBuf> {
-    let found = std::env::var_os("RELATUM_CORPORA").map(|root| PathBuf::from(root).join(path));
-    if found.is_none() {
-        eprintln!("skipped: RELATUM_CORPORA is not set");
-    }
-    found
+use stable::{check_stable, read};
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let trials = vec![
+        trial("cases_of_prometheus", cases_of_prometheus),
+        trial("queries_of_evaluation_tests", queries_of_evaluation_tests),
+        trial("rules_as_charms_print_them", rules_as_charms_print_them),
+    ];
+    libtest_mimic::run(&arguments, trials).exit();
 }
 
-#[test]
-fn cases_of_prometheus() {
-    let Some(path) = corpus("conformance/promql-parse/expressions.json") else { return };
+/// A test that reads the folder `RELATUM_CORPORA` names.
+fn trial(name: &str, test: fn(&Path)) -> Trial {
+    match std::env::var_os("RELATUM_CORPORA") {
+        Some(corpora) => Trial::test(name, move || {
+            test(Path::new(&corpora));
+            Ok(())
+        }),
+        None => Trial::test(name, || Ok(())).with_kind("needs RELATUM_CORPORA").with_ignored_flag(true),
+    }
+}
+
+fn cases_of_prometheus(corpora: &Path) {
+    let path = corpora.join("conformance/promql-parse/expressions.json");
     // Bytes that are not UTF-8 are lone surrogates there; here they would be what decoding makes of such bytes.
     let text = fs::read_to_string(path).unwrap().replace(r"\udcff", r"\ufffd");
     let cases: Value = serde_json::from_str(&text).unwrap();
@@ -46,9 +62,8 @@ fn cases_of_prometheus() {
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
-#[test]
-fn queries_of_evaluation_tests() {
-    let Some(path) = corpus("conformance/promql") else { return };
+fn queries_of_evaluation_tests(corpora: &Path) {
+    let path = corpora.join("conformance/promql");
     let mut n_queries = 0;
     for entry in fs::read_dir(path).unwrap() {
         let path = entry.unwrap().path();
@@ -73,9 +88,8 @@ fn queries_of_evaluation_tests() {
     assert!(n_queries > 1000);
 }
 
-#[test]
-fn rules_as_charms_print_them() {
-    let Some(path) = corpus("fixtures/relations/rules-005-promql-printing.json") else { return };
+fn rules_as_charms_print_them(corpora: &Path) {
+    let path = corpora.join("fixtures/relations/rules-005-promql-printing.json");
     let fixture: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     let bag = fixture["relations"][0]["remote_app_data"]["alert_rules"].as_str().unwrap();
     let written = rules(&serde_json::from_str(bag).unwrap());
