@@ -120,6 +120,7 @@ pub(crate) fn replay(fs: &dyn Fs, dir: &Path) -> Result<Replayed, OpenError> {
     if let Some(number) = checkpoint {
         files.checkpoint = Some((number, replay.file(fs, dir, FileKind::Checkpoint, number, false)?));
     }
+    let mut next_segment = first_segment.max(1);
     let mut expected = checkpoint.or(segments.first().copied());
     for (i, &number) in segments.iter().enumerate() {
         let missing = expected.map_or(0, |expected| number - expected);
@@ -128,7 +129,10 @@ pub(crate) fn replay(fs: &dyn Fs, dir: &Path) -> Result<Replayed, OpenError> {
             replay.recovery.dropped(&name, 0, 0, 0, format!("{missing} segments before it are missing"));
         }
         expected = Some(number + 1);
-        files.segment_bytes += replay.file(fs, dir, FileKind::Segment, number, i + 1 == segments.len())?;
+        let bytes = replay.file(fs, dir, FileKind::Segment, number, i + 1 == segments.len())?;
+        files.segment_bytes += bytes;
+        // One that is gone again never held a commit, so nobody has a position in it.
+        next_segment = if bytes == 0 { number } else { number + 1 };
     }
     files.rows = replay.rows;
     replay.recovery.series = replay.head.index().len() as u64;
@@ -137,7 +141,7 @@ pub(crate) fn replay(fs: &dyn Fs, dir: &Path) -> Result<Replayed, OpenError> {
         head: replay.head,
         last_commit: replay.last_commit,
         newest_ms: replay.newest_ms,
-        next_segment: segments.last().map_or(first_segment, |last| last + 1).max(1),
+        next_segment,
         files,
         recovery: replay.recovery,
     })
@@ -165,7 +169,7 @@ struct Parts {
 }
 
 impl Replay {
-    /// Reads one file; returns how long it is afterwards.
+    /// Reads one file; returns how long it is afterwards, 0 if it was removed.
     fn file(&mut self, fs: &dyn Fs, dir: &Path, kind: FileKind, number: u64, is_last: bool) -> Result<u64, OpenError> {
         let name = kind.file_name(number);
         let path = dir.join(&name);

@@ -1,4 +1,10 @@
 //! The store seen from outside.
 
 mod basics;
+mod damage;
+mod faults;
+mod faulty_fs;
+mod kill;
+mod property;
 mod support;
+mod together;

@@ -1,0 +1,180 @@
+//! Breaks every operation of a scenario in every way, opens again and looks at what had to survive.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use relatum_model::storage::{Append, AppendError, SeriesRef};
+use relatum_tsdb::{Durability, Options, Store};
+
+use crate::faulty_fs::{After, Fault, FaultyFs};
+use crate::support::{NOW_MS, content, labels, options, write};
+
+const BATCHES: i64 = 14;
+
+fn options_on(fs: &FaultyFs, durability: Durability) -> Options {
+    Options {
+        fs: Arc::new(fs.clone()),
+        durability,
+        segment_bytes: 400,
+        retention: Duration::from_secs(1000),
+        out_of_order_window: Duration::from_secs(10),
+        ..options()
+    }
+}
+
+/// The series of batch `n`: one that all batches share and two that few do.
+fn series(n: i64) -> [String; 3] {
+    ["shared".to_owned(), format!("few,n={}", n / 3), format!("own,n={n}")]
+}
+
+/// Commits batch `n` at the time `n`.
+fn commit(store: &Store, n: i64) -> Result<(), AppendError> {
+    let mut appender = store.appender();
+    for name in series(n) {
+        appender.append(SeriesRef::NONE, &labels(&name), NOW_MS + n, n as f64).expect("the sample is in order");
+    }
+    // And one behind it, which is late.
+    appender.append(SeriesRef::NONE, &labels("shared"), NOW_MS + n - 500, 0.5).expect("the sample is in the window");
+    appender.commit()
+}
+
+/// What the scenario was told.
+#[derive(Debug, Default)]
+struct Outcome {
+    acknowledged: BTreeSet<i64>,
+    // Acknowledged before a sync that succeeded.
+    synced: BTreeSet<i64>,
+    tried: BTreeSet<i64>,
+}
+
+/// Appends, syncs, splits segments, writes checkpoints, closes and opens again; goes on after errors, as a server does.
+fn scenario(fs: &FaultyFs, durability: Durability) -> Outcome {
+    let mut outcome = Outcome::default();
+    for (from, to) in [(0, 9), (9, BATCHES)] {
+        let Ok(store) = Store::open(Path::new("/d"), options_on(fs, durability)) else { continue };
+        for n in from..to {
+            outcome.tried.insert(n);
+            match commit(&store, n) {
+                Ok(()) => {
+                    outcome.acknowledged.insert(n);
+                }
+                Err(AppendError::Write { .. } | AppendError::Poisoned { .. }) => {
+                    assert!(store.stats().poisoned.is_some(), "a store whose write failed says so");
+                    assert!(matches!(commit(&store, n), Err(AppendError::Poisoned { .. })));
+                }
+            }
+            if n % 4 == 3 && store.sync().is_ok() {
+                outcome.synced = outcome.acknowledged.clone();
+            }
+            if n == 5 || n == 11 {
+                // A checkpoint that fails harms nothing, so its error is no news here.
+                let _ = store.checkpoint();
+            }
+            // What was acknowledged is visible, and nothing else is.
+            let visible = batches(&store, &format!("while running, {durability:?}"));
+            assert!(outcome.acknowledged.is_subset(&visible), "{visible:?}");
+            if durability == Durability::Fsync {
+                let unknown: Vec<_> = visible.difference(&outcome.acknowledged).filter(|n| **n >= from).collect();
+                assert!(unknown.is_empty(), "{unknown:?} failed and are visible");
+            }
+        }
+        if store.close().is_ok() && store.stats().poisoned.as_deref() == Some("it was closed") {
+            outcome.synced = outcome.acknowledged.clone();
+        }
+    }
+    outcome
+}
+
+/// The batches in the store; fails on one that is there in part.
+#[track_caller]
+fn batches(store: &Store, context: &str) -> BTreeSet<i64> {
+    let content = content(store);
+    let at = |name: &str, t_ms: i64| {
+        content.get(&labels(name).to_string()).is_some_and(|samples| samples.iter().any(|(t, _)| *t == t_ms))
+    };
+    let mut found = BTreeSet::new();
+    for n in 0..=BATCHES {
+        let mut parts: Vec<bool> = series(n).iter().map(|name| at(name, NOW_MS + n)).collect();
+        parts.push(at("shared", NOW_MS + n - 500));
+        assert!(parts.iter().all(|part| *part == parts[0]), "batch {n} is there in part: {parts:?}, {context}");
+        if parts[0] {
+            found.insert(n);
+        }
+    }
+    let samples: usize = content.values().map(Vec::len).sum();
+    assert_eq!(samples, found.len() * 4, "samples nobody wrote, {context}");
+    found
+}
+
+#[track_caller]
+fn check(durability: Durability, fault: Fault, after: After) {
+    let mut operation = 0;
+    loop {
+        let fs = FaultyFs::default();
+        fs.break_at(operation, fault);
+        let outcome = scenario(&fs, durability);
+        let context = format!("{durability:?}, {fault:?} at operation {operation}, then {after:?}");
+        let left = fs.after(after);
+        let reopened = Store::open(Path::new("/d"), options_on(&left, durability));
+        let store = reopened.unwrap_or_else(|error| panic!("the store does not open: {error:?}, {context}"));
+        let found = batches(&store, &context);
+        let promised = match (durability, after) {
+            (Durability::Fsync, _) | (_, After::Kill) => &outcome.acknowledged,
+            (Durability::Process, _) => &outcome.synced,
+        };
+        assert!(promised.is_subset(&found), "lost {:?}, {context}", promised.difference(&found).collect::<Vec<_>>());
+        assert!(found.is_subset(&outcome.tried), "phantoms {found:?}, {context}");
+        // It goes on from there, and what it says about the past does not change.
+        commit(&store, BATCHES).unwrap_or_else(|error| panic!("{error}, {context}"));
+        drop(store);
+        let store = Store::open(Path::new("/d"), options_on(&left, durability)).expect("the store opens once more");
+        assert_eq!(batches(&store, &context), found.iter().copied().chain([BATCHES]).collect(), "{context}");
+        if !fs.broke() {
+            assert!(operation > 50, "the scenario has only {operation} operations");
+            return;
+        }
+        operation += 1;
+    }
+}
+
+#[test]
+fn death_at_every_operation() {
+    check(Durability::Process, Fault::Stop, After::Kill);
+    check(Durability::Process, Fault::Torn, After::Kill);
+    check(Durability::Fsync, Fault::Torn, After::Kill);
+}
+
+#[test]
+fn power_cut_at_every_operation() {
+    for fault in [Fault::Stop, Fault::Torn] {
+        for after in [After::PowerCut, After::PowerCutWithZeros] {
+            check(Durability::Fsync, fault, after);
+            check(Durability::Process, fault, after);
+        }
+    }
+}
+
+#[test]
+fn every_operation_fails_once() {
+    for durability in [Durability::Process, Durability::Fsync] {
+        check(durability, Fault::Full, After::Kill);
+        check(durability, Fault::Lost, After::Kill);
+        check(durability, Fault::Lost, After::PowerCut);
+    }
+}
+
+#[test]
+fn a_store_whose_disk_is_full_goes_on_reading() {
+    let fs = FaultyFs::default();
+    let store = Store::open(Path::new("/d"), options_on(&fs, Durability::Process)).unwrap();
+    write(&store, &[("a", NOW_MS, 1.0)]);
+    let before = content(&store);
+    fs.break_at(fs.operations(), Fault::Full);
+    assert!(matches!(commit(&store, 1), Err(AppendError::Write { .. })));
+    let Err(AppendError::Poisoned { reason }) = commit(&store, 2) else { panic!("the store takes writes again") };
+    assert!(reason.contains("0000000001.wal"), "{reason}");
+    assert_eq!(content(&store), before);
+    assert!(store.checkpoint().is_err());
+}

@@ -1,0 +1,267 @@
+//! A file system in memory that breaks where it is told to, and knows what a power cut would leave.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use relatum_tsdb::fs::{AppendFile, Fs, ReadFile};
+
+/// How one operation goes wrong. Operations are those that change something; they are counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The process dies before it.
+    Stop,
+    /// The process dies in the middle of it: half of the bytes are written.
+    Torn,
+    /// It fails, with half of the bytes written, and the process goes on.
+    Full,
+    /// It fails, and what was not on disk yet never gets there; the process goes on.
+    Lost,
+}
+
+/// What is left for the next process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum After {
+    /// Everything that was written.
+    Kill,
+    /// What was made durable.
+    PowerCut,
+    /// The same, and zeros up to the old length, as file systems do that write the length first.
+    PowerCutWithZeros,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FaultyFs(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    files: BTreeMap<PathBuf, Arc<Mutex<Content>>>,
+    // What `files` was when each directory was synced last.
+    durable: BTreeMap<PathBuf, Arc<Mutex<Content>>>,
+    operations: u64,
+    fault: Option<(u64, Fault)>,
+    dead: bool,
+    lock_taken: bool,
+}
+
+#[derive(Debug, Default)]
+struct Content {
+    bytes: Vec<u8>,
+    synced: usize,
+    // A sync failed, so nothing written before gets to the disk any more.
+    lost: bool,
+}
+
+impl FaultyFs {
+    pub(crate) fn break_at(&self, operation: u64, fault: Fault) {
+        self.state().fault = Some((operation, fault));
+    }
+
+    /// How many operations there were.
+    pub(crate) fn operations(&self) -> u64 {
+        self.state().operations
+    }
+
+    /// Whether the fault was reached.
+    pub(crate) fn broke(&self) -> bool {
+        let state = self.state();
+        state.fault.is_some_and(|(at, _)| state.operations > at)
+    }
+
+    /// The file system the next process finds.
+    pub(crate) fn after(&self, after: After) -> FaultyFs {
+        let state = self.state();
+        let names = if after == After::Kill { &state.files } else { &state.durable };
+        let files: BTreeMap<_, _> = names
+            .iter()
+            .map(|(path, content)| {
+                let content = content.lock().unwrap();
+                let mut bytes = content.bytes.clone();
+                match after {
+                    After::Kill => {}
+                    After::PowerCut => bytes.truncate(content.synced),
+                    After::PowerCutWithZeros => bytes[content.synced..].fill(0),
+                }
+                let synced = bytes.len();
+                (path.clone(), Arc::new(Mutex::new(Content { bytes, synced, lost: false })))
+            })
+            .collect();
+        FaultyFs(Arc::new(Mutex::new(State { durable: files.clone(), files, ..State::default() })))
+    }
+
+    /// The files and their bytes.
+    pub(crate) fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        self.state().files.iter().map(|(path, content)| (path.clone(), content.lock().unwrap().bytes.clone())).collect()
+    }
+
+    /// A file system with these files.
+    pub(crate) fn of(files: BTreeMap<PathBuf, Vec<u8>>) -> FaultyFs {
+        let files: BTreeMap<_, _> = files
+            .into_iter()
+            .map(|(path, bytes)| {
+                let synced = bytes.len();
+                (path, Arc::new(Mutex::new(Content { bytes, synced, lost: false })))
+            })
+            .collect();
+        FaultyFs(Arc::new(Mutex::new(State { durable: files.clone(), files, ..State::default() })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// Counts one operation; the fault it meets, if any.
+    fn operate(&self) -> io::Result<Option<Fault>> {
+        let mut state = self.state();
+        if state.dead {
+            return Err(io::Error::other("the process is dead"));
+        }
+        let this = state.operations;
+        state.operations += 1;
+        let fault = state.fault.filter(|(at, _)| *at == this).map(|(_, fault)| fault);
+        match fault {
+            Some(Fault::Stop) => {
+                state.dead = true;
+                Err(io::Error::other("the process is dead"))
+            }
+            Some(Fault::Torn) => {
+                state.dead = true;
+                Ok(fault)
+            }
+            _ => Ok(fault),
+        }
+    }
+
+    /// An operation that happens as a whole or not at all.
+    fn whole(&self) -> io::Result<()> {
+        match self.operate()? {
+            None => Ok(()),
+            Some(_) => Err(io::ErrorKind::StorageFull.into()),
+        }
+    }
+
+    fn find(&self, path: &Path) -> io::Result<Arc<Mutex<Content>>> {
+        self.state().files.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+impl Fs for FaultyFs {
+    fn create_dir(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let names = self.state().files.keys().filter(|path| path.parent() == Some(dir)).cloned().collect::<Vec<_>>();
+        Ok(names.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn AppendFile>> {
+        self.whole()?;
+        let content = Arc::default();
+        let mut state = self.state();
+        if state.files.contains_key(path) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        state.files.insert(path.to_owned(), Arc::clone(&content));
+        Ok(Box::new(Handle { fs: self.clone(), content }))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn ReadFile>> {
+        Ok(Box::new(Handle { fs: self.clone(), content: self.find(path)? }))
+    }
+
+    fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        self.whole()?;
+        let content = self.find(path)?;
+        let mut content = content.lock().unwrap();
+        content.bytes.truncate(bytes as usize);
+        content.synced = content.bytes.len();
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.whole()?;
+        let content = self.find(from)?;
+        let mut state = self.state();
+        state.files.remove(from);
+        state.files.insert(to.to_owned(), content);
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.find(path)?;
+        self.whole()?;
+        self.state().files.remove(path);
+        Ok(())
+    }
+
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        self.whole()?;
+        let mut state = self.state();
+        state.durable = state.files.clone();
+        Ok(())
+    }
+
+    fn lock(&self, _: &Path) -> io::Result<Box<dyn Send + Sync>> {
+        let mut state = self.state();
+        if std::mem::replace(&mut state.lock_taken, true) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(Box::new(Lock(self.clone())))
+    }
+}
+
+struct Lock(FaultyFs);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        self.0.state().lock_taken = false;
+    }
+}
+
+struct Handle {
+    fs: FaultyFs,
+    content: Arc<Mutex<Content>>,
+}
+
+impl AppendFile for Handle {
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        let fault = self.fs.operate()?;
+        let mut content = self.content.lock().unwrap();
+        if fault.is_some() {
+            content.bytes.extend_from_slice(&bytes[..bytes.len() / 2]);
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        content.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let fault = self.fs.operate()?;
+        let mut content = self.content.lock().unwrap();
+        if fault.is_some() {
+            content.lost = true;
+            return Err(io::Error::other("input/output error"));
+        }
+        // As Linux does: after a failed sync the next one succeeds although the pages are gone.
+        if !content.lost {
+            content.synced = content.bytes.len();
+        }
+        Ok(())
+    }
+}
+
+impl ReadFile for Handle {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let content = self.content.lock().unwrap();
+        let rest = content.bytes.get(offset as usize..).unwrap_or(&[]);
+        let n = rest.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&rest[..n]);
+        Ok(n)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.content.lock().unwrap().bytes.len() as u64)
+    }
+}
