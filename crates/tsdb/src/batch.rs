@@ -7,14 +7,14 @@ use hashbrown::HashMap;
 use relatum_model::Labels;
 use relatum_model::storage::{AppendError, Appender, Refused, SeriesRef};
 
+use crate::core::Core;
 use crate::head::reference_of;
 use crate::series::{MemSeries, Phase};
-use crate::store::Inner;
 use crate::wal::record::LABELS_BYTES_MAX;
 
 /// The appender of a store.
 pub(crate) struct Batch<'s> {
-    store: &'s Inner,
+    store: &'s Core,
     // What was applied when the batch began. Series that a later commit touched are looked at again before ours.
     base_commit: u64,
     newest_allowed_ms: i64,
@@ -54,7 +54,7 @@ struct Tip {
 }
 
 impl<'s> Batch<'s> {
-    pub(crate) fn new(store: &'s Inner) -> Self {
+    pub(crate) fn new(store: &'s Core) -> Self {
         let options = store.options();
         Batch {
             store,

@@ -7,19 +7,14 @@ use std::sync::Arc;
 use relatum_model::storage::{AppendError, TimeRange};
 use tracing::info;
 
+use crate::core::{Core, Split};
 use crate::fs::AppendFile;
 use crate::series::{MemSeries, Phase};
-use crate::store::{Inner, Split};
 use crate::wal::FileKind;
 use crate::wal::frame::{FileHeader, close_frame, open_frame};
-use crate::wal::record::{Row, encode_rows, encode_series};
+use crate::wal::record::{PART_BYTES, Row, SECTION_ROWS, encode_rows, encode_series};
 
-/// A frame of a checkpoint is closed when it is longer than this.
-const PART_BYTES: usize = 1 << 20;
-/// How many rows are written as one section.
-const SECTION_ROWS: usize = 1 << 15;
-
-impl Inner {
+impl Core {
     /// Applies the retention, and writes a checkpoint when more than half of the log is samples that nobody can see any more.
     pub(crate) fn maintain(&self) -> Result<(), AppendError> {
         self.truncate();
@@ -59,7 +54,11 @@ impl Inner {
         }
         // A commit may have filled some of them in the meantime; from here on none can.
         self.between_commits(|| {
-            empty.retain(|series| series.state().is_empty());
+            empty.retain(|series| {
+                let state = series.state();
+                // Another round may have removed it already.
+                state.is_empty() && state.phase != Phase::Detached
+            });
             let listed = empty.iter().filter(|series| series.state().phase == Phase::Listed).count();
             self.head().remove(&empty);
             self.counters().series_removed.add(listed as u64);

@@ -9,6 +9,7 @@
 mod batch;
 mod checkpoint;
 mod chunk;
+mod core;
 mod error;
 pub mod fs;
 mod head;

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
+use crate::core::LogFiles;
 use crate::error::OpenError;
 use crate::fs::{Fs, ReadFile};
 use crate::head::Head;
 use crate::series::{MemSeries, Phase};
-use crate::store::LogFiles;
 use crate::wal::FileKind;
 use crate::wal::frame::{BadHeader, FILE_HEADER_BYTES, FileHeader, VERSION};
 use crate::wal::reader::{Found, FrameReader};

@@ -11,9 +11,9 @@ use hashbrown::HashMap;
 use relatum_model::storage::{Position, SelectError, TailBatch};
 use relatum_model::{Labels, Sample};
 
+use crate::core::Core;
 use crate::readers::LogEnd;
 use crate::replay::read_header;
-use crate::store::Inner;
 use crate::wal::FileKind;
 use crate::wal::reader::{Found, FrameReader};
 use crate::wal::record::{Section, sections};
@@ -54,7 +54,7 @@ enum Step {
     Gone,
 }
 
-impl Inner {
+impl Core {
     pub(crate) fn tail_end(&self) -> Position {
         let LogEnd { segment, offset } = self.readers.end();
         Place { kind: FileKind::Segment, number: segment, offset }.position()

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use relatum_model::storage::{Cancel, Hints, Reader, Scope, SelectError, SeriesSet, TimeRange};
 use relatum_model::{Labels, Matcher, Series};
 
+use crate::core::Core;
 use crate::readers::Ticket;
 use crate::series::MemSeries;
-use crate::store::Inner;
 
 /// How many series are looked at between two looks at the switch that cancels.
 const SERIES_BETWEEN_CHECKS: usize = 64;
 
 /// What one reader sees; see `relatum_model::storage::Select::open`.
 pub(crate) struct View<'s> {
-    store: &'s Inner,
+    store: &'s Core,
     ticket: Ticket,
     range: TimeRange,
     // Whether the range takes in all there is.
@@ -24,11 +24,12 @@ pub(crate) struct View<'s> {
 }
 
 impl<'s> View<'s> {
-    pub(crate) fn open(store: &'s Inner, scope: &Scope, range: TimeRange) -> Self {
+    pub(crate) fn open(store: &'s Core, scope: &Scope, range: TimeRange) -> Self {
         let cutoff_ms = store.cutoff_ms();
         let everything = range.min_ms <= store.oldest_ms().max(cutoff_ms) && range.max_ms >= store.newest_ms();
-        let range = TimeRange { min_ms: range.min_ms.max(cutoff_ms), max_ms: range.max_ms };
-        let ticket = store.readers.open(range.min_ms);
+        let ticket = store.readers.open(range.min_ms.max(cutoff_ms));
+        // Looked at again, because before the ticket was there a truncation may have gone further than the first look.
+        let range = TimeRange { min_ms: range.min_ms.max(store.cutoff_ms()), max_ms: range.max_ms };
         View { store, ticket, range, everything, scope: scope.clone() }
     }
 

@@ -16,6 +16,12 @@ pub(crate) const LABELS_BYTES_MAX: usize = 1 << 20;
 /// Series are numbered below this.
 pub(crate) const ID_MAX: u64 = 1 << 56;
 
+/// A writer ends a payload that is longer than this; with the largest label set or a section of [`SECTION_ROWS`] behind it, it
+/// is still below what a frame may hold.
+pub(crate) const PART_BYTES: usize = 1 << 20;
+/// How many rows a writer puts into one section.
+pub(crate) const SECTION_ROWS: usize = 1 << 15;
+
 const SERIES: u8 = 1;
 const SAMPLES: u8 = 2;
 

@@ -17,7 +17,8 @@ fn options_on(fs: &FaultyFs, durability: Durability) -> Options {
     Options {
         fs: Arc::new(fs.clone()),
         durability,
-        segment_bytes: 400,
+        // Two or three batches.
+        segment_bytes: 200,
         retention: Duration::from_secs(1000),
         out_of_order_window: Duration::from_secs(10),
         ..options()

@@ -1,0 +1,403 @@
+//! What a store is behind its public face: the head, the log and the order in which batches go into both.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use relatum_model::Labels;
+use relatum_model::storage::AppendError;
+use tracing::{error, warn};
+
+use crate::batch::Pending;
+use crate::error::OpenError;
+use crate::head::Head;
+use crate::options::{Durability, Options, millis};
+use crate::readers::{LogEnd, Readers, Ticket};
+use crate::replay::{self, Recovery};
+use crate::series::{MemSeries, Phase};
+use crate::stats::{Counters, Stats};
+use crate::wal::frame::{close_frame, open_frame};
+use crate::wal::record::{PART_BYTES, Row, SECTION_ROWS, encode_rows, encode_series};
+use crate::wal::writer::{self, WriteFailure, Writer};
+
+/// A larger buffer than this is given back after the commit that needed it.
+const BUFFER_BYTES_KEPT: usize = 4 << 20;
+
+/// What readers, writers and background threads share.
+pub(crate) struct Core {
+    wal_dir: PathBuf,
+    options: Options,
+    head: Head,
+    log: Mutex<Log>,
+    // The last commit that is on disk. Locked before `log`, and held while the disk works: those who wait for it then find
+    // their own commit done as well.
+    durable: Mutex<u64>,
+    pub(crate) readers: Readers,
+    files: Mutex<LogFiles>,
+    checkpointing: Mutex<()>,
+    applied: AtomicU64,
+    // i64::MIN while there is no sample.
+    newest_ms: AtomicI64,
+    oldest_ms: AtomicI64,
+    retention_ms: AtomicI64,
+    window_ms: AtomicI64,
+    poison: OnceLock<String>,
+    counters: Counters,
+    recovery: Recovery,
+    _lock: Box<dyn Send + Sync>,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("wal_dir", &self.wal_dir).finish_non_exhaustive()
+    }
+}
+
+/// The order of commits: who holds it decides what comes next.
+#[derive(Debug)]
+struct Log {
+    writer: Writer,
+    last_commit: u64,
+    frames: Vec<u8>,
+}
+
+/// Which files the log has, apart from the segment that is written to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct LogFiles {
+    /// The number and size of the checkpoint.
+    pub(crate) checkpoint: Option<(u64, u64)>,
+    /// The first segment behind it.
+    pub(crate) first_segment: u64,
+    /// Bytes of the segments that are finished.
+    pub(crate) segment_bytes: u64,
+    /// Samples in the checkpoint and all segments.
+    pub(crate) rows: u64,
+}
+
+/// A log between two segments.
+pub(crate) struct Split {
+    /// The number of the new segment.
+    pub(crate) number: u64,
+    /// Sees exactly what was committed before it.
+    pub(crate) ticket: Ticket,
+    /// The files before it.
+    pub(crate) before: LogFiles,
+}
+
+impl Core {
+    /// Takes the directory and reads back what it holds.
+    pub(crate) fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {
+        let wal_dir = dir.join("wal");
+        let fs = Arc::clone(&options.fs);
+        fs.create_dir(&wal_dir).map_err(|source| OpenError::Directory { dir: wal_dir.clone(), source })?;
+        let lock = fs.lock(&dir.join("LOCK")).map_err(|source| match source.kind() {
+            io::ErrorKind::WouldBlock => OpenError::InUse { dir: dir.to_owned() },
+            _ => OpenError::Directory { dir: dir.to_owned(), source },
+        })?;
+        let replayed = replay::replay(&*fs, &wal_dir)?;
+        for dropped in &replayed.recovery.dropped {
+            warn!(file = %dropped.file, offset = dropped.offset, bytes = dropped.bytes, samples = dropped.samples,
+                reason = %dropped.reason, "dropped a damaged part of the log");
+        }
+        if !replayed.recovery.foreign.is_empty() {
+            warn!(dir = %wal_dir.display(), files = ?replayed.recovery.foreign, "left files alone that are not part of the log");
+        }
+        let writer = Writer::begin(fs, &wal_dir, replayed.next_segment, options.segment_bytes)
+            .map_err(|WriteFailure { path, source }| OpenError::Write { path, source })?;
+        let end = end_of(&writer);
+        let newest_ms = replayed.newest_ms.unwrap_or(i64::MIN);
+        let core = Core {
+            wal_dir,
+            head: replayed.head,
+            log: Mutex::new(Log { writer, last_commit: replayed.last_commit, frames: Vec::new() }),
+            durable: Mutex::new(replayed.last_commit),
+            readers: Readers::default(),
+            files: Mutex::new(replayed.files),
+            checkpointing: Mutex::default(),
+            applied: AtomicU64::new(replayed.last_commit),
+            newest_ms: AtomicI64::new(newest_ms),
+            oldest_ms: AtomicI64::new(newest_ms),
+            retention_ms: AtomicI64::new(millis(options.retention)),
+            window_ms: AtomicI64::new(millis(options.out_of_order_window)),
+            poison: OnceLock::new(),
+            counters: Counters::default(),
+            recovery: replayed.recovery,
+            options,
+            _lock: lock,
+        };
+        core.readers.publish(replayed.last_commit, end);
+        core.counters.series_created.add(core.head.index().len() as u64);
+        core.truncate();
+        Ok(core)
+    }
+
+    /// What opening found.
+    pub(crate) fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    pub(crate) fn set_retention(&self, retention: Duration) {
+        self.retention_ms.store(millis(retention), Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_window(&self, window: Duration) {
+        self.window_ms.store(millis(window), Ordering::Relaxed);
+    }
+
+    /// Takes no more writes and makes those before durable; nothing is left to do after a failed write.
+    pub(crate) fn close(&self) -> Result<(), AppendError> {
+        if self.is_poisoned() {
+            return Ok(());
+        }
+        let synced = self.sync();
+        // A sync that failed has left its own reason.
+        let _ = self.poison.set("it was closed".to_owned());
+        synced
+    }
+
+    /// Whether the store takes no more writes.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poison.get().is_some()
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub(crate) fn wal_dir(&self) -> &Path {
+        &self.wal_dir
+    }
+
+    pub(crate) fn head(&self) -> &Head {
+        &self.head
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The last commit that the head has in full.
+    pub(crate) fn applied(&self) -> u64 {
+        self.applied.load(Ordering::Acquire)
+    }
+
+    /// Before which moment nothing is taken or shown; `i64::MIN` in an empty store.
+    pub(crate) fn cutoff_ms(&self) -> i64 {
+        match (self.newest_ms(), self.retention_ms.load(Ordering::Relaxed)) {
+            (i64::MIN, _) | (_, 0) => i64::MIN,
+            (newest_ms, retention_ms) => newest_ms.saturating_sub(retention_ms),
+        }
+    }
+
+    /// How far behind the newest sample of its series a sample may be.
+    pub(crate) fn window_ms(&self) -> i64 {
+        self.window_ms.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn find_or_make(&self, labels: &Labels) -> Arc<MemSeries> {
+        self.head.find_or_make(labels)
+    }
+
+    /// Commits what `admit` returns; nothing else is committed from its call on.
+    pub(crate) fn commit(&self, admit: impl FnOnce() -> Vec<Pending>) -> Result<(), AppendError> {
+        let commit = {
+            let mut log = self.log();
+            self.check_poison()?;
+            let pending = admit();
+            if pending.is_empty() {
+                return Ok(());
+            }
+            if log.writer.is_full() {
+                self.rotate(&mut log)?;
+            }
+            let commit = log.last_commit + 1;
+            let mut frames = std::mem::take(&mut log.frames);
+            frames.clear();
+            encode_commit(&mut frames, &pending, log.writer.segment().salt, commit);
+            let written = log.writer.append(&frames);
+            frames.shrink_to(BUFFER_BYTES_KEPT);
+            log.frames = frames;
+            written.map_err(|failure| self.fail(failure))?;
+            log.last_commit = commit;
+            self.apply(commit, &pending);
+            if self.options.durability == Durability::Process {
+                self.readers.publish(commit, end_of(&log.writer));
+            }
+            commit
+        };
+        match self.options.durability {
+            Durability::Process => Ok(()),
+            Durability::Fsync => self.make_durable(commit),
+        }
+    }
+
+    /// Puts a written commit into the head. Readers do not see it before it is published.
+    fn apply(&self, commit: u64, pending: &[Pending]) {
+        let oldest_reader = self.readers.oldest_commit();
+        let fresh: Vec<_> = pending
+            .iter()
+            .filter(|pending| pending.is_first() && pending.series.state().phase == Phase::Fresh)
+            .map(|pending| &pending.series)
+            .collect();
+        if !fresh.is_empty() {
+            self.head.index_mut(|index| fresh.iter().for_each(|series| index.insert(series, commit)));
+            self.counters.series_created.add(fresh.len() as u64);
+        }
+        let mut newest_ms = i64::MIN;
+        for Pending { series, t_ms, bits, .. } in pending {
+            let mut state = series.state();
+            state.phase = Phase::Listed;
+            state.push(commit, *t_ms, *bits, oldest_reader);
+            newest_ms = newest_ms.max(*t_ms);
+        }
+        if self.newest_ms.fetch_max(newest_ms, Ordering::Relaxed) == i64::MIN {
+            self.oldest_ms.store(newest_ms, Ordering::Relaxed);
+        }
+        let oldest_ms = pending.iter().map(|pending| pending.t_ms).min().unwrap_or(newest_ms);
+        self.oldest_ms.fetch_min(oldest_ms, Ordering::Relaxed);
+        let n = pending.len() as u64;
+        self.counters.samples_appended.add(n);
+        self.counters.samples.add(n);
+        self.counters.commits.add(1);
+        self.files().rows += n;
+        self.applied.store(commit, Ordering::Release);
+    }
+
+    /// Makes everything that was committed durable, and visible if it was not yet.
+    pub(crate) fn sync(&self) -> Result<(), AppendError> {
+        let last_commit = self.log().last_commit;
+        self.make_durable(last_commit)
+    }
+
+    /// Returns when `commit` is on disk.
+    fn make_durable(&self, commit: u64) -> Result<(), AppendError> {
+        let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+        if *durable >= commit {
+            return Ok(());
+        }
+        self.check_poison()?;
+        let (segment, last_commit, end) = {
+            let log = self.log();
+            (log.writer.segment().clone(), log.last_commit, end_of(&log.writer))
+        };
+        writer::sync(&segment).map_err(|failure| self.fail(failure))?;
+        self.counters.wal_syncs.add(1);
+        *durable = last_commit;
+        self.readers.publish(last_commit, end);
+        Ok(())
+    }
+
+    fn rotate(&self, log: &mut Log) -> Result<(), AppendError> {
+        let finished = log.writer.segment().bytes;
+        log.writer.rotate().map_err(|failure| self.fail(failure))?;
+        self.files().segment_bytes += finished;
+        self.readers.publish(log.last_commit, end_of(&log.writer));
+        Ok(())
+    }
+
+    /// Begins a new segment, so that everything committed so far is in the files before it.
+    pub(crate) fn split_log(&self) -> Result<Split, AppendError> {
+        let mut log = self.log();
+        self.check_poison()?;
+        self.rotate(&mut log)?;
+        Ok(Split { number: log.writer.segment().number, ticket: self.readers.open(i64::MIN), before: *self.files() })
+    }
+
+    /// Runs `change` while nothing is committed.
+    pub(crate) fn between_commits<T>(&self, change: impl FnOnce() -> T) -> T {
+        let _log = self.log();
+        change()
+    }
+
+    /// Keeps a second checkpoint from beginning.
+    pub(crate) fn checkpointing(&self) -> MutexGuard<'_, ()> {
+        self.checkpointing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The time of the oldest sample, or an earlier one; `i64::MIN` in an empty store.
+    pub(crate) fn oldest_ms(&self) -> i64 {
+        self.oldest_ms.load(Ordering::Relaxed)
+    }
+
+    /// The time of the newest sample; `i64::MIN` in an empty store.
+    pub(crate) fn newest_ms(&self) -> i64 {
+        self.newest_ms.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_oldest_ms(&self, oldest_ms: Option<i64>) {
+        self.oldest_ms.store(oldest_ms.unwrap_or(i64::MIN), Ordering::Relaxed);
+    }
+
+    pub(crate) fn files(&self) -> MutexGuard<'_, LogFiles> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn check_poison(&self) -> Result<(), AppendError> {
+        match self.poison.get() {
+            Some(reason) => Err(AppendError::Poisoned { reason: reason.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// After a failed write nobody knows what the file holds, so nothing more is written behind it.
+    fn fail(&self, failure: WriteFailure) -> AppendError {
+        let WriteFailure { path, source } = failure;
+        let what = path.display().to_string();
+        if self.poison.set(format!("cannot write {what}: {source}")).is_ok() {
+            error!(file = %what, reason = &source as &dyn std::error::Error, "the store takes no more writes");
+        }
+        AppendError::Write { what, source }
+    }
+
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let files = *self.files();
+        let (wal_segment, bytes) = {
+            let log = self.log();
+            (log.writer.segment().number, log.writer.segment().bytes)
+        };
+        let time = |ms: &AtomicI64| Some(ms.load(Ordering::Relaxed)).filter(|ms| *ms != i64::MIN);
+        Stats {
+            series: self.head.index().len(),
+            wal_segment,
+            wal_bytes: bytes + files.segment_bytes + files.checkpoint.map_or(0, |(_, bytes)| bytes),
+            min_time_ms: time(&self.oldest_ms),
+            max_time_ms: time(&self.newest_ms),
+            poisoned: self.poison.get().cloned(),
+            ..self.counters.stats()
+        }
+    }
+}
+
+fn end_of(writer: &Writer) -> LogEnd {
+    LogEnd { segment: writer.segment().number, offset: writer.segment().bytes }
+}
+
+/// Writes one commit: first the series that the log does not know yet, then the samples.
+fn encode_commit(out: &mut Vec<u8>, pending: &[Pending], salt: u32, commit: u64) {
+    let mut part = 0;
+    let mut frame = open_frame(out);
+    let split = |out: &mut Vec<u8>, frame: &mut usize, part: &mut u32| {
+        if out.len() - *frame > PART_BYTES {
+            close_frame(out, *frame, salt, commit, *part, false);
+            *part += 1;
+            *frame = open_frame(out);
+        }
+    };
+    for pending in pending.iter().filter(|pending| pending.is_first()) {
+        if pending.series.state().phase == Phase::Fresh {
+            split(out, &mut frame, &mut part);
+            encode_series(out, pending.series.id, &pending.series.labels);
+        }
+    }
+    for rows in pending.chunks(SECTION_ROWS) {
+        split(out, &mut frame, &mut part);
+        encode_rows(out, rows.iter().map(|p| Row { id: p.series.id, t_ms: p.t_ms, bits: p.bits }));
+    }
+    close_frame(out, frame, salt, commit, part, true);
+}
