@@ -5,7 +5,7 @@ use crate::api::Api;
 use crate::failure::CommandFailure;
 use crate::output::state;
 use crate::table::Table;
-use crate::targets::labels;
+use crate::targets::{labels, since};
 
 /// Lists the alerts that are pending or firing.
 pub(crate) async fn run(global: &Global) -> Result<(), CommandFailure> {
@@ -17,7 +17,7 @@ pub(crate) async fn run(global: &Global) -> Result<(), CommandFailure> {
             table.row([
                 alert["labels"]["alertname"].as_str().unwrap_or_default().to_owned(),
                 state(&text("state")),
-                text("activeAt"),
+                since(&text("activeAt")),
                 text("value"),
                 labels(&alert["labels"], &["alertname"]),
                 alert["annotations"]["summary"].as_str().unwrap_or_default().to_owned(),

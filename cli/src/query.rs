@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::Global;
 use crate::api::{Answer, Api};
 use crate::failure::CommandFailure;
-use crate::output::warning;
+use crate::output::{faint, warning};
 use crate::sparkline;
 use crate::table::Table;
 use crate::targets::labels;
@@ -127,17 +127,19 @@ fn instant(data: &Value) -> String {
             text
         }
         _ => {
+            let common = Common::of(data);
             let mut table = Table::new(&["Series", ">Value"]);
             for sample in data["result"].as_array().into_iter().flatten() {
-                table.row([labels(&sample["metric"], &[]), value(&sample["value"])]);
+                table.row([common.rest(&sample["metric"]), value(&sample["value"])]);
             }
-            if table.is_empty() { "no series\n".to_owned() } else { table.render() }
+            common.head() + &if table.is_empty() { "no series\n".to_owned() } else { table.render() }
         }
     }
 }
 
 fn range(data: &Value, start: f64, end: f64) -> String {
-    let mut table = Table::new(&["Series", "Plot", ">Min", ">Max", ">Last"]);
+    let common = Common::of(data);
+    let mut table = Table::new(&["Plot", ">Min", ">Max", ">Last", "Series"]);
     for series in data["result"].as_array().into_iter().flatten() {
         let points: Vec<(f64, f64)> = series["values"]
             .as_array()
@@ -147,14 +149,45 @@ fn range(data: &Value, start: f64, end: f64) -> String {
             .collect();
         let values = || points.iter().map(|(_, value)| *value);
         table.row([
-            labels(&series["metric"], &[]),
             sparkline::draw(&points, start, end, PLOT_WIDTH),
             short(values().fold(f64::INFINITY, f64::min)),
             short(values().fold(f64::NEG_INFINITY, f64::max)),
             short(values().next_back().unwrap_or(f64::NAN)),
+            common.rest(&series["metric"]),
         ]);
     }
-    if table.is_empty() { "no series\n".to_owned() } else { table.render() }
+    common.head() + &if table.is_empty() { "no series\n".to_owned() } else { table.render() }
+}
+
+/// The labels that all series of a result have: said once, so that the rows show what differs.
+struct Common<'a>(Vec<(&'a str, &'a Value)>);
+
+impl<'a> Common<'a> {
+    fn of(data: &'a Value) -> Self {
+        let mut metrics = data["result"].as_array().into_iter().flatten().map(|series| &series["metric"]);
+        let Some(first) = metrics.next().and_then(Value::as_object) else { return Common(Vec::new()) };
+        let mut common: Vec<(&str, &Value)> = first.iter().map(|(name, value)| (name.as_str(), value)).collect();
+        let mut n_series = 1;
+        for metric in metrics {
+            common.retain(|(name, value)| metric.get(name) == Some(value));
+            n_series += 1;
+        }
+        // A single series is best read whole.
+        Common(if n_series > 1 { common } else { Vec::new() })
+    }
+
+    fn head(&self) -> String {
+        if self.0.is_empty() {
+            return String::new();
+        }
+        let pairs = self.0.iter().map(|(name, value)| ((*name).to_owned(), (*value).clone()));
+        faint(&format!("all have {}", labels(&Value::Object(pairs.collect()), &[]))) + "\n"
+    }
+
+    fn rest(&self, metric: &Value) -> String {
+        let names: Vec<&str> = self.0.iter().map(|(name, _)| *name).collect();
+        labels(metric, &names)
+    }
 }
 
 /// Four significant digits: enough beside a plot.
