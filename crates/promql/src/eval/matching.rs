@@ -25,10 +25,42 @@ pub(super) fn signature(labels: &Labels, matching: &VectorMatching) -> Labels {
 }
 
 /// The rows of one signature.
-#[derive(Default)]
 struct Group {
+    signature: Labels,
     many: Vec<usize>,
     ones: Vec<usize>,
+}
+
+/// The rows of both sides by signature, and for each row the number of its group.
+struct Groups {
+    all: Vec<Group>,
+    of_many: Vec<usize>,
+    of_ones: Vec<usize>,
+}
+
+impl Groups {
+    fn new(many: &Block, ones: &Block, matching: &VectorMatching) -> Self {
+        let mut places: HashMap<Labels, usize> = HashMap::with_capacity(ones.rows.len());
+        let mut groups = Groups { all: Vec::new(), of_many: Vec::new(), of_ones: Vec::new() };
+        let mut place = |labels: &Labels, all: &mut Vec<Group>| {
+            let signature = signature(labels, matching);
+            *places.entry(signature).or_insert_with_key(|signature| {
+                all.push(Group { signature: signature.clone(), many: Vec::new(), ones: Vec::new() });
+                all.len() - 1
+            })
+        };
+        for (at, row) in ones.rows.iter().enumerate() {
+            let group = place(&row.labels, &mut groups.all);
+            groups.all[group].ones.push(at);
+            groups.of_ones.push(group);
+        }
+        for (at, row) in many.rows.iter().enumerate() {
+            let group = place(&row.labels, &mut groups.all);
+            groups.all[group].many.push(at);
+            groups.of_many.push(group);
+        }
+        groups
+    }
 }
 
 /// One side of a meeting: a row, or the value in place of one that is missing.
@@ -98,88 +130,58 @@ impl Evaluator<'_> {
             drops_name_later: node.return_bool && self.settings.delayed_name_removal,
             steps,
         };
-        let mut groups: HashMap<Labels, Group> = HashMap::with_capacity(ones.rows.len());
-        for (at, row) in ones.rows.iter().enumerate() {
-            groups.entry(signature(&row.labels, matching)).or_default().ones.push(at);
-        }
-        let mut order = Vec::with_capacity(many.rows.len());
-        for (at, row) in many.rows.iter().enumerate() {
-            let signature = signature(&row.labels, matching);
-            match groups.get_mut(&signature) {
-                Some(group) => group.many.push(at),
-                None if has_fill => groups.entry(signature.clone()).or_default().many.push(at),
-                None => continue,
-            }
-            order.push((at, signature));
-        }
+        let groups = Groups::new(&many, &ones, matching);
         meeting.refuse_ambiguous(&groups, &many, &ones, has_fill)?;
 
-        let mut outcomes: HashMap<&Labels, Vec<Outcome>> = HashMap::new();
-        let mut places: Vec<(&Labels, usize)> = Vec::new();
-        for (at, signature) in &order {
+        let mut outcomes: Vec<(usize, Outcome)> = Vec::with_capacity(many.rows.len());
+        for (row, &at) in many.rows.iter().zip(&groups.of_many) {
             self.budget.check()?;
-            let group = &groups[signature];
+            let group = &groups.all[at];
             let needs_met = group.many.len() > 1;
-            let row = &many.rows[*at];
-            let filled = fill_ones.map(|value| (value, signature));
-            for partner in group.ones.iter().map(|one| Partner::Row(&ones.rows[*one])) {
-                self.budget.charge(steps.count)?;
-                let outcome = meeting.meet(Partner::Row(row), partner, needs_met, |_| true);
-                self.budget.release(steps.count - outcome.row.floats.slots());
-                push(&mut outcomes, &mut places, signature, outcome);
+            for one in &group.ones {
+                let partner = Partner::Row(&ones.rows[*one]);
+                let outcome = self.meet(&meeting, Partner::Row(row), partner, needs_met, |_| true)?;
+                outcomes.push((at, outcome));
             }
-            if let Some((value, labels)) = filled {
-                self.budget.charge(steps.count)?;
+            if let Some(value) = fill_ones {
+                let partner = Partner::Fill { value, labels: &group.signature };
                 let is_alone = |step| group.ones.iter().all(|one| is_absent(ones.rows[*one].floats.at(step)));
-                let outcome = meeting.meet(Partner::Row(row), Partner::Fill { value, labels }, needs_met, is_alone);
-                self.budget.release(steps.count - outcome.row.floats.slots());
-                push(&mut outcomes, &mut places, signature, outcome);
+                let outcome = self.meet(&meeting, Partner::Row(row), partner, needs_met, is_alone)?;
+                outcomes.push((at, outcome));
             }
         }
+        meeting.refuse_conflicts(&outcomes, &groups)?;
         if let Some(value) = fill_many {
-            for (at, row) in ones.rows.iter().enumerate() {
-                let key = signature(&row.labels, matching);
-                let (labels, group) = groups.get_key_value(&key).expect("every row was put into a group");
-                debug_assert!(group.ones.contains(&at));
-                self.budget.charge(steps.count)?;
-                let is_alone = |step| group.many.iter().all(|many_at| is_absent(many.rows[*many_at].floats.at(step)));
-                let outcome = meeting.meet(Partner::Fill { value, labels }, Partner::Row(row), true, is_alone);
-                self.budget.release(steps.count - outcome.row.floats.slots());
-                push(&mut outcomes, &mut places, labels, outcome);
+            for (row, &at) in ones.rows.iter().zip(&groups.of_ones) {
+                let group = &groups.all[at];
+                let partner = Partner::Fill { value, labels: &group.signature };
+                let is_alone = |step| group.many.iter().all(|one| is_absent(many.rows[*one].floats.at(step)));
+                let outcome = self.meet(&meeting, partner, Partner::Row(row), false, is_alone)?;
+                outcomes.push((at, outcome));
             }
         }
-        for found in outcomes.values() {
-            meeting.refuse_conflicts(found)?;
-        }
-        let mut taken: HashMap<&Labels, Vec<Option<Row>>> = HashMap::with_capacity(outcomes.len());
-        for (signature, found) in outcomes {
-            taken.insert(signature, found.into_iter().map(|outcome| Some(outcome.row)).collect());
-        }
-        let rows = places
-            .into_iter()
-            .filter_map(|(signature, at)| taken.get_mut(signature).and_then(|rows| rows[at].take()))
-            .filter(|row| row.floats.slots() > 0)
-            .collect();
+        let rows = outcomes.into_iter().map(|(_, outcome)| outcome.row).filter(|row| row.floats.slots() > 0).collect();
         let mut block = Block { rows };
         if !(steps.is_instant && self.settings.delayed_name_removal) {
             block.merge_duplicates()?;
         }
         Ok(block)
     }
-}
 
-fn push<'a>(
-    outcomes: &mut HashMap<&'a Labels, Vec<Outcome>>,
-    places: &mut Vec<(&'a Labels, usize)>,
-    signature: &'a Labels,
-    outcome: Outcome,
-) {
-    if outcome.row.floats.slots() == 0 && outcome.met.is_empty() {
-        return;
+    /// Lets two partners meet, within the budget.
+    fn meet(
+        &mut self,
+        meeting: &Meeting<'_>,
+        many: Partner<'_>,
+        one: Partner<'_>,
+        needs_met: bool,
+        may_meet: impl Fn(usize) -> bool,
+    ) -> Result<Outcome, QueryError> {
+        self.budget.charge(meeting.steps.count)?;
+        let outcome = meeting.meet(many, one, needs_met, may_meet);
+        self.budget.release(meeting.steps.count - outcome.row.floats.slots());
+        Ok(outcome)
     }
-    let found = outcomes.entry(signature).or_default();
-    places.push((signature, found.len()));
-    found.push(outcome);
 }
 
 impl Meeting<'_> {
@@ -245,14 +247,8 @@ impl Meeting<'_> {
     }
 
     /// Several rows of one signature on the side that must have one, at the same step.
-    fn refuse_ambiguous(
-        &self,
-        groups: &HashMap<Labels, Group>,
-        many: &Block,
-        ones: &Block,
-        has_fill: bool,
-    ) -> Result<(), QueryError> {
-        for group in groups.values().filter(|group| group.ones.len() > 1) {
+    fn refuse_ambiguous(&self, groups: &Groups, many: &Block, ones: &Block, has_fill: bool) -> Result<(), QueryError> {
+        for group in groups.all.iter().filter(|group| group.ones.len() > 1) {
             for step in 0..self.steps.count {
                 let mut present = group.ones.iter().filter(|one| !is_absent(ones.rows[**one].floats.at(step)));
                 let (Some(first), Some(second)) = (present.next(), present.next()) else { continue };
@@ -267,9 +263,7 @@ impl Meeting<'_> {
                 return Err(execution(format!(
                     "found duplicate series for the match group {} on the {side} hand-side of the operation: [{}, {}];\
                      many-to-many matching not allowed: matching labels must be unique on one side",
-                    signature(second, self.matching),
-                    names[0],
-                    names[1],
+                    group.signature, names[0], names[1],
                 )));
             }
         }
@@ -277,16 +271,13 @@ impl Meeting<'_> {
     }
 
     /// Several results of one signature at the same step, where there may be one only.
-    fn refuse_conflicts(&self, outcomes: &[Outcome]) -> Result<(), QueryError> {
-        if outcomes.len() < 2 {
-            return Ok(());
-        }
+    fn refuse_conflicts(&self, outcomes: &[(usize, Outcome)], groups: &Groups) -> Result<(), QueryError> {
         let is_one_to_one = self.matching.cardinality == Cardinality::OneToOne;
-        let mut met: HashMap<Option<&Labels>, Vec<bool>> = HashMap::new();
-        for outcome in outcomes {
+        let mut met: HashMap<(usize, Option<&Labels>), Vec<bool>> = HashMap::new();
+        for (group, outcome) in outcomes.iter().filter(|(group, _)| groups.all[*group].many.len() > 1) {
             // Without grouping any two results are one too many, with it two with the same labels.
-            let key = if is_one_to_one { None } else { Some(&outcome.row.labels) };
-            let steps = met.entry(key).or_insert_with(|| vec![false; self.steps.count]);
+            let labels = if is_one_to_one { None } else { Some(&outcome.row.labels) };
+            let steps = met.entry((*group, labels)).or_insert_with(|| vec![false; self.steps.count]);
             for &step in &outcome.met {
                 if std::mem::replace(&mut steps[step], true) {
                     return Err(execution(if is_one_to_one {

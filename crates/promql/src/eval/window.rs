@@ -7,7 +7,7 @@ use super::select::without_stale;
 use super::{Block, Column, Evaluator, Row, Steps, When, absent, execution, is_absent, subquery};
 use crate::error::QueryError;
 use crate::functions::extended;
-use crate::syntax::{Edges, Expr, MatrixSelector};
+use crate::syntax::{Edges, Expr, MatrixSelector, Span};
 
 /// The samples of one series that a function sees at one step, oldest first; at least one.
 #[derive(Debug, Clone, Copy)]
@@ -180,7 +180,9 @@ impl Evaluator<'_> {
     fn doubt_counter(&mut self, labels: &Labels, arg: &Expr) {
         let Some(name) = labels.metric_name() else { return };
         let quoted = relatum_model::text::quote(name);
-        let span = arg.without_parens().span();
+        // Prometheus has forgotten by then where a subquery stood.
+        let arg = arg.without_parens();
+        let span = if matches!(arg, Expr::Subquery(_)) { Span::default() } else { arg.span() };
         if self.settings.type_and_unit_labels {
             let kind = labels.value("__type__");
             if kind != "counter" && kind != "histogram" {

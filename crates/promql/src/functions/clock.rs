@@ -1,7 +1,7 @@
 //! What the calendar says of a moment, in UTC: `year`, `day_of_week` and the like.
 
 /// The part of a moment that a function asks for; `None` if the function is not of this family.
-pub(crate) fn part(function: &str) -> Option<fn(i64) -> f64> {
+pub(crate) fn part(function: &str) -> Option<fn(i128) -> f64> {
     Some(match function {
         "minute" => |seconds| (seconds.rem_euclid(3600) / 60) as f64,
         "hour" => |seconds| (seconds.rem_euclid(86_400) / 3600) as f64,
@@ -24,9 +24,12 @@ pub(crate) fn part(function: &str) -> Option<fn(i64) -> f64> {
     })
 }
 
-/// Seconds since 1970 as a whole number; what no such number can hold becomes the smallest one, as in Go.
-pub(crate) fn whole_seconds(seconds: f64) -> i64 {
-    if seconds >= i64::MIN as f64 && seconds < i64::MAX as f64 { seconds as i64 } else { i64::MIN }
+/// Seconds since 1970 as a whole number.
+///
+/// What an int64 cannot hold, NaN included, is a moment 292 billion years ahead, as in Go, where it becomes the smallest int64
+/// and then overflows.
+pub(crate) fn whole_seconds(seconds: f64) -> i128 {
+    if seconds > i64::MIN as f64 && seconds < i64::MAX as f64 { seconds as i128 } else { 1 << 63 }
 }
 
 struct Date {
@@ -35,8 +38,9 @@ struct Date {
     day: i64,
 }
 
-fn days(seconds: i64) -> i64 {
-    seconds.div_euclid(86_400)
+fn days(seconds: i128) -> i64 {
+    // At most 2^63 seconds in either direction.
+    seconds.div_euclid(86_400) as i64
 }
 
 // Both directions count years from March, so that the leap day is the last of its year, in eras of 400 years.
@@ -44,7 +48,7 @@ const ERA_DAYS: i64 = 146_097;
 // From 0000-03-01 to 1970-01-01.
 const DAYS_TO_1970: i64 = 719_468;
 
-fn date(seconds: i64) -> Date {
+fn date(seconds: i128) -> Date {
     let day = days(seconds) + DAYS_TO_1970;
     let (era, of_era) = (day.div_euclid(ERA_DAYS), day.rem_euclid(ERA_DAYS));
     let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
@@ -68,17 +72,18 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(seconds: i64, expected: [f64; 8]) {
+    fn check(seconds: f64, expected: [f64; 8]) {
         let names = ["year", "month", "day_of_month", "day_of_week", "day_of_year", "days_in_month", "hour", "minute"];
-        assert_eq!(names.map(|name| part(name).expect("the function exists")(seconds)), expected);
+        assert_eq!(names.map(|name| part(name).expect("the function exists")(whole_seconds(seconds))), expected);
     }
 
     #[test]
     fn parts() {
-        check(0, [1970.0, 1.0, 1.0, 4.0, 1.0, 31.0, 0.0, 0.0]);
-        check(-1, [1969.0, 12.0, 31.0, 3.0, 365.0, 31.0, 23.0, 59.0]);
+        check(0.0, [1970.0, 1.0, 1.0, 4.0, 1.0, 31.0, 0.0, 0.0]);
+        check(-1.0, [1969.0, 12.0, 31.0, 3.0, 365.0, 31.0, 23.0, 59.0]);
         // A leap day.
-        check(1_709_208_000, [2024.0, 2.0, 29.0, 4.0, 60.0, 29.0, 12.0, 0.0]);
-        check(4_107_542_400, [2100.0, 3.0, 1.0, 1.0, 60.0, 31.0, 0.0, 0.0]);
+        check(1_709_208_000.5, [2024.0, 2.0, 29.0, 4.0, 60.0, 29.0, 12.0, 0.0]);
+        check(4_107_542_400.0, [2100.0, 3.0, 1.0, 1.0, 60.0, 31.0, 0.0, 0.0]);
+        check(f64::NAN, [292_277_026_596.0, 12.0, 4.0, 0.0, 339.0, 31.0, 15.0, 30.0]);
     }
 }
