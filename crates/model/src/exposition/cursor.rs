@@ -138,9 +138,14 @@ impl<'a> Cursor<'a> {
         Fault::Invalid(format!("invalid metric type {}", quote(shortened(word))))
     }
 
+    /// The number of the line that `at` is in, from 1.
+    pub(super) fn line_of(&self, at: usize) -> usize {
+        1 + self.text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count()
+    }
+
     /// The error that `fault` is at this place; it names the line on which the entry begins.
     pub(super) fn error(&self, fault: &Fault) -> ParseError {
-        let line = 1 + self.text.as_bytes()[..self.start].iter().filter(|b| **b == b'\n').count();
+        let line = self.line_of(self.start);
         let reason = match fault {
             Fault::Invalid(reason) => reason.clone(),
             Fault::Expected(what) => {

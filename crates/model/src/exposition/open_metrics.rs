@@ -1,17 +1,17 @@
-//! OpenMetrics 1.0, as far as Prometheus checks it.
+//! OpenMetrics 1.0, line by line. What the lines must be together is checked in `strict`.
 
 use super::cursor::{Cursor, Fault};
 use super::{Entry, Exemplar, Format, MetricKind, ParsedSample, series};
 use crate::text::quote;
 
 /// Reads the next entry; `None` at the end. `kind` is what the last `TYPE` line said.
-pub(super) fn next<'a>(cursor: &mut Cursor<'a>, kind: MetricKind) -> Result<Option<Entry<'a>>, Fault> {
+pub(super) fn next<'a>(cursor: &mut Cursor<'a>, kind: MetricKind, format: Format) -> Result<Option<Entry<'a>>, Fault> {
     cursor.start = cursor.at;
     if cursor.is_at_end() {
         return Err(no_end());
     }
     if !cursor.take("# ") {
-        return sample(cursor, kind).map(|sample| Some(Entry::Sample(sample)));
+        return sample(cursor, kind, format).map(|sample| Some(Entry::Sample(sample)));
     }
     if cursor.take("EOF") {
         cursor.take("\n");
@@ -24,6 +24,10 @@ pub(super) fn next<'a>(cursor: &mut Cursor<'a>, kind: MetricKind) -> Result<Opti
         ("UNIT ", "expected metric name after UNIT"),
     ] {
         if cursor.take(word) {
+            let is_quoted = cursor.peek() == Some(b'"');
+            if is_quoted && format == Format::OpenMetricsStrict {
+                return Err(Fault::Expected(fault));
+            }
             let name = cursor.family_name(fault)?;
             let text = metadata(cursor, word)?;
             let entry = match word {
@@ -60,18 +64,18 @@ fn unit_of<'a>(name: &str, unit: &'a str) -> Result<&'a str, Fault> {
     }
 }
 
-fn sample<'a>(cursor: &mut Cursor<'a>, kind: MetricKind) -> Result<ParsedSample<'a>, Fault> {
+fn sample<'a>(cursor: &mut Cursor<'a>, kind: MetricKind, format: Format) -> Result<ParsedSample<'a>, Fault> {
     let start = cursor.at;
-    series::walk(cursor, Format::OpenMetrics)?;
+    series::walk(cursor, format)?;
     let series = cursor.since(start);
     let value = value(cursor, "expected value after metric")?;
     let mut sample = ParsedSample { series, kind, t_ms: None, value, exemplar: None };
     if cursor.take(" # {") {
-        sample.exemplar = Some(exemplar(cursor)?);
+        sample.exemplar = Some(exemplar(cursor, format)?);
     } else if cursor.peek() == Some(b' ') {
         sample.t_ms = Some(time(cursor)?);
         if cursor.take(" # {") {
-            sample.exemplar = Some(exemplar(cursor)?);
+            sample.exemplar = Some(exemplar(cursor, format)?);
         }
     }
     end_of_line(cursor, "expected timestamp or comment")?;
@@ -79,9 +83,9 @@ fn sample<'a>(cursor: &mut Cursor<'a>, kind: MetricKind) -> Result<ParsedSample<
 }
 
 /// Reads an exemplar whose opening brace is behind the cursor.
-fn exemplar<'a>(cursor: &mut Cursor<'a>) -> Result<Exemplar<'a>, Fault> {
+fn exemplar<'a>(cursor: &mut Cursor<'a>, format: Format) -> Result<Exemplar<'a>, Fault> {
     let start = cursor.at - 1;
-    series::labels(cursor, Format::OpenMetrics, None, |_| {})?;
+    series::labels(cursor, format, None, |_| {})?;
     let labels = cursor.since(start);
     let value = value(cursor, "expected value after exemplar labels")?;
     let t_ms = if cursor.peek() == Some(b' ') { Some(time(cursor)?) } else { None };

@@ -112,6 +112,7 @@ pub(super) fn labels<'a>(
     mut on: impl FnMut(Part<'a>),
 ) -> Result<(), Fault> {
     let is_text = format == Format::Text;
+    let is_strict = format == Format::OpenMetricsStrict;
     let is_exemplar = is_named.is_none();
     let skip = |cursor: &mut Cursor<'a>| {
         if is_text {
@@ -124,6 +125,9 @@ pub(super) fn labels<'a>(
             return Ok(());
         }
         let is_quoted = cursor.peek() == Some(b'"');
+        if is_quoted && is_strict {
+            return Err(Fault::Expected("expected label name"));
+        }
         let name = if is_quoted { cursor.quoted(!is_exemplar) } else { cursor.plain_name(false) };
         let name = name.ok_or(Fault::Expected("expected label name"))?;
         skip(cursor);
@@ -145,8 +149,12 @@ pub(super) fn labels<'a>(
         on(Part::Label(name, value));
         skip(cursor);
         // The text format has always let a comma be missing, so exposers exist that leave it out.
-        if !cursor.take(",") && !is_text && cursor.peek() != Some(b'}') {
+        let has_comma = cursor.take(",");
+        if !has_comma && !is_text && cursor.peek() != Some(b'}') {
             return Err(Fault::Expected("expected comma or brace close"));
+        }
+        if has_comma && is_strict && cursor.peek() == Some(b'}') {
+            return Err(Fault::Expected("expected label name"));
         }
     }
 }
