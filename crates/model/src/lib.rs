@@ -5,6 +5,7 @@
 
 pub mod alert;
 pub mod exposition;
+pub mod histogram;
 pub mod labels;
 pub mod matcher;
 pub mod regex;
@@ -17,6 +18,7 @@ pub mod time;
 pub mod yaml;
 
 pub use alert::Alert;
+pub use histogram::{Histogram, NativeHistogram};
 pub use labels::{Labels, LabelsBuilder};
 pub use matcher::{MatchOp, Matcher};
 pub use sample::{STALE_NAN_BITS, Sample, Samples, Series, is_stale, normal_nan, stale_nan};
