@@ -75,6 +75,37 @@ fn limits() {
 }
 
 #[test]
+fn odd_moments_and_deep_queries() {
+    let nested = |open: &str, inner: &str, close: &str, n: usize| open.repeat(n) + inner + &close.repeat(n);
+    let queries = [
+        "predict_linear(load[5m] @ 300, 60)".to_owned(),
+        "rate(load[5m] @ 9e18)".to_owned(),
+        "rate(load[100y] @ -9e18)".to_owned(),
+        "sum_over_time(vector(1)[5m:1m] @ 9e18)".to_owned(),
+        "load offset 200y".to_owned(),
+        "load offset -200y".to_owned(),
+        "timestamp(load) + day_of_year(vector(Inf)) + year(vector(-1e300))".to_owned(),
+        nested("abs(", "load", ")", 90),
+        nested("-(", "load", ")", 45),
+        nested("max_over_time(", "load", "[1m:30s])", 45),
+        "1".to_owned() + &" + load".repeat(480),
+        "1".to_owned() + &" ^ load".repeat(90),
+        "-".repeat(90) + "load",
+    ];
+    let (engine, scope, options) = (Engine::default(), Scope::all(), QueryOptions::default());
+    let samples = samples();
+    for query in queries {
+        for at_ms in [i64::MIN, -1, 0, 600_000, i64::MAX] {
+            // Only that they come back: what they find is up to them.
+            let _ = engine.instant(&samples, &scope, &query, at_ms, &options);
+        }
+        let _ = engine.range(&samples, &scope, &query, i64::MIN, i64::MAX, i64::MAX, &options);
+        let _ = engine.range(&samples, &scope, &query, i64::MIN, i64::MAX, 1, &options);
+        assert!(engine.instant(&samples, &scope, &query, 600_000, &options).is_ok(), "{query}");
+    }
+}
+
+#[test]
 fn a_scope_cannot_be_left() {
     let matcher = relatum_model::Matcher::equal("instance", "a");
     let scope = Scope::limited(vec![matcher]);

@@ -1,8 +1,9 @@
 //! Operators between two numbers, or a number and a vector. For two vectors see `matching` and `set`.
 
+use super::invariant::is_worth_one_step;
 use super::{Block, Evaluated, Evaluator, Scalars, Steps, absent, is_absent};
 use crate::error::QueryError;
-use crate::syntax::{Binary, BinaryOp, ValueType};
+use crate::syntax::{Binary, BinaryOp, Expr};
 
 /// What an operator makes of two floats: [`absent`] where it filters.
 pub(super) type Element = fn(f64, f64) -> f64;
@@ -58,33 +59,52 @@ pub(super) fn changes_metric(op: BinaryOp) -> bool {
 }
 
 impl Evaluator<'_> {
-    pub(super) fn binary(&mut self, node: &Binary, steps: Steps) -> Result<Evaluated, QueryError> {
-        match (node.left.value_type(), node.right.value_type()) {
-            (ValueType::Scalar, ValueType::Scalar) => {
-                let left = self.scalars(&node.left, steps)?;
-                let right = self.scalars(&node.right, steps)?;
+    /// The value of `node` and of all operators along its left side.
+    ///
+    /// A chain `a + b + c` is as deep as it is long, so it is walked in a loop: the stack has to do with nesting only.
+    pub(super) fn binary_chain(&mut self, node: &Binary, steps: Steps) -> Result<Evaluated, QueryError> {
+        let held = self.budget.held();
+        let mut chain = vec![node];
+        let mut first = &*node.left;
+        while let Expr::Binary(next) = first
+            && !(steps.count > 1 && is_worth_one_step(first))
+        {
+            chain.push(next);
+            first = &next.left;
+        }
+        let mut value = self.eval(first, steps)?;
+        for node in chain.into_iter().rev() {
+            let right = self.eval(&node.right, steps)?;
+            value = self.operate(node, value, right, steps)?;
+            self.budget.settle(held.saturating_add(value.slots()))?;
+        }
+        Ok(value)
+    }
+
+    fn operate(
+        &mut self,
+        node: &Binary,
+        left: Evaluated,
+        right: Evaluated,
+        steps: Steps,
+    ) -> Result<Evaluated, QueryError> {
+        match (left, right) {
+            (Evaluated::Scalar(left), Evaluated::Scalar(right)) => {
                 self.between_numbers(node, left, right, steps).map(Evaluated::Scalar)
             }
-            (ValueType::Scalar, _) => {
-                let number = self.scalars(&node.left, steps)?;
-                let block = self.vector(&node.right, steps)?;
+            (Evaluated::Scalar(number), Evaluated::Vector(block)) => {
                 self.with_number(node, block, &number, true).map(Evaluated::Vector)
             }
-            (_, ValueType::Scalar) => {
-                let block = self.vector(&node.left, steps)?;
-                let number = self.scalars(&node.right, steps)?;
+            (Evaluated::Vector(block), Evaluated::Scalar(number)) => {
                 self.with_number(node, block, &number, false).map(Evaluated::Vector)
             }
-            _ => {
-                let left = self.vector(&node.left, steps)?;
-                let right = self.vector(&node.right, steps)?;
-                let block = if node.op.is_set() {
-                    self.set_operation(node, left, right, steps)
-                } else {
-                    self.between_vectors(node, left, right, steps)
-                };
-                block.map(Evaluated::Vector)
+            (Evaluated::Vector(left), Evaluated::Vector(right)) if node.op.is_set() => {
+                self.set_operation(node, left, right, steps).map(Evaluated::Vector)
             }
+            (Evaluated::Vector(left), Evaluated::Vector(right)) => {
+                self.between_vectors(node, left, right, steps).map(Evaluated::Vector)
+            }
+            (Evaluated::Text(_), _) | (_, Evaluated::Text(_)) => unreachable!("texts have no operators"),
         }
     }
 

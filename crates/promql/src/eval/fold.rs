@@ -197,6 +197,8 @@ impl Evaluator<'_> {
 
     fn fold_as<F: Fold>(&mut self, block: Block, grouping: &Grouping, steps: Steps) -> Result<Block, QueryError> {
         let members = grouping.members();
+        // A sample is a time and a value; what folds values may need more room.
+        self.budget.charge(steps.count.saturating_mul(size_of::<Option<F>>() / 16))?;
         let mut slots: Vec<Option<F>> = Vec::new();
         let mut rows = Vec::with_capacity(members.len());
         for (members, labels) in members.iter().zip(&grouping.labels) {

@@ -11,11 +11,14 @@ mod budget;
 mod call;
 mod count_values;
 mod fold;
+mod histograms;
 mod info;
 mod invariant;
 mod matching;
 mod names;
+mod range_functions;
 mod rank;
+mod relabel;
 mod select;
 mod set;
 mod steps;
@@ -129,7 +132,7 @@ impl Evaluator<'_> {
                 let value = self.eval(&unary.expr, steps)?;
                 if unary.op == UnaryOp::Plus { Ok(value) } else { self.negate(value) }
             }
-            Expr::Binary(binary) => self.binary(binary, steps),
+            Expr::Binary(binary) => self.binary_chain(binary, steps),
             Expr::Aggregate(aggregate) => self.aggregate(aggregate, steps).map(Evaluated::Vector),
             Expr::Call(call) => self.call(call, steps),
             Expr::Matrix(_) | Expr::Subquery(_) => {

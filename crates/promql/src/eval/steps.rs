@@ -22,17 +22,17 @@ impl Steps {
     /// The moments from `start_ms` on that are not behind `end_ms`.
     pub(crate) fn range(start_ms: i64, end_ms: i64, step_ms: i64) -> Self {
         let step_ms = step_ms.max(1);
-        let count = match end_ms.checked_sub(start_ms) {
-            Some(length_ms) if length_ms < 0 => 0,
-            Some(length_ms) => usize::try_from(length_ms / step_ms).unwrap_or(usize::MAX - 1) + 1,
-            None => usize::MAX,
+        let count = match i128::from(end_ms) - i128::from(start_ms) {
+            length_ms if length_ms < 0 => 0,
+            length_ms => usize::try_from(length_ms / i128::from(step_ms) + 1).unwrap_or(usize::MAX),
         };
         Steps { start_ms, step_ms, count, is_instant: start_ms == end_ms }
     }
 
     /// The moment number `step`.
     pub(crate) fn at(&self, step: usize) -> i64 {
-        self.start_ms + self.step_ms * step as i64
+        // The product of a very long range may not fit, but the sum does.
+        self.start_ms.wrapping_add(self.step_ms.wrapping_mul(step as i64))
     }
 
     /// The last moment.

@@ -11,7 +11,7 @@ pub(crate) fn line(times: &[i64], values: &[f64], intercept_ms: i64) -> (f64, f6
     let zero = Sum::default();
     let (mut sum_x, mut sum_y, mut sum_xy, mut sum_x2) = (zero, zero, zero, zero);
     for (t, y) in times.iter().zip(values) {
-        let x = (t - intercept_ms) as f64 / 1e3;
+        let x = t.saturating_sub(intercept_ms) as f64 / 1e3;
         sum_x = sum_x.plus(x);
         sum_y = sum_y.plus(*y);
         sum_xy = sum_xy.plus(x * y);

@@ -1,0 +1,133 @@
+//! Functions of range vectors: each is a kernel that slides as a window over one series after the other.
+
+use super::call::Args;
+use super::{Block, Evaluator, Steps, Window, absent, execution};
+use crate::error::QueryError;
+use crate::functions::{extended, over_time, quantile, rate, regression};
+use crate::syntax::Edges;
+
+impl Evaluator<'_> {
+    /// The functions of a range vector, each slid as a window over its series.
+    pub(super) fn range_function(
+        &mut self,
+        name: &'static str,
+        args: Args<'_>,
+        steps: Steps,
+    ) -> Result<Block, QueryError> {
+        let edges = args.edges();
+        let mut scratch = Vec::new();
+        let changing = |is_counter, is_rate| {
+            let kind = rate::Kind { is_counter, is_rate };
+            move |window: &Window<'_>| {
+                if edges == Edges::Plain {
+                    rate::extrapolated(window, kind)
+                } else {
+                    extended::change(window, edges, kind)
+                }
+            }
+        };
+        let counting = |count: fn(&[f64]) -> f64| {
+            move |window: &Window<'_>| match edges {
+                Edges::Plain => count(window.values),
+                _ => extended::anchored_values(window).map_or_else(absent, count),
+            }
+        };
+        let of_values = |f: fn(&[f64]) -> f64| move |window: &Window<'_>| f(window.values);
+        let seconds = |t_ms: i64| t_ms as f64 / 1000.0;
+        match name {
+            "rate" => self.over_windows(name, args.at(0), steps, &mut changing(true, true)),
+            "increase" => self.over_windows(name, args.at(0), steps, &mut changing(true, false)),
+            "delta" => self.over_windows(name, args.at(0), steps, &mut changing(false, false)),
+            "irate" => self.over_windows(name, args.at(0), steps, &mut |window| rate::instant(window, true)),
+            "idelta" => self.over_windows(name, args.at(0), steps, &mut |window| rate::instant(window, false)),
+            "resets" => self.over_windows(name, args.at(0), steps, &mut counting(rate::resets)),
+            "changes" => self.over_windows(name, args.at(0), steps, &mut counting(rate::changes)),
+            "sum_over_time" => self.over_windows(name, args.at(0), steps, &mut of_values(over_time::sum)),
+            "avg_over_time" => self.over_windows(name, args.at(0), steps, &mut of_values(over_time::avg)),
+            "max_over_time" => self.over_windows(name, args.at(0), steps, &mut of_values(over_time::max)),
+            "min_over_time" => self.over_windows(name, args.at(0), steps, &mut of_values(over_time::min)),
+            "stdvar_over_time" => self.over_windows(name, args.at(0), steps, &mut of_values(over_time::variance)),
+            "stddev_over_time" => {
+                self.over_windows(name, args.at(0), steps, &mut of_values(|values| over_time::variance(values).sqrt()))
+            }
+            "count_over_time" => {
+                self.over_windows(name, args.at(0), steps, &mut of_values(|values| values.len() as f64))
+            }
+            "present_over_time" => self.over_windows(name, args.at(0), steps, &mut of_values(|_| 1.0)),
+            "first_over_time" => self.over_windows(name, args.at(0), steps, &mut of_values(|values| values[0])),
+            "last_over_time" => {
+                self.over_windows(name, args.at(0), steps, &mut of_values(|values| values[values.len() - 1]))
+            }
+            "ts_of_first_over_time" => {
+                self.over_windows(name, args.at(0), steps, &mut |window| seconds(window.times[0]))
+            }
+            "ts_of_last_over_time" => {
+                self.over_windows(name, args.at(0), steps, &mut |window| seconds(window.times[window.times.len() - 1]))
+            }
+            "ts_of_max_over_time" => self.over_windows(name, args.at(0), steps, &mut |window| {
+                seconds(window.times[over_time::last_max(window.values)])
+            }),
+            "ts_of_min_over_time" => self.over_windows(name, args.at(0), steps, &mut |window| {
+                seconds(window.times[over_time::last_min(window.values)])
+            }),
+            "mad_over_time" => self.over_windows(name, args.at(0), steps, &mut |window| {
+                over_time::median_deviation(window.values, &mut scratch)
+            }),
+            "quantile_over_time" => {
+                let q = self.scalars(args.at(0), steps)?;
+                let mut refused: Vec<f64> = Vec::new();
+                let block = self.over_windows(name, args.at(1), steps, &mut |window| {
+                    let q = q.at(window.step);
+                    if !(0.0..=1.0).contains(&q) && !refused.iter().any(|seen| seen.to_bits() == q.to_bits()) {
+                        refused.push(q);
+                    }
+                    scratch.clear();
+                    scratch.extend_from_slice(window.values);
+                    quantile::quantile(q, &mut scratch)
+                })?;
+                for q in refused {
+                    self.warn_of_quantile(q, args.at(0));
+                }
+                Ok(block)
+            }
+            "deriv" => self.over_windows(name, args.at(0), steps, &mut |window| match window.values {
+                [_] => absent(),
+                // Close to the samples, for the sake of accuracy.
+                values => regression::line(window.times, values, window.times[0]).0,
+            }),
+            "predict_linear" => {
+                let seconds = self.scalars(args.at(1), steps)?;
+                self.over_windows(name, args.at(0), steps, &mut |window| match window.values {
+                    [_] => absent(),
+                    values => {
+                        let (slope, now) = regression::line(window.times, values, window.at_ms);
+                        slope * seconds.at(window.step) + now
+                    }
+                })
+            }
+            "double_exponential_smoothing" => {
+                let (smoothing, trend) = (self.scalars(args.at(1), steps)?, self.scalars(args.at(2), steps)?);
+                let mut refused = None;
+                let block = self.over_windows(name, args.at(0), steps, &mut |window| {
+                    let (smoothing, trend) = (smoothing.at(window.step), trend.at(window.step));
+                    if smoothing <= 0.0 || smoothing >= 1.0 {
+                        refused.get_or_insert(("smoothing", "sf", smoothing));
+                    } else if trend <= 0.0 || trend >= 1.0 {
+                        refused.get_or_insert(("trend", "tf", trend));
+                    }
+                    match window.values {
+                        [_] => absent(),
+                        values => regression::double_exponential(values, smoothing, trend),
+                    }
+                })?;
+                match refused {
+                    None => Ok(block),
+                    Some((what, short, value)) => {
+                        Err(execution(format!("invalid {what} factor. Expected: 0 < {short} < 1, got: {value:.6}")))
+                    }
+                }
+            }
+            other => Err(execution(format!("unexpected nil implementation for function \"{other}\""))),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Functions that look at labels or at the order of elements: `label_replace`, `label_join`, `sort` and its like.
+
+use relatum_model::labels::METRIC_NAME;
+
+use super::call::Args;
+use super::{Block, Evaluator, Row, Steps, execution};
+use crate::error::QueryError;
+use crate::functions::natural;
+
+impl Evaluator<'_> {
+    pub(super) fn sort(&mut self, name: &str, args: Args<'_>, steps: Steps) -> Result<Block, QueryError> {
+        if !steps.is_instant {
+            self.annotations.warn(
+                args.call.span,
+                "sort is ineffective for range queries since results are always ordered by labels",
+            );
+        }
+        let mut block = self.vector(args.at(0), steps)?;
+        if steps.count != 1 {
+            return Ok(block);
+        }
+        let is_descending = name.ends_with("_desc");
+        if name.starts_with("sort_by_label") {
+            let labels: Vec<&str> = (1..args.call.args.len()).map(|at| args.text(at)).collect();
+            block.rows.sort_by(|a, b| {
+                let by_labels =
+                    labels.iter().map(|label| (a.labels.value(label), b.labels.value(label))).find(|(a, b)| a != b);
+                let order = match by_labels {
+                    Some((a, b)) => natural::compare(a, b),
+                    None => a.labels.cmp(&b.labels),
+                };
+                if is_descending { order.reverse() } else { order }
+            });
+        } else {
+            block.rows.sort_by(|a, b| {
+                let (a, b) = (a.floats.at(0), b.floats.at(0));
+                // NaN is last, whatever the direction.
+                let order = a.partial_cmp(&b).map(|order| if is_descending { order.reverse() } else { order });
+                order.unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+            });
+        }
+        Ok(block)
+    }
+
+    pub(super) fn label_replace(&mut self, args: Args<'_>, steps: Steps) -> Result<Block, QueryError> {
+        let (target, template, source, pattern) = (args.text(1), args.text(2), args.text(3), args.text(4));
+        let regex = relatum_model::regex::AnchoredRegex::new(pattern)
+            .map_err(|_| execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
+        if target.is_empty() {
+            return Err(execution(format!("invalid destination label name in label_replace(): {target}")));
+        }
+        let mut block = self.vector(args.at(0), steps)?;
+        for row in &mut block.rows {
+            if let Some(value) = regex.replace(row.labels.value(source), template) {
+                set_label(row, target, value);
+            }
+        }
+        block.merge_duplicates()?;
+        Ok(block)
+    }
+
+    pub(super) fn label_join(&mut self, args: Args<'_>, steps: Steps) -> Result<Block, QueryError> {
+        let (target, separator) = (args.text(1), args.text(2));
+        let sources: Vec<&str> = (3..args.call.args.len()).map(|at| args.text(at)).collect();
+        if let Some(source) = sources.iter().find(|source| source.is_empty()) {
+            return Err(execution(format!("invalid source label name in label_join(): {source}")));
+        }
+        if target.is_empty() {
+            return Err(execution(format!("invalid destination label name in label_join(): {target}")));
+        }
+        let mut block = self.vector(args.at(0), steps)?;
+        for row in &mut block.rows {
+            let values: Vec<&str> = sources.iter().map(|source| row.labels.value(source)).collect();
+            let value = values.join(separator);
+            set_label(row, target, value);
+        }
+        block.merge_duplicates()?;
+        Ok(block)
+    }
+}
+
+fn set_label(row: &mut Row, name: &str, value: String) {
+    let mut builder = row.labels.to_builder();
+    builder.set(name, value);
+    row.labels = builder.build();
+    if name == METRIC_NAME {
+        // Who sets the name wants to see it.
+        row.drop_name = false;
+    }
+}
