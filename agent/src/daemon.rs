@@ -289,17 +289,19 @@ pub async fn start_with(
     };
     let workload = build(wiring)?;
     let pipeline = Pipeline::new(place, sources);
+    // The socket is there before the first pass, so that whoever sees the server ready can talk to the agent; who asks earlier
+    // waits for that pass.
     let first = agent.queue.push(Event::Start);
-    let mut tasks = vec![tokio::spawn(passes(Arc::clone(&agent), pipeline, Arc::clone(&workload)))];
-    let _ = agent.settled(first).await;
-    match serve::listen(Arc::clone(&agent)) {
-        Ok(serving) => tasks.push(tokio::spawn(serving)),
+    let serving = match serve::listen(Arc::clone(&agent)) {
+        Ok(serving) => tokio::spawn(serving),
         Err(source) => {
             agent.stopping.cancel();
             workload.close().await;
             return Err(StartError::Socket { path: options::socket(&agent.data_dir), source });
         }
-    }
+    };
+    let tasks = vec![tokio::spawn(passes(Arc::clone(&agent), pipeline, Arc::clone(&workload))), serving];
+    let _ = agent.settled(first).await;
     info!(listen = %agent.listen, data_dir = %agent.data_dir.display(), "agent ready");
     Ok(Running { agent, tasks, workload })
 }

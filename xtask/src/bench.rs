@@ -51,7 +51,7 @@ fn measure(program: &Path) -> anyhow::Result<Measured> {
     let (mut visible, mut scraped) = (Vec::new(), Vec::new());
     for number in 0..RELATIONS {
         let (address, first_request) = exporter()?;
-        agent.relate(&address, &format!("app-{number}"))?;
+        agent.relate(&address, &format!("app{number}"))?;
         let returned = Instant::now();
         wait("the target", || agent.get("/api/v1/targets?state=active").is_ok_and(|body| body.contains(&address)))?;
         visible.push(returned.elapsed());

@@ -48,6 +48,8 @@ pub struct Live {
     pub yaml: String,
     /// When it was loaded, milliseconds since 1970.
     pub loaded_at_ms: i64,
+    /// Whether any configuration was loaded yet.
+    pub ready: bool,
     /// Whether the last attempt to load worked. If not, what runs is older than what is on disk.
     pub last_reload_ok: bool,
 }
@@ -112,6 +114,7 @@ impl Engine {
             config: Arc::new(Config::default()),
             yaml: String::new(),
             loaded_at_ms: now_ms(),
+            ready: false,
             last_reload_ok: true,
             flags: flags.clone(),
         };
@@ -161,6 +164,7 @@ impl Engine {
             yaml: loaded.config.redacted.clone(),
             config: loaded.config,
             loaded_at_ms: now_ms(),
+            ready: true,
             last_reload_ok: true,
             flags,
         }));

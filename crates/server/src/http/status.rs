@@ -58,9 +58,13 @@ pub(crate) async fn healthy() -> &'static str {
     "Prometheus Server is Healthy.\n"
 }
 
-/// `/-/ready`: the router exists only once the store is open, so whoever can ask is answered.
-pub(crate) async fn ready() -> &'static str {
-    "Prometheus Server is Ready.\n"
+/// `/-/ready`: once a configuration runs.
+pub(crate) async fn ready(State(engine): State<Arc<Engine>>) -> Response {
+    if engine.live().ready {
+        "Prometheus Server is Ready.\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable").into_response()
+    }
 }
 
 /// `/-/reload`
