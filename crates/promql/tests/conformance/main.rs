@@ -8,9 +8,10 @@ mod check;
 mod script;
 mod series;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use libtest_mimic::Trial;
 use relatum_promql::syntax::ParseOptions;
 use relatum_promql::{Engine, EngineOptions};
 
@@ -28,12 +29,20 @@ fn engine() -> Engine {
     })
 }
 
-#[test]
-fn acceptance_scripts() {
-    let Some(corpora) = std::env::var_os("RELATUM_CORPORA").map(PathBuf::from) else {
-        eprintln!("skipped: RELATUM_CORPORA is not set");
-        return;
+fn main() {
+    let arguments = libtest_mimic::Arguments::from_args();
+    let name = "acceptance_scripts";
+    let trial = match std::env::var_os("RELATUM_CORPORA") {
+        Some(corpora) => Trial::test(name, move || {
+            acceptance_scripts(Path::new(&corpora));
+            Ok(())
+        }),
+        None => Trial::test(name, || Ok(())).with_kind("needs RELATUM_CORPORA").with_ignored_flag(true),
     };
+    libtest_mimic::run(&arguments, vec![trial]).exit();
+}
+
+fn acceptance_scripts(corpora: &Path) {
     let folder = corpora.join("conformance/promql");
     let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
         .unwrap_or_else(|error| panic!("cannot read {}: {error}", folder.display()))

@@ -24,8 +24,9 @@ pub const NESTING_MAX: usize = 100;
 /// How high a tree may grow in all. A chain `a + b + c` grows by one with each operator.
 pub const HEIGHT_MAX: usize = 500;
 
-/// Which of the parts of PromQL that Prometheus has behind switches are understood. By default none, as there.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Which of the parts of PromQL that Prometheus has, or had, behind switches are understood. The default is the newest
+/// Prometheus': arithmetic in durations needs no switch any more, all else does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParseOptions {
     /// Functions and aggregations that may still change: `promql-experimental-functions`.
     pub experimental_functions: bool,
@@ -35,6 +36,17 @@ pub struct ParseOptions {
     pub extended_range_selectors: bool,
     /// `fill`, `fill_left` and `fill_right`: `promql-binop-fill-modifiers`.
     pub fill_modifiers: bool,
+}
+
+impl Default for ParseOptions {
+    fn default() -> Self {
+        ParseOptions {
+            experimental_functions: false,
+            duration_expressions: true,
+            extended_range_selectors: false,
+            fill_modifiers: false,
+        }
+    }
 }
 
 impl ParseOptions {
