@@ -148,7 +148,6 @@ groups:
             "  - alert: A\n    expr: up\n    labels:\n      a: '{{ $label.x }}'\n      b: '{{ query \"up\" }}'\n",
             &[
                 "7:10: group \"g\", rule 1, \"A\": label \"a\": template: line 1: undefined variable \"$label\" (in groups[0].rules[0].labels.a)",
-                "8:10: group \"g\", rule 1, \"A\": label \"b\": template: line 1: function query is not supported yet (in groups[0].rules[0].labels.b)",
             ],
         );
         refuses(

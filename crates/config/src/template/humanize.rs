@@ -1,6 +1,7 @@
 //! Numbers for people: four digits with a prefix, a duration in days and hours, a moment.
 
 use super::format::float_g;
+use super::time::GoTime;
 
 const SMALLER: [&str; 8] = ["m", "u", "n", "p", "f", "a", "z", "y"];
 
@@ -80,19 +81,5 @@ pub(super) fn humanize_timestamp(seconds: f64) -> Result<String, String> {
     if !seconds.is_finite() {
         return Ok(float_g(seconds, Some(4)));
     }
-    let out_of_range = || {
-        let seconds = float_g(seconds, None);
-        format!("{seconds} cannot be represented as a nanoseconds timestamp since it overflows int64")
-    };
-    let nanoseconds = seconds * 1e9;
-    if nanoseconds.abs() > i64::MAX as f64 {
-        return Err(out_of_range());
-    }
-    let moment = jiff::Timestamp::from_millisecond(nanoseconds as i64 / 1_000_000).map_err(|_| out_of_range())?;
-    let moment = moment.to_zoned(jiff::tz::TimeZone::UTC);
-    let mut text = moment.strftime("%Y-%m-%d %H:%M:%S").to_string();
-    if moment.millisecond() > 0 {
-        text.push_str(format!(".{:03}", moment.millisecond()).trim_end_matches('0'));
-    }
-    Ok(text + " +0000 UTC")
+    GoTime::of(seconds).map(|time| time.to_string())
 }

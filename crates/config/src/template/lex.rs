@@ -27,11 +27,14 @@ pub(super) enum TokenKind {
     Identifier(String),
     Number(String),
     String(String),
-    Character,
+    /// `'a'`: a number.
+    Character(char),
     Pipe,
     LeftParen,
     RightParen,
-    /// `:=` and `=`
+    /// `:=`
+    Declare,
+    /// `=`
     Assign,
     Comma,
     Bad(char),
@@ -146,15 +149,22 @@ impl<'a> Lexer<'a> {
             ')' => (TokenKind::RightParen, 1),
             ',' => (TokenKind::Comma, 1),
             '=' => (TokenKind::Assign, 1),
-            ':' if rest.starts_with(":=") => (TokenKind::Assign, 2),
-            '"' => self.quoted(rest)?,
+            ':' if rest.starts_with(":=") => (TokenKind::Declare, 2),
+            '"' => {
+                let (text, length) = self.escaped(rest, '"', "unterminated quoted string")?;
+                (TokenKind::String(text), length)
+            }
             '`' => {
                 let end = rest[1..].find('`').ok_or_else(|| self.error("unterminated raw quoted string"))?;
                 (TokenKind::String(rest[1..=end].to_owned()), end + 2)
             }
             '\'' => {
-                let end = rest[1..].find('\'').ok_or_else(|| self.error("unterminated character constant"))?;
-                (TokenKind::Character, end + 2)
+                let (text, length) = self.escaped(rest, '\'', "unterminated character constant")?;
+                let mut chars = text.chars();
+                match (chars.next(), chars.next()) {
+                    (Some(c), None) => (TokenKind::Character(c), length),
+                    _ => return Err(self.error(&format!("malformed character constant: {}", &rest[..length]))),
+                }
             }
             '.' if !rest[1..].starts_with(|c: char| c.is_ascii_digit()) => match word(&rest[1..]) {
                 0 => (TokenKind::Dot, 1),
@@ -185,40 +195,56 @@ impl<'a> Lexer<'a> {
         })
     }
 
-    fn quoted(&self, rest: &str) -> Result<(TokenKind, usize), TemplateError> {
-        let unterminated = || self.error("unterminated quoted string");
-        let mut text = String::new();
+    /// A text between two of `quote`, at the start of `rest`, and its length with them.
+    fn escaped(&self, rest: &str, quote: char, unterminated: &str) -> Result<(String, usize), TemplateError> {
+        let unterminated = || self.error(unterminated);
+        let invalid = || self.error("invalid syntax");
+        let mut bytes: Vec<u8> = Vec::new();
         let mut chars = rest.char_indices().skip(1);
         while let Some((at, c)) = chars.next() {
             match c {
-                '"' => return Ok((TokenKind::String(text), at + 1)),
+                c if c == quote => {
+                    // Go's strings may hold any bytes; ours hold text.
+                    let text = String::from_utf8_lossy(&bytes).into_owned();
+                    return Ok((text, at + 1));
+                }
                 '\n' => return Err(unterminated()),
                 '\\' => {
                     let (_, escape) = chars.next().ok_or_else(unterminated)?;
-                    let digits = match escape {
-                        'x' => 2,
-                        'u' => 4,
-                        'U' => 8,
-                        _ => 0,
+                    let (radix, digits) = match escape {
+                        'x' => (16, 2),
+                        'u' => (16, 4),
+                        'U' => (16, 8),
+                        '0'..='7' => (8, 2),
+                        _ => (10, 0),
                     };
-                    let hex: String = chars.by_ref().take(digits).map(|(_, c)| c).collect();
-                    let code = || u32::from_str_radix(&hex, 16).ok().and_then(char::from_u32);
-                    text.push(match escape {
-                        'n' => '\n',
-                        't' => '\t',
-                        'r' => '\r',
-                        'a' => '\u{7}',
-                        'b' => '\u{8}',
-                        'f' => '\u{c}',
-                        'v' => '\u{b}',
-                        '\\' | '"' => escape,
-                        'x' | 'u' | 'U' => code().ok_or_else(|| self.error("invalid syntax"))?,
-                        _ => return Err(self.error("invalid syntax")),
-                    });
+                    let mut number: String = chars.by_ref().take(digits).map(|(_, c)| c).collect();
+                    if radix == 8 {
+                        number.insert(0, escape);
+                    }
+                    let code = || u32::from_str_radix(&number, radix).map_err(|_| invalid());
+                    match escape {
+                        'n' => push_char(&mut bytes, '\n'),
+                        't' => push_char(&mut bytes, '\t'),
+                        'r' => push_char(&mut bytes, '\r'),
+                        'a' => push_char(&mut bytes, '\u{7}'),
+                        'b' => push_char(&mut bytes, '\u{8}'),
+                        'f' => push_char(&mut bytes, '\u{c}'),
+                        'v' => push_char(&mut bytes, '\u{b}'),
+                        '\\' => push_char(&mut bytes, '\\'),
+                        c if c == quote => push_char(&mut bytes, c),
+                        'x' | '0'..='7' => bytes.push(u8::try_from(code()?).map_err(|_| invalid())?),
+                        'u' | 'U' => push_char(&mut bytes, char::from_u32(code()?).ok_or_else(invalid)?),
+                        _ => return Err(invalid()),
+                    }
                 }
-                c => text.push(c),
+                c => push_char(&mut bytes, c),
             }
         }
         Err(unterminated())
     }
+}
+
+fn push_char(bytes: &mut Vec<u8>, c: char) {
+    bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
 }

@@ -1,16 +1,21 @@
 //! Prometheus' template language for the labels and annotations of alerts: Go's `text/template` with Prometheus' functions.
 //!
-//! A template is parsed once and rendered for every alert. Understood are text, comments, trimming, `if`, pipelines, literals,
-//! the data of the alert and most functions. What Go would understand and we do not yet (`range`, `with`, `define`, own
-//! variables, `query` and what works on its result, times) is refused by its name when the template is parsed, never left out
-//! when it is rendered. Errors use Go's words.
+//! A template is parsed once and rendered for every alert. All of the language is here: variables, `if`, `with`, `range`,
+//! `define`, `template` and `block`, and every function that Prometheus gives to alerts; `query` asks whoever renders, see
+//! [`Query`]. What it writes is what Prometheus writes, and errors use Go's words. How much a template may do and write is
+//! bounded, because templates come from outside.
 
-mod eval;
+mod exec;
 mod format;
 mod functions;
 mod humanize;
 mod lex;
 mod parse;
+mod time;
+mod value;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use relatum_model::Labels;
 use thiserror::Error;
@@ -18,7 +23,7 @@ use thiserror::Error;
 /// A parsed template.
 #[derive(Debug, Clone)]
 pub struct Template {
-    nodes: Vec<Node>,
+    program: Arc<Program>,
 }
 
 /// What a template can speak of.
@@ -34,85 +39,116 @@ pub struct TemplateData<'a> {
     pub value: f64,
 }
 
+/// What a template can ask while it is rendered.
+pub trait Query {
+    /// The result of an instant query at [`Query::at_ms`]. The error is shown in place of the text.
+    fn query(&self, expr: &str) -> Result<Vec<QuerySample>, String>;
+
+    /// The time of the evaluation, in milliseconds since the epoch; what `now` gives.
+    fn at_ms(&self) -> i64;
+}
+
+/// One sample of the result of a query.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QuerySample {
+    /// Its labels, the name of the metric included.
+    pub labels: Labels,
+    /// Its value.
+    pub value: f64,
+}
+
 /// Why a template cannot be parsed or rendered.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{message}")]
 pub struct TemplateError {
     /// The line inside the template, from 1.
     pub line: u64,
-    /// Whether Prometheus would understand it.
-    pub unsupported: bool,
     /// What is wrong, in Go's words.
     pub message: String,
 }
 
 impl TemplateError {
     fn invalid(line: u64, message: impl Into<String>) -> Self {
-        TemplateError { line, unsupported: false, message: message.into() }
-    }
-
-    fn unsupported(line: u64, what: &str) -> Self {
-        TemplateError { line, unsupported: true, message: format!("{what} is not supported yet") }
+        TemplateError { line, message: message.into() }
     }
 }
 
+/// The template itself and those that it defines.
+#[derive(Debug)]
+struct Program {
+    main: Vec<Node>,
+    defined: BTreeMap<String, Vec<Node>>,
+}
+
 /// A part of a template.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum Node {
     Text(String),
     Action(Pipeline),
     If { condition: Pipeline, then: Vec<Node>, otherwise: Vec<Node> },
+    With { subject: Pipeline, then: Vec<Node>, otherwise: Vec<Node> },
+    Range { over: Pipeline, each: Vec<Node>, otherwise: Vec<Node> },
+    Template { line: u64, name: String, data: Option<Pipeline> },
+    Break,
+    Continue,
 }
 
 /// Commands, each of which gets the result of the one before as its last argument.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Pipeline {
+    line: u64,
+    /// The variables that get the result; two only for a `range` that counts.
+    variables: Vec<String>,
+    /// Whether the variables were there before (`=`, not `:=`).
+    is_assignment: bool,
+    /// Never empty.
     commands: Vec<Command>,
 }
 
 /// An operand, or a function with its arguments.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Command {
     line: u64,
     /// Never empty.
     operands: Vec<Operand>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum Operand {
     String(String),
     Integer(i64),
+    /// A whole number that is too large, which Go finds out when it is needed.
+    Overflow(String),
     Float(f64),
     Bool(bool),
     Nil,
-    /// `.a.b`, `$.a.b`: from the data of the alert; no fields is the data itself.
-    Data(Vec<String>),
-    /// `$labels.a`: from one of the variables that Prometheus defines.
-    Variable(Variable, Vec<String>),
+    /// `.a.b`; no fields is the dot itself.
+    Dot(Vec<String>),
+    /// `$name.a.b`; the name without its dollar.
+    Variable(String, Vec<String>),
     Function(functions::Function),
     /// `(pipeline).a`
-    Parenthesis(Pipeline, Vec<String>),
+    Parenthesis(Box<Pipeline>, Vec<String>),
 }
 
 /// The variables that Prometheus puts in front of every template.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Variable {
-    Labels,
-    ExternalLabels,
-    ExternalUrl,
-    Value,
-}
+const VARIABLES: [&str; 5] = ["", "labels", "externalLabels", "externalURL", "value"];
 
 impl Template {
     /// Parses `text`.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
-        Ok(Template { nodes: parse::parse(lex::lex(text)?)? })
+        Ok(Template { program: Arc::new(parse::parse(lex::lex(text)?)?) })
+    }
+
+    /// Fills the template; a `query` in it fails. See [`Template::render_with`].
+    pub fn render(&self, data: &TemplateData<'_>) -> Result<String, TemplateError> {
+        exec::render(&self.program, data, None)
     }
 
     /// Fills the template. Fails where Go fails only when a template is executed: a field that the data does not have, a
-    /// function with arguments it cannot use.
-    pub fn render(&self, data: &TemplateData<'_>) -> Result<String, TemplateError> {
-        eval::render(&self.nodes, data)
+    /// function with arguments it cannot use, a query that fails.
+    pub fn render_with(&self, data: &TemplateData<'_>, query: &dyn Query) -> Result<String, TemplateError> {
+        exec::render(&self.program, data, Some(query))
     }
 }
 
@@ -226,7 +262,8 @@ mod tests {
         refuses("{{ (1 }}", "parse:1: unclosed left paren");
         refuses("{{ \"a }}", "parse:1: unterminated quoted string");
         refuses("{{/* a }}", "parse:1: unclosed comment");
-        refuses("{{ .Foo }}", "render:1: can't evaluate field Foo in the data of an alert");
+        let data = "struct { Labels map[string]string; ExternalLabels map[string]string; ExternalURL string; Value interface {} }";
+        refuses("{{ .Foo }}", &format!("render:1: can't evaluate field Foo in type {data}"));
         refuses("{{ $labels.job.x }}", "render:1: can't evaluate field x in type string");
         refuses(
             "{{ humanize \"one\" }}",
@@ -239,12 +276,23 @@ mod tests {
     }
 
     #[test]
-    fn names_what_is_missing() {
-        refuses("{{ reReplaceAll \"a\" \"b\" \"c\" }}", "parse:1: function reReplaceAll is not supported yet");
-        refuses("{{ range query \"up\" }}{{ end }}", "parse:1: {{range}} is not supported yet");
-        refuses("{{ $x := 1 }}", "parse:1: declaring $x is not supported yet");
-        refuses("{{ query \"up\" | first | value }}", "parse:1: function query is not supported yet");
-        refuses("{{ with $labels }}{{ end }}", "parse:1: {{with}} is not supported yet");
-        refuses("{{ 'a' }}", "parse:1: character constant is not supported yet");
+    fn work_is_bounded() {
+        let deep = "{{ if true }}".repeat(5000) + &"{{ end }}".repeat(5000);
+        let doubled = format!("{{{{ $x := \"abcdefgh\" }}}}{}", "{{ $x = print $x $x }}".repeat(60));
+        for text in [
+            "{{ range 2000000000 }}{{ end }}",
+            "{{ range 9223372036854775807 }}{{ end }}",
+            "{{ range 1000 }}{{ range 1000 }}{{ range 1000 }}{{ end }}{{ end }}{{ end }}",
+            "{{ define `r` }}{{ template `r` }}{{ end }}{{ template `r` }}",
+            "{{ define `r` }}{{ template `r` }}{{ template `r` }}{{ end }}{{ template `r` }}",
+            "{{ range 100000 }}{{ printf `%999d` 1 }}{{ end }}",
+            "{{ reReplaceAll `` (printf `%999d` 1) (printf `%999999d` 1) | len }}{{ range 5000 }}{{ reReplaceAll `` (printf `%999d` 1) (printf `%999d` 1) }}{{ end }}",
+            &deep,
+            &doubled,
+        ] {
+            let start = std::time::Instant::now();
+            assert!(render(text).is_err(), "{}", &text[..text.len().min(80)]);
+            assert!(start.elapsed().as_secs() < 5, "{}", &text[..text.len().min(80)]);
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 mod class;
 mod plan;
+mod search;
 mod translate;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use ::regex::{Regex, RegexBuilder};
 use thiserror::Error;
 
 use plan::Plan;
+pub use search::SearchRegex;
 use translate::{Translated, error, translate};
 
 /// The longest pattern, in bytes. Selectors with thousands of host names exist; megabytes of pattern do not.
