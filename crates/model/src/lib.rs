@@ -8,6 +8,7 @@ pub mod exposition;
 pub mod histogram;
 pub mod labels;
 pub mod matcher;
+mod protobuf;
 pub mod regex;
 pub mod relabel;
 pub mod remote_write;

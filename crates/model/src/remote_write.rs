@@ -6,6 +6,7 @@
 use thiserror::Error;
 
 use crate::labels::Labels;
+use crate::protobuf::{Content, Fault, Fields, push_text, push_varint, text_size, varint_size};
 use crate::sample::Sample;
 use crate::text::quote;
 
@@ -20,6 +21,12 @@ pub struct DecodeError {
     pub at: usize,
     /// What is wrong there.
     pub reason: &'static str,
+}
+
+impl From<Fault> for DecodeError {
+    fn from(fault: Fault) -> Self {
+        DecodeError { at: fault.at, reason: fault.reason }
+    }
 }
 
 /// Why the labels of one series make no label set; the rest of the request may still be good.
@@ -173,7 +180,7 @@ impl<'a> WriteSeries<'a> {
     }
 }
 
-fn label<'a>(mut fields: Fields<'a>) -> Result<(&'a [u8], &'a [u8]), DecodeError> {
+fn label<'a>(mut fields: Fields<'a>) -> Result<(&'a [u8], &'a [u8]), Fault> {
     let (mut name, mut value): (&[u8], &[u8]) = (&[], &[]);
     while let Some((number, field)) = fields.next()? {
         match number {
@@ -185,7 +192,7 @@ fn label<'a>(mut fields: Fields<'a>) -> Result<(&'a [u8], &'a [u8]), DecodeError
     Ok((name, value))
 }
 
-fn sample(mut fields: Fields<'_>) -> Result<Sample, DecodeError> {
+fn sample(mut fields: Fields<'_>) -> Result<Sample, Fault> {
     let mut sample = Sample { t_ms: 0, value: 0.0 };
     while let Some((number, field)) = fields.next()? {
         match (number, field.content) {
@@ -197,113 +204,6 @@ fn sample(mut fields: Fields<'_>) -> Result<Sample, DecodeError> {
         }
     }
     Ok(sample)
-}
-
-/// The fields of one message that are still to be read.
-#[derive(Debug, Clone, Default)]
-struct Fields<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    /// Where `bytes` begins in the body, for errors.
-    offset: usize,
-}
-
-struct Field<'a> {
-    content: Content<'a>,
-    at: usize,
-}
-
-#[derive(Clone, Copy)]
-enum Content<'a> {
-    Varint(u64),
-    Fixed64(u64),
-    Fixed32,
-    Bytes(&'a [u8]),
-}
-
-impl<'a> Field<'a> {
-    /// The message, text or bytes that the field must be.
-    fn message(&self) -> Result<Fields<'a>, DecodeError> {
-        match self.content {
-            Content::Bytes(bytes) => Ok(Fields::new(bytes, self.at)),
-            _ => Err(self.wrong_type()),
-        }
-    }
-
-    fn wrong_type(&self) -> DecodeError {
-        DecodeError { at: self.at, reason: "field has the wrong wire type" }
-    }
-}
-
-impl<'a> Fields<'a> {
-    fn new(bytes: &'a [u8], offset: usize) -> Self {
-        Fields { bytes, at: 0, offset }
-    }
-
-    fn rest(&self) -> &'a [u8] {
-        &self.bytes[self.at..]
-    }
-
-    fn error(&self, reason: &'static str) -> DecodeError {
-        DecodeError { at: self.offset + self.at, reason }
-    }
-
-    fn next(&mut self) -> Result<Option<(u64, Field<'a>)>, DecodeError> {
-        if self.at == self.bytes.len() {
-            return Ok(None);
-        }
-        let key = self.varint()?;
-        let (number, wire_type) = (key >> 3, key & 7);
-        if number == 0 || key > u64::from(u32::MAX) {
-            return Err(self.error("field number is not valid"));
-        }
-        let content = match wire_type {
-            0 => Content::Varint(self.varint()?),
-            1 => Content::Fixed64(u64::from_le_bytes(self.array()?)),
-            2 => {
-                let length = self.varint()?;
-                let length = usize::try_from(length).map_err(|_| self.error("length is out of range"))?;
-                Content::Bytes(self.take(length)?)
-            }
-            5 => {
-                self.array::<4>()?;
-                Content::Fixed32
-            }
-            // Groups are long gone from the language and no sender writes them.
-            _ => return Err(self.error("wire type is not valid")),
-        };
-        let at = match content {
-            Content::Bytes(bytes) => self.offset + self.at - bytes.len(),
-            _ => self.offset + self.at,
-        };
-        Ok(Some((number, Field { content, at })))
-    }
-
-    fn varint(&mut self) -> Result<u64, DecodeError> {
-        let mut number = 0u64;
-        for (shift, byte) in (0..64).step_by(7).zip(self.rest()) {
-            // The tenth byte has room for one bit only.
-            if shift == 63 && *byte > 1 {
-                break;
-            }
-            number |= u64::from(byte & 0x7f) << shift;
-            self.at += 1;
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err(self.error(if self.at == self.bytes.len() { "message ends early" } else { "number is too long" }))
-    }
-
-    fn take(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
-        let bytes = self.rest().get(..length).ok_or_else(|| self.error("message ends early"))?;
-        self.at += length;
-        Ok(bytes)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        Ok(self.take(N)?.try_into().expect("as many bytes were taken"))
-    }
 }
 
 /// Writes a request.
@@ -352,28 +252,6 @@ impl Encoder {
     pub fn finish(self) -> Vec<u8> {
         self.body
     }
-}
-
-fn push_varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-fn varint_size(number: u64) -> usize {
-    (64 - (number | 1).leading_zeros() as usize).div_ceil(7)
-}
-
-fn push_text(out: &mut Vec<u8>, number: u8, text: &str) {
-    out.push(number << 3 | 2);
-    push_varint(out, text.len() as u64);
-    out.extend_from_slice(text.as_bytes());
-}
-
-fn text_size(text: &str) -> usize {
-    1 + varint_size(text.len() as u64) + text.len()
 }
 
 #[cfg(test)]

@@ -7,9 +7,11 @@
 //!
 //! [`MetricFamily`] is what a module of ours hands over to be exposed; [`write_text`] writes families in the text format.
 
+mod created;
 mod cursor;
 mod family;
 mod open_metrics;
+pub mod protobuf;
 mod series;
 mod strict;
 mod text;
@@ -82,9 +84,12 @@ pub struct ParsedSample<'a> {
     pub kind: MetricKind,
     /// Milliseconds since 1970, if the body gives a time.
     pub t_ms: Option<i64>,
+    /// When counting began, in milliseconds since 1970, if the body says so and [`Entries::with_created_times`] or the format
+    /// hands it out.
+    pub created_ms: Option<i64>,
     /// The value; every NaN is the ordinary one, so a body cannot forge a staleness marker.
     pub value: f64,
-    /// The exemplar; OpenMetrics only.
+    /// The exemplar; not in the text format.
     pub exemplar: Option<Exemplar<'a>>,
 }
 
@@ -114,7 +119,14 @@ pub fn parse(body: &[u8], format: Format) -> Result<Entries<'_>, ParseError> {
     match std::str::from_utf8(body) {
         Ok(text) => {
             let rules = (format == Format::OpenMetricsStrict).then(Box::default);
-            Ok(Entries { cursor: Cursor::new(text), format, kind: MetricKind::Unknown, rules, is_done: false })
+            Ok(Entries {
+                cursor: Cursor::new(text),
+                format,
+                kind: MetricKind::Unknown,
+                rules,
+                created: None,
+                is_done: false,
+            })
         }
         Err(error) => {
             let line = 1 + body[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
@@ -130,48 +142,61 @@ pub struct Entries<'a> {
     format: Format,
     kind: MetricKind,
     rules: Option<Box<strict::Rules<'a>>>,
+    created: Option<created::CreatedTimes>,
     is_done: bool,
+}
+
+impl Entries<'_> {
+    /// Gives counters, histograms and summaries of OpenMetrics the time at which counting began, and leaves the series out in
+    /// which the body has it.
+    #[must_use]
+    pub fn with_created_times(mut self) -> Self {
+        self.created = (self.format == Format::OpenMetrics).then(Default::default);
+        self
+    }
 }
 
 impl<'a> Iterator for Entries<'a> {
     type Item = Result<Entry<'a>, ParseError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.is_done {
-            return None;
+        while !self.is_done {
+            let mut read = self.read();
+            self.is_done = !matches!(read, Ok(Some(_)));
+            if let (Some(created), Ok(Some(Entry::Sample(sample)))) = (&mut self.created, &mut read)
+                && !created.fill(sample, &self.cursor)
+            {
+                continue;
+            }
+            return read.transpose();
         }
+        None
+    }
+}
+
+impl<'a> Entries<'a> {
+    fn read(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
         let read = match self.format {
             Format::Text => text::next(&mut self.cursor, self.kind),
             Format::OpenMetrics | Format::OpenMetricsStrict => {
                 open_metrics::next(&mut self.cursor, self.kind, self.format)
             }
         };
-        if let (Some(rules), Ok(entry)) = (&mut self.rules, &read) {
-            let checked = match entry {
+        let entry = read.map_err(|fault| self.cursor.error(&fault))?;
+        if let Some(rules) = &mut self.rules {
+            let checked = match &entry {
                 Some(entry) => rules.check(entry, self.cursor.start),
                 None => rules.end(),
             };
-            if let Err(violation) = checked {
-                self.is_done = true;
-                return Some(Err(ParseError { line: self.cursor.line_of(violation.at), reason: violation.reason }));
-            }
+            checked.map_err(|violation| ParseError {
+                line: self.cursor.line_of(violation.at),
+                reason: violation.reason,
+            })?;
         }
-        match read {
-            Ok(Some(entry)) => {
-                if let Entry::Type { kind, .. } = entry {
-                    self.kind = kind;
-                }
-                Some(Ok(entry))
-            }
-            Ok(None) => {
-                self.is_done = true;
-                None
-            }
-            Err(fault) => {
-                self.is_done = true;
-                Some(Err(self.cursor.error(&fault)))
-            }
+        if let Some(Entry::Type { kind, .. }) = entry {
+            self.kind = kind;
         }
+        Ok(entry)
     }
 }
 
@@ -364,6 +389,35 @@ mod tests {
             &["a_bucket{le=\"+Inf\"} 1 1", "a_count 1 1", "a_bucket{le=\"+Inf\"} 1 2"],
             "line 3: _count without _sum in metric \"a\"",
         );
+    }
+
+    #[test]
+    fn created_times_of_open_metrics() {
+        let body = "# TYPE a counter\na_total{b=\"1\"} 1\na_created{b=\"1\"} 1.5\na_total{b=\"2\"} 1\n\
+            # TYPE h histogram\nh_bucket{b=\"1\",le=\"+Inf\"} 1\nh_count{b=\"1\"} 1\nh_created{b=\"1\"} 2\n\
+            # TYPE s summary\ns_created 3\ns_sum 1\ns{quantile=\"1\"} 1\n\
+            # TYPE g_created gauge\ng_created 4\n# TYPE c counter\nc_total 1\nd 1\nc_created 5\n# EOF\n";
+        let shown: Vec<String> = parse(body.as_bytes(), Format::OpenMetrics)
+            .unwrap()
+            .with_created_times()
+            .filter_map(|entry| match entry.unwrap() {
+                Entry::Sample(sample) => Some(format!("{} {:?}", sample.series, sample.created_ms)),
+                _ => None,
+            })
+            .collect();
+        let expected = [
+            "a_total{b=\"1\"} Some(1500)",
+            "a_total{b=\"2\"} None",
+            "h_bucket{b=\"1\",le=\"+Inf\"} Some(2000)",
+            "h_count{b=\"1\"} Some(2000)",
+            "s_sum Some(3000)",
+            "s{quantile=\"1\"} Some(3000)",
+            "g_created None",
+            // What does not stand together is not looked for.
+            "c_total None",
+            "d None",
+        ];
+        assert_eq!(shown, expected);
     }
 
     #[test]

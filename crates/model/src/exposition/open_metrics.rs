@@ -69,7 +69,7 @@ fn sample<'a>(cursor: &mut Cursor<'a>, kind: MetricKind, format: Format) -> Resu
     series::walk(cursor, format)?;
     let series = cursor.since(start);
     let value = value(cursor, "expected value after metric")?;
-    let mut sample = ParsedSample { series, kind, t_ms: None, value, exemplar: None };
+    let mut sample = ParsedSample { series, kind, t_ms: None, created_ms: None, value, exemplar: None };
     if cursor.take(" # {") {
         sample.exemplar = Some(exemplar(cursor, format)?);
     } else if cursor.peek() == Some(b' ') {

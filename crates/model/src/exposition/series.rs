@@ -80,7 +80,7 @@ pub(super) fn walk(cursor: &mut Cursor<'_>, format: Format) -> Result<(), Fault>
 }
 
 /// Hands out the parts of a series in order and tells whether one of them was a name.
-fn parts<'a>(cursor: &mut Cursor<'a>, format: Format, mut on: impl FnMut(Part<'a>)) -> Result<bool, Fault> {
+pub(super) fn parts<'a>(cursor: &mut Cursor<'a>, format: Format, mut on: impl FnMut(Part<'a>)) -> Result<bool, Fault> {
     let mut is_named = false;
     if let Some(name) = cursor.plain_name(true) {
         on(Part::Name(name));

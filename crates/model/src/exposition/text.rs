@@ -80,5 +80,5 @@ fn sample<'a>(cursor: &mut Cursor<'a>, kind: MetricKind) -> Result<ParsedSample<
             Some(_) => "expected next entry after timestamp",
         }));
     }
-    Ok(ParsedSample { series, kind, t_ms, value, exemplar: None })
+    Ok(ParsedSample { series, kind, t_ms, created_ms: None, value, exemplar: None })
 }

@@ -1,6 +1,6 @@
 //! Regular expressions as Prometheus reads them: RE2 syntax, always matched against the whole text.
 //!
-//! The `regex` crate matches; [`translate`] makes its syntax say what Go's means, and [`plan`] finds expressions that need no
+//! The `regex` crate matches; `translate` makes its syntax say what Go's means, and `plan` finds expressions that need no
 //! automaton at all, which are most of those that people write.
 
 mod class;
