@@ -167,7 +167,7 @@ fn noise(seed: u64, n: u64) -> f64 {
 /// A counter with a reset now and then, or a gauge, by its name.
 fn values(name: &str, end_ms: i64, seed: u64) -> Vec<Sample> {
     if name == "up" {
-        return samples(end_ms, seed, move |n| f64::from(u8::from(!(noise(seed, n / 40) < 0.2))));
+        return samples(end_ms, seed, move |n| f64::from(u8::from(noise(seed, n / 40) >= 0.2)));
     }
     if ["_total", "_bucket", "_count", "_sum"].iter().any(|end| name.ends_with(end)) {
         let rate = 1.0 + 10.0 * noise(seed, 1);
