@@ -45,16 +45,16 @@ const NEWER: &[(&str, &str, &str)] = &[
 pub(crate) fn bring() -> anyhow::Result<Peers> {
     let missing: Vec<&str> =
         STABLE.iter().filter(|(variable, program, _)| find(variable, program).is_none()).map(|(.., p)| *p).collect();
-    if !missing.is_empty() {
-        if let Err(error) = install(&missing) {
-            eprintln!("peers: cannot install {}: {error:#}", missing.join(", "));
-        }
+    if !missing.is_empty()
+        && let Err(error) = install(&missing)
+    {
+        eprintln!("peers: cannot install {}: {error:#}", missing.join(", "));
     }
     let newer = newer_dir();
-    if NEWER.iter().any(|(variable, program, package)| find_newer(&newer, variable, program, package).is_none()) {
-        if let Err(error) = unpack_newer(&newer) {
-            eprintln!("peers: cannot unpack the newer prometheus: {error:#}");
-        }
+    if NEWER.iter().any(|(variable, program, package)| find_newer(&newer, variable, program, package).is_none())
+        && let Err(error) = unpack_newer(&newer)
+    {
+        eprintln!("peers: cannot unpack the newer prometheus: {error:#}");
     }
     let mut peers = Peers::default();
     peers.found.extend(STABLE.iter().filter_map(|(variable, program, _)| Some((*variable, find(variable, program)?))));
