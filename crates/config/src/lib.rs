@@ -1,4 +1,5 @@
-//! Prometheus' file formats as types: the main configuration, scrape files, rule files and alert templates.
+//! Prometheus' file formats as types: the main configuration, scrape files, lists of targets, rule files and their unit tests,
+//! the web configuration, and the templates of alerts.
 //!
 //! Text in, values or problems out: nothing here opens a file, reads a clock or looks at the environment. Reading is strict. A
 //! key that is unknown, repeated or of the wrong type is a [`Problem`] with its line, column and name. The formats are read whole;
@@ -8,10 +9,14 @@
 mod go_url;
 mod problem;
 pub mod prometheus;
+pub mod rule_tests;
 pub mod rules;
 mod secret;
+mod targets;
 pub mod template;
+pub mod web;
 mod yaml;
 
 pub use problem::{Kind, Problem};
 pub use secret::{Secret, Url};
+pub use targets::{TargetFormat, parse_targets};

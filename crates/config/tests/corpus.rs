@@ -8,14 +8,19 @@ use std::path::{Path, PathBuf};
 
 use libtest_mimic::{Arguments, Trial};
 use relatum_config::prometheus::{Config, ScrapeConfigFile, find_duplicate_job};
+use relatum_config::rule_tests::RuleTestFile;
 use relatum_config::rules::{RuleFile, RuleOptions};
 use relatum_model::relabel::NameScheme;
 use relatum_promql::syntax::ParseOptions;
 
 fn main() {
     let arguments = Arguments::from_args();
-    let trials =
-        [trial("configurations", configurations), trial("scrape_files", scrape_files), trial("rule_files", rule_files)];
+    let trials = [
+        trial("configurations", configurations),
+        trial("scrape_files", scrape_files),
+        trial("rule_files", rule_files),
+        trial("unit_test_files", unit_test_files),
+    ];
     libtest_mimic::run(&arguments, trials.into()).exit();
 }
 
@@ -298,4 +303,18 @@ fn rule_files(conformance: &Path) {
     println!("rule files: {accepted} accepted, {refused} refused for the right reason");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(accepted >= 19 && refused >= REFUSED_RULES.len(), "fewer than there were");
+}
+
+/// Files of unit tests say what they want rightly, also those whose tests fail.
+fn unit_test_files(conformance: &Path) {
+    let mut n = 0;
+    for (name, text) in files(&conformance.join("rules/promtool")) {
+        if text.contains("\ntests:") {
+            let file = RuleTestFile::parse(&text).unwrap_or_else(|problems| panic!("{name}: {problems:#?}"));
+            assert!(!file.tests.is_empty(), "{name}");
+            n += 1;
+        }
+    }
+    println!("unit test files: {n} accepted");
+    assert!(n >= 7, "fewer than there were");
 }

@@ -31,6 +31,7 @@ pub use cloud_auth::{
     AzureAdConfig, AzureCertificate, AzureManagedIdentity, AzureOAuth, AzureSdk, AzureWorkloadIdentity,
     GoogleIamConfig, SigV4Config,
 };
+pub(crate) use discovery::read_group;
 pub use discovery::*;
 pub use feature::{Feature, Use, refusals};
 pub use global::{Escaping, GlobalConfig, Limits};

@@ -109,7 +109,7 @@ impl TlsConfig {
 }
 
 impl TlsVersion {
-    fn read(cursor: Cursor<'_>) -> Option<Self> {
+    pub(crate) fn read(cursor: Cursor<'_>) -> Option<Self> {
         match cursor.non_empty()?.as_str() {
             "TLS13" => Some(TlsVersion::Tls13),
             "TLS12" => Some(TlsVersion::Tls12),
