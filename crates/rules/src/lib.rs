@@ -8,6 +8,8 @@ mod alerting;
 mod group;
 mod recording;
 mod restore;
+mod view;
 
 pub use alert::{ActiveAlert, AlertState};
-pub use group::{Evaluation, Group, GroupView, RuleDetails, RuleHealth, RuleView, Tick};
+pub use group::{Evaluation, Group, Tick};
+pub use view::{GroupView, RuleDetails, RuleHealth, RuleView};
