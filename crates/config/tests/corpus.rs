@@ -15,25 +15,33 @@ use relatum_promql::syntax::ParseOptions;
 
 fn main() {
     let arguments = Arguments::from_args();
-    let trials = [
-        trial("configurations", configurations),
-        trial("scrape_files", scrape_files),
-        trial("rule_files", rule_files),
-        trial("unit_test_files", unit_test_files),
+    let trials = vec![
+        trial("configurations", &[], configurations),
+        trial("scrape_files", &[], scrape_files),
+        trial("rule_files", &[], rule_files),
+        trial("unit_test_files", &[], unit_test_files),
+        trial("same_verdict_as_promtool", &[PROMTOOL], same_verdict_as_promtool),
     ];
-    libtest_mimic::run(&arguments, trials.into()).exit();
+    libtest_mimic::run(&arguments, trials).exit();
 }
 
-/// A test that needs the corpora; without them it is skipped and says so.
-fn trial(name: &str, test: fn(&Path)) -> Trial {
-    let corpora = std::env::var_os("RELATUM_CORPORA").map(PathBuf::from);
-    let is_missing = corpora.is_none();
-    let folder = corpora.unwrap_or_default().join("conformance");
+/// The variable that names the `promtool` of a Prometheus 3.5.
+const PROMTOOL: &str = "RELATUM_PEER_PROMTOOL3";
+
+/// A test that needs the corpora, and perhaps more; without them it is skipped and says what it needs.
+fn trial(name: &str, peers: &[&str], test: fn(&Path)) -> Trial {
+    let needs = ["RELATUM_CORPORA"].iter().chain(peers);
+    let missing: Vec<&str> = needs.copied().filter(|variable| std::env::var_os(variable).is_none()).collect();
     let trial = Trial::test(name, move || {
-        test(&folder);
+        let corpora = std::env::var_os("RELATUM_CORPORA").unwrap_or_default();
+        test(&Path::new(&corpora).join("conformance"));
         Ok(())
     });
-    if is_missing { trial.with_kind("needs RELATUM_CORPORA").with_ignored_flag(true) } else { trial }
+    if missing.is_empty() {
+        trial
+    } else {
+        trial.with_kind(format!("needs {}", missing.join(", "))).with_ignored_flag(true)
+    }
 }
 
 fn files(folder: &Path) -> BTreeMap<String, String> {
@@ -309,7 +317,7 @@ fn rule_files(conformance: &Path) {
 fn unit_test_files(conformance: &Path) {
     let mut n = 0;
     for (name, text) in files(&conformance.join("rules/promtool")) {
-        if text.contains("\ntests:") {
+        if text.lines().any(|line| line == "tests:") {
             let file = RuleTestFile::parse(&text).unwrap_or_else(|problems| panic!("{name}: {problems:#?}"));
             assert!(!file.tests.is_empty(), "{name}");
             n += 1;
@@ -317,4 +325,177 @@ fn unit_test_files(conformance: &Path) {
     }
     println!("unit test files: {n} accepted");
     assert!(n >= 7, "fewer than there were");
+}
+
+/// Files that we judge by newer rules than promtool 3.5, with what is newer.
+const NEWER: &[(&str, &str)] = &[
+    ("conf.good.yml", "discoveries and keys that came after 3.5"),
+    ("global_disable_extra_scrape_metrics.good.yml", "extra_scrape_metrics"),
+    ("global_enable_scrape_native_hist.good.yml", "scrape_native_histograms"),
+    ("global_enable_scrape_native_hist_and_scrape_protocols.good.yml", "scrape_native_histograms"),
+    ("kubernetes_selectors_pod.good.yml", "selectors of nodes for the role pod"),
+    ("local_disable_extra_scrape_metrics.good.yml", "extra_scrape_metrics"),
+    ("local_enable_extra_scrape_metrics.good.yml", "extra_scrape_metrics"),
+    ("local_enable_scrape_native_hist_and_scrape_protocols.good.yml", "scrape_native_histograms"),
+    ("otlp_label_underscore_sanitization_disabled.good.yml", "label_name_underscore_sanitization"),
+    ("remote_write_queue_capacity_zero.bad.yml", "checks of queue_config"),
+    ("remote_write_queue_max_samples_per_send_zero.bad.yml", "checks of queue_config"),
+    ("remote_write_queue_max_shards_zero.bad.yml", "checks of queue_config"),
+    ("remote_write_queue_min_shards_zero.bad.yml", "checks of queue_config"),
+    ("scrape_config_local_infer_escaping.yml", "an escaping that follows from the validation scheme"),
+    ("tsdb_chunk_encoding_floats_xor.good.yml", "chunk_encoding"),
+    ("tsdb_retention_percentage_float.good.yml", "storage.tsdb.retention"),
+];
+
+/// Texts that are odd but short, for which promtool is asked too.
+const ODD: &[&str] = &[
+    "",
+    "# only a comment\n",
+    "global:\n",
+    "global: {}\nscrape_configs:\n",
+    "global: {scrape_interval: 0s}\n",
+    "global: {scrape_interval: 1d2h}\n",
+    "global: {scrape_interval: 5}\n",
+    "global: {external_labels: {a: yes, b: 0x1F, c: ~}}\n",
+    "global: {external_labels: {__name__: x}}\n",
+    "global: {external_labels: {'ü': x}}\n",
+    "global: {external_labels: {a: {b: c}}}\n",
+    "scrape_configs: [{job_name: a, sample_limit: 1_000}]\n",
+    "scrape_configs: [{job_name: a, sample_limit: 0o17}]\n",
+    "scrape_configs: [{job_name: a, sample_limit: 1e3}]\n",
+    "scrape_configs: [{job_name: a, sample_limit: -1}]\n",
+    "scrape_configs: [{job_name: a, sample_limit: 1.5}]\n",
+    "scrape_configs: [{job_name: a, sample_limit: '5'}]\n",
+    "scrape_configs: [{job_name: a, honor_labels: yes}]\n",
+    "scrape_configs: [{job_name: a, honor_labels: 'yes'}]\n",
+    "scrape_configs: [{job_name: a, honor_labels: y}]\n",
+    "scrape_configs: [{job_name: a, honor_labels: maybe}]\n",
+    "scrape_configs: [{job_name: 5}]\n",
+    "scrape_configs: [{job_name: [a]}]\n",
+    "scrape_configs: [{job_name: a, metrics_path: }]\n",
+    "scrape_configs: [{job_name: a, body_size_limit: 1.5GiB}]\n",
+    "scrape_configs: [{job_name: a, body_size_limit: 10}]\n",
+    "scrape_configs: [{job_name: a, proxy_url: ':x'}]\n",
+    "scrape_configs: [{job_name: a, proxy_url: 'http://a:b/'}]\n",
+    "scrape_configs: [{job_name: a, no_proxy: a}]\n",
+    "scrape_configs: [{job_name: a, params: {a: b}}]\n",
+    "scrape_configs: [{job_name: a, params: {a: [b, 1, ~]}}]\n",
+    "scrape_configs: [{job_name: a, scrape_protocols: []}]\n",
+    "scrape_configs: [{job_name: a, scrape_protocols: [PrometheusProto]}]\n",
+    "scrape_configs: [{job_name: a, http_headers: {Host: {values: [a]}}}]\n",
+    "scrape_configs: [{job_name: a, basic_auth: {}}]\n",
+    "scrape_configs: [{job_name: a, basic_auth: , authorization: {}}]\n",
+    "scrape_configs: [{job_name: a, authorization: {type: BASIC}}]\n",
+    "scrape_configs: [{job_name: a, oauth2: {client_id: a, token_url: b, client_secret: c, client_secret_file: d}}]\n",
+    "scrape_configs: [{job_name: a, oauth2: {client_id: a, token_url: b}, basic_auth: {username: u}}]\n",
+    "scrape_configs: [{job_name: a, tls_config: {min_version: TLS11}}]\n",
+    "scrape_configs: [{job_name: a, tls_config: {min_version: TLS14}}]\n",
+    "scrape_configs: [{job_name: a, tls_config: {ca: a, ca_file: b}}]\n",
+    "scrape_configs: [{job_name: a, static_configs: [{}]}]\n",
+    "scrape_configs: [{job_name: a, static_configs: [{targets: 'a:1'}]}]\n",
+    "scrape_configs: [{job_name: a, static_configs: [{targets: [1]}]}]\n",
+    "scrape_configs: [{job_name: a, dns_sd_configs: [{names: [a], type: a, port: 1}]}]\n",
+    "scrape_configs: [{job_name: a, dns_sd_configs: [{names: [a], type: A}]}]\n",
+    "scrape_configs: [{job_name: a, dns_sd_configs: [{names: [a], type: PTR}]}]\n",
+    "scrape_configs: [{job_name: a, dns_sd_configs: [{}]}]\n",
+    "scrape_configs: [{job_name: a, dns_sd_configs: [~]}]\n",
+    "scrape_configs: [{job_name: a, file_sd_configs: [{files: ['a/*/b.json']}]}]\n",
+    "scrape_configs: [{job_name: a, file_sd_configs: [{files: ['a*.txt']}]}]\n",
+    "scrape_configs: [{job_name: a, http_sd_configs: [{url: 'HTTPS://a'}]}]\n",
+    "scrape_configs: [{job_name: a, consul_sd_configs: [{server: ''}]}]\n",
+    "scrape_configs: [{job_name: a, consul_sd_configs: [{username: u, basic_auth: {username: v}}]}]\n",
+    "scrape_configs: [{job_name: a, kubernetes_sd_configs: [{role: pod, follow_redirects: false}]}]\n",
+    "scrape_configs: [{job_name: a, kubernetes_sd_configs: [{role: ~}]}]\n",
+    "scrape_configs: [{job_name: a, triton_sd_configs: [{account: a, dns_suffix: b, endpoint: c, refresh_interval: 0s}]}]\n",
+    "scrape_configs: [{job_name: a, nerve_sd_configs: [{servers: [a], paths: [b]}]}]\n",
+    "scrape_configs: [{job_name: a, relabel_configs: [{regex: '(?<n>a)', target_label: x}]}]\n",
+    "scrape_configs: [{job_name: a, relabel_configs: [{regex: 'a**', target_label: x}]}]\n",
+    "scrape_configs: [{job_name: a, relabel_configs: [{action: Replace, target_label: x}]}]\n",
+    "scrape_configs: [{job_name: a, relabel_configs: [{target_label: 'a-b'}]}]\n",
+    "scrape_configs: [{job_name: a, relabel_configs: [{source_labels: ['']}]}]\n",
+    "scrape_configs:\n- &a {job_name: a}\n- {<<: *a, job_name: b}\n",
+    "scrape_configs:\n- &a {job_name: a}\n- *a\n",
+    "a: &a [*a]\n",
+    "global: &g {scrape_interval: 5s}\nalerting: *g\n",
+    "alerting: {alertmanagers: [{api_version: v1}]}\n",
+    "alerting: {alertmanagers: [{sigv4: {access_key: a}}]}\n",
+    "alerting: {alertmanagers: [{sigv4: {}, basic_auth: {username: a}}]}\n",
+    "remote_write: [{url: http://a, azuread: {oauth: {client_id: x, client_secret: y, tenant_id: z}}}]\n",
+    "remote_write: [{url: http://a, azuread: {}}]\n",
+    "remote_write: [{url: http://a, sigv4: {}, google_iam: {}}]\n",
+    "remote_write: [{url: http://a, name: x}, {url: http://b, name: x}]\n",
+    "remote_write: [{url: ''}]\n",
+    "remote_write: [{url: http://a, protobuf_message: x}]\n",
+    "remote_write: [{url: http://a, headers: {Host: a}}]\n",
+    "remote_read: [{url: http://a, required_matchers: {a: b}}]\n",
+    "remote_read: [{url: http://a, filter_external_labels: 5}]\n",
+    "otlp: {promote_resource_attributes: [a, a]}\n",
+    "otlp: {translation_strategy: NoTranslation}\n",
+    "runtime: {gogc: off}\n",
+    "runtime: {gogc: 50}\n",
+    "storage: {exemplars: {max_exemplars: -1}}\n",
+    "storage: {tsdb: {out_of_order_time_window: 1y}}\n",
+    "storage: {tsdb: {out_of_order_time_window: 1x}}\n",
+    "tracing: {}\n",
+    "tracing: {endpoint: a, client_type: udp}\n",
+    "tracing: {endpoint: a, compression: zstd}\n",
+    "rule_files: ['a*/b.yml']\n",
+    "rule_files: [5]\n",
+    "global: {scrape_interval: 5s, scrape_interval: 5s}\n",
+    "global: {unknown: 1}\n",
+    "global: {scrape_interval: !!str 5s}\n",
+    "global: {scrape_interval: \"5s\\n\"}\n",
+    "- a\n",
+    "just text\n",
+    "{",
+];
+
+/// Texts that we judge otherwise on purpose, or by newer rules, with the reason.
+const ODD_AND_OTHERWISE: &[(&str, &str)] = &[
+    ("\tglobal: {}\n", "a tab that indents the first line is read, and not only refused"),
+    ("scrape_configs: [{job_name: a, scheme: ftp}]\n", "a scheme that can never be scraped is refused at once"),
+    ("scrape_configs: [{job_name: a, scheme: HTTP}]\n", "a scheme that can never be scraped is refused at once"),
+    (
+        "scrape_configs: [{job_name: a, static_configs: [{targets: ['http://a']}], relabel_configs: [{target_label: x}]}]\n",
+        "promtool also relabels the targets",
+    ),
+    (
+        "scrape_configs: [{job_name: a, relabel_configs: [{action: hashmod, target_label: x, modulus: 18446744073709551616}]}]\n",
+        "a number that does not fit is refused, not rounded",
+    ),
+    ("remote_write: [{url: http://a, google_iam: {}}]\n", "google_iam came after 3.5"),
+    ("--- \nglobal: {}\n--- \nglobal: {}\n", "a second document is refused, not ignored"),
+];
+
+/// `promtool check config --syntax-only` and we agree on every file that 3.5 knows all about.
+fn same_verdict_as_promtool(conformance: &Path) {
+    let folder = tempfile::tempdir().expect("there is room for files");
+    let mut texts = files(&conformance.join("config"));
+    texts.extend(ODD.iter().enumerate().map(|(at, text)| (format!("odd-{at}.yml"), (*text).to_owned())));
+    let otherwise = ODD_AND_OTHERWISE.iter().enumerate();
+    texts.extend(otherwise.map(|(at, (text, _))| (format!("otherwise-{at}.yml"), (*text).to_owned())));
+    for (name, text) in &texts {
+        fs::write(folder.path().join(name), text).expect("it can be written");
+    }
+    let promtool = std::env::var_os(PROMTOOL).expect("else the test is skipped");
+    let mut command = std::process::Command::new(promtool);
+    command.current_dir(folder.path()).args(["check", "config", "--syntax-only"]).args(texts.keys());
+    let output = String::from_utf8(command.output().expect("promtool runs").stdout).expect("promtool writes text");
+    let accepted: Vec<&str> =
+        output.lines().filter_map(|line| line.strip_prefix(" SUCCESS: ")?.split(' ').next()).collect();
+    let (mut same, mut newer, mut wrong) = (0, 0, Vec::new());
+    for (name, text) in &texts {
+        let (theirs, ours) = (accepted.contains(&name.as_str()), Config::parse(text));
+        let newer_file = NEWER.iter().find(|(file, _)| file == name);
+        match newer_file.or_else(|| ODD_AND_OTHERWISE.iter().find(|(odd, _)| odd == text)) {
+            Some((_, feature)) if ours.is_ok() == theirs => {
+                wrong.push(format!("{name}: no longer otherwise: {feature}"))
+            }
+            Some(_) => newer += 1,
+            None if ours.is_ok() == theirs => same += 1,
+            None => wrong.push(format!("{name}: promtool says {theirs}, we {:?}\n{text}", ours.map(|_| ()))),
+        }
+    }
+    println!("verdicts: {same} as promtool's, {newer} otherwise for a known reason, {} wrong", wrong.len());
+    assert!(wrong.is_empty() && !accepted.is_empty(), "{}", wrong.join("\n"));
 }

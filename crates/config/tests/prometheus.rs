@@ -7,8 +7,11 @@ use proptest::prelude::*;
 use relatum_config::prometheus::{
     Config, Discovery, DiscoveryKind, Escaping, Feature, ScrapeConfigFile, ScrapeProtocol,
 };
+use relatum_config::rule_tests::RuleTestFile;
 use relatum_config::rules::RuleFile;
 use relatum_config::template::Template;
+use relatum_config::web::WebConfig;
+use relatum_config::{TargetFormat, parse_targets};
 
 const WHOLE: &str = "\
 # password: not for other eyes
@@ -270,8 +273,38 @@ fn hostile_texts_are_refused() {
     }
     let refused = |text: &str| Config::parse(text).unwrap_err().remove(0).message;
     assert_eq!(refused(&bomb), "document contains excessive aliasing");
-    for text in ["a: &a [*a]\n", "a: *b\n", "global: {\u{0}: 1}\n", &"[".repeat(100_000), &"- ".repeat(100_000)] {
-        assert!(!refused(text).is_empty());
+    let keys: String = (0..20_000).map(|at| format!("k{at}: 1\n")).collect();
+    let flow = format!("global: {{{}}}\n", (0..20_000).map(|at| format!("k{at}: 1, ")).collect::<String>());
+    for text in [
+        &bomb,
+        "a: &a [*a]\n",
+        "a: *b\n",
+        "global: {\u{0}: 1}\n",
+        &"[".repeat(100_000),
+        &"{a: ".repeat(100_000),
+        &"- ".repeat(100_000),
+        &"a:\n".repeat(20_000),
+        &keys,
+        &flow,
+        "\"\\ud800\": 1\n",
+        "a: \"\\",
+    ] {
+        let start = std::time::Instant::now();
+        let problems = [
+            Config::parse(text).err(),
+            RuleFile::parse(text).err(),
+            RuleTestFile::parse(text).err(),
+            WebConfig::parse(text).err(),
+            parse_targets(text, TargetFormat::Yaml).err(),
+            parse_targets(text, TargetFormat::Json).err(),
+        ];
+        let shown = &text[..text.len().min(20)];
+        for (reader, problems) in problems.into_iter().enumerate() {
+            let problems = problems.unwrap_or_else(|| panic!("reader {reader} took {shown:?}"));
+            assert!(problems[0].line > 0, "reader {reader}, {shown:?}: {}", problems[0]);
+        }
+        // Without optimization; a second for each reader is far away.
+        assert!(start.elapsed() < Duration::from_secs(6), "{shown:?} took {:?}", start.elapsed());
     }
 }
 

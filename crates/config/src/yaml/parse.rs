@@ -1,6 +1,6 @@
 //! From text to tree.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
@@ -139,14 +139,17 @@ fn mapping(items: Vec<Node>) -> Result<Value, Problem> {
             Value::Scalar(_) => merged.push(value),
         }
     }
+    if merged.is_empty() {
+        return Ok(Value::Mapping(pairs));
+    }
+    let mut names: HashSet<String> = pairs.iter().filter_map(|(key, _)| Some(key.scalar()?.text.clone())).collect();
     for from in merged {
         let Value::Mapping(inherited) = &*from.value else {
             let message = "map merge requires map or sequence of maps as the value".to_owned();
             return Err(at(from.line as usize, from.column as usize, message));
         };
         for (key, value) in inherited {
-            let name = key.scalar().map(|scalar| &scalar.text);
-            if !pairs.iter().any(|(present, _)| present.scalar().map(|scalar| &scalar.text) == name) {
+            if key.scalar().is_none_or(|scalar| names.insert(scalar.text.clone())) {
                 pairs.push((key.clone(), value.clone()));
             }
         }

@@ -384,16 +384,17 @@ impl<'a> Cursor<'a> {
         match &*self.node.value {
             Value::Mapping(pairs) => {
                 let mut fields: Vec<(Option<&str>, Cursor<'a>, Cursor<'a>)> = Vec::with_capacity(pairs.len());
+                let mut seen = HashSet::new();
                 for (key, value) in pairs {
                     let (key, value) = (Cursor { node: key, ..self }, Cursor { node: value, ..self });
                     let Some(name) = key.node.scalar().map(|scalar| scalar.text.as_str()) else {
                         key.mismatch("string");
                         continue;
                     };
-                    if fields.iter().any(|(present, _, _)| *present == Some(name)) {
-                        key.invalid(format!("field {name} already set"));
-                    } else {
+                    if seen.insert(name) {
                         fields.push((Some(name), key, value));
+                    } else {
+                        key.invalid(format!("field {name} already set"));
                     }
                 }
                 Some(Section { cursor: self, fields, asked: Vec::new() })
@@ -457,9 +458,12 @@ impl<'a> Section<'a> {
 
     /// Notes every key that nobody asked for, with the most similar one that somebody did.
     pub(crate) fn finish(self) {
-        for (name, key, _) in &self.fields {
-            let Some(name) = name else { continue };
-            let similar = self.asked.iter().filter(|asked| is_similar(name, asked)).min_by_key(|asked| asked.len());
+        // Whoever has more of them does not mistype but has another file in hand.
+        const GUESSES_MAX: usize = 100;
+        let unknown = self.fields.iter().filter_map(|(name, key, _)| Some(((*name)?, key)));
+        for (at, (name, key)) in unknown.enumerate() {
+            let known = if at < GUESSES_MAX { self.asked.as_slice() } else { &[] };
+            let similar = known.iter().filter(|asked| is_similar(name, asked)).min_by_key(|asked| asked.len());
             match similar {
                 Some(similar) => key.invalid(format!("field {name} not found, did you mean {similar}?")),
                 None => key.invalid(format!("field {name} not found")),
