@@ -329,46 +329,4 @@ mod tests {
         let size = |percent: &str, gib: u64| share(percent).unwrap().of(gib << 30);
         assert_eq!([size("80%", 10), size("50%", 10), size("33%", 1), size("0%", 1)], ["8GB", "5GB", "0.33GB", "0GB"]);
     }
-
-    /// What the real charm makes of its options: flags, and the status it shows.
-    #[test]
-    fn as_the_charm() {
-        let Some(corpora) = std::env::var_os("RELATUM_CORPORA") else {
-            eprintln!("skipped: RELATUM_CORPORA is not set");
-            return;
-        };
-        let folder = std::path::Path::new(&corpora).join("fixtures/relations");
-        let mut cases = 0;
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let is_case = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("config-"));
-            let Some(case) =
-                is_case.then(|| serde_json::from_str::<Value>(&std::fs::read_to_string(&path).unwrap()).unwrap())
-            else {
-                continue;
-            };
-            let Some(command) = case["expected"]["command"].as_str() else { continue };
-            cases += 1;
-            let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            let options = case["charm_config"].as_object().unwrap();
-            let user = options.iter().map(|(name, value)| (name.clone(), text(value))).collect();
-            let (settings, problems) = settings(&layer(&BTreeMap::new(), &user, &BTreeMap::new()));
-            let ours: Vec<Option<String>> = vec![
-                Some(format!("--log.level={}", settings.log_level)),
-                settings.wal_compression.then(|| "--storage.tsdb.wal-compression".to_owned()),
-                (settings.exemplars_max > 0).then(|| "--enable-feature=exemplar-storage".to_owned()),
-                settings.retention_time.map(|time| format!("--storage.tsdb.retention.time={time}")),
-                settings.retention_share.map(|share| format!("--storage.tsdb.retention.size={}", share.of(10 << 30))),
-            ];
-            let theirs: Vec<&str> = command.split(' ').skip_while(|flag| !flag.starts_with("--log.level")).collect();
-            assert_eq!(ours.iter().flatten().collect::<Vec<_>>(), theirs, "{}", path.display());
-            let status = &case["expected"]["unit_status"];
-            if status["name"] == "blocked" && !options.is_empty() {
-                assert_eq!(problems[0].message, status["message"], "{}", path.display());
-            } else {
-                assert_eq!(problems, [], "{}", path.display());
-            }
-        }
-        assert!(cases > 4, "the corpus has its cases");
-    }
 }
