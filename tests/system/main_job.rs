@@ -27,7 +27,10 @@ fn databags(address: &str) -> Value {
         "alert": "NodeIsThere",
         "expr": "up{%%juju_topology%%} == 1",
         "labels": {"severity": "info", "juju_model": "shop", "juju_model_uuid": UUID, "juju_application": "node"},
-        "annotations": {"summary": "{{ $labels.juju_unit }} is there: {{ $value }}"},
+        "annotations": {
+            "summary": "{{ $labels.juju_unit }} is there: {{ $value }}",
+            "units": "{{ query \"count(up{juju_application='node'})\" | first | value }}",
+        },
     }]}]});
     serde_json::json!({
         "app": "node",
@@ -70,6 +73,7 @@ fn whole() -> anyhow::Result<()> {
 
     let arrived = wait_for("the alert to arrive in Alertmanager", PATIENCE, || alert(&alertmanager))?;
     ensure!(arrived["annotations"]["summary"] == "node/0 is there: 1", "annotations: {}", arrived["annotations"]);
+    ensure!(arrived["annotations"]["units"] == "1", "annotations: {}", arrived["annotations"]);
     ensure!(arrived["labels"]["juju_unit"] == "node/0", "labels: {}", arrived["labels"]);
 
     let status = agent.must(["status", "--relations"])?;

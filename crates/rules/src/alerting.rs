@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use relatum_config::template::{Template, TemplateData};
+use relatum_config::template::{Query, Template, TemplateData};
 use relatum_model::labels::{ALERT_NAME, METRIC_NAME};
 use relatum_model::{Labels, LabelsBuilder};
 use relatum_promql::VectorSample;
@@ -40,11 +40,12 @@ pub(crate) fn texts(pairs: &[(String, String)]) -> Vec<(String, Text)> {
     pairs.iter().map(|(name, text)| (name.clone(), parse(text))).collect()
 }
 
-/// What a template can see besides the sample.
-#[derive(Debug, Clone, Copy)]
+/// What a template can see besides the sample, and ask.
+#[derive(Clone, Copy)]
 pub(crate) struct Surroundings<'a> {
     pub(crate) external_labels: &'a Labels,
     pub(crate) external_url: &'a str,
+    pub(crate) query: &'a dyn Query,
 }
 
 impl AlertingRule {
@@ -113,20 +114,20 @@ impl AlertingRule {
         let mut labels = sample.labels.to_builder();
         labels.remove(METRIC_NAME);
         for (name, text) in &self.labels {
-            labels.set(name, self.render(text, &data));
+            labels.set(name, self.render(text, &data, surroundings.query));
         }
         labels.set(ALERT_NAME, &self.name);
         let mut annotations = LabelsBuilder::new();
         for (name, text) in &self.annotations {
-            annotations.set(name, self.render(text, &data));
+            annotations.set(name, self.render(text, &data, surroundings.query));
         }
         (labels.build(), annotations.build())
     }
 
     /// A template that fails shows why in its place, as in Prometheus: an alert without a text beats no alert.
-    fn render(&self, text: &Text, data: &TemplateData<'_>) -> String {
+    fn render(&self, text: &Text, data: &TemplateData<'_>, query: &dyn Query) -> String {
         let rendered = match text {
-            Ok(template) => template.render(data).map_err(|error| error.to_string()),
+            Ok(template) => template.render_with(data, query).map_err(|error| error.to_string()),
             Err(error) => Err(error.clone()),
         };
         rendered.unwrap_or_else(|error| {

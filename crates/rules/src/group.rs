@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use relatum_config::prometheus::GlobalConfig;
 use relatum_config::rules::{Rule, RuleGroup, RuleKind};
+use relatum_config::template::{Query, QuerySample};
 use relatum_model::storage::{Append, Refused, Scope, Select, SeriesRef};
 use relatum_model::{Alert, Labels, stale_nan};
 use relatum_promql::{Engine, QueryOptions, Value, VectorSample};
@@ -340,6 +341,36 @@ fn view(state: &RuleState) -> RuleView {
     }
 }
 
+/// How the templates of an alert ask for more: at the moment its rule is evaluated.
+struct TemplateQuery<'a> {
+    tick: &'a Tick<'a>,
+    at_ms: i64,
+}
+
+impl Query for TemplateQuery<'_> {
+    fn query(&self, expr: &str) -> Result<Vec<QuerySample>, String> {
+        let Tick { engine, select, .. } = *self.tick;
+        let answer = engine
+            .instant(select, &Scope::all(), expr, self.at_ms, &QueryOptions::default())
+            .map_err(|error| error.to_string())?;
+        let samples = samples(answer.value)?;
+        Ok(samples.into_iter().map(|sample| QuerySample { labels: sample.labels, value: sample.value }).collect())
+    }
+
+    fn at_ms(&self) -> i64 {
+        self.at_ms
+    }
+}
+
+/// The samples of a result; a scalar is one without labels.
+fn samples(value: Value) -> Result<Vec<VectorSample>, String> {
+    match value {
+        Value::Vector(samples) => Ok(samples),
+        Value::Scalar { t_ms, value } => Ok(vec![VectorSample { labels: Labels::empty(), t_ms, value }]),
+        Value::String { .. } | Value::Matrix(_) => Err("rule result is not a vector or scalar".to_owned()),
+    }
+}
+
 /// Evaluates one rule and appends what it gives; returns how many samples that were.
 fn evaluate_rule(state: &mut RuleState, tick: &Tick<'_>, at_ms: i64, limit: usize) -> Result<u64, String> {
     let options = QueryOptions::default();
@@ -347,14 +378,14 @@ fn evaluate_rule(state: &mut RuleState, tick: &Tick<'_>, at_ms: i64, limit: usiz
         .engine
         .instant_expr(tick.select, &Scope::all(), &state.rule.expr, at_ms, &options)
         .map_err(|error| error.to_string())?;
-    let samples = match answer.value {
-        Value::Vector(samples) => samples,
-        Value::Scalar { t_ms, value } => vec![VectorSample { labels: Labels::empty(), t_ms, value }],
-        Value::String { .. } | Value::Matrix(_) => return Err("rule result is not a vector or scalar".to_owned()),
-    };
+    let samples = samples(answer.value)?;
     let mut series = match (&mut state.alerting, &state.rule.kind) {
         (Some(alerting), _) => {
-            let surroundings = Surroundings { external_labels: tick.external_labels, external_url: tick.external_url };
+            let surroundings = Surroundings {
+                external_labels: tick.external_labels,
+                external_url: tick.external_url,
+                query: &TemplateQuery { tick, at_ms },
+            };
             alerting.evaluate(&samples, tick.now_ms, limit, surroundings)?
         }
         (None, RuleKind::Record { name }) => record(name, &state.rule.labels, &samples, limit)?,
