@@ -9,6 +9,7 @@ use relatum_config::prometheus::Config;
 use relatum_promql::EngineOptions;
 use relatum_transport::alertmanager::{Notifier, PreparedNotifier};
 use relatum_transport::remote_write;
+use relatum_transport::remote_write::send::{PreparedRemotes, Remotes};
 use relatum_transport::scrape::{PreparedScrape, Scraper};
 use relatum_tsdb::Store;
 use thiserror::Error;
@@ -28,6 +29,7 @@ pub struct Engine {
     scrape: Scraper,
     notifier: Arc<Notifier>,
     receiver: remote_write::Receiver,
+    remotes: Remotes,
     rules: RuleRunner,
     loader: Loader,
     live: ArcSwap<Live>,
@@ -97,6 +99,7 @@ pub struct Prepared {
     loaded: Loaded,
     scrape: PreparedScrape,
     notifier: PreparedNotifier,
+    remotes: PreparedRemotes,
 }
 
 impl Engine {
@@ -123,6 +126,7 @@ impl Engine {
             rules: RuleRunner::new(Arc::clone(&store), Arc::clone(&promql), Arc::clone(&notifier)),
             query_slots: Arc::new(Semaphore::new(flags.concurrency)),
             receiver: remote_write::Receiver::new(),
+            remotes: Remotes::new(Arc::clone(&store) as _),
             loader: Loader::default(),
             live: ArcSwap::from_pointee(live),
             reloading: Mutex::new(()),
@@ -148,14 +152,20 @@ impl Engine {
             .notifier
             .prepare(&loaded.config.alerting, &global.external_labels)
             .map_err(|errors| ReloadError::in_file(main, &errors))?;
-        Ok(Prepared { flags, loaded, scrape, notifier })
+        let remotes = self
+            .remotes
+            .prepare(&loaded.config.remote_write, &global.external_labels)
+            .map_err(|errors| ReloadError::in_file(main, &errors))?;
+        Ok(Prepared { flags, loaded, scrape, notifier, remotes })
     }
 
     /// Runs a prepared configuration instead of what ran before.
     pub fn commit(&self, prepared: Prepared) {
-        let Prepared { flags, loaded, scrape, notifier } = prepared;
+        let Prepared { flags, loaded, scrape, notifier, remotes } = prepared;
         self.promql.store(Arc::new(query_engine(&flags, &loaded.config)));
         self.notifier.commit(notifier);
+        // Before the scrapes: a new remote gets what is committed from now on, and that is to be all of it.
+        self.remotes.commit(remotes);
         self.scrape.commit(scrape);
         self.rules.commit(&loaded, &flags.external_url);
         self.store.set_retention(flags.retention);
@@ -195,11 +205,11 @@ impl Engine {
         }
     }
 
-    /// Stops scraping and evaluating, and closes the store.
+    /// Stops scraping and evaluating, sends on what that left, and closes the store.
     pub async fn close(&self) {
         self.rules.stop().await;
         self.scrape.shutdown().await;
-        self.notifier.shutdown().await;
+        tokio::join!(self.remotes.shutdown(), self.notifier.shutdown());
         if let Err(error) = self.store.close() {
             warn!(error = %crate::chain(&error), "the store was not closed cleanly");
         }
@@ -228,6 +238,11 @@ impl Engine {
     /// Where alerts go.
     pub fn notifier(&self) -> &Notifier {
         &self.notifier
+    }
+
+    /// Where samples are sent on to.
+    pub fn remotes(&self) -> &Remotes {
+        &self.remotes
     }
 
     /// Takes remote writes.

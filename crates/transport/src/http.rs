@@ -7,6 +7,7 @@ mod credentials;
 mod failure;
 mod tls;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -18,7 +19,7 @@ use thiserror::Error;
 use tracing::warn;
 
 use credentials::Credentials;
-pub(crate) use failure::{body_failure, request_failure};
+pub(crate) use failure::{body_failure, complaint, request_failure};
 
 /// What we call ourselves to those we ask.
 pub(crate) const USER_AGENT: &str = concat!("relatum/", env!("CARGO_PKG_VERSION"));
@@ -81,6 +82,14 @@ struct ClientOptions {
     proxy: ProxyConfig,
     follow_redirects: bool,
     enable_http2: bool,
+}
+
+/// The headers that a configuration lists by name and value.
+pub(crate) fn header_map(headers: &BTreeMap<String, String>) -> Result<HeaderMap, HttpError> {
+    let pair = |(name, value): (&String, &String)| {
+        Ok((credentials::header_name(name)?, credentials::header_value(name, value)?))
+    };
+    headers.iter().map(pair).collect()
 }
 
 /// All clients in use.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use relatum_model::storage::{Append, AppendError, Appender, Refused, SeriesRef};
+use relatum_model::storage::{
+    Append, AppendError, Appender, Position, Refused, SelectError, SeriesRef, Tail, TailBatch,
+};
 use relatum_model::{Labels, Sample, is_stale};
 
 /// All samples by series.
@@ -13,6 +15,7 @@ type Content = BTreeMap<Labels, Vec<Sample>>;
 #[derive(Debug, Default)]
 pub(crate) struct MemoryStore {
     content: Mutex<Content>,
+    log: Mutex<Vec<(Labels, Sample)>>,
     failing: AtomicBool,
 }
 
@@ -79,6 +82,7 @@ impl Appender for Batch<'_> {
             return Err(AppendError::Poisoned { reason: "the test says so".to_owned() });
         }
         let mut content = self.store.lock();
+        self.store.log.lock().expect("no test panics while it holds the log").extend(self.added.iter().cloned());
         for (labels, sample) in self.added {
             content.entry(labels).or_default().push(sample);
         }
@@ -86,4 +90,17 @@ impl Appender for Batch<'_> {
     }
 
     fn rollback(self: Box<Self>) {}
+}
+
+impl Tail for MemoryStore {
+    fn end(&self) -> Position {
+        Position(self.log.lock().expect("no test panics while it holds the log").len().to_string())
+    }
+
+    fn read(&self, from: &Position, samples_max: usize) -> Result<TailBatch, SelectError> {
+        let log = self.log.lock().expect("no test panics while it holds the log");
+        let from: usize = if from.0.is_empty() { 0 } else { from.0.parse().expect("a position is a number") };
+        let to = from.saturating_add(samples_max).min(log.len());
+        Ok(TailBatch { samples: log[from..to].to_vec(), next: Position(to.to_string()) })
+    }
 }

@@ -1,7 +1,9 @@
-//! Takes samples that others write to us: remote write 1.0.
+//! Takes samples that others write to us: remote write 1.0. The other direction is [`send`].
 //!
 //! A request is stored whole or not at all, so that a sender may repeat it; only series whose labels make no sense are left
 //! out, as Prometheus 3 does. Status codes and texts are Prometheus', because senders decide by them what to repeat.
+
+pub mod send;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

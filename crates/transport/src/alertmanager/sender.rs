@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 
 use super::queue::{AlertQueue, Queued};
 use super::{Route, payload};
-use crate::http::request_failure;
+use crate::http::{complaint, request_failure};
 use crate::time::now_ms;
 
 /// How many alerts one request carries at most; Prometheus' default.
@@ -22,9 +22,6 @@ const BATCH_ALERTS: usize = 256;
 /// How long to wait after a failure, doubled with each further one up to the bound.
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
-
-/// How much of an Alertmanager's complaint is logged.
-const COMPLAINT_BYTES_MAX: usize = 256;
 
 /// A queue with its counters, shared by those who fill it and the task that empties it.
 #[derive(Debug)]
@@ -192,16 +189,5 @@ impl Sender {
             Ok(result) => result,
             Err(_) => Err(Failure { text: format!("Post \"{}\": context deadline exceeded", self.url), retry: true }),
         }
-    }
-}
-
-/// The beginning of what the Alertmanager says about a request that it refused.
-async fn complaint(mut response: reqwest::Response) -> String {
-    match response.chunk().await {
-        Ok(Some(chunk)) if !chunk.is_empty() => {
-            let beginning = &chunk[..chunk.len().min(COMPLAINT_BYTES_MAX)];
-            format!(": {}", String::from_utf8_lossy(beginning).trim())
-        }
-        _ => String::new(),
     }
 }

@@ -7,6 +7,9 @@ use relatum_model::text::quote;
 use reqwest::Url;
 use rustls::CertificateError;
 
+/// How much of a receiver's complaint is logged.
+const COMPLAINT_BYTES_MAX: usize = 256;
+
 /// The text for a request that got no answer, for instance
 /// `Get "http://a:1/metrics": dial tcp a:1: connect: connection refused`.
 ///
@@ -18,6 +21,17 @@ pub(crate) fn request_failure(method: &str, url: &str, error: &reqwest::Error) -
 /// The text for an answer that broke off.
 pub(crate) fn body_failure(error: &reqwest::Error) -> String {
     cause(error)
+}
+
+/// The beginning of what a receiver says about a request that it refused.
+pub(crate) async fn complaint(mut response: reqwest::Response) -> String {
+    match response.chunk().await {
+        Ok(Some(chunk)) if !chunk.is_empty() => {
+            let beginning = &chunk[..chunk.len().min(COMPLAINT_BYTES_MAX)];
+            format!(": {}", String::from_utf8_lossy(beginning).trim())
+        }
+        _ => String::new(),
+    }
 }
 
 fn cause(error: &reqwest::Error) -> String {

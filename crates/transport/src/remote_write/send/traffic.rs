@@ -1,0 +1,192 @@
+//! What one remote was sent so far, shared by its two tasks and by those who ask.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use relatum_model::Labels;
+use relatum_model::exposition::{MetricFamily, MetricKind};
+use relatum_model::storage::Position;
+use tokio::sync::Notify;
+
+use super::Route;
+use super::parcel::Parcel;
+
+/// The counters; all but `failed_reads` and `waits` count samples.
+#[derive(Debug)]
+pub(super) struct Traffic {
+    /// Packed and not settled yet.
+    pub(super) pending: AtomicU64,
+    /// Told when `pending` shrinks.
+    pub(super) emptied: Notify,
+    /// Given up because the remote refused them.
+    pub(super) failed: AtomicU64,
+    /// In requests that failed and were to be repeated.
+    pub(super) retried: AtomicU64,
+    /// Left out by relabelling.
+    pub(super) relabelled_away: AtomicU64,
+    /// Left out by age.
+    pub(super) too_old: AtomicU64,
+    /// How often reading had to wait for room.
+    pub(super) waits: AtomicU64,
+    /// How often the log could not be read.
+    pub(super) failed_reads: AtomicU64,
+    delivered: AtomicU64,
+    body_bytes: AtomicU64,
+    /// The time of the newest sample that was delivered; `i64::MIN` for none.
+    newest_sent_ms: AtomicI64,
+    position: Mutex<Position>,
+}
+
+impl Traffic {
+    /// Nothing sent yet, and all before `position` not wanted.
+    pub(super) fn new(position: Position) -> Self {
+        Traffic {
+            pending: AtomicU64::new(0),
+            emptied: Notify::new(),
+            failed: AtomicU64::new(0),
+            retried: AtomicU64::new(0),
+            relabelled_away: AtomicU64::new(0),
+            too_old: AtomicU64::new(0),
+            waits: AtomicU64::new(0),
+            failed_reads: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
+            body_bytes: AtomicU64::new(0),
+            newest_sent_ms: AtomicI64::new(i64::MIN),
+            position: Mutex::new(position),
+        }
+    }
+
+    /// Whether `n_samples` more may be packed. A parcel larger than the bound goes alone.
+    pub(super) fn has_room(&self, n_samples: u64, capacity: u64) -> bool {
+        let pending = self.pending.load(Ordering::Relaxed);
+        pending == 0 || pending.saturating_add(n_samples) <= capacity
+    }
+
+    /// The remote took the parcel.
+    pub(super) fn sent(&self, parcel: &Parcel) {
+        self.delivered.fetch_add(parcel.n_samples, Ordering::Relaxed);
+        self.body_bytes.fetch_add(parcel.body.len() as u64, Ordering::Relaxed);
+        self.newest_sent_ms.fetch_max(parcel.newest_ms, Ordering::Relaxed);
+    }
+
+    /// The parcel needs no more care: it was sent, or given up.
+    pub(super) fn settle(&self, parcel: &Parcel) {
+        if let Some(reached) = &parcel.reached {
+            *self.position.lock().unwrap_or_else(PoisonError::into_inner) = reached.clone();
+        }
+        self.pending.fetch_sub(parcel.n_samples, Ordering::Relaxed);
+        self.emptied.notify_one();
+    }
+
+    /// Everything before it is settled.
+    pub(super) fn position(&self) -> Position {
+        self.position.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Seconds since 1970, 0 for never, as Prometheus has it.
+fn seconds(t_ms: i64) -> f64 {
+    if t_ms == i64::MIN { 0.0 } else { t_ms as f64 / 1000.0 }
+}
+
+/// The families, under Prometheus' names where it has one.
+pub(super) fn metrics(remotes: &[(Labels, Arc<Route>, &Traffic)], newest_ms: Option<i64>) -> Vec<MetricFamily> {
+    use MetricKind::{Counter, Gauge};
+    if remotes.is_empty() {
+        return Vec::new();
+    }
+    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
+    let family = |kind, name: &str, help: &str, value: &dyn Fn(&Route, &Traffic) -> f64| {
+        let mut family = MetricFamily::new(kind, name, help);
+        for (labels, route, traffic) in remotes {
+            family.push(labels.clone(), value(route, traffic));
+        }
+        family
+    };
+    let mut dropped = MetricFamily::new(
+        Counter,
+        "prometheus_remote_storage_samples_dropped_total",
+        "Total number of samples which were dropped after being read from the WAL before being sent via remote write, either via relabelling or due to being too old.",
+    );
+    for (labels, _, traffic) in remotes {
+        let reasons = [("dropped_series", &traffic.relabelled_away), ("too_old", &traffic.too_old)];
+        for (reason, count) in reasons {
+            dropped.push(labels.to_builder().set("reason", reason).build(), load(count));
+        }
+    }
+    vec![
+        family(
+            Counter,
+            "prometheus_remote_storage_bytes_total",
+            "The total number of bytes of data (not metadata) sent by the queue after compression.",
+            &|_, traffic| load(&traffic.body_bytes),
+        ),
+        family(
+            Counter,
+            "prometheus_remote_storage_enqueue_retries_total",
+            "Total number of times enqueue has failed because a shards queue was full.",
+            &|_, traffic| load(&traffic.waits),
+        ),
+        MetricFamily::gauge(
+            "prometheus_remote_storage_highest_timestamp_in_seconds",
+            "Highest timestamp that has come into the remote storage via the Appender interface, in seconds since epoch.",
+            seconds(newest_ms.unwrap_or(i64::MIN)),
+        ),
+        family(
+            Gauge,
+            "prometheus_remote_storage_max_samples_per_send",
+            "The maximum number of samples to be sent, in a single request, to the remote storage.",
+            &|route, _| route.config.queue.max_samples_per_send as f64,
+        ),
+        family(
+            Gauge,
+            "prometheus_remote_storage_queue_highest_sent_timestamp_seconds",
+            "Timestamp from a WAL sample, the highest timestamp successfully sent by this queue, in seconds since epoch.",
+            &|_, traffic| seconds(traffic.newest_sent_ms.load(Ordering::Relaxed)),
+        ),
+        dropped,
+        family(
+            Counter,
+            "prometheus_remote_storage_samples_failed_total",
+            "Total number of samples which failed on send to remote storage, non-recoverable errors.",
+            &|_, traffic| load(&traffic.failed),
+        ),
+        family(
+            Gauge,
+            "prometheus_remote_storage_samples_pending",
+            "The number of samples pending in the queues shards to be sent to the remote storage.",
+            &|_, traffic| load(&traffic.pending),
+        ),
+        family(
+            Counter,
+            "prometheus_remote_storage_samples_retried_total",
+            "Total number of samples which failed on send to remote storage but were retried because the send error was recoverable.",
+            &|_, traffic| load(&traffic.retried),
+        ),
+        family(
+            Counter,
+            "prometheus_remote_storage_samples_total",
+            "Total number of samples sent to remote storage.",
+            &|_, traffic| load(&traffic.delivered),
+        ),
+        family(
+            Gauge,
+            "prometheus_remote_storage_shard_capacity",
+            "The capacity of each shard of the queue used for parallel sending to the remote storage.",
+            &|route, _| route.config.queue.capacity as f64,
+        ),
+        family(
+            Gauge,
+            "prometheus_remote_storage_shards",
+            "The number of shards used for parallel sending to the remote storage.",
+            // One, which keeps the order.
+            &|_, _| 1.0,
+        ),
+        family(
+            Counter,
+            "relatum_remote_write_failed_reads_total",
+            "How often the log could not be read for a remote.",
+            &|_, traffic| load(&traffic.failed_reads),
+        ),
+    ]
+}
