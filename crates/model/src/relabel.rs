@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use md5::{Digest as _, Md5};
 
-use crate::labels::LabelsBuilder;
+use crate::labels::{Labels, LabelsBuilder};
 use crate::regex::AnchoredRegex;
 use crate::text::{is_legacy_label_name, quote, to_lower, to_upper};
 
@@ -276,6 +276,28 @@ pub fn apply(steps: &[RelabelConfig], labels: &mut LabelsBuilder) -> bool {
     steps.iter().all(|step| step.apply(labels))
 }
 
+/// What one step did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Traced<'a> {
+    /// The step.
+    pub step: &'a RelabelConfig,
+    /// The labels after it; none if the set is dropped.
+    pub labels: Labels,
+    /// Whether the set is still there after it.
+    pub kept: bool,
+}
+
+/// Applies `steps` in order, as [`apply`] does, and tells what each of them did, for people who look for the one that is wrong.
+/// Steps behind the one that drops the set are listed, too.
+pub fn trace<'a>(steps: &'a [RelabelConfig], labels: &mut LabelsBuilder) -> Vec<Traced<'a>> {
+    let mut kept = true;
+    let traced = steps.iter().map(|step| {
+        kept = kept && step.apply(labels);
+        Traced { step, labels: if kept { labels.build() } else { Labels::empty() }, kept }
+    });
+    traced.collect()
+}
+
 /// Letters and underscores, references to groups, and digits anywhere but at the start.
 fn is_legacy_name_template(text: &str) -> bool {
     let mut rest = text;
@@ -308,7 +330,6 @@ fn reference(text: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::labels::Labels;
 
     fn step(action: Action, sources: &[&str], regex: &str, target: &str, replacement: &str) -> RelabelConfig {
         RelabelConfig {
@@ -329,6 +350,20 @@ mod tests {
         let kept = apply(steps, &mut labels);
         let after = kept.then(|| labels.build().to_string());
         assert_eq!(after.as_deref(), expected);
+    }
+
+    #[test]
+    fn traces_tell_what_every_step_did() {
+        let steps = [
+            step(Action::Replace, &["a"], "(.*)", "d", "$1"),
+            step(Action::LabelDrop, &[], "[abc]", "", "$1"),
+            step(Action::Drop, &["d"], "foo", "", "$1"),
+            step(Action::Replace, &["d"], "(.*)", "e", "$1"),
+        ];
+        let mut labels = Labels::from_pairs([("a", "foo"), ("b", "bar")]).to_builder();
+        let traced: Vec<_> = trace(&steps, &mut labels).iter().map(|t| (t.labels.to_string(), t.kept)).collect();
+        let expected = [(r#"{a="foo", b="bar", d="foo"}"#, true), (r#"{d="foo"}"#, true), ("{}", false), ("{}", false)];
+        assert_eq!(traced, expected.map(|(labels, kept)| (labels.to_owned(), kept)));
     }
 
     #[test]

@@ -8,6 +8,10 @@ use crate::text::{format_value_short, is_legacy_label_name, is_legacy_metric_nam
 /// The media type of what [`write_text`] writes.
 pub const TEXT_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=allow-utf-8";
 
+/// The media type of what [`write_open_metrics`] writes.
+pub const OPEN_METRICS_CONTENT_TYPE: &str =
+    "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8";
+
 /// What a metric measures; in the text format it decides nothing but how people and tools read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum MetricKind {
@@ -144,25 +148,59 @@ pub(super) fn format_bound(value: f64) -> String {
 pub fn write_text(families: &[MetricFamily]) -> String {
     let mut out = String::new();
     for family in families.iter().filter(|family| !family.samples.is_empty()) {
-        write_family(&mut out, family).expect("writing to a string cannot fail");
+        let help = family.help.replace('\\', "\\\\").replace('\n', "\\n");
+        write_family(&mut out, family, &family.name, &help, family.kind.as_text_format())
+            .expect("writing to a string cannot fail");
     }
     out
 }
 
-fn write_family(out: &mut String, family: &MetricFamily) -> std::fmt::Result {
+/// Writes families in OpenMetrics 1.0. A family without samples is left out.
+///
+/// Series keep their names: a counter whose name does not end in `_total`, which OpenMetrics does not allow, is written as being
+/// of unknown kind, and an info without `_info` as a gauge. Names that need quotes are quoted, which readers of OpenMetrics must
+/// have agreed to. Samples of one label set must stand together.
+pub fn write_open_metrics(families: &[MetricFamily]) -> String {
+    let mut out = String::new();
+    for family in families.iter().filter(|family| !family.samples.is_empty()) {
+        let (name, kind) = match family.kind {
+            MetricKind::Counter => match family.name.strip_suffix("_total") {
+                Some(name) => (name, MetricKind::Counter),
+                None => (family.name.as_str(), MetricKind::Unknown),
+            },
+            MetricKind::Info => match family.name.strip_suffix("_info") {
+                Some(name) => (name, MetricKind::Info),
+                None => (family.name.as_str(), MetricKind::Gauge),
+            },
+            kind => (family.name.as_str(), kind),
+        };
+        write_family(&mut out, family, name, &escape_value(&family.help), kind.as_str())
+            .expect("writing to a string cannot fail");
+    }
+    out.push_str("# EOF\n");
+    out
+}
+
+/// Writes a family whose metadata goes by `name` and says `help`, which is escaped already, and `kind`.
+fn write_family(out: &mut String, family: &MetricFamily, name: &str, help: &str, kind: &str) -> std::fmt::Result {
+    let shown = if is_legacy_metric_name(name) { name.to_owned() } else { format!("\"{}\"", escape_value(name)) };
+    if !help.is_empty() {
+        writeln!(out, "# HELP {shown} {help}")?;
+    }
+    writeln!(out, "# TYPE {shown} {kind}")?;
     let name = &family.name;
     let is_plain = is_legacy_metric_name(name);
-    let shown = if is_plain { name.clone() } else { format!("\"{}\"", escape_value(name)) };
-    if !family.help.is_empty() {
-        writeln!(out, "# HELP {shown} {}", family.help.replace('\\', "\\\\").replace('\n', "\\n"))?;
-    }
-    writeln!(out, "# TYPE {shown} {}", family.kind.as_text_format())?;
     for sample in &family.samples {
+        let suffix = match sample.suffix {
+            "_sum" if kind == "gaugehistogram" => "_gsum",
+            "_count" if kind == "gaugehistogram" => "_gcount",
+            suffix => suffix,
+        };
         let mut separator = "{";
         if is_plain {
-            write!(out, "{name}{}", sample.suffix)?;
+            write!(out, "{name}{suffix}")?;
         } else {
-            write!(out, "{{\"{}{}\"", escape_value(name), sample.suffix)?;
+            write!(out, "{{\"{}{suffix}\"", escape_value(name))?;
             separator = ",";
         }
         for (label, value) in &sample.labels {
@@ -197,6 +235,7 @@ fn escape_value(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exposition::{Format, parse};
 
     #[test]
     fn writes_the_text_format() {
@@ -226,5 +265,39 @@ latency_seconds_sum{path="/"} 4.5
 latency_seconds_count{path="/"} 5
 "#;
         assert_eq!(write_text(&families), expected);
+    }
+
+    #[test]
+    fn writes_open_metrics() {
+        let mut sizes = MetricFamily::new(MetricKind::GaugeHistogram, "size_bytes", "");
+        sizes.push_histogram(&Labels::from_pairs([("path", "/")]), &[(1.0, 2)], 4.5, 5);
+        let families = [
+            MetricFamily::counter("reads_total", "A \"quoted\" word.", 1e6),
+            MetricFamily::counter("writes", "", 1.0),
+            MetricFamily::new(MetricKind::Info, "build_info", "").with(&[("version", "1")], 1.0),
+            MetricFamily::new(MetricKind::Unknown, "other", "").with(&[], f64::NAN),
+            sizes,
+        ];
+        let expected = r#"# HELP reads A \"quoted\" word.
+# TYPE reads counter
+reads_total 1e+06
+# TYPE writes unknown
+writes 1
+# TYPE build info
+build_info{version="1"} 1
+# TYPE other unknown
+other NaN
+# TYPE size_bytes gaugehistogram
+size_bytes_bucket{le="1.0",path="/"} 2
+size_bytes_bucket{le="+Inf",path="/"} 5
+size_bytes_gsum{path="/"} 4.5
+size_bytes_gcount{path="/"} 5
+# EOF
+"#;
+        let text = write_open_metrics(&families);
+        assert_eq!(text, expected);
+        for entry in parse(text.as_bytes(), Format::OpenMetricsStrict).unwrap() {
+            entry.unwrap();
+        }
     }
 }

@@ -1,11 +1,12 @@
-//! The text formats in which processes expose their metrics.
+//! The formats in which processes expose their metrics.
 //!
 //! [`parse`] walks over a body without allocating: each sample carries its series as it is written there, which a scraper uses
 //! as the key of its cache, and [`labels_of`] makes the label set of a series that is new. What is accepted is what
 //! Prometheus accepts, in the text format as in OpenMetrics 1.0; the many rules of OpenMetrics about the order and the names
 //! of metrics are checked only in the format [`Format::OpenMetricsStrict`], because Prometheus does not check them either.
 //!
-//! [`MetricFamily`] is what a module of ours hands over to be exposed; [`write_text`] writes families in the text format.
+//! The format without text is in [`protobuf`]. [`MetricFamily`] is what a module of ours hands over to be exposed;
+//! [`write_text`], [`write_open_metrics`] and [`protobuf::write_protobuf`] write families.
 
 mod created;
 mod cursor;
@@ -19,7 +20,10 @@ mod text;
 use thiserror::Error;
 
 use cursor::Cursor;
-pub use family::{FamilySample, MetricFamily, MetricKind, TEXT_CONTENT_TYPE, write_text};
+pub use family::{
+    FamilySample, MetricFamily, MetricKind, OPEN_METRICS_CONTENT_TYPE, TEXT_CONTENT_TYPE, write_open_metrics,
+    write_text,
+};
 pub use series::{SeriesError, help_text, labels_of};
 
 /// A text format.
