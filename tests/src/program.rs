@@ -105,6 +105,15 @@ impl Agent {
         Ok(String::from_utf8(output.stdout)?)
     }
 
+    /// Fails if the agent's log has a warning or an error.
+    pub fn nothing_unexpected(&self) -> anyhow::Result<()> {
+        let output = self.process.output();
+        let unexpected: Vec<&str> =
+            output.lines().filter(|line| line.contains(" WARN ") || line.contains(" ERROR ")).collect();
+        ensure!(unexpected.is_empty(), "the log has:\n{}", unexpected.join("\n"));
+        Ok(())
+    }
+
     /// Kills the agent as `kill -9` does and starts it again on the same folder.
     pub fn kill_and_restart(mut self) -> anyhow::Result<Self> {
         self.process.kill()?;

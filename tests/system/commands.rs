@@ -83,7 +83,7 @@ fn config() -> anyhow::Result<()> {
     agent.must(["config", "prometheus", "--reset", "evaluation_interval"])?;
     // The agent's file sets it to a second.
     ensure!(rendered()?.contains("evaluation_interval: 1s"), "not reset:\n{}", rendered()?);
-    Ok(())
+    agent.nothing_unexpected()
 }
 
 fn hangup() -> anyhow::Result<()> {
@@ -108,5 +108,5 @@ fn datasource() -> anyhow::Result<()> {
     let source = &value["datasources"][0];
     ensure!(source["type"] == "prometheus" && source["access"] == "proxy", "source: {source}");
     ensure!(source["url"].as_str().is_some_and(|url| url.starts_with("http://")), "url: {}", source["url"]);
-    Ok(())
+    agent.nothing_unexpected()
 }

@@ -93,9 +93,7 @@ fn whole() -> anyhow::Result<()> {
         http::query(&agent.url, r#"{juju_application="node"}"#).ok().filter(Vec::is_empty)
     })?;
     wait_for("the alert to be resolved", PATIENCE, || alert(&alertmanager).is_none().then_some(()))?;
-    let output = agent.process.output();
-    ensure!(!output.contains(" ERROR "), "the log has errors:\n{output}");
-    Ok(())
+    agent.nothing_unexpected()
 }
 
 fn alert(alertmanager: &str) -> Option<Value> {
