@@ -8,6 +8,7 @@ mod crash;
 mod external_queries;
 mod main_job;
 mod readme;
+mod remote_write;
 mod shipped_rules;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -23,6 +24,7 @@ fn main() {
         external_queries::trials(),
         shipped_rules::trials(),
         readme::trials(),
+        remote_write::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }
