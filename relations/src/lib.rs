@@ -6,14 +6,24 @@
 
 pub mod alertmanager_dispatch;
 pub mod bag;
+pub mod catalogue;
+pub mod certificate_transfer;
 pub mod endpoints;
 pub mod grafana_datasource;
+pub mod grafana_datasource_exchange;
+pub mod ingress_per_unit;
 pub mod json;
+pub mod loki_push_api;
 pub mod name;
 pub mod problem;
+pub mod prometheus_api;
+pub mod prometheus_remote_write;
 pub mod prometheus_scrape;
+pub mod published_url;
 mod text;
+pub mod tls_certificates;
 pub mod topology;
+pub mod tracing;
 
 pub use bag::{Databag, Relation, Side};
 pub use name::UnitName;

@@ -22,6 +22,7 @@ use crate::bag::Relation;
 use crate::problem::Problem;
 
 pub use event::event;
+pub(crate) use event::event_of;
 pub use finish::{Finished, finish};
 pub use rules::{RULE_FILE_PREFIX, RuleFile};
 
@@ -96,11 +97,22 @@ pub fn read(relation: &Relation, global: &GlobalConfig) -> Scraped {
     let (jobs, mut problems) = jobs::read(relation, global);
     let (rules, has_rules, rule_problems) = rules::read(relation);
     problems.extend(rule_problems);
+    let problems = bounded(problems, relation);
+    Scraped { relation: (relation.endpoint.clone(), relation.id), jobs, rules, has_rules, problems }
+}
+
+/// Understands the rules of `relation` alone, whether it published any, and what was left out.
+pub(crate) fn read_rules(relation: &Relation) -> (Option<RuleFile>, bool, Vec<Problem>) {
+    let (rules, has_rules, problems) = rules::read(relation);
+    (rules, has_rules, bounded(problems, relation))
+}
+
+/// The problems as those of `relation`, those beyond [`PROBLEMS_MAX`] as one.
+fn bounded(mut problems: Vec<Problem>, relation: &Relation) -> Vec<Problem> {
     let left_over = problems.len().saturating_sub(PROBLEMS_MAX);
     if left_over > 0 {
         problems.truncate(PROBLEMS_MAX);
         problems.push(Problem::new(format!("{left_over} more problems")));
     }
-    let problems = problems.into_iter().map(|problem| problem.relation(relation)).collect();
-    Scraped { relation: (relation.endpoint.clone(), relation.id), jobs, rules, has_rules, problems }
+    problems.into_iter().map(|problem| problem.relation(relation)).collect()
 }

@@ -98,6 +98,17 @@ impl UrlParts {
     }
 }
 
+/// `url` as URL libraries print it: host in lower case, no port that the scheme implies, a slash for an empty path. `None` if it
+/// is not a URL.
+pub(crate) fn normalised_url(url: &str) -> Option<String> {
+    let UrlParts { scheme, authority, path } = UrlParts::split(url).ok()?;
+    let authority = authority.to_lowercase();
+    let default_port = if scheme == "https" { ":443" } else { ":80" };
+    let authority = authority.strip_suffix(default_port).unwrap_or(&authority);
+    let path = if path.is_empty() { "/" } else { &path };
+    Some(format!("{scheme}://{authority}{path}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,6 +157,19 @@ mod tests {
             ["a:9093", "ftp://a", "http://", "http:///x", "http://u:p@h", "http://a b", "http://a:x", "http://a:99999"]
         {
             check(url, None);
+        }
+    }
+
+    #[test]
+    fn normal_urls() {
+        for (url, expected) in [
+            ("http://h:80/x/", Some("http://h/x/")),
+            ("HTTPS://H:443", Some("https://h/")),
+            ("http://h:443", Some("http://h:443/")),
+            ("http://[::80]", Some("http://[::80]/")),
+            ("h:80", None),
+        ] {
+            assert_eq!(normalised_url(url).as_deref(), expected, "{url}");
         }
     }
 

@@ -13,15 +13,20 @@ const TEXT_BYTES_MAX: usize = 16 << 10;
 ///
 /// `errors` is about rules and `scrape_job_errors` about all else. Rules without any problem are acknowledged by `{}`.
 pub fn event(scraped: &Scraped) -> Option<String> {
+    event_of(&scraped.problems, scraped.has_rules)
+}
+
+/// The same for any interface that carries rules in this way.
+pub(crate) fn event_of(problems: &[Problem], has_rules: bool) -> Option<String> {
     let (rules, jobs): (Vec<&Problem>, Vec<&Problem>) =
-        scraped.problems.iter().partition(|problem| problem.key.as_deref() == Some(ALERT_RULES));
+        problems.iter().partition(|problem| problem.key.as_deref() == Some(ALERT_RULES));
     let mut object = Map::new();
     for (key, problems) in [("errors", rules), ("scrape_job_errors", jobs)] {
         if !problems.is_empty() {
             object.insert(key.to_owned(), Value::String(text(&problems)));
         }
     }
-    (scraped.has_rules || !object.is_empty()).then(|| dumps_object(&object))
+    (has_rules || !object.is_empty()).then(|| dumps_object(&object))
 }
 
 /// One problem a line, without the relation: our endpoint and id mean nothing to the peer.

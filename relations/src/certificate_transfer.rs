@@ -1,0 +1,130 @@
+//! `certificate_transfer`: certificates of authorities that we shall trust.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::bag::{self, Databag, Relation};
+use crate::json::{self, type_name};
+use crate::problem::Problem;
+
+/// The name of the interface.
+pub const INTERFACE: &str = "certificate_transfer";
+
+const CERTIFICATES: &str = "certificates";
+
+/// A longer certificate is refused; with all extensions in use, real ones stay below a tenth of this.
+const CERTIFICATE_BYTES_MAX: usize = 64 << 10;
+
+/// Our application's databag: that we read version 1.
+pub fn requirer_app_bag() -> Databag {
+    Databag::from([("version".to_owned(), "1".to_owned())])
+}
+
+/// A certificate, and who told us of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The text as published, without white space around it. Whether it is a certificate shows when it is loaded.
+    pub pem: String,
+    /// Endpoint, id and, in version 0 of the interface, unit of everyone who published it, in order.
+    pub origins: Vec<((String, u64), Option<String>)>,
+}
+
+/// The certificates of all `relations`, sorted by text, each once.
+///
+/// Version 1 is a list in the application's databag, version 0 the keys `certificate`, `ca` and `chain` in those of the units,
+/// which count only where there is no list.
+pub fn certificates<'a>(relations: impl IntoIterator<Item = &'a Relation>) -> (Vec<Certificate>, Vec<Problem>) {
+    let mut origins_by_pem: BTreeMap<String, Vec<_>> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for relation in relations {
+        let place = (relation.endpoint.clone(), relation.id);
+        let mut take = |bag: &Databag, keys: &[&str], unit: Option<String>| {
+            let mut of_bag = Vec::new();
+            for key in keys {
+                of_bag.extend(under(bag, key).into_iter().map(|found| (*key, found)));
+            }
+            for (key, found) in of_bag {
+                match found {
+                    Ok(pem) => origins_by_pem.entry(pem).or_default().push((place.clone(), unit.clone())),
+                    Err(message) => {
+                        let problem = Problem { unit: unit.clone(), ..Problem::new(message).key(key) };
+                        problems.push(problem.relation(relation));
+                    }
+                }
+            }
+        };
+        if bag::value(&relation.remote.app_bag, CERTIFICATES).is_some() {
+            take(&relation.remote.app_bag, &[CERTIFICATES], None);
+        } else {
+            for (unit, bag) in &relation.remote.units {
+                take(bag, &["certificate", "ca", "chain"], Some(unit.to_string()));
+            }
+        }
+    }
+    problems.sort();
+    let sorted = |(pem, mut origins): (String, Vec<_>)| {
+        origins.sort();
+        origins.dedup();
+        Certificate { pem, origins }
+    };
+    (origins_by_pem.into_iter().map(sorted).collect(), problems)
+}
+
+/// The certificates under `key`: a list as JSON, or one as plain text.
+fn under(bag: &Databag, key: &str) -> Vec<Result<String, String>> {
+    let one = |text: &str| match text.trim() {
+        text if text.len() > CERTIFICATE_BYTES_MAX => Err("a certificate is too long".to_owned()),
+        "" => Err("a certificate is empty".to_owned()),
+        text => Ok(text.to_owned()),
+    };
+    match bag::value(bag, key) {
+        None => Vec::new(),
+        Some(text) if text.trim_start().starts_with("-----BEGIN") => vec![one(text)],
+        Some(_) => match json::read(bag, key) {
+            Ok(None) => Vec::new(),
+            Ok(Some(Value::Array(items))) => {
+                let item = |item: &Value| match item {
+                    Value::String(text) => one(text),
+                    other => Err(format!("an entry is {}, not a string", type_name(other))),
+                };
+                items.iter().map(item).collect()
+            }
+            Ok(Some(Value::String(text))) => vec![one(&text)],
+            Ok(Some(other)) => vec![Err(format!("value is {}, not a list", type_name(&other)))],
+            Err(refused) => vec![Err(refused.message)],
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bag::Side;
+
+    #[track_caller]
+    fn check(app: &[(&str, &str)], unit: &[(&str, &str)], expected: &[&str], n_problems: usize) {
+        let bag = |entries: &[(&str, &str)]| -> Databag {
+            entries.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect()
+        };
+        let mut remote = Side { app_bag: bag(app), ..Side::new("ca") };
+        remote.units.insert("ca/0".parse().expect("a unit's name"), bag(unit));
+        let (endpoint, interface) = ("receive-ca-cert".to_owned(), INTERFACE.to_owned());
+        let relation = Relation { id: 1, endpoint, interface, local: Side::new("prometheus"), remote };
+        let (found, problems) = certificates([&relation]);
+        let found: Vec<&str> = found.iter().map(|certificate| certificate.pem.as_str()).collect();
+        assert_eq!((found.as_slice(), problems.len()), (expected, n_problems));
+    }
+
+    #[test]
+    fn both_versions() {
+        check(&[], &[], &[], 0);
+        check(&[("certificates", r#"["B", "A", "A\n"]"#)], &[], &["A", "B"], 0);
+        check(&[("certificates", r#"["A", 7, ""]"#)], &[], &["A"], 2);
+        check(&[("certificates", "[")], &[], &[], 1);
+        let pem = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----";
+        check(&[], &[("ca", pem), ("chain", r#"["C"]"#)], &[pem, "C"], 0);
+        // A list makes the units' databags a thing of the past.
+        check(&[("certificates", r#"["A"]"#)], &[("ca", pem)], &["A"], 0);
+    }
+}
