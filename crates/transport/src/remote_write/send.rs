@@ -92,6 +92,21 @@ impl RemoteId {
     }
 }
 
+/// How one remote does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteState {
+    /// Which one it is.
+    pub id: RemoteId,
+    /// Up to where it has got its samples: what lies before was delivered, or given up for good.
+    pub position: Position,
+    /// Samples in memory that are on their way.
+    pub n_pending: u64,
+    /// The time of the newest sample that it took; `None` before the first.
+    pub newest_sent_ms: Option<i64>,
+    /// Why the last request failed; `None` after one that worked.
+    pub failure: Option<String>,
+}
+
 /// A remote with its tasks.
 struct Running {
     id: RemoteId,
@@ -221,9 +236,9 @@ impl Remotes {
         Running { id, route, traffic, stop }
     }
 
-    /// Up to where each remote has got its samples: what lies before was delivered, or given up for good.
-    pub fn positions(&self) -> Vec<(RemoteId, Position)> {
-        self.lock().iter().map(|remote| (remote.id.clone(), remote.traffic.position())).collect()
+    /// How each remote does, sorted by name and URL.
+    pub fn states(&self) -> Vec<RemoteState> {
+        self.lock().iter().map(|remote| remote.traffic.state(remote.id.clone())).collect()
     }
 
     /// Sends what was committed before this call, without repeating what fails, and stops. Bounded in time.

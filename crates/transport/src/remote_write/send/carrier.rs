@@ -140,6 +140,7 @@ impl Carrier {
 
     fn say(&mut self, route: &Route, parcel: &Parcel, failure: &Failure) {
         let (remote, samples, error) = (&route.config.url, parcel.n_samples, &failure.text);
+        self.traffic.fail(error);
         let retried = failure.retry;
         if self.failing {
             debug!(%remote, samples, retried, error, "samples not delivered");

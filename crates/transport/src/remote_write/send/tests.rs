@@ -138,7 +138,7 @@ async fn samples_arrive_with_external_labels_and_relabelled() {
     );
     assert_eq!((pair.metric(DROPPED), pair.metric(PENDING)), (1.0, 0.0));
     assert_eq!(pair.metric("prometheus_remote_storage_queue_highest_sent_timestamp_seconds"), 2.0);
-    until("the position follows", || pair.remotes.positions()[0].1 == pair.store.end()).await;
+    until("the position follows", || pair.remotes.states()[0].position == pair.store.end()).await;
     pair.remotes.shutdown().await;
 }
 
@@ -177,12 +177,15 @@ async fn what_is_refused_for_good_is_dropped_and_counted() {
         until("it is given up", || pair.metric(FAILED) == n_failed).await;
     }
     assert_eq!((pair.remote.requests(), pair.metric(RETRIED)), (2, 0.0));
+    let failure = pair.remotes.states()[0].failure.clone();
+    assert_eq!(failure.as_deref(), Some("server returned HTTP status 429 Too Many Requests: not now"));
     pair.load("  queue_config: {retry_on_http_429: true}");
     pair.commit(&["a"], 3);
     until("it is repeated", || pair.metric(RETRIED) >= 2.0).await;
     pair.remote.answer(StatusCode::OK);
     until("it arrives", || pair.metric(SENT) == 1.0).await;
     assert_eq!(pair.remote.store.values(r#"a{job="a", site="x"}"#), [Some(3.0)]);
+    until("the failure is over", || pair.remotes.states()[0].failure.is_none()).await;
     pair.remotes.shutdown().await;
 }
 
@@ -221,7 +224,7 @@ async fn a_shutdown_does_not_wait_for_a_remote_that_is_away() {
 async fn what_was_committed_before_a_remote_was_named_is_not_sent() {
     let pair = Pair::start("").await;
     pair.remotes.commit(pair.remotes.prepare(&[], &Labels::empty()).unwrap());
-    assert!(pair.remotes.positions().is_empty() && pair.remotes.metrics(None).is_empty());
+    assert!(pair.remotes.states().is_empty() && pair.remotes.metrics(None).is_empty());
     pair.commit(&["a"], 1);
     pair.load("");
     pair.commit(&["a"], 2);

@@ -1,15 +1,15 @@
 //! What one remote was sent so far, shared by its two tasks and by those who ask.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use relatum_model::Labels;
 use relatum_model::exposition::{MetricFamily, MetricKind};
 use relatum_model::storage::Position;
 use tokio::sync::Notify;
 
-use super::Route;
 use super::parcel::Parcel;
+use super::{RemoteId, RemoteState, Route};
 
 /// The counters; all but `failed_reads` and `waits` count samples.
 #[derive(Debug)]
@@ -34,7 +34,13 @@ pub(super) struct Traffic {
     body_bytes: AtomicU64,
     /// The time of the newest sample that was delivered; `i64::MIN` for none.
     newest_sent_ms: AtomicI64,
-    position: Mutex<Position>,
+    place: Mutex<Place>,
+}
+
+#[derive(Debug)]
+struct Place {
+    position: Position,
+    failure: Option<String>,
 }
 
 impl Traffic {
@@ -52,7 +58,7 @@ impl Traffic {
             delivered: AtomicU64::new(0),
             body_bytes: AtomicU64::new(0),
             newest_sent_ms: AtomicI64::new(i64::MIN),
-            position: Mutex::new(position),
+            place: Mutex::new(Place { position, failure: None }),
         }
     }
 
@@ -67,20 +73,38 @@ impl Traffic {
         self.delivered.fetch_add(parcel.n_samples, Ordering::Relaxed);
         self.body_bytes.fetch_add(parcel.body.len() as u64, Ordering::Relaxed);
         self.newest_sent_ms.fetch_max(parcel.newest_ms, Ordering::Relaxed);
+        self.place().failure = None;
+    }
+
+    /// A request failed.
+    pub(super) fn fail(&self, reason: &str) {
+        self.place().failure = Some(reason.to_owned());
     }
 
     /// The parcel needs no more care: it was sent, or given up.
     pub(super) fn settle(&self, parcel: &Parcel) {
         if let Some(reached) = &parcel.reached {
-            *self.position.lock().unwrap_or_else(PoisonError::into_inner) = reached.clone();
+            self.place().position = reached.clone();
         }
         self.pending.fetch_sub(parcel.n_samples, Ordering::Relaxed);
         self.emptied.notify_one();
     }
 
-    /// Everything before it is settled.
-    pub(super) fn position(&self) -> Position {
-        self.position.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// How the remote `id` does, of which this is the traffic.
+    pub(super) fn state(&self, id: RemoteId) -> RemoteState {
+        let newest_sent_ms = self.newest_sent_ms.load(Ordering::Relaxed);
+        let place = self.place();
+        RemoteState {
+            id,
+            position: place.position.clone(),
+            n_pending: self.pending.load(Ordering::Relaxed),
+            newest_sent_ms: (newest_sent_ms != i64::MIN).then_some(newest_sent_ms),
+            failure: place.failure.clone(),
+        }
+    }
+
+    fn place(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -175,11 +199,29 @@ pub(super) fn metrics(remotes: &[(Labels, Arc<Route>, &Traffic)], newest_ms: Opt
             "The capacity of each shard of the queue used for parallel sending to the remote storage.",
             &|route, _| route.config.queue.capacity as f64,
         ),
+        // One shard keeps the order, so all that can be said of their number is one.
         family(
             Gauge,
             "prometheus_remote_storage_shards",
             "The number of shards used for parallel sending to the remote storage.",
-            // One, which keeps the order.
+            &|_, _| 1.0,
+        ),
+        family(
+            Gauge,
+            "prometheus_remote_storage_shards_desired",
+            "The number of shards that the queues shard calculation wants to run based on the rate of samples in vs. samples out.",
+            &|_, _| 1.0,
+        ),
+        family(
+            Gauge,
+            "prometheus_remote_storage_shards_max",
+            "The maximum number of shards that the queue is allowed to run.",
+            &|_, _| 1.0,
+        ),
+        family(
+            Gauge,
+            "prometheus_remote_storage_shards_min",
+            "The minimum number of shards that the queue is allowed to run.",
             &|_, _| 1.0,
         ),
         family(
