@@ -20,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         crate::with("yardstick_queries_equal_prometheus", &[Peer::Prometheus], true, yardstick),
         crate::with("fixture_expressions_equal_prometheus", &[Peer::Prometheus], true, fixtures),
+        crate::with("trees_and_formats_equal_prometheus", &[Peer::Prometheus3], true, trees),
     ]
 }
 
@@ -276,6 +277,56 @@ fn yardstick() -> anyhow::Result<()> {
     ensure!(n_queries >= 30 && n_values > 1000, "only {n_queries} queries with {n_values} values were compared");
     println!("{n_queries} queries, {n_values} values equal");
     Ok(())
+}
+
+/// The tree and the readable form of many queries, against a Prometheus that knows both.
+fn trees() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    std::fs::write(dir.path().join("prometheus.yml"), "")?;
+    let (_ours, our_url) = server(Command::new(binary()).arg("serve"), &dir.path().join("ours"), dir.path())?;
+    let (_theirs, their_url) = server(&mut Peer::Prometheus3.command()?, &dir.path().join("theirs"), dir.path())?;
+    let file = crate::corpora().context("the corpora are there")?.join("tools").join("queries.txt");
+    let text = std::fs::read_to_string(&file)?;
+    let mut queries: BTreeSet<String> = fixture_expressions()?;
+    queries.extend(text.lines().filter_map(|line| Some(line.splitn(6, '|').nth(5)?.trim().to_owned())));
+    queries.extend(
+        ["-foo @ start() offset -5m", "foo[5m:30s] @ 1.5 offset 1m", "a == bool on (x) group_left (y) b", "'a'", "1e3"]
+            .map(str::to_owned),
+    );
+    let mut n_equal = 0;
+    for query in &queries {
+        let parameters = [("query", query.as_str())];
+        // What 3.5 cannot read, it cannot be asked about.
+        let Ok(theirs) = http::api(&their_url, "parse_query", &parameters) else { continue };
+        let mut ours = http::api(&our_url, "parse_query", &parameters)?;
+        newer_keys(&mut ours);
+        ensure!(ours == theirs, "{query}:\nours   {ours}\ntheirs {theirs}");
+        let format = |url: &str| http::api(url, "format_query", &parameters);
+        ensure!(
+            format(&our_url)? == format(&their_url)?,
+            "{query}: {} is not {}",
+            format(&our_url)?,
+            format(&their_url)?
+        );
+        n_equal += 1;
+    }
+    println!("{n_equal} of {} queries have equal trees and formats", queries.len());
+    ensure!(n_equal > 60, "only {n_equal} queries were compared");
+    Ok(())
+}
+
+/// Takes away what Prometheus' trees have only since 3.9.
+fn newer_keys(tree: &mut Value) {
+    match tree {
+        Value::Object(object) => {
+            for key in ["anchored", "smoothed", "fillValues"] {
+                object.remove(key);
+            }
+            object.values_mut().for_each(newer_keys);
+        }
+        Value::Array(items) => items.iter_mut().for_each(newer_keys),
+        _ => {}
+    }
 }
 
 /// Every expression of every rule file that the fixtures expect.

@@ -11,6 +11,7 @@ mod check;
 mod duration;
 mod error;
 mod functions;
+mod json;
 mod lexer;
 mod literal;
 mod operators;

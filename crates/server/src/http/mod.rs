@@ -37,6 +37,7 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/query_range", get(query::range).post(query::range))
         .route("/query_exemplars", get(query::exemplars).post(query::exemplars))
         .route("/format_query", get(query::format).post(query::format))
+        .route("/parse_query", get(query::parse).post(query::parse))
         .route("/labels", get(series::names).post(series::names))
         .route("/label/{name}/values", get(series::values))
         .route("/series", get(series::series).post(series::series))

@@ -1,4 +1,4 @@
-//! Queries: `/query`, `/query_range`, `/query_exemplars`, `/format_query`.
+//! Queries: `/query`, `/query_range`, `/query_exemplars`, `/format_query`, `/parse_query`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +62,12 @@ pub(crate) async fn exemplars(State(engine): State<Arc<Engine>>, params: Params)
 pub(crate) async fn format(State(engine): State<Arc<Engine>>, params: Params) -> ApiResult {
     let expr = engine.promql().parse(params.first("query")).map_err(|error| ApiError::parameter("query", error))?;
     Ok(Success::of(&expr.pretty()))
+}
+
+/// `/api/v1/parse_query`
+pub(crate) async fn parse(State(engine): State<Arc<Engine>>, params: Params) -> ApiResult {
+    let expr = engine.promql().parse(params.first("query")).map_err(|error| ApiError::parameter("query", error))?;
+    Ok(Success::of(&expr.to_json()))
 }
 
 async fn run(
