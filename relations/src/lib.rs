@@ -9,6 +9,7 @@ pub mod bag;
 pub mod catalogue;
 pub mod certificate_transfer;
 pub mod endpoints;
+pub mod grafana_dashboard;
 pub mod grafana_datasource;
 pub mod grafana_datasource_exchange;
 pub mod ingress_per_unit;
