@@ -3,6 +3,7 @@
 //! A test whose peer or corpus is missing is skipped, and its name says what it needs.
 
 mod bad_input;
+mod checks;
 mod commands;
 mod crash;
 mod external_queries;
@@ -21,6 +22,7 @@ fn main() {
         commands::trials(),
         crash::trials(),
         bad_input::trials(),
+        checks::trials(),
         external_queries::trials(),
         shipped_rules::trials(),
         readme::trials(),

@@ -5,6 +5,7 @@
 mod config;
 mod lint;
 mod rules;
+mod web_config;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,6 +41,12 @@ enum Kind {
         #[command(flatten)]
         lint: LintArgs,
     },
+    /// Check files that configure how HTTP is served
+    WebConfig {
+        /// The files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -68,21 +75,25 @@ struct Verdict {
 /// Checks every file and says of each what it is; one that is refused does not end the run.
 pub(crate) fn run(args: &Args) -> Result<ExitCode, CommandFailure> {
     let mut verdict = Verdict::default();
-    let lint_args = match &args.kind {
+    let lint_fatal = match &args.kind {
         Kind::Config { files, syntax_only, lint } => {
             for file in files {
                 config::check(file, *syntax_only, lint, &mut verdict)?;
             }
-            lint
+            lint.lint_fatal
         }
         Kind::Rules { files, lint } => {
             rules::check_all(files, lint, &mut verdict)?;
-            lint
+            lint.lint_fatal
+        }
+        Kind::WebConfig { files } => {
+            web_config::check_all(files, &mut verdict)?;
+            false
         }
     };
     Ok(match verdict {
         Verdict { refused: true, .. } => ExitCode::FAILURE,
-        Verdict { linted: true, .. } if lint_args.lint_fatal => ExitCode::from(3),
+        Verdict { linted: true, .. } if lint_fatal => ExitCode::from(3),
         _ => ExitCode::SUCCESS,
     })
 }
