@@ -11,6 +11,8 @@ use crate::store::{Change, Origin, StoredRelation, World};
 pub enum Which {
     /// Its number.
     Id(u64),
+    /// One of its endpoints and its number, as juju and our status name it.
+    Key(String, u64),
     /// Two of `APP[:ENDPOINT]`.
     Ends(String, String),
 }
@@ -21,8 +23,11 @@ impl Which {
         let words: Vec<&str> = arguments.iter().flat_map(|argument| argument.split_whitespace()).collect();
         match words.as_slice() {
             [word] => {
-                let number = word.rsplit_once(':').map_or(*word, |(_, number)| number);
-                number.parse().map(Which::Id).map_err(|_| {
+                let which = match word.rsplit_once(':') {
+                    Some((endpoint, id)) => id.parse().map(|id| Which::Key(endpoint.to_owned(), id)),
+                    None => word.parse().map(Which::Id),
+                };
+                which.map_err(|_| {
                     Failure::usage(format!("{word:?} does not name a relation"))
                         .hint("write its ID, as `relatum status --relations` shows it, or \"a:x b:y\"")
                 })
@@ -41,6 +46,13 @@ pub fn find<'a>(which: &Which, world: &'a World) -> Result<&'a StoredRelation, F
             .iter()
             .find(|relation| relation.id == *id)
             .ok_or_else(|| Failure::failed(format!("relation {id} not found"))),
+        Which::Key(endpoint, id) => world
+            .relations
+            .iter()
+            .find(|relation| {
+                relation.id == *id && [&relation.provider, &relation.requirer].iter().any(|end| end.name == *endpoint)
+            })
+            .ok_or_else(|| Failure::failed(format!("relation {endpoint}:{id} not found"))),
         Which::Ends(a, b) => {
             let fits = |relation: &&StoredRelation| {
                 let is = |text: &str, end: &crate::store::Endpoint| text == end.application || text == end.to_string();

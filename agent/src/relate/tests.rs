@@ -287,6 +287,9 @@ fn removing_takes_what_was_only_known_through_it() {
     for (request, class, part) in [
         (&["9"][..], Failed, "relation 9 not found"),
         (&["targets"], Usage, "does not name a relation"),
+        // An address looks like an endpoint and an id, and must not remove what has that number.
+        (&["alertmanager:1"], Failed, "relation alertmanager:1 not found"),
+        (&["10.0.0.5:1"], Failed, "relation 10.0.0.5:1 not found"),
         (&["prometheus nobody"], Failed, "application \"nobody\" not found"),
         (&["prometheus targets:nothing"], Failed, "has no \"nothing\" relation"),
     ] {
