@@ -1,7 +1,10 @@
-//! Rendered files as they may be shown: every secret reads `<secret>`.
+//! Rendered files and databags as they may be shown: every secret reads `<secret>`.
+
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::control::RelationDetail;
 use crate::pipeline::desire::MATERIALS;
 
 const HIDDEN: &str = "<secret>";
@@ -36,13 +39,48 @@ pub(crate) fn hide(path: &str, text: String) -> String {
     relatum_model::yaml::to_string(&value).unwrap_or_else(|_| format!("{HIDDEN}\n"))
 }
 
+/// Hides the secrets in every databag of a relation.
+pub(crate) fn hide_in_relation(detail: &mut RelationDetail) {
+    let units = detail.related_units.iter_mut().chain([&mut detail.local_unit]).map(|unit| &mut unit.data);
+    units.chain([&mut detail.application_data, &mut detail.local_application_data]).for_each(hide_in_databag);
+}
+
+/// A value that is JSON or YAML loses the secrets inside it and others stay as they were written, unless their own key is a
+/// secret's. What cannot be read, though it speaks of secrets, is hidden as a whole.
+fn hide_in_databag(bag: &mut BTreeMap<String, String>) {
+    for (key, value) in bag {
+        if KEYS.contains(&key.as_str()) {
+            *value = HIDDEN.to_owned();
+        } else if let Ok(mut json) = serde_json::from_str::<Value>(value) {
+            if hide_in(&mut json) {
+                *value = json.to_string();
+            }
+        } else if let Ok(mut yaml) = relatum_model::yaml::from_str::<Value>(value) {
+            if hide_in(&mut yaml) {
+                *value = relatum_model::yaml::to_string(&yaml).unwrap_or_else(|_| HIDDEN.to_owned());
+            }
+        } else if KEYS.iter().any(|key| value.contains(key)) {
+            *value = HIDDEN.to_owned();
+        }
+        if is_private_key(value) {
+            *value = HIDDEN.to_owned();
+        }
+    }
+}
+
+/// Charms write keys in PEM form where Prometheus has the name of a file.
+fn is_private_key(text: &str) -> bool {
+    text.contains("PRIVATE KEY-----")
+}
+
 /// Whether something was hidden.
 fn hide_in(value: &mut Value) -> bool {
     match value {
         Value::Array(items) => items.iter_mut().fold(false, |hidden, item| hide_in(item) | hidden),
         Value::Object(fields) => fields.iter_mut().fold(false, |hidden, (key, value)| {
             // Labels and parameters of that name are no secrets: those stand in lists or below other keys.
-            let is_secret = KEYS.contains(&key.as_str()) && !value.is_null();
+            let is_secret =
+                (KEYS.contains(&key.as_str()) && !value.is_null()) || value.as_str().is_some_and(is_private_key);
             if is_secret {
                 *value = Value::from(HIDDEN);
             }
@@ -78,5 +116,31 @@ mod tests {
         check("tls/a-client.key", "KEY", "<secret>\n");
         check("tls/a-ca.crt", "CERT", "CERT");
         check("scrape/a_1.yml", "password: [", "<secret>\n");
+    }
+
+    #[track_caller]
+    fn check_databag(key: &str, value: &str, expected: &str) {
+        let mut bag = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        hide_in_databag(&mut bag);
+        assert_eq!(bag[key], expected, "{key}: {value}");
+    }
+
+    #[test]
+    fn secrets_in_databags_are_hidden() {
+        check_databag(
+            "scrape_jobs",
+            r#"[{"basic_auth": {"password": "p"}}]"#,
+            r#"[{"basic_auth":{"password":"<secret>"}}]"#,
+        );
+        check_databag("jobs", "- bearer_token: t\n", "- bearer_token: <secret>\n");
+        check_databag("password", "p", "<secret>");
+        let pem = "-----BEGIN RSA PRIVATE KEY-----";
+        check_databag("anything", pem, "<secret>");
+        check_databag("jobs", &format!(r#"[{{"key_file":"{pem}"}}]"#), r#"[{"key_file":"<secret>"}]"#);
+        // What has no secrets stays byte by byte as the charm wrote it.
+        check_databag("scrape_jobs", r#"[{"labels":  {"password": "x"}}]"#, r#"[{"labels":  {"password": "x"}}]"#);
+        check_databag("port", "80", "80");
+        check_databag("broken", "{\"jobs\": [", "{\"jobs\": [");
+        check_databag("broken", "{\"password\": [", "<secret>");
     }
 }

@@ -91,3 +91,49 @@ pub(crate) fn state(word: &str) -> String {
         _ => word.to_owned(),
     }
 }
+
+/// `text` on one line: characters that would steer the terminal are written as escapes, for databags may hold anything.
+/// Colours stay, because we put them there ourselves.
+pub(crate) fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(char::is_control) {
+        let (plain, control) = rest.split_at(at);
+        out.push_str(plain);
+        let colour = colour_code(control);
+        let first = control.chars().next().expect("a control character was found here");
+        match colour {
+            0 => out.extend(first.escape_default()),
+            length => out.push_str(&control[..length]),
+        }
+        rest = &control[colour.max(first.len_utf8())..];
+    }
+    out + rest
+}
+
+/// How many bytes of a colour code `text` begins with.
+fn colour_code(text: &str) -> usize {
+    let Some(parameters) = text.strip_prefix("\x1b[") else { return 0 };
+    let length = parameters.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b';').count();
+    if parameters.as_bytes().get(length) == Some(&b'm') { "\x1b[".len() + length + 1 } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        assert_eq!(printable(text), expected, "{text:?}");
+    }
+
+    #[test]
+    fn terminals_are_not_steered() {
+        check("plain ü", "plain ü");
+        check("\x1b[1;31mred\x1b[0m", "\x1b[1;31mred\x1b[0m");
+        check("a\nb\tc", "a\\nb\\tc");
+        check("\x1b[2J\x1b]0;title\x07", "\\u{1b}[2J\\u{1b}]0;title\\u{7}");
+        check("\x1b[31", "\\u{1b}[31");
+        check("\u{9b}2J", "\\u{9b}2J");
+    }
+}

@@ -4,18 +4,21 @@ use std::collections::BTreeMap;
 
 use crate::Global;
 use crate::failure::CommandFailure;
-use crate::output::{bad, faint, state};
+use crate::output::{bad, faint, printable, state};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The relation's id, or the two endpoints it connects
     #[arg(required = true, num_args = 1..=2, value_name = "ID | \"a:x b:y\"")]
     relation: Vec<String>,
+    /// Print secrets as they are
+    #[arg(long)]
+    show_secrets: bool,
 }
 
 /// Shows both sides of a relation, databag by databag.
 pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailure> {
-    let detail = global.client().show_relation(&args.relation.join(" ")).await?;
+    let detail = global.client().show_relation(&args.relation.join(" "), args.show_secrets).await?;
     global.format.print(&detail, |detail| {
         let relation = &detail.relation;
         let mut text = format!(
@@ -27,7 +30,7 @@ pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailu
             state(&relation.status.current)
         );
         for problem in &detail.problems {
-            text.push_str(&format!("{} {problem}\n", bad("problem:")));
+            text.push_str(&format!("{} {}\n", bad("problem:"), printable(&problem.to_string())));
         }
         bag(&mut text, &format!("{} (application)", detail.related_application), &detail.application_data);
         for unit in &detail.related_units {
@@ -56,7 +59,7 @@ fn bag(text: &mut String, owner: &str, data: &BTreeMap<String, String>) {
                 text.push_str(&format!("  {key}:\n"));
                 pretty.lines().for_each(|line| text.push_str(&format!("    {line}\n")));
             }
-            None => text.push_str(&format!("  {key:width$}  {value}\n")),
+            None => text.push_str(&format!("  {key:width$}  {}\n", printable(value))),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Borderless columns, two blanks apart, as juju prints them.
 
+use crate::output::printable;
+
 /// A table under construction.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -25,7 +27,7 @@ impl Table {
 
     /// Adds a row; cells may hold colours, which take no room.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        self.rows.push(cells.into_iter().map(|cell| printable(&cell)).collect());
     }
 
     /// Whether no row was added.

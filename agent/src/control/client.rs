@@ -44,8 +44,8 @@ impl Client {
     }
 
     /// `show-relation`; `which` as in [`crate::control`].
-    pub async fn show_relation(&self, which: &str) -> Result<RelationDetail, Failure> {
-        self.get(&format!("/v1/relations/{}", percent_encode(which))).await
+    pub async fn show_relation(&self, which: &str, show_secrets: bool) -> Result<RelationDetail, Failure> {
+        self.get(&format!("/v1/relations/{}?show_secrets={show_secrets}", percent_encode(which))).await
     }
 
     /// `config prometheus`.

@@ -29,8 +29,8 @@ use tokio::sync::{broadcast, mpsc};
 use tracing::{debug, info, warn};
 
 use super::{
-    ChangeConfiguration, Configuration, Datasource, Failure, FailureClass, LogLine, Relate, Related, RelationDetail,
-    RemoveRelation, Removed, Rendered, RenderedFile, Status, Stopping,
+    ChangeConfiguration, Configuration, Datasource, Failure, FailureClass, LogLine, Relate, Related, RemoveRelation,
+    Removed, Rendered, RenderedFile, Status, Stopping,
 };
 use crate::charm_config;
 use crate::daemon::Agent;
@@ -251,11 +251,18 @@ async fn do_remove_relation(State(agent): State<Arc<Agent>>, body: Bytes) -> Ans
     json(&Removed { relation: status::relation_status(&removed, &[]) })
 }
 
-async fn show_relation(State(agent): State<Arc<Agent>>, Path(which): Path<String>) -> Answer {
+async fn show_relation(
+    State(agent): State<Arc<Agent>>,
+    Path(which): Path<String>,
+    Query(query): Query<SecretsQuery>,
+) -> Answer {
     let which = Which::parse(&[which])?;
     let (report, _) = agent.settled(0).await?;
     let relation = relate::find(&which, &report.world)?;
-    let detail: RelationDetail = status::relation_detail(relation, &report.problems);
+    let mut detail = status::relation_detail(relation, &report.problems);
+    if !query.show_secrets {
+        secrets::hide_in_relation(&mut detail);
+    }
     json(&detail)
 }
 
@@ -310,12 +317,12 @@ fn check_change(request: &ChangeConfiguration) -> Result<(), Failure> {
 }
 
 #[derive(Deserialize)]
-struct RenderQuery {
+struct SecretsQuery {
     #[serde(default)]
     show_secrets: bool,
 }
 
-async fn show_rendered(State(agent): State<Arc<Agent>>, Query(query): Query<RenderQuery>) -> Answer {
+async fn show_rendered(State(agent): State<Arc<Agent>>, Query(query): Query<SecretsQuery>) -> Answer {
     // After the pass that is on its way, so that nobody sees a mixture.
     agent.settled(0).await?;
     let path = agent.rendered.clone();

@@ -93,7 +93,7 @@ async fn a_day_in_the_life() {
     assert_eq!(units, ["alertmanager/0", "prometheus/0", "targets/0"]);
     assert_eq!(status.units[2].address, "10.0.0.5:9100");
 
-    let detail = client.show_relation("targets:metrics-endpoint prometheus").await.unwrap();
+    let detail = client.show_relation("targets:metrics-endpoint prometheus", false).await.unwrap();
     assert_eq!((detail.related_application.as_str(), detail.related_units[0].name.as_str()), ("targets", "targets/0"));
     assert_eq!(detail.local_application_data["event"], "{}");
 
@@ -117,7 +117,7 @@ async fn a_day_in_the_life() {
     let gone = client.remove_relation(&RemoveRelation { arguments }).await.unwrap_err();
     assert_eq!(
         (gone.class, gone.exit_code(), gone.message.as_str()),
-        (FailureClass::Failed, 1, "relation 1 not found")
+        (FailureClass::Failed, 1, "relation metrics-endpoint:1 not found")
     );
     let usage = bench.relate("metrics-endpoint word").await.unwrap_err();
     assert_eq!((usage.class, usage.exit_code()), (FailureClass::Usage, 2));
