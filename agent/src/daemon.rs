@@ -4,7 +4,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
+use relatum_model::exposition::MetricFamily;
 use relatum_relations::endpoints::APPLICATION;
 use relatum_relations::name;
 use relatum_server::listen::{self, ListenError};
@@ -21,6 +23,7 @@ use crate::agent_file::{AgentFile, AgentFileError};
 use crate::control::{Failure, serve};
 use crate::events::{Event, EventQueue};
 use crate::log::LogRing;
+use crate::metrics::{self, Metrics, Passes};
 use crate::options::{self, LISTEN_DEFAULT, Options};
 use crate::pipeline::desire::CHARM;
 use crate::pipeline::observe::{FileOptions, Place, Sources};
@@ -137,6 +140,7 @@ pub(crate) struct Agent {
     pub(crate) option_defaults: std::collections::BTreeMap<String, String>,
     pub(crate) data_dir: PathBuf,
     pub(crate) rendered: PathBuf,
+    counted: Mutex<Passes>,
     passes: watch::Receiver<Seen>,
     publish_pass: watch::Sender<Seen>,
     config: PathBuf,
@@ -181,6 +185,12 @@ impl Agent {
         Ok((report, facts))
     }
 
+    fn metrics(&self) -> Vec<MetricFamily> {
+        let report = self.passes.borrow().report.clone();
+        let queue = metrics::queue_fill(self.queue.waiting());
+        metrics::families(*crate::lock(&self.counted), report.as_deref(), queue, self.log.fill())
+    }
+
     /// Re-reads `relatum.yaml`. If it is bad, what it said before stays in effect.
     fn reload_file(&self) {
         match AgentFile::read(&self.config, self.config_required) {
@@ -208,6 +218,8 @@ pub struct Wiring {
     pub log: LogRing,
     /// Says when to stop answering.
     pub stopping: CancellationToken,
+    /// What the agent adds to `/metrics`.
+    pub metrics: Metrics,
 }
 
 /// An agent about to begin.
@@ -261,6 +273,7 @@ impl Setup {
             option_defaults: given.option_defaults,
             rendered: place.rendered.clone(),
             data_dir,
+            counted: Mutex::default(),
             passes,
             publish_pass,
             config,
@@ -286,6 +299,10 @@ pub async fn start_with(
         listener,
         log: agent.log.clone(),
         stopping: agent.stopping.clone(),
+        metrics: {
+            let agent = Arc::clone(&agent);
+            Box::new(move || agent.metrics())
+        },
     };
     let workload = build(wiring)?;
     let pipeline = Pipeline::new(place, sources);
@@ -319,7 +336,13 @@ async fn passes(agent: Arc<Agent>, mut pipeline: Pipeline, workload: Arc<dyn Wor
             if events.contains(&Event::ConfigChanged) {
                 shared.reload_file();
             }
+            let begun = Instant::now();
             let outcome = pipeline.run(&shared.store, &*driven);
+            let mut counted = crate::lock(&shared.counted);
+            counted.total += 1;
+            counted.failed += u64::from(outcome.is_err());
+            counted.last_duration = begun.elapsed();
+            drop(counted);
             (pipeline, outcome)
         });
         let outcome = match pass.await {

@@ -47,6 +47,7 @@ impl Embedded {
         // The rest comes with the first rendered files.
         let flags = Flags { data_dir: wiring.samples, ..Flags::default() };
         let engine = Engine::open(flags).map_err(|error| StartError::Workload(Box::new(error)))?;
+        engine.add_metrics(wiring.metrics);
         let stopping = wiring.stopping.cancelled_owned();
         let http = tokio::spawn(listen::serve(wiring.listener, engine.router(), stopping));
         let (root, log) = (wiring.rendered, wiring.log);

@@ -104,6 +104,11 @@ pub enum Event {
     RelationsChanged,
 }
 
+impl Event {
+    /// All of them, which is also the most that can wait.
+    pub const ALL: [Event; 3] = [Event::Start, Event::ConfigChanged, Event::RelationsChanged];
+}
+
 /// The one queue. A burst is one entry of each kind, and one pass.
 #[derive(Debug, Default)]
 pub struct EventQueue {
@@ -126,6 +131,11 @@ impl EventQueue {
         pending.tickets += 1;
         self.wake.notify_one();
         pending.tickets
+    }
+
+    /// How many events wait.
+    pub fn waiting(&self) -> usize {
+        crate::lock(&self.pending).events.len()
     }
 
     /// Waits until there is something, then takes all there is, with the newest number.

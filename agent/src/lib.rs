@@ -11,6 +11,7 @@ mod daemon;
 mod embedded;
 pub mod events;
 pub mod log;
+pub mod metrics;
 pub mod options;
 pub mod pipeline;
 pub mod relate;

@@ -15,6 +15,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
 use crate::control::LogLine;
+use crate::metrics::Fill;
 
 /// How many lines are kept.
 const LINES_MAX: usize = 4096;
@@ -65,8 +66,18 @@ impl LogRing {
     /// Other crates' chatter counts only from WARN on: an operator who asks for `debug` means ours.
     pub fn allows(&self, metadata: &Metadata<'_>) -> bool {
         let limit = self.0.level.load(Ordering::Relaxed);
+        // A certificate that nobody trusts is an error of its target, which shows it; here it would come with every scrape.
+        if metadata.target().starts_with("rustls_platform_verifier") {
+            return false;
+        }
         let ours = metadata.target().starts_with("relatum");
         rank(*metadata.level()) <= if ours { limit } else { limit.min(rank(Level::WARN)) }
+    }
+
+    /// How many lines are kept now, and how many may be.
+    pub(crate) fn fill(&self) -> Fill {
+        let lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        Fill { length: lines.len(), max: LINES_MAX }
     }
 
     /// The newest `count` lines, oldest first, and a receiver of every later one. Nothing falls in between.

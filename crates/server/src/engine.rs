@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::ArcSwap;
 use relatum_config::prometheus::Config;
+use relatum_model::exposition::MetricFamily;
 use relatum_promql::EngineOptions;
 use relatum_transport::alertmanager::{Notifier, PreparedNotifier};
 use relatum_transport::remote_write;
@@ -36,8 +37,12 @@ pub struct Engine {
     // A reload happens wholly, so only one at a time.
     reloading: Mutex<()>,
     query_slots: Arc<Semaphore>,
+    added_metrics: OnceLock<AddedMetrics>,
     started_at_ms: i64,
 }
+
+/// Families of whoever the engine works for.
+type AddedMetrics = Box<dyn Fn() -> Vec<MetricFamily> + Send + Sync>;
 
 /// The configuration that runs.
 #[derive(Debug, Clone)]
@@ -130,6 +135,7 @@ impl Engine {
             loader: Loader::default(),
             live: ArcSwap::from_pointee(live),
             reloading: Mutex::new(()),
+            added_metrics: OnceLock::new(),
             started_at_ms: now_ms(),
             store,
             promql,
@@ -213,6 +219,15 @@ impl Engine {
         if let Err(error) = self.store.close() {
             warn!(error = %crate::chain(&error), "the store was not closed cleanly");
         }
+    }
+
+    /// Has `/metrics` show the families that `metrics` gives, too. Only the first call has an effect.
+    pub fn add_metrics(&self, metrics: impl Fn() -> Vec<MetricFamily> + Send + Sync + 'static) {
+        let _ = self.added_metrics.set(Box::new(metrics));
+    }
+
+    pub(crate) fn added_metrics(&self) -> Vec<MetricFamily> {
+        self.added_metrics.get().map(|metrics| metrics()).unwrap_or_default()
     }
 
     /// The HTTP surface. Many listeners may serve it.

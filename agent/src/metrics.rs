@@ -1,0 +1,69 @@
+//! How the agent itself does, for `/metrics`.
+
+use std::time::Duration;
+
+use relatum_model::exposition::MetricFamily;
+
+use crate::events::Event;
+use crate::pipeline::Report;
+
+/// Says how the agent does, now.
+pub type Metrics = Box<dyn Fn() -> Vec<MetricFamily> + Send + Sync>;
+
+/// What is counted of passes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Passes {
+    pub(crate) total: u64,
+    /// How many found nothing they could work with.
+    pub(crate) failed: u64,
+    pub(crate) last_duration: Duration,
+}
+
+/// How full something is, and how full it may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fill {
+    pub(crate) length: usize,
+    pub(crate) max: usize,
+}
+
+/// The families; nothing about relations before the first pass.
+pub(crate) fn families(passes: Passes, report: Option<&Report>, queue: Fill, log: Fill) -> Vec<MetricFamily> {
+    let mut families = vec![
+        MetricFamily::counter(
+            "relatum_agent_passes_total",
+            "Passes from the relations to the running server.",
+            passes.total as f64,
+        ),
+        MetricFamily::counter(
+            "relatum_agent_pass_failures_total",
+            "Passes that could not read or write the agent's state.",
+            passes.failed as f64,
+        ),
+        MetricFamily::gauge(
+            "relatum_agent_last_pass_duration_seconds",
+            "How long the last pass took.",
+            passes.last_duration.as_secs_f64(),
+        ),
+        MetricFamily::gauge("relatum_agent_events", "Events that wait for a pass.", queue.length as f64),
+        MetricFamily::gauge("relatum_agent_events_max", "How many events can wait for a pass.", queue.max as f64),
+        MetricFamily::gauge("relatum_agent_log_lines", "Log lines kept in memory.", log.length as f64),
+        MetricFamily::gauge("relatum_agent_log_lines_max", "Log lines that can be kept in memory.", log.max as f64),
+    ];
+    if let Some(report) = report {
+        families.extend([
+            MetricFamily::gauge("relatum_agent_relations", "Relations.", report.world.relations.len() as f64),
+            MetricFamily::gauge("relatum_agent_problems", "Problems that status shows.", report.problems.len() as f64),
+            MetricFamily::gauge(
+                "relatum_agent_applied",
+                "Whether the server runs what is rendered.",
+                f64::from(u8::from(report.applied)),
+            ),
+        ]);
+    }
+    families
+}
+
+/// How full the queue of events is.
+pub(crate) fn queue_fill(length: usize) -> Fill {
+    Fill { length, max: Event::ALL.len() }
+}
