@@ -18,11 +18,16 @@ pub(crate) async fn run(global: &Global) -> Result<(), CommandFailure> {
                 alert["labels"]["alertname"].as_str().unwrap_or_default().to_owned(),
                 state(&text("state")),
                 since(&text("activeAt")),
-                text("value"),
+                plain(&text("value")),
                 labels(&alert["labels"], &["alertname"]),
                 alert["annotations"]["summary"].as_str().unwrap_or_default().to_owned(),
             ]);
         }
         if table.is_empty() { "no alerts\n".to_owned() } else { table.render() }
     })
+}
+
+/// The API writes `1e+00` where a person writes 1.
+fn plain(value: &str) -> String {
+    value.parse::<f64>().map_or_else(|_| value.to_owned(), relatum_model::text::format_value)
 }

@@ -54,6 +54,7 @@ impl Api {
     pub(crate) async fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Answer, CommandFailure> {
         let url = format!("{}/api/v1/{path}", self.base);
         let failed = |error: reqwest::Error| {
+            let error = error.without_url();
             let mut text = format!("cannot ask {url}: {error}");
             let mut cause = std::error::Error::source(&error);
             while let Some(deeper) = cause {

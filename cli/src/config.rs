@@ -25,7 +25,7 @@ pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailu
     let client = global.client();
     let (changes, shown): (Vec<&String>, Vec<&String>) = args.settings.iter().partition(|s| s.contains('='));
     if args.application != "prometheus" {
-        return Err(CommandFailure::usage(format!("application {:?} has no options here", args.application))
+        return Err(CommandFailure::failed(format!("application {:?} has no options here", args.application))
             .hint("the options are those of the application `prometheus`"));
     }
     if !changes.is_empty() || !args.reset.is_empty() {

@@ -7,7 +7,7 @@ use relatum_agent::control::{Document, Relate};
 
 use crate::Global;
 use crate::failure::CommandFailure;
-use crate::output::{faint, state};
+use crate::output::{faint, printable, state};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -55,7 +55,7 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<(), CommandFailur
     let request = Relate {
         arguments: args.arguments,
         name: args.name,
-        labels: args.labels.into_iter().collect::<BTreeMap<_, _>>(),
+        labels: labels(args.labels)?,
         rules: args.rules.iter().map(|path| read(path)).collect::<Result<_, _>>()?,
         scheme: args.scheme,
         ca: args.ca_file.as_deref().map(read).transpose()?,
@@ -77,9 +77,23 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<(), CommandFailur
         text
     })?;
     for problem in &related.problems {
-        anstream::eprintln!("{} {problem}", state("error"));
+        anstream::eprintln!("{} {}", state("error"), printable(&problem.to_string()));
     }
     Ok(())
+}
+
+/// One value for each name: of two, the person means one, and we cannot know which.
+fn labels(given: Vec<(String, String)>) -> Result<BTreeMap<String, String>, CommandFailure> {
+    let mut labels = BTreeMap::new();
+    for (name, value) in given {
+        if let Some(before) = labels.get(&name).filter(|before| **before != value) {
+            return Err(CommandFailure::usage(format!(
+                "--label {name} is given twice, as {before:?} and as {value:?}"
+            )));
+        }
+        labels.insert(name, value);
+    }
+    Ok(labels)
 }
 
 fn label(text: &str) -> Result<(String, String), String> {

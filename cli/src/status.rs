@@ -1,11 +1,16 @@
 //! `relatum status`
 
+use std::net::SocketAddr;
+
 use relatum_agent::control::Status;
 
 use crate::Global;
 use crate::failure::CommandFailure;
 use crate::output::{bad, state, warning};
 use crate::table::Table;
+
+/// The application that the agent is itself.
+const APPLICATION: &str = "prometheus";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -46,7 +51,10 @@ fn tabular(status: &Status, with_relations: bool) -> String {
 }
 
 fn applications(status: &Status) -> Table {
-    let mut table = Table::new(&["App", "Version", "Status", ">Scale", "Charm", "Message"]);
+    let mut table =
+        Table::new(&["App", "Version", "Status", ">Scale", "Charm", "Channel", ">Rev", "Exposed", "Message"]);
+    // Juju's columns, so that who reads its status finds here what they look for; charms tell us no channel and no revision.
+    let open = status.listen.parse::<SocketAddr>().is_ok_and(|address| !address.ip().is_loopback());
     for application in &status.applications {
         table.row([
             application.name.clone(),
@@ -54,6 +62,9 @@ fn applications(status: &Status) -> Table {
             state(&application.status.current),
             application.scale.to_string(),
             application.charm.clone(),
+            String::new(),
+            String::new(),
+            if open && application.name == APPLICATION { "yes" } else { "no" }.to_owned(),
             application.status.message.clone(),
         ]);
     }
@@ -61,11 +72,13 @@ fn applications(status: &Status) -> Table {
 }
 
 fn units(status: &Status) -> Table {
-    let mut table = Table::new(&["Unit", "Workload", "Address", "Ports", "Message"]);
+    let mut table = Table::new(&["Unit", "Workload", "Agent", "Address", "Ports", "Message"]);
     for unit in &status.units {
         table.row([
             format!("{}{}", unit.name, if unit.leader { "*" } else { "" }),
             state(&unit.workload.current),
+            // The agents of others are not ours to ask.
+            state(if unit.application == APPLICATION { "idle" } else { "unknown" }),
             unit.address.clone(),
             unit.ports.join(","),
             unit.workload.message.clone(),
@@ -75,7 +88,7 @@ fn units(status: &Status) -> Table {
 }
 
 fn relations(status: &Status) -> Table {
-    let mut table = Table::new(&["Id", "Integration provider", "Requirer", "Interface", "Type", "Message"]);
+    let mut table = Table::new(&["Integration provider", "Requirer", "Interface", "Type", ">Id", "Message"]);
     for relation in &status.relations {
         // As in juju, only what is not simply joined gets a message.
         let message = match (relation.status.current.as_str(), relation.status.message.as_str()) {
@@ -84,11 +97,11 @@ fn relations(status: &Status) -> Table {
             (current, message) => format!("{} - {message}", state(current)),
         };
         table.row([
-            relation.id.to_string(),
             relation.provider.clone(),
             relation.requirer.clone(),
             relation.interface.clone(),
             relation.kind.clone(),
+            relation.id.to_string(),
             message,
         ]);
     }

@@ -42,6 +42,13 @@ fn refused_commands() -> anyhow::Result<()> {
     refused(&agent, &["relate", "ingress", "10.0.0.1:80"], 2, &["--databag"])?;
     refused(&agent, &["relate", "metrics-endpoint", "--databag", "/nonexistent.yaml"], 1, &["/nonexistent.yaml"])?;
     refused(&agent, &["remove-relation", "99"], 1, &["99"])?;
+    refused(
+        &agent,
+        &["relate", "metrics-endpoint", "10.0.0.1:9", "--label", "a=1", "--label", "a=2"],
+        2,
+        &["--label a"],
+    )?;
+    refused(&agent, &["config", "nobody"], 1, &["nobody"])?;
     refused(&agent, &["config", "prometheus", "no_such_option=1"], 1, &["no_such_option"])?;
     refused(&agent, &["config", "prometheus", "scrape_interval=soon"], 1, &["scrape_interval"])?;
     refused(&agent, &["no-such-command"], 2, &["no-such-command"])?;

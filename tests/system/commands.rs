@@ -11,6 +11,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         crate::plain("every_command_prints_every_format", formats),
         crate::plain("relate_makes_applications_and_units", relate),
+        crate::plain("secrets_are_shown_only_when_asked_for", secrets),
+        crate::plain("the_agent_measures_itself", metrics),
         crate::plain("config_is_set_and_reset", config),
         crate::plain("sighup_reads_the_agents_file_again", hangup),
         crate::plain("the_data_source_file_is_ready_to_paste", datasource),
@@ -71,6 +73,33 @@ fn relate() -> anyhow::Result<()> {
         .collect();
     urls.sort_unstable();
     ensure!(urls == ["http://10.0.0.1:9100/metrics", "http://[::1]:9100/metrics"], "targets: {urls:?}");
+    Ok(())
+}
+
+fn secrets() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let agent = Agent::start(dir.path())?;
+    let file = dir.path().join("basic");
+    fs::write(&file, "user:open-sesame\n")?;
+    agent.must(["relate", "metrics-endpoint", "127.0.0.1:1", "--basic-auth-file", &file.display().to_string()])?;
+    for command in [&["show-relation", "1"][..], &["show-relation", "1", "--format", "json"], &["render"]] {
+        let hidden = agent.must(command)?;
+        ensure!(!hidden.contains("open-sesame") && hidden.contains("<secret>"), "{command:?}: {hidden}");
+        let shown = agent.must(command.iter().chain(&["--show-secrets"]))?;
+        ensure!(shown.contains("open-sesame"), "{command:?}: {shown}");
+    }
+    Ok(())
+}
+
+fn metrics() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let agent = Agent::start(dir.path())?;
+    agent.must(["relate", "metrics-endpoint", "127.0.0.1:1"])?;
+    let body = relatum_tests::http::get(&format!("{}/metrics", agent.url))?.body;
+    for line in ["relatum_agent_relations 1", "relatum_agent_problems 0", "relatum_agent_applied 1"] {
+        ensure!(body.lines().any(|found| found == line), "no {line:?} in {body}");
+    }
+    ensure!(body.contains("relatum_agent_passes_total "), "no passes in {body}");
     Ok(())
 }
 

@@ -76,7 +76,9 @@ pub struct FileProblem {
 
 impl fmt::Display for FileProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.path.display(), self.problem)
+        // A problem of the file as a whole has no line to follow the colon.
+        let gap = if self.problem.line == 0 { " " } else { "" };
+        write!(f, "{}:{gap}{}", self.path.display(), self.problem)
     }
 }
 
