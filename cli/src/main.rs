@@ -26,6 +26,7 @@ mod sparkline;
 mod status;
 mod table;
 mod targets;
+mod test_rules;
 mod version;
 
 use std::path::PathBuf;
@@ -101,6 +102,8 @@ enum Command {
     Query(query::Args),
     /// Check configuration and rule files, as promtool does
     Check(check::Args),
+    /// Carry out unit tests of rules, as promtool does
+    Test(test_rules::Args),
     /// Format a query, or change its matchers
     Promql(promql::Args),
     /// Print what another program needs to find us
@@ -125,8 +128,9 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode, CommandFailure> {
     let global = cli.global;
     match cli.command {
-        // A check has more to say than done or failed.
+        // These have more to say than done or failed.
         Command::Check(args) => return check::run(&args),
+        Command::Test(args) => return test_rules::run(&args),
         Command::Demo(args) => demo::run(&global, &args),
         Command::Agent(args) => daemon::run(&global, &args),
         Command::Serve(args) => serve::run(&args),
@@ -157,6 +161,7 @@ async fn talk(global: &Global, command: Command) -> Result<(), CommandFailure> {
         | Command::Agent(_)
         | Command::Serve(_)
         | Command::Check(_)
+        | Command::Test(_)
         | Command::Promql(_)
         | Command::Completion(_)
         | Command::Version => {

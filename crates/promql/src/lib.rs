@@ -10,6 +10,7 @@ mod error;
 mod eval;
 mod functions;
 pub mod memory;
+pub mod notation;
 pub mod syntax;
 mod value;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use relatum_model::storage::{Cancel, Hints, Reader, Scope, Select, SelectError, SeriesSet, TimeRange};
-use relatum_model::{Labels, Matcher, Samples, Series};
+use relatum_model::{Labels, Matcher, Sample, Samples, Series};
 
 /// Series that are held in memory, sorted by labels.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +27,11 @@ impl Memory {
                 samples.values.insert(at, value);
             }
         }
+    }
+
+    /// The newest sample of a series.
+    pub fn newest(&self, labels: &Labels) -> Option<Sample> {
+        self.series.get(labels)?.iter().next_back()
     }
 
     /// Forgets everything.

@@ -123,6 +123,14 @@ impl Group {
         }
     }
 
+    /// Says that there is no past to read back: alerts are recorded from the first tick on.
+    pub(crate) fn begin_anew(&mut self) {
+        self.restored = true;
+        for alerting in self.rules.iter_mut().filter_map(|state| state.alerting.as_mut()) {
+            alerting.restored = true;
+        }
+    }
+
     /// What the group is known by across reloads: its file and its name.
     pub fn key(&self) -> (String, String) {
         (self.file.clone(), self.definition.name.clone())

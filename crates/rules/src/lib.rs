@@ -8,6 +8,7 @@ mod alerting;
 mod group;
 mod recording;
 mod restore;
+pub mod unit_test;
 mod view;
 
 pub use alert::{ActiveAlert, AlertState};

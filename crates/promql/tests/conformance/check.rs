@@ -3,11 +3,11 @@
 use relatum_model::storage::Scope;
 use relatum_model::{Labels, Series, is_stale};
 use relatum_promql::memory::Memory;
+use relatum_promql::notation::{Described, Point};
 use relatum_promql::syntax::{At, Expr, selectors};
 use relatum_promql::{Answer, Engine, QueryError, QueryOptions, Value};
 
 use crate::script::{Command, Eval, Expected, Kind, Moments};
-use crate::series::{Described, Point};
 
 /// How an evaluation went.
 pub(crate) enum Outcome {

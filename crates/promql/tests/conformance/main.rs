@@ -6,7 +6,6 @@
 
 mod check;
 mod script;
-mod series;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -2,8 +2,7 @@
 
 use regex::Regex;
 use relatum_model::time::parse_duration;
-
-use crate::series::{self, Described};
+use relatum_promql::notation::{self, Described};
 
 /// One command and where it stands.
 #[derive(Debug)]
@@ -103,7 +102,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Command>, String> {
 
 fn load(line: &str, body: &[&str]) -> Result<Kind, String> {
     let (word, step) = line.split_once(char::is_whitespace).ok_or("load without a step")?;
-    let series = body.iter().map(|line| series::parse(line)).collect::<Result<Vec<_>, _>>()?;
+    let series = body.iter().map(|line| notation::parse(line)).collect::<Result<Vec<_>, _>>()?;
     Ok(Kind::Load { step_ms: milliseconds(step.trim())?, with_nhcb: word == "load_with_nhcb", series })
 }
 
@@ -168,11 +167,11 @@ fn eval(line: &str, body: &[&str]) -> Result<Eval, String> {
                 "no_warn" => eval.no_warnings = true,
                 _ => eval.no_infos = true,
             }
-        } else if let Ok(number) = series::parse_number(line) {
+        } else if let Ok(number) = notation::parse_number(line) {
             eval.expected = Expected::Scalar(number);
             return Ok(eval);
         } else {
-            series.push(series::parse(line)?);
+            series.push(notation::parse(line)?);
         }
     }
     eval.expected = match of_range_vector {

@@ -1,33 +1,43 @@
-//! The notation of series: `metric{label="value"} 1+2x3 _ stale`.
+//! The notation of series in acceptance scripts and unit tests of rules: `metric{label="value"} 1+2x3 _ stale`.
 
 use relatum_model::{Labels, MatchOp, stale_nan};
-use relatum_promql::syntax::parse_selector;
+
+use crate::syntax::parse_selector;
+
+/// How many samples one series may have: a count is a few digits, and must not fill the memory.
+const POINTS_MAX: usize = 10_000_000;
 
 /// One place in a sequence of samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Point {
+pub enum Point {
+    /// No sample.
     Missing,
+    /// A number.
     Float(f64),
     /// A histogram, which is not read.
     Histogram,
 }
 
-/// A series as a script describes it.
+/// A series as its line describes it.
 #[derive(Debug, Clone)]
-pub(crate) struct Described {
-    pub(crate) labels: Labels,
-    pub(crate) points: Vec<Point>,
+pub struct Described {
+    /// Its name and labels.
+    pub labels: Labels,
+    /// Its samples, one after the other at equal distances.
+    pub points: Vec<Point>,
     /// Whether the line gives start timestamps instead of values.
-    pub(crate) is_start_timestamps: bool,
+    pub is_start_timestamps: bool,
 }
 
 impl Described {
-    pub(crate) fn has_histograms(&self) -> bool {
+    /// Whether any sample is a histogram.
+    pub fn has_histograms(&self) -> bool {
         self.points.contains(&Point::Histogram)
     }
 }
 
-pub(crate) fn parse(line: &str) -> Result<Described, String> {
+/// Reads a series and its samples.
+pub fn parse(line: &str) -> Result<Described, String> {
     let end = metric_end(line);
     let (metric, rest) = line.split_at(end);
     let (metric, is_start_timestamps) = match metric.trim().strip_suffix("@st") {
@@ -61,8 +71,10 @@ fn metric_end(line: &str) -> usize {
     line.len()
 }
 
-fn parse_labels(metric: &str) -> Result<Labels, String> {
-    if metric == "{}" {
+/// Reads the name and labels of a series; nothing, and `{}`, is the series without labels.
+pub fn parse_labels(metric: &str) -> Result<Labels, String> {
+    let metric = metric.trim();
+    if matches!(metric, "" | "{}") {
         return Ok(Labels::empty());
     }
     let selector = parse_selector(metric).map_err(|error| format!("{metric}: {error}"))?;
@@ -87,19 +99,30 @@ fn parse_points(text: &str) -> Result<Vec<Point>, String> {
             let count = match after.strip_prefix('x').filter(|_| rest[end..].starts_with('x')) {
                 Some(count) => {
                     end += 1 + count.len();
-                    count.parse::<usize>().map_err(|error| format!("{after}: {error}"))? + 1
+                    parse_count(count, after)? + 1
                 }
                 None => 1,
             };
             points.resize(points.len() + count, Point::Histogram);
+            if points.len() > POINTS_MAX {
+                return Err(format!("more than {POINTS_MAX} samples"));
+            }
             rest = rest[end..].trim_start();
             continue;
         }
         let (item, after) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
         parse_item(item, &mut points)?;
+        if points.len() > POINTS_MAX {
+            return Err(format!("more than {POINTS_MAX} samples"));
+        }
         rest = after.trim_start();
     }
     Ok(points)
+}
+
+fn parse_count(count: &str, item: &str) -> Result<usize, String> {
+    let count = count.parse::<usize>().map_err(|error| format!("{item}: {error}"))?;
+    if count > POINTS_MAX { Err(format!("{item}: more than {POINTS_MAX} samples")) } else { Ok(count) }
 }
 
 fn parse_item(item: &str, points: &mut Vec<Point>) -> Result<(), String> {
@@ -110,7 +133,7 @@ fn parse_item(item: &str, points: &mut Vec<Point>) -> Result<(), String> {
         return Ok(());
     }
     let (body, count) = match item.rsplit_once('x') {
-        Some((body, count)) => (body, Some(count.parse::<usize>().map_err(|error| format!("{item}: {error}"))?)),
+        Some((body, count)) => (body, Some(parse_count(count, item)?)),
         None => (item, None),
     };
     match body {
@@ -139,7 +162,8 @@ fn parse_item(item: &str, points: &mut Vec<Point>) -> Result<(), String> {
     Ok(())
 }
 
-pub(crate) fn parse_number(text: &str) -> Result<f64, String> {
+/// Reads a number as PromQL writes it, with its sign.
+pub fn parse_number(text: &str) -> Result<f64, String> {
     let (sign, digits) = match text.strip_prefix('-') {
         Some(digits) => (-1.0, digits),
         None => (1.0, text.strip_prefix('+').unwrap_or(text)),
@@ -153,4 +177,36 @@ pub(crate) fn parse_number(text: &str) -> Result<f64, String> {
         return Err(format!("not a number: {text}"));
     }
     digits.parse::<f64>().map(|value| sign * value).map_err(|error| format!("{text}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(line: &str, expected: Result<&str, &str>) {
+        let shown = parse(line).map(|series| {
+            let points = series.points.iter().map(|point| match point {
+                Point::Missing => " _".to_owned(),
+                Point::Float(value) if relatum_model::is_stale(*value) => " stale".to_owned(),
+                Point::Float(value) => format!(" {value}"),
+                Point::Histogram => " histogram".to_owned(),
+            });
+            format!("{}{}", series.labels, points.collect::<String>())
+        });
+        assert_eq!(shown.as_deref().map_err(String::as_str), expected, "{line}");
+    }
+
+    #[test]
+    fn reads_series() {
+        check("up 1", Ok("up 1"));
+        check("up{a=\"b c\"} 1+2x3 _ stale", Ok("up{a=\"b c\"} 1 3 5 7 _ stale"));
+        check("up 0x2 _x2 5-5x1", Ok("up 0 0 0 _ _ 5 0"));
+        check("up {{count:1}}x1 2", Ok("up histogram histogram 2"));
+        check("{} -1", Ok("{} -1"));
+        check("up{a=\"b\" 1", Err("up{a=\"b\" 1: 1:10: parse error: unexpected character inside braces: '1'"));
+        check("up one", Err("not a value: one"));
+        // A count is a few digits; the samples would fill the memory.
+        check("up 1x99999999999", Err("1x99999999999: more than 10000000 samples"));
+    }
 }
