@@ -8,6 +8,7 @@ pub mod alertmanager_dispatch;
 pub mod bag;
 pub mod catalogue;
 pub mod certificate_transfer;
+pub mod charm_options;
 pub mod endpoints;
 pub mod grafana_dashboard;
 pub mod grafana_datasource;

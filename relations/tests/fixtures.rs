@@ -14,7 +14,7 @@ use relatum_relations::ingress_per_unit::{self, Urls};
 use relatum_relations::prometheus_remote_write::{self, Received, health};
 use relatum_relations::prometheus_scrape::{self, Finished, Scraped, finish, provide};
 use relatum_relations::{
-    Databag, Relation, Side, Topology, UnitName, alertmanager_dispatch, catalogue, certificate_transfer,
+    Databag, Relation, Side, Topology, UnitName, alertmanager_dispatch, catalogue, certificate_transfer, charm_options,
     grafana_dashboard, grafana_datasource, grafana_datasource_exchange, json, prometheus_api, tls_certificates,
     tracing,
 };
@@ -64,12 +64,16 @@ impl Case {
         self.relations.iter().filter(move |relation| relation.endpoint == endpoint)
     }
 
-    /// Whether we can say anything about the case: it has an interface we speak, on a side we are on, and databags that stay as the
+    /// Whether we can say anything about the case: it has options, or an interface we speak on a side we are on, and databags that stay as the
     /// file has them.
     fn is_done(&self) -> bool {
         let is_done = |relation: &Value| INTERFACES.contains(&text(&relation["interface"]));
         let is_edited = list(&self.expected()["events"]).iter().any(|event| event[0] == "remote_app_data_set");
-        list(&self.fixture["relations"]).iter().any(is_done) && !is_edited && self.fixture["side"] != "provider"
+        let has_options = entries(&self.fixture["charm_config"]).next().is_some();
+        let is_of_options = has_options || self.name == "config-001-defaults";
+        (is_of_options || list(&self.fixture["relations"]).iter().any(is_done))
+            && !is_edited
+            && self.fixture["side"] != "provider"
     }
 
     fn topology(&self) -> Topology {
@@ -176,6 +180,14 @@ fn ours(case: &Case) -> Parts {
     let rules: Value =
         rules.iter().map(|file| (format!("/etc/prometheus/rules/{}", file.file_name), file.content())).collect();
 
+    let nothing = Map::new();
+    let options = case.fixture["charm_config"].as_object().unwrap_or(&nothing);
+    // Every case has a disk of this size.
+    assert_eq!(case.fixture["local"]["pvc_capacity"], "10Gi");
+    let effect = charm_options::effect(options, Some(10 << 30));
+    let has_certificate = case
+        .of("certificates")
+        .any(|relation| tls_certificates::signed(relation, &request_of_charm(case, relation)).0.is_some());
     let (alertmanagers, mut problems) = alertmanager_dispatch::alertmanagers(case.of("alertmanager"));
     problems.extend(scraped.iter().flat_map(|scraped| scraped.problems.clone()));
     problems.extend(received.iter().flat_map(|received| received.problems.clone()));
@@ -201,6 +213,9 @@ fn ours(case: &Case) -> Parts {
         ("alerting", alerting),
         ("problems", problems),
         ("external URL", case.urls().external.into()),
+        ("command", charm_options::command(&effect, case.urls().most_external(), has_certificate).into()),
+        ("blocked by options", effect.blocked.first().cloned().into()),
+        ("evaluation interval", effect.evaluation_interval.into()),
         ("authorities", authorities),
         ("tracing", collector.map_or(Value::Null, |endpoint| tracing::configuration(&endpoint, None))),
         ("resource attributes", attributes.into()),
@@ -323,6 +338,9 @@ fn charms(case: &Case) -> Parts {
     let rules: Value = entries(&expected["rule_files"]).map(|(path, yaml)| (path.clone(), parse(yaml))).collect();
     let mut urls = list(&expected["alertmanagers"]).to_vec();
     urls.sort_by(|a, b| text(a).cmp(text(b)));
+    let has_options = entries(&case.fixture["charm_config"]).next().is_some();
+    let status = &expected["unit_status"];
+    let blocked = if status["name"] == "blocked" { status["message"].clone() } else { Value::Null };
     let texts = list(&expected["scrape_jobs"]).iter();
     let authorities = entries(&expected["other_files"]).filter(|(path, _)| path.contains("/juju_receive-ca-cert/"));
     let mut authorities: Vec<Value> = authorities.map(|(_, pem)| pem.clone()).collect();
@@ -336,11 +354,19 @@ fn charms(case: &Case) -> Parts {
         ("alertmanagers", Value::from(urls)),
         ("alerting", sorted_alerting(&config["alerting"]["alertmanagers"])),
         ("external URL", expected["external_url"].clone()),
+        ("blocked by options", if has_options { blocked } else { Value::Null }),
         ("authorities", authorities.into()),
         ("tracing", config["tracing"].clone()),
         ("resource attributes", expected["environment"]["OTEL_RESOURCE_ATTRIBUTES"].clone()),
     ];
     let mut parts: Parts = whole.map(|(name, part)| (name.to_owned(), part)).into();
+    // Of some cases the file does not say, of others a failing hook left nothing.
+    let interval = &config["global"]["evaluation_interval"];
+    for (name, part) in [("command", &expected["command"]), ("evaluation interval", interval)] {
+        if part.is_string() {
+            parts.insert(name.to_owned(), part.clone());
+        }
+    }
     for relation in &case.relations {
         let mut bags = case.published_by_charm(relation);
         if matches!(relation.endpoint.as_str(), "metrics-endpoint" | "receive-remote-write") {
