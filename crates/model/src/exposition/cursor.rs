@@ -106,6 +106,11 @@ impl<'a> Cursor<'a> {
         &self.text[from..self.at]
     }
 
+    /// The body up to `end`.
+    pub(super) fn text_before(&self, end: usize) -> &'a str {
+        &self.text[..end]
+    }
+
     /// Reads a value as Go's `ParseFloat` does, without the forms that are younger than the format.
     pub(super) fn value_of(&self, text: &str) -> Result<f64, Fault> {
         self.parse_float(text).map_err(|reason| self.invalid(&reason))

@@ -11,6 +11,7 @@
 mod created;
 mod cursor;
 mod family;
+mod layout;
 mod open_metrics;
 pub mod protobuf;
 mod series;
@@ -24,6 +25,7 @@ pub use family::{
     FamilySample, MetricFamily, MetricKind, OPEN_METRICS_CONTENT_TYPE, TEXT_CONTENT_TYPE, write_open_metrics,
     write_text,
 };
+pub use layout::{Layout, Placed};
 pub use series::{SeriesError, help_text, labels_of};
 
 /// A text format.
