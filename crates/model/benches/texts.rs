@@ -105,7 +105,7 @@ fn text(round: usize) -> String {
 
 fn value(family: usize, series: usize, round: usize) -> f64 {
     let base = (family * 7919 + series * 104_729) as f64;
-    if series % 2 == 0 { base / 100.0 } else { base + (round * 100) as f64 / 8.0 }
+    if series.is_multiple_of(2) { base / 100.0 } else { base + (round * 100) as f64 / 8.0 }
 }
 
 fn protobuf() -> Vec<u8> {

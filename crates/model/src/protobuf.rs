@@ -36,6 +36,7 @@ pub(crate) enum Content<'a> {
 
 impl<'a> Field<'a> {
     /// The message, text or bytes that the field must be.
+    #[inline]
     pub(crate) fn message(&self) -> Result<Fields<'a>, Fault> {
         match self.content {
             Content::Bytes(bytes) => Ok(Fields::new(bytes, self.at)),
@@ -44,6 +45,7 @@ impl<'a> Field<'a> {
     }
 
     /// The text the field must be.
+    #[inline]
     pub(crate) fn text(&self) -> Result<&'a str, Fault> {
         let bytes = self.message()?.rest();
         std::str::from_utf8(bytes).map_err(|error| Fault { at: self.at + error.valid_up_to(), reason: "invalid UTF-8" })
@@ -124,6 +126,7 @@ impl<'a> Fields<'a> {
         Fault { at: self.offset + self.at, reason }
     }
 
+    #[inline]
     pub(crate) fn next(&mut self) -> Result<Option<(u64, Field<'a>)>, Fault> {
         if self.at == self.bytes.len() {
             return Ok(None);
@@ -155,7 +158,19 @@ impl<'a> Fields<'a> {
         Ok(Some((number, Field { content, at })))
     }
 
+    #[inline]
     pub(crate) fn varint(&mut self) -> Result<u64, Fault> {
+        // Most keys, lengths and numbers have one byte.
+        match self.bytes.get(self.at) {
+            Some(byte) if *byte < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Fault> {
         let mut number = 0u64;
         for (shift, byte) in (0..64).step_by(7).zip(self.rest()) {
             // The tenth byte has room for one bit only.
@@ -171,6 +186,7 @@ impl<'a> Fields<'a> {
         Err(self.error(if self.at == self.bytes.len() { "message ends early" } else { "number is too long" }))
     }
 
+    #[inline]
     pub(crate) fn take(&mut self, length: usize) -> Result<&'a [u8], Fault> {
         let bytes = self.rest().get(..length).ok_or_else(|| self.error("message ends early"))?;
         self.at += length;

@@ -75,7 +75,9 @@ pub fn is_legacy_metric_name(name: &str) -> bool {
 
 /// Whether `name` is a label name of the legacy alphabet, `[a-zA-Z_][a-zA-Z0-9_]*`, which needs no quotes.
 pub fn is_legacy_label_name(name: &str) -> bool {
-    !name.contains(':') && is_legacy_metric_name(name)
+    !name.is_empty()
+        && !name.as_bytes()[0].is_ascii_digit()
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 /// Writes a sample's value as Prometheus' HTTP API does: the shortest digits that read back the same, with an exponent only

@@ -62,6 +62,8 @@ pub struct Entries<'a> {
     parts: HistogramParts,
     families: Families<'a>,
     family: Option<Family<'a>>,
+    /// Whether the family's name needs no quotes.
+    is_plain: bool,
     metrics: Option<Metrics<'a>>,
     step: Step<'a>,
     t_ms: Option<i64>,
@@ -109,6 +111,7 @@ impl<'a> Entries<'a> {
             parts,
             families: read::families(body),
             family: None,
+            is_plain: true,
             metrics: None,
             step: Step::Family,
             t_ms: None,
@@ -135,6 +138,7 @@ impl<'a> Entries<'a> {
                     self.metrics = Some(family.metrics());
                     let (name, text) = (family.name, family.help);
                     self.step = if family.unit.is_empty() { Step::Kind } else { Step::Unit };
+                    self.is_plain = is_legacy_metric_name(name);
                     self.family = Some(family);
                     return Ok(Some(Item::Entry(Entry::Help { name, text })));
                 }
@@ -149,8 +153,10 @@ impl<'a> Entries<'a> {
                     return Ok(Some(Item::Entry(Entry::Type { name: family.name, kind: family.kind })));
                 }
                 Step::Metric => {
-                    let next = self.metrics.as_mut().and_then(Iterator::next).transpose()?;
-                    let Some(metric) = next else { continue };
+                    self.labels.clear();
+                    let labels = &mut self.labels;
+                    let metrics = self.metrics.as_mut().expect("a family was read before its metrics");
+                    let Some(metric) = metrics.read(|name, value| write_pair(labels, name, value))? else { continue };
                     return self.metric(metric).map(Some);
                 }
                 Step::Classic(histogram) => {
@@ -189,8 +195,6 @@ impl<'a> Entries<'a> {
     fn metric(&mut self, metric: Metric<'a>) -> Result<Item<'_>, ProtobufError> {
         let kind = self.family().kind;
         self.t_ms = metric.t_ms;
-        self.labels.clear();
-        write_pairs(&mut self.labels, metric.labels());
         self.step = Step::Metric;
         match metric.value {
             Value::Number { value, created_ms, exemplar } => {
@@ -245,7 +249,9 @@ impl<'a> Entries<'a> {
         if let Some(exemplar) = exemplar {
             self.exemplar_labels.clear();
             self.exemplar_labels.push('{');
-            write_pairs(&mut self.exemplar_labels, exemplar.labels());
+            for (name, value) in exemplar.labels() {
+                write_pair(&mut self.exemplar_labels, name, value);
+            }
             self.exemplar_labels.push('}');
         }
         Entry::Sample(ParsedSample {
@@ -274,7 +280,7 @@ impl<'a> Entries<'a> {
     fn write_start(&mut self, suffix: &str) -> bool {
         let name = self.family.as_ref().map_or("", |family| family.name);
         self.series.clear();
-        let is_plain = is_legacy_metric_name(name);
+        let is_plain = self.is_plain;
         if is_plain {
             self.series.push_str(name);
             self.series.push_str(suffix);
@@ -316,22 +322,21 @@ fn classic<'a>(histogram: &HistogramSample<'a>) -> Rest<'a> {
     Rest::Buckets { buckets: histogram.buckets(), all: histogram.count_of_all() }
 }
 
-fn write_pairs<'a>(out: &mut String, pairs: impl Iterator<Item = (&'a str, &'a str)>) {
-    for (at, (name, value)) in pairs.enumerate() {
-        if at > 0 {
-            out.push(',');
-        }
-        if is_legacy_label_name(name) {
-            out.push_str(name);
-        } else {
-            out.push('"');
-            write_escaped(out, name);
-            out.push('"');
-        }
-        out.push_str("=\"");
-        write_escaped(out, value);
+/// Adds a label to those in `out`, in which an opening brace may come first.
+fn write_pair(out: &mut String, name: &str, value: &str) {
+    if !matches!(out.as_bytes(), [] | [b'{']) {
+        out.push(',');
+    }
+    if is_legacy_label_name(name) {
+        out.push_str(name);
+    } else {
+        out.push('"');
+        write_escaped(out, name);
         out.push('"');
     }
+    out.push_str("=\"");
+    write_escaped(out, value);
+    out.push('"');
 }
 
 fn write_escaped(out: &mut String, text: &str) {

@@ -206,24 +206,29 @@ impl<'a> Iterator for Metrics<'a> {
         if self.is_done {
             return None;
         }
-        let read = self.read().transpose();
+        let read = self.read(|_, _| {}).transpose();
         self.is_done = !matches!(read, Some(Ok(_)));
         read
     }
 }
 
 impl<'a> Metrics<'a> {
-    fn read(&mut self) -> Result<Option<Metric<'a>>, ProtobufError> {
+    /// Reads the next metric and hands out its labels on the way. Nothing may be read after an error.
+    pub(super) fn read(&mut self, on_label: impl FnMut(&'a str, &'a str)) -> Result<Option<Metric<'a>>, ProtobufError> {
         while let Some((number, field)) = self.fields.next()? {
             if known(number) == field::FAMILY_METRIC {
-                return metric(self.kind, field.message()?).map(Some);
+                return metric(self.kind, field.message()?, on_label).map(Some);
             }
         }
         Ok(None)
     }
 }
 
-fn metric<'a>(kind: MetricKind, message: Fields<'a>) -> Result<Metric<'a>, ProtobufError> {
+fn metric<'a>(
+    kind: MetricKind,
+    message: Fields<'a>,
+    mut on_label: impl FnMut(&'a str, &'a str),
+) -> Result<Metric<'a>, ProtobufError> {
     let mut t_ms = None;
     let mut content = Fields::default();
     let value_field = match kind {
@@ -237,7 +242,8 @@ fn metric<'a>(kind: MetricKind, message: Fields<'a>) -> Result<Metric<'a>, Proto
     while let Some((number, field)) = fields.next()? {
         match known(number) {
             field::METRIC_LABEL => {
-                pair(field.message()?)?;
+                let (name, value) = pair(field.message()?)?;
+                on_label(name, value);
             }
             field::METRIC_TIME => t_ms = Some(field.uint()?.cast_signed()).filter(|t_ms| *t_ms != 0),
             number if number == value_field => content = field.message()?,
