@@ -131,6 +131,9 @@ fn template_reason(error: &TemplateError) -> String {
 }
 
 fn render_reason(error: &RenderError) -> String {
+    if let RenderErrorReason::MissingVariable(Some(name)) = error.reason() {
+        return format!("nothing provides {name}");
+    }
     error.reason().to_string().lines().next().unwrap_or_default().to_owned()
 }
 

@@ -1,7 +1,7 @@
 //! The engine: store, queries, rules and scraping, and the configuration they run with.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -65,13 +65,8 @@ pub struct Live {
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// The store is damaged beyond its own repair, locked, or not permitted.
-    #[error("cannot open the data directory {}", path.display())]
-    Store {
-        /// The directory.
-        path: PathBuf,
-        /// The cause.
-        source: relatum_tsdb::OpenError,
-    },
+    #[error(transparent)]
+    Store(#[from] relatum_tsdb::OpenError),
 }
 
 /// Why a configuration was refused. What ran before still runs.
@@ -113,8 +108,7 @@ impl Engine {
     /// Must be called inside a tokio runtime.
     pub fn open(flags: Flags) -> Result<Arc<Self>, OpenError> {
         let options = relatum_tsdb::Options { retention: flags.retention, ..relatum_tsdb::Options::default() };
-        let store = Store::open(&flags.data_dir, options)
-            .map_err(|source| OpenError::Store { path: flags.data_dir.clone(), source })?;
+        let store = Store::open(&flags.data_dir, options)?;
         let store = Arc::new(store);
         let promql = Arc::new(ArcSwap::from_pointee(query_engine(&flags, &Config::default())));
         let notifier = Arc::new(Notifier::new());

@@ -93,10 +93,14 @@ fn io_failure(error: &io::Error) -> Option<String> {
     Some(text.to_owned())
 }
 
+const UNKNOWN_AUTHORITY: &str = "x509: certificate signed by unknown authority";
+
 fn tls_failure(error: &rustls::Error) -> String {
     let reason = match error {
         rustls::Error::InvalidCertificate(reason) => match reason {
-            CertificateError::UnknownIssuer => "x509: certificate signed by unknown authority".to_owned(),
+            // A signature that fits no trusted key, and a certificate that signed itself, are what Go calls an unknown authority.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => UNKNOWN_AUTHORITY.to_owned(),
+            CertificateError::Other(_) => format!("{UNKNOWN_AUTHORITY} ({reason})"),
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 "x509: certificate has expired or is not yet valid".to_owned()
             }
