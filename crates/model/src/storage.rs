@@ -196,6 +196,14 @@ pub enum AppendError {
         /// The cause.
         source: std::io::Error,
     },
+    /// There is no room on the disk. Nothing of the batch was kept; reading goes on, and so does writing when there is room.
+    #[error("cannot write {what}: the disk is full; the store takes samples again when there is room")]
+    Full {
+        /// The file.
+        what: String,
+        /// The cause.
+        source: std::io::Error,
+    },
     /// An earlier write failed, so the store takes no more.
     #[error("cannot append: the store stopped taking writes after: {reason}")]
     Poisoned {

@@ -2,13 +2,13 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use relatum_model::Labels;
 use relatum_model::storage::AppendError;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use crate::batch::Pending;
 use crate::error::OpenError;
@@ -44,6 +44,8 @@ pub(crate) struct Core {
     retention_ms: AtomicI64,
     window_ms: AtomicI64,
     poison: OnceLock<String>,
+    // Whether the last commit found no room.
+    full: AtomicBool,
     counters: Counters,
     recovery: Recovery,
     _lock: Box<dyn Send + Sync>,
@@ -105,7 +107,7 @@ impl Core {
             warn!(dir = %wal_dir.display(), files = ?replayed.recovery.foreign, "left files alone that are not part of the log");
         }
         let writer = Writer::begin(fs, &wal_dir, replayed.next_segment, options.segment_bytes)
-            .map_err(|WriteFailure { path, source }| OpenError::Write { path, source })?;
+            .map_err(|WriteFailure { path, source, .. }| OpenError::Write { path, source })?;
         let end = end_of(&writer);
         let newest_ms = replayed.newest_ms.unwrap_or(i64::MIN);
         let core = Core {
@@ -122,6 +124,7 @@ impl Core {
             retention_ms: AtomicI64::new(millis(options.retention)),
             window_ms: AtomicI64::new(millis(options.out_of_order_window)),
             poison: OnceLock::new(),
+            full: AtomicBool::new(false),
             counters: Counters::default(),
             recovery: replayed.recovery,
             options,
@@ -220,6 +223,9 @@ impl Core {
             frames.shrink_to(BUFFER_BYTES_KEPT);
             log.frames = frames;
             written.map_err(|failure| self.fail(failure))?;
+            if self.full.load(Ordering::Relaxed) && self.full.swap(false, Ordering::Relaxed) {
+                info!("there is room on the disk again: samples are taken");
+            }
             log.last_commit = commit;
             self.apply(commit, &pending);
             if self.options.durability == Durability::Process {
@@ -341,10 +347,18 @@ impl Core {
         }
     }
 
-    /// After a failed write nobody knows what the file holds, so nothing more is written behind it.
+    /// After a failed write nobody knows what the file holds, so nothing more is written behind it; unless the disk was full
+    /// and the write was undone.
     fn fail(&self, failure: WriteFailure) -> AppendError {
-        let WriteFailure { path, source } = failure;
+        let WriteFailure { path, source, undone } = failure;
         let what = path.display().to_string();
+        if undone {
+            if !self.full.swap(true, Ordering::Relaxed) {
+                error!(file = %what, "the disk is full: no samples are taken until there is room");
+            }
+            return AppendError::Full { what, source };
+        }
+        self.full.store(false, Ordering::Relaxed);
         if self.poison.set(format!("cannot write {what}: {source}")).is_ok() {
             error!(file = %what, reason = &source as &dyn std::error::Error, "the store takes no more writes");
         }
@@ -369,6 +383,7 @@ impl Core {
             min_time_ms: time(&self.oldest_ms),
             max_time_ms: time(&self.newest_ms),
             poisoned: self.poison.get().cloned(),
+            full: self.full.load(Ordering::Relaxed),
             ..self.counters.stats()
         }
     }

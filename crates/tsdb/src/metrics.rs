@@ -35,6 +35,7 @@ pub(crate) fn families(stats: &Stats, recovery: &Recovery) -> Vec<MetricFamily> 
         counter("relatum_tsdb_commits_total", "Batches that were committed.", stats.commits),
         counter("relatum_tsdb_wal_syncs_total", "Times the log was made durable.", stats.wal_syncs),
         gauge("relatum_tsdb_poisoned", "1 when the store takes no more writes.", f64::from(stats.poisoned.is_some())),
+        gauge("relatum_tsdb_disk_full", "1 when the last batch found no room on the disk.", f64::from(stats.full)),
         refused
             .with(&[("reason", "out_of_order")], stats.refused_out_of_order as f64)
             .with(&[("reason", "duplicate")], stats.refused_duplicate as f64)

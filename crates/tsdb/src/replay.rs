@@ -13,13 +13,14 @@ use hashbrown::HashMap;
 
 use crate::core::LogFiles;
 use crate::error::OpenError;
-use crate::fs::{Fs, ReadFile};
+use crate::fs::Fs;
 use crate::head::Head;
 use crate::series::{MemSeries, Phase};
 use crate::wal::FileKind;
-use crate::wal::frame::{BadHeader, FILE_HEADER_BYTES, FileHeader, VERSION};
+use crate::wal::frame::{BadHeader, FILE_HEADER_BYTES, VERSION};
 use crate::wal::reader::{Found, FrameReader};
 use crate::wal::record::{Section, sections};
+use crate::wal::salvage::read_header;
 
 /// How many losses and foreign files are named one by one.
 const NAMED_MAX: usize = 100;
@@ -177,10 +178,15 @@ impl Replay {
         let file = fs.open(&path).map_err(read)?;
         let length = file.length().map_err(read)?;
         self.recovery.files += 1;
-        let header = match read_header(&*file).map_err(read)? {
-            Ok(header) if header.kind == kind && header.number == number => header,
+        let header = match read_header(&*file, kind, number).map_err(read)? {
+            Ok((header, None)) => header,
+            Ok((header, Some(_))) => {
+                let bytes = FILE_HEADER_BYTES as u64;
+                self.recovery.dropped(&name, 0, bytes, 0, "damaged header, worked out from what follows");
+                header
+            }
             // Whoever renamed it will want to know.
-            Ok(_) | Err(BadHeader::Foreign) => return Err(OpenError::Foreign { path }),
+            Err(BadHeader::Foreign) => return Err(OpenError::Foreign { path }),
             Err(BadHeader::Version(version)) => return Err(OpenError::Version { path, version, known: VERSION }),
             Err(BadHeader::Short | BadHeader::Damaged) => {
                 let reason = if length == 0 { "empty file" } else { "damaged header" };
@@ -323,11 +329,4 @@ impl Replay {
             self.recovery.dropped(name, offset, 0, unknown, "the definitions of their series were lost");
         }
     }
-}
-
-/// The header of a file of the log.
-pub(crate) fn read_header(file: &dyn ReadFile) -> io::Result<Result<FileHeader, BadHeader>> {
-    let mut bytes = [0; FILE_HEADER_BYTES];
-    let n = file.read_at(0, &mut bytes)?;
-    Ok(FileHeader::decode(&bytes[..n]))
 }

@@ -43,6 +43,8 @@ pub struct Stats {
     pub max_time_ms: Option<i64>,
     /// Why the store takes no more writes, if it does not.
     pub poisoned: Option<String>,
+    /// Whether the last commit found no room on the disk; the next one tries again.
+    pub full: bool,
 }
 
 #[derive(Debug, Default)]

@@ -13,10 +13,10 @@ use relatum_model::{Labels, Sample};
 
 use crate::core::Core;
 use crate::readers::LogEnd;
-use crate::replay::read_header;
 use crate::wal::FileKind;
 use crate::wal::reader::{Found, FrameReader};
 use crate::wal::record::{Section, sections};
+use crate::wal::salvage::read_header;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Place {
@@ -136,7 +136,7 @@ impl Core {
             Err(error) => return Err(error),
         };
         // What is wrong with a header was reported when the store was opened.
-        let Ok(header) = read_header(&*file)? else { return Ok(Step::Ended) };
+        let Ok((header, _)) = read_header(&*file, place.kind, place.number)? else { return Ok(Step::Ended) };
         let end = match stop {
             Some(stop) => stop,
             None => file.length()?,

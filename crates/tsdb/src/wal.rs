@@ -6,6 +6,7 @@
 pub(crate) mod frame;
 pub(crate) mod reader;
 pub(crate) mod record;
+pub(crate) mod salvage;
 pub(crate) mod writer;
 
 /// What a file of the log is.

@@ -40,6 +40,13 @@ impl std::fmt::Debug for Segment {
 pub(crate) struct WriteFailure {
     pub(crate) path: PathBuf,
     pub(crate) source: io::Error,
+    /// Whether the log is as it was before, so that the next attempt may succeed. Otherwise nobody knows what the file holds.
+    pub(crate) undone: bool,
+}
+
+/// Whether there is no room on the disk, or none that this user may take.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 impl Writer {
@@ -64,9 +71,13 @@ impl Writer {
         self.segment.bytes >= self.segment_bytes_max
     }
 
-    /// Writes `frames`, which were closed with this segment's salt.
+    /// Writes `frames`, which were closed with this segment's salt. On a full disk, what was written of them is cut off.
     pub(crate) fn append(&mut self, frames: &[u8]) -> Result<(), WriteFailure> {
-        self.segment.file.append(frames).map_err(|source| WriteFailure { path: self.segment.path.clone(), source })?;
+        if let Err(source) = self.segment.file.append(frames) {
+            let path = self.segment.path.clone();
+            let undone = is_full(&source) && self.fs.truncate(&path, self.segment.bytes).is_ok();
+            return Err(WriteFailure { path, source, undone });
+        }
         self.segment.bytes += frames.len() as u64;
         Ok(())
     }
@@ -84,7 +95,7 @@ impl Writer {
 
 /// Makes what was written to `segment` durable.
 pub(crate) fn sync(segment: &Segment) -> Result<(), WriteFailure> {
-    segment.file.sync().map_err(|source| WriteFailure { path: segment.path.clone(), source })
+    segment.file.sync().map_err(|source| WriteFailure { path: segment.path.clone(), source, undone: false })
 }
 
 fn begin_segment(fs: &dyn Fs, dir: &Path, number: u64) -> Result<Segment, WriteFailure> {
@@ -99,6 +110,11 @@ fn begin_segment(fs: &dyn Fs, dir: &Path, number: u64) -> Result<Segment, WriteF
     };
     match begin() {
         Ok(file) => Ok(Segment { number, path, file, bytes: frame::FILE_HEADER_BYTES as u64, salt: header.salt }),
-        Err(source) => Err(WriteFailure { path, source }),
+        Err(source) => {
+            // Without its file the number is free for the next attempt.
+            let _ = fs.remove(&path);
+            let undone = is_full(&source) && fs.open(&path).is_err();
+            Err(WriteFailure { path, source, undone })
+        }
     }
 }

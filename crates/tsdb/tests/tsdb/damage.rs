@@ -97,6 +97,27 @@ fn any_single_damage_is_bounded_and_named() {
 }
 
 #[test]
+fn a_damaged_header_costs_nothing_but_itself() {
+    let (files, expected) = sound();
+    for (path, bytes) in &files {
+        for at in 0..32 {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x40;
+            let store = open(&BTreeMap::from_iter(files.clone().into_iter().chain([(path.clone(), damaged)])));
+            // The segment that the last opening began has no commit from which anything could be worked out.
+            if bytes.len() == 32 && at < 8 {
+                assert!(matches!(store, Err(OpenError::Foreign { .. })));
+                continue;
+            }
+            let store = store.unwrap_or_else(|error| panic!("{error}: byte {at} of {path:?}"));
+            assert!(content(&store) == expected, "byte {at} of {path:?}");
+            assert_eq!(store.opened().damages, 1);
+            assert!(store.opened().dropped[0].reason.contains("damaged header"), "{:?}", store.opened());
+        }
+    }
+}
+
+#[test]
 fn a_torn_end_costs_what_is_torn() {
     let (files, expected) = sound();
     let last = files.keys().rfind(|path| path.extension().is_some_and(|e| e == "wal")).unwrap().clone();

@@ -61,6 +61,14 @@ fn scenario(fs: &FaultyFs, durability: Durability) -> Outcome {
                 Ok(()) => {
                     outcome.acknowledged.insert(n);
                 }
+                Err(AppendError::Full { .. }) => {
+                    assert!(store.stats().full && store.stats().poisoned.is_none(), "a full disk is no end");
+                    // The fault is over, so the next attempt succeeds.
+                    if commit(&store, n).is_ok() {
+                        outcome.acknowledged.insert(n);
+                    }
+                    assert!(!store.stats().full, "either there is room or the process is dead");
+                }
                 Err(AppendError::Write { .. } | AppendError::Poisoned { .. }) => {
                     assert!(store.stats().poisoned.is_some(), "a store whose write failed says so");
                     assert!(matches!(commit(&store, n), Err(AppendError::Poisoned { .. })));
@@ -167,13 +175,38 @@ fn every_operation_fails_once() {
 }
 
 #[test]
-fn a_store_whose_disk_is_full_goes_on_reading() {
+fn a_full_disk_refuses_until_there_is_room() {
     let fs = FaultyFs::default();
     let store = Store::open(Path::new("/d"), options_on(&fs, Durability::Process)).unwrap();
     write(&store, &[("a", NOW_MS, 1.0)]);
     let before = content(&store);
-    fs.break_at(fs.operations(), Fault::Full);
-    assert!(matches!(commit(&store, 1), Err(AppendError::Write { .. })));
+    let files = fs.files();
+    // Both the commit itself and the segment it needs find no room.
+    for n in 0..3 {
+        fs.break_at(fs.operations(), Fault::Full);
+        assert!(matches!(commit(&store, n), Err(AppendError::Full { .. })), "attempt {n}");
+        assert!(store.stats().full);
+        assert_eq!(content(&store), before, "reading goes on");
+        assert_eq!(fs.files(), files, "no trace is left");
+    }
+    commit(&store, 3).expect("there is room");
+    assert!(!store.stats().full);
+    let after = content(&store);
+    assert_ne!(after, before);
+    drop(store);
+    let store = Store::open(Path::new("/d"), options_on(&fs, Durability::Process)).unwrap();
+    assert_eq!(store.opened().dropped, []);
+    assert_eq!(content(&store), after);
+}
+
+#[test]
+fn a_store_whose_disk_fails_goes_on_reading() {
+    let fs = FaultyFs::default();
+    let store = Store::open(Path::new("/d"), options_on(&fs, Durability::Process)).unwrap();
+    write(&store, &[("a", NOW_MS, 1.0)]);
+    let before = content(&store);
+    fs.break_at(fs.operations(), Fault::Lost);
+    assert!(store.sync().is_err());
     let Err(AppendError::Poisoned { reason }) = commit(&store, 2) else { panic!("the store takes writes again") };
     assert!(reason.contains("0000000001.wal"), "{reason}");
     assert_eq!(content(&store), before);
