@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(),
         ["test"] => test::run(false),
         ["test", "--strict"] => test::run(true),
-        ["bench", "relate"] => bench::relate(),
+        ["bench", "relate"] => bench::relate::run(),
         ["peers"] => peers::bring().map(|peers| print!("{peers}")),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

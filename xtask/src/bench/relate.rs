@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: numbers about the whole program, measured from outside, on the release build.
+//! `cargo xtask bench relate`: how fast the whole program starts and follows a relation, measured from outside.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
-use crate::{cargo, run, target_dir};
+use crate::{cargo, target_dir};
 
 const RUNS: usize = 5;
 const RELATIONS: usize = 100;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How fast the agent starts with many relations, and how fast a relation becomes a scraped target: the median of five runs.
-pub(crate) fn relate() -> anyhow::Result<()> {
-    run(&mut cargo(&["build", "--release", "--quiet", "--package", "relatum-cli", "--bin", "relatum"]))?;
+pub(crate) fn run() -> anyhow::Result<()> {
+    crate::run(&mut cargo(&["build", "--release", "--quiet", "--package", "relatum-cli", "--bin", "relatum"]))?;
     let program = target_dir().join("release").join("relatum");
     let (mut ready, mut visible, mut scraped) = (Vec::new(), Vec::new(), Vec::new());
     for number in 1..=RUNS {
@@ -114,7 +114,7 @@ impl Agent {
     }
 
     fn stop(&mut self) -> anyhow::Result<()> {
-        run(Command::new("kill").args(["-TERM", &self.child.id().to_string()]))?;
+        crate::run(Command::new("kill").args(["-TERM", &self.child.id().to_string()]))?;
         self.child.wait()?;
         Ok(())
     }

@@ -1,0 +1,3 @@
+//! `cargo xtask bench`: numbers with their targets, always of the release build; a file is one bench.
+
+pub(crate) mod relate;
