@@ -9,6 +9,7 @@ use tracing::info;
 
 use crate::core::{Core, Split};
 use crate::fs::AppendFile;
+use crate::log_files::Checkpoint;
 use crate::series::{MemSeries, Phase};
 use crate::wal::FileKind;
 use crate::wal::frame::{FileHeader, close_frame, open_frame};
@@ -18,10 +19,13 @@ impl Core {
     /// Applies the retention, and writes a checkpoint when more than half of the log is samples that nobody can see any more.
     pub(crate) fn maintain(&self) -> Result<(), AppendError> {
         self.truncate();
-        let files = *self.files();
-        let garbage = files.rows.saturating_sub(self.counters().samples.get());
-        if files.segment_bytes > self.options().segment_bytes && garbage > files.rows / 2 && self.check_poison().is_ok()
-        {
+        self.trim_log()?;
+        let (needed_bytes, rows) = {
+            let files = self.files();
+            (files.needed_bytes(), files.rows)
+        };
+        let garbage = rows.saturating_sub(self.counters().samples.get());
+        if needed_bytes > self.options().segment_bytes && garbage > rows / 2 && self.check_poison().is_ok() {
             self.checkpoint()?;
         }
         Ok(())
@@ -59,9 +63,13 @@ impl Core {
                 // Another round may have removed it already.
                 state.is_empty() && state.phase != Phase::Detached
             });
-            let listed = empty.iter().filter(|series| series.state().phase == Phase::Listed).count();
+            let listed: Vec<_> = empty.iter().filter(|series| series.state().phase == Phase::Listed).collect();
+            self.counters().series_removed.add(listed.len() as u64);
+            let segment = self.readers.end().0.segment;
+            let mut departed = self.departed();
+            listed.iter().for_each(|series| departed.insert(series.id, series.labels.clone(), segment));
+            drop(departed);
             self.head().remove(&empty);
-            self.counters().series_removed.add(listed as u64);
         });
     }
 
@@ -74,7 +82,7 @@ impl Core {
     /// A crash at any arrow leaves a log that reads back the same.
     pub(crate) fn checkpoint(&self) -> Result<(), AppendError> {
         let _alone = self.checkpointing();
-        let Split { number, ticket, before } = self.split_log()?;
+        let Split { number, ticket, rows_before } = self.split_log()?;
         let fs = &self.options().fs;
         let path = self.wal_dir().join(FileKind::Checkpoint.file_name(number));
         let unfinished = path.with_extension("checkpoint.tmp");
@@ -92,28 +100,18 @@ impl Core {
                 return Err(AppendError::Write { what: path.display().to_string(), source });
             }
         };
-        {
+        let replaced = {
             let mut files = self.files();
-            files.checkpoint = Some((number, bytes));
-            files.first_segment = number;
-            // What was committed and finished since the split stays.
-            files.segment_bytes -= before.segment_bytes;
-            files.rows = files.rows - before.rows + rows;
-        }
+            // What was committed since the split stays.
+            files.rows = files.rows - rows_before + rows;
+            files.checkpoint.replace(Checkpoint { number, bytes, commit: ticket.commit })
+        };
         self.counters().checkpoints.add(1);
         info!(number, bytes, samples = rows, "wrote a checkpoint of the log");
-        let segments = (before.first_segment..number).map(|n| FileKind::Segment.file_name(n));
-        let checkpoint = before.checkpoint.map(|(n, _)| FileKind::Checkpoint.file_name(n));
-        for name in segments.chain(checkpoint) {
-            match fs.remove(&self.wal_dir().join(&name)) {
-                // A gap in the numbers was reported when the store was opened.
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    return Err(AppendError::Write { what: name, source });
-                }
-                _ => {}
-            }
+        if let Some(Checkpoint { number, .. }) = replaced {
+            self.remove_log_file(&FileKind::Checkpoint.file_name(number))?;
         }
-        Ok(())
+        self.trim_log()
     }
 
     /// Writes everything a reader of `commit` sees; returns the bytes of the file and the samples in it.
@@ -123,6 +121,13 @@ impl Core {
         file.append(&header.encode())?;
         let mut out = Parts { file: &*file, salt: header.salt, commit, part: 0, buffer: Vec::new(), at: 0, written: 0 };
         out.at = open_frame(&mut out.buffer);
+        // Followers read the names of series that are gone from the segments that are kept for them.
+        if let Some(first) = self.followers.oldest_segment(self.options().clock.now_ms()) {
+            for (id, labels) in self.departed().since(first) {
+                encode_series(&mut out.buffer, id, &labels);
+                out.split()?;
+            }
+        }
         let range = TimeRange { min_ms: self.cutoff_ms(), max_ms: i64::MAX };
         let mut samples = 0;
         let mut rows: Vec<Row> = Vec::new();

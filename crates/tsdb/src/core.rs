@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use relatum_model::Labels;
-use relatum_model::storage::AppendError;
+use relatum_model::storage::{AppendError, Position};
 use tracing::{error, info, warn};
 
 use crate::batch::Pending;
 use crate::error::OpenError;
+use crate::followers::Followers;
 use crate::head::Head;
+use crate::log_files::{self, Departed, LogFiles};
 use crate::options::{Durability, Options, millis};
 use crate::readers::{LogEnd, Readers, Ticket};
 use crate::replay::{self, Recovery};
@@ -20,7 +22,7 @@ use crate::series::{MemSeries, Phase};
 use crate::stats::{Counters, Stats};
 use crate::wal::frame::{close_frame, open_frame};
 use crate::wal::record::{PART_BYTES, Row, SECTION_ROWS, encode_rows, encode_series};
-use crate::wal::writer::{self, WriteFailure, Writer};
+use crate::wal::writer::{self, Segment, WriteFailure, Writer};
 
 /// A larger buffer than this is given back after the commit that needed it.
 const BUFFER_BYTES_KEPT: usize = 4 << 20;
@@ -36,6 +38,8 @@ pub(crate) struct Core {
     durable: Mutex<u64>,
     pub(crate) readers: Readers,
     files: Mutex<LogFiles>,
+    pub(crate) followers: Followers,
+    departed: Mutex<Departed>,
     checkpointing: Mutex<()>,
     applied: AtomicU64,
     // i64::MIN while there is no sample.
@@ -65,27 +69,14 @@ struct Log {
     frames: Vec<u8>,
 }
 
-/// Which files the log has, apart from the segment that is written to.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct LogFiles {
-    /// The number and size of the checkpoint.
-    pub(crate) checkpoint: Option<(u64, u64)>,
-    /// The first segment behind it.
-    pub(crate) first_segment: u64,
-    /// Bytes of the segments that are finished.
-    pub(crate) segment_bytes: u64,
-    /// Samples in the checkpoint and all segments.
-    pub(crate) rows: u64,
-}
-
 /// A log between two segments.
 pub(crate) struct Split {
     /// The number of the new segment.
     pub(crate) number: u64,
     /// Sees exactly what was committed before it.
     pub(crate) ticket: Ticket,
-    /// The files before it.
-    pub(crate) before: LogFiles,
+    /// Samples in the files before it.
+    pub(crate) rows_before: u64,
 }
 
 impl Core {
@@ -117,6 +108,8 @@ impl Core {
             durable: Mutex::new(replayed.last_commit),
             readers: Readers::default(),
             files: Mutex::new(replayed.files),
+            followers: Followers::default(),
+            departed: Mutex::default(),
             checkpointing: Mutex::default(),
             applied: AtomicU64::new(replayed.last_commit),
             newest_ms: AtomicI64::new(newest_ms),
@@ -133,6 +126,15 @@ impl Core {
         core.readers.publish(replayed.last_commit, end);
         core.counters.series_created.add(core.head.index().len() as u64);
         core.truncate();
+        // Whoever followed before has not come back yet.
+        if let Some(oldest) = core.files().segments.front() {
+            core.followers.moved(
+                &Position::default(),
+                &Position::default(),
+                oldest.number,
+                core.options.clock.now_ms(),
+            );
+        }
         Ok(core)
     }
 
@@ -296,9 +298,9 @@ impl Core {
     }
 
     fn rotate(&self, log: &mut Log) -> Result<(), AppendError> {
-        let finished = log.writer.segment().bytes;
+        let Segment { number, bytes, .. } = *log.writer.segment();
         log.writer.rotate().map_err(|failure| self.fail(failure))?;
-        self.files().segment_bytes += finished;
+        self.files().segments.push_back(log_files::Segment { number, bytes });
         self.readers.publish(log.last_commit, end_of(&log.writer));
         Ok(())
     }
@@ -308,7 +310,11 @@ impl Core {
         let mut log = self.log();
         self.check_poison()?;
         self.rotate(&mut log)?;
-        Ok(Split { number: log.writer.segment().number, ticket: self.readers.open(i64::MIN), before: *self.files() })
+        Ok(Split {
+            number: log.writer.segment().number,
+            ticket: self.readers.open(i64::MIN),
+            rows_before: self.files().rows,
+        })
     }
 
     /// Runs `change` while nothing is committed.
@@ -338,6 +344,10 @@ impl Core {
 
     pub(crate) fn files(&self) -> MutexGuard<'_, LogFiles> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn departed(&self) -> MutexGuard<'_, Departed> {
+        self.departed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn check_poison(&self) -> Result<(), AppendError> {
@@ -370,7 +380,7 @@ impl Core {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        let files = *self.files();
+        let wal_files_bytes = self.files().bytes();
         let (wal_segment, bytes) = {
             let log = self.log();
             (log.writer.segment().number, log.writer.segment().bytes)
@@ -379,7 +389,7 @@ impl Core {
         Stats {
             series: self.head.index().len(),
             wal_segment,
-            wal_bytes: bytes + files.segment_bytes + files.checkpoint.map_or(0, |(_, bytes)| bytes),
+            wal_bytes: bytes + wal_files_bytes,
             min_time_ms: time(&self.oldest_ms),
             max_time_ms: time(&self.newest_ms),
             poisoned: self.poison.get().cloned(),

@@ -53,6 +53,8 @@ pub struct Options {
     pub maintenance_interval: Option<Duration>,
     /// The size from which on a segment of the log is followed by the next one.
     pub segment_bytes: u64,
+    /// How many bytes of segments are kept for followers of the log that have not read them yet.
+    pub followed_bytes: u64,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
     /// Where the files are.
@@ -70,6 +72,7 @@ impl Default for Options {
             sync_interval: Some(Duration::from_millis(500)),
             maintenance_interval: Some(Duration::from_secs(60)),
             segment_bytes: 64 << 20,
+            followed_bytes: 512 << 20,
             clock: Arc::new(SystemClock),
             fs: Arc::new(Disk),
         }

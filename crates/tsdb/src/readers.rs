@@ -40,9 +40,10 @@ impl Readers {
         }
     }
 
-    /// Where the published part of the log ends.
-    pub(crate) fn end(&self) -> LogEnd {
-        self.inner().end
+    /// Where the published part of the log ends, and its last commit.
+    pub(crate) fn end(&self) -> (LogEnd, u64) {
+        let inner = self.inner();
+        (inner.end, inner.published)
     }
 
     /// Admits a reader that may look at samples from `cutoff_ms` on.

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use crate::core::LogFiles;
 use crate::error::OpenError;
 use crate::fs::Fs;
 use crate::head::Head;
+use crate::log_files::{Checkpoint, LogFiles, Segment};
 use crate::series::{MemSeries, Phase};
 use crate::wal::FileKind;
 use crate::wal::frame::{BadHeader, FILE_HEADER_BYTES, VERSION};
@@ -106,20 +106,24 @@ pub(crate) fn replay(fs: &dyn Fs, dir: &Path) -> Result<Replayed, OpenError> {
 
     let checkpoint = checkpoints.pop();
     // What a checkpoint replaces may still be there if the process died before it was removed.
-    let first_segment = checkpoint.unwrap_or(0);
     for number in checkpoints {
         remove(fs, &dir.join(FileKind::Checkpoint.file_name(number)))?;
     }
+    let first_segment = checkpoint.unwrap_or(0);
+    let mut files = LogFiles::default();
+    // Kept for followers: nothing in them is news for the head.
     for number in segments.extract_if(.., |number| *number < first_segment) {
-        remove(fs, &dir.join(FileKind::Segment.file_name(number)))?;
+        let path = dir.join(FileKind::Segment.file_name(number));
+        let length = fs.open(&path).and_then(|file| file.length());
+        let bytes = length.map_err(|source| OpenError::Read { path, source })?;
+        files.segments.push_back(Segment { number, bytes });
     }
 
     let mut replay =
         Replay { head: Head::new(), by_id: HashMap::default(), last_commit: 0, newest_ms: None, rows: 0, recovery };
-    let mut files =
-        LogFiles { first_segment: segments.first().copied().unwrap_or(first_segment), ..LogFiles::default() };
     if let Some(number) = checkpoint {
-        files.checkpoint = Some((number, replay.file(fs, dir, FileKind::Checkpoint, number, false)?));
+        let bytes = replay.file(fs, dir, FileKind::Checkpoint, number, false)?;
+        files.checkpoint = Some(Checkpoint { number, bytes, commit: replay.last_commit });
     }
     let mut next_segment = first_segment.max(1);
     let mut expected = checkpoint.or(segments.first().copied());
@@ -131,9 +135,13 @@ pub(crate) fn replay(fs: &dyn Fs, dir: &Path) -> Result<Replayed, OpenError> {
         }
         expected = Some(number + 1);
         let bytes = replay.file(fs, dir, FileKind::Segment, number, i + 1 == segments.len())?;
-        files.segment_bytes += bytes;
         // One that is gone again never held a commit, so nobody has a position in it.
-        next_segment = if bytes == 0 { number } else { number + 1 };
+        if bytes == 0 {
+            next_segment = number;
+        } else {
+            next_segment = number + 1;
+            files.segments.push_back(Segment { number, bytes });
+        }
     }
     files.rows = replay.rows;
     replay.recovery.series = replay.head.index().len() as u64;

@@ -1,8 +1,9 @@
 //! Following the log: committed samples from a position on.
 //!
-//! A position is a file and an offset in it, `7:1234` for segment 7 and `c7:1234` for checkpoint 7. When the segment of a
-//! position was replaced by a checkpoint, reading goes on at the checkpoint's beginning: samples may come twice, none is
-//! left out that retention still keeps.
+//! A position is a file, an offset in it and the last commit that was read: `7:1234:99` for segment 7, `c7:1234:99` for
+//! checkpoint 7. Segments stay while a follower needs them, up to a budget (`followers`, `log_files`). When the segment of a
+//! position is gone, reading goes on behind the checkpoint if that holds no later commit, and at its beginning otherwise:
+//! samples may come twice, none is left out that retention still keeps.
 
 use std::io;
 
@@ -23,6 +24,8 @@ struct Place {
     kind: FileKind,
     number: u64,
     offset: u64,
+    // Everything up to this commit was read.
+    commit: u64,
 }
 
 impl Place {
@@ -31,7 +34,7 @@ impl Place {
             FileKind::Segment => "",
             FileKind::Checkpoint => "c",
         };
-        Position(format!("{prefix}{}:{}", self.number, self.offset))
+        Position(format!("{prefix}{}:{}:{}", self.number, self.offset, self.commit))
     }
 
     fn parse(text: &str) -> Option<Place> {
@@ -39,15 +42,18 @@ impl Place {
             Some(numbers) => (FileKind::Checkpoint, numbers),
             None => (FileKind::Segment, text),
         };
-        let (number, offset) = numbers.split_once(':')?;
-        Some(Place { kind, number: number.parse().ok()?, offset: offset.parse().ok()? })
+        let mut numbers = numbers.split(':').map(str::parse);
+        let (number, offset) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+        // Older positions do not tell the commit.
+        let commit = numbers.next().unwrap_or(Ok(0)).ok()?;
+        numbers.next().is_none().then_some(Place { kind, number, offset, commit })
     }
 }
 
 /// What reading one file brought.
 enum Step {
-    /// Enough samples; go on here.
-    Full(u64),
+    /// Enough samples.
+    Full,
     /// The file has no more.
     Ended,
     /// The file is gone.
@@ -56,79 +62,102 @@ enum Step {
 
 impl Core {
     pub(crate) fn tail_end(&self) -> Position {
-        let LogEnd { segment, offset } = self.readers.end();
-        Place { kind: FileKind::Segment, number: segment, offset }.position()
+        let end = self.tail_end_place();
+        let position = end.position();
+        self.followers.moved(&position, &position, end.number, self.options().clock.now_ms());
+        position
+    }
+
+    fn tail_end_place(&self) -> Place {
+        let (LogEnd { segment, offset }, commit) = self.readers.end();
+        Place { kind: FileKind::Segment, number: segment, offset, commit }
     }
 
     pub(crate) fn tail_read(&self, from: &Position, samples_max: usize) -> Result<TailBatch, SelectError> {
-        let end = self.readers.end();
-        let mut place = match from.0.as_str() {
+        let end = self.tail_end_place();
+        let place = match from.0.as_str() {
             "" => self.tail_start(),
             text => {
-                let place = Place::parse(text).filter(|place| place.number <= end.segment);
+                let place = Place::parse(text).filter(|place| place.number <= end.number);
                 place.ok_or_else(|| SelectError::Damaged {
                     what: format!("position {}", relatum_model::text::quote(text)),
                     reason: "it is not one of this store".to_owned(),
                 })?
             }
         };
-        let mut batch = TailBatch::default();
+        let (samples, place) = self.tail_files(place, end, samples_max)?;
+        let next = place.position();
+        self.followers.moved(from, &next, place.number, self.options().clock.now_ms());
+        Ok(TailBatch { samples, next })
+    }
+
+    /// Reads from file to file, up to `end` or until there are enough samples; returns where it stopped.
+    fn tail_files(
+        &self,
+        mut place: Place,
+        end: Place,
+        samples_max: usize,
+    ) -> Result<(Vec<(Labels, Sample)>, Place), SelectError> {
+        let mut samples = Vec::new();
         let mut defined = HashMap::default();
         loop {
             let name = place.kind.file_name(place.number);
-            let stop = (place.kind == FileKind::Segment && place.number == end.segment).then_some(end.offset);
-            match self.tail_file(place, &name, stop, samples_max, &mut defined, &mut batch) {
+            let stop = (place.kind == FileKind::Segment && place.number == end.number).then_some(end.offset);
+            match self.tail_file(&mut place, &name, stop, samples_max, &mut defined, &mut samples) {
                 Err(source) => return Err(SelectError::Read { what: name, source }),
-                Ok(Step::Full(offset)) => {
-                    batch.next = Place { offset, ..place }.position();
-                    return Ok(batch);
-                }
+                Ok(Step::Full) => return Ok((samples, place)),
                 Ok(Step::Gone) => {
-                    let start = self.tail_start();
-                    place = match place.kind {
+                    let checkpoint = self.files().checkpoint;
+                    place = match (place.kind, checkpoint) {
                         // Replaced; what it held is in the newer checkpoint, as far as it still lives.
-                        FileKind::Checkpoint if start.number > place.number => start,
-                        FileKind::Segment if place.number < self.files().first_segment => start,
-                        FileKind::Checkpoint => Place { kind: FileKind::Segment, number: place.number, offset: 0 },
+                        (FileKind::Checkpoint, Some(newer)) if newer.number > place.number => {
+                            Place { kind: FileKind::Checkpoint, number: newer.number, offset: 0, ..place }
+                        }
+                        (FileKind::Segment, Some(newer)) if newer.number > place.number => Place {
+                            kind: if newer.commit > place.commit { FileKind::Checkpoint } else { FileKind::Segment },
+                            number: newer.number,
+                            offset: 0,
+                            ..place
+                        },
+                        (FileKind::Checkpoint, _) => Place { kind: FileKind::Segment, offset: 0, ..place },
                         // A gap, which was reported when the store was opened.
-                        FileKind::Segment if place.number < end.segment => {
+                        (FileKind::Segment, _) if place.number < end.number => {
                             Place { number: place.number + 1, offset: 0, ..place }
                         }
-                        FileKind::Segment => {
+                        (FileKind::Segment, _) => {
                             return Err(SelectError::Read { what: name, source: io::ErrorKind::NotFound.into() });
                         }
                     };
                 }
-                Ok(Step::Ended) if stop.is_some() => {
-                    batch.next = Place { offset: end.offset, ..place }.position();
-                    return Ok(batch);
-                }
+                Ok(Step::Ended) if stop.is_some() => return Ok((samples, end)),
                 Ok(Step::Ended) => {
                     // A checkpoint is followed by the segment of its own number.
                     let number = place.number + u64::from(place.kind == FileKind::Segment);
-                    place = Place { kind: FileKind::Segment, number, offset: 0 };
+                    place = Place { kind: FileKind::Segment, number, offset: 0, ..place };
                 }
             }
         }
     }
 
     fn tail_start(&self) -> Place {
-        let files = *self.files();
-        match files.checkpoint {
-            Some((number, _)) => Place { kind: FileKind::Checkpoint, number, offset: 0 },
-            None => Place { kind: FileKind::Segment, number: files.first_segment, offset: 0 },
-        }
+        let files = self.files();
+        let first = files.segments.front().map(|segment| segment.number);
+        let (kind, number) = match files.checkpoint {
+            Some(checkpoint) => (FileKind::Checkpoint, checkpoint.number),
+            None => (FileKind::Segment, first.unwrap_or_else(|| self.readers.end().0.segment)),
+        };
+        Place { kind, number, offset: 0, commit: 0 }
     }
 
     /// Reads whole commits from `place` on until the file or `stop` ends or there are enough samples.
     fn tail_file(
         &self,
-        place: Place,
+        place: &mut Place,
         name: &str,
         stop: Option<u64>,
         samples_max: usize,
         defined: &mut HashMap<u64, Labels, FixedState>,
-        batch: &mut TailBatch,
+        samples: &mut Vec<(Labels, Sample)>,
     ) -> io::Result<Step> {
         let file = match self.options().fs.open(&self.wal_dir().join(name)) {
             Ok(file) => file,
@@ -145,31 +174,31 @@ impl Core {
         // The commit that is being read: its number, the part that must come next, and where its samples begin in the batch.
         let mut open: Option<(u64, u32, usize)> = None;
         loop {
-            let (found_commit, part, last) = match reader.next()? {
+            let (found_commit, part, last, is_end) = match reader.next()? {
                 None => break,
                 Some(Found::Damage { .. }) => {
                     if let Some((_, _, at)) = open.take() {
-                        batch.samples.truncate(at);
+                        samples.truncate(at);
                     }
                     continue;
                 }
                 Some(Found::Frame { header, payload, .. }) => {
-                    let at = batch.samples.len();
-                    self.tail_payload(payload, defined, batch);
+                    let at = samples.len();
+                    self.tail_payload(payload, defined, samples);
                     let whole = place.kind == FileKind::Checkpoint;
                     let continues =
                         open.is_some_and(|(commit, part, _)| (commit, part) == (header.commit, header.part));
                     if !whole && !continues {
                         // Parts of a commit without its end, or this one without its beginning.
                         let from = open.take().map_or(at, |(_, _, from)| from);
-                        let to = if header.part == 0 { at } else { batch.samples.len() };
-                        batch.samples.drain(from..to);
+                        let to = if header.part == 0 { at } else { samples.len() };
+                        samples.drain(from..to);
                         if header.part > 0 {
                             continue;
                         }
                         open = Some((header.commit, 0, from));
                     }
-                    (header.commit, header.part, header.last || whole)
+                    (header.commit, header.part, header.last || whole, header.last)
                 }
             };
             if !last {
@@ -177,33 +206,45 @@ impl Core {
                 continue;
             }
             open = None;
-            if batch.samples.len() >= samples_max && !batch.samples.is_empty() {
-                return Ok(Step::Full(reader.offset()));
+            // A checkpoint is of one commit, and counts when all of it was read.
+            let whole_file = place.kind == FileKind::Segment || is_end;
+            if whole_file {
+                place.commit = place.commit.max(found_commit);
+            }
+            if samples.len() >= samples_max && !samples.is_empty() {
+                place.offset = reader.offset();
+                return Ok(Step::Full);
             }
         }
         if let Some((_, _, at)) = open {
-            batch.samples.truncate(at);
+            samples.truncate(at);
         }
         Ok(Step::Ended)
     }
 
-    fn tail_payload(&self, payload: &[u8], defined: &mut HashMap<u64, Labels, FixedState>, batch: &mut TailBatch) {
+    fn tail_payload(
+        &self,
+        payload: &[u8],
+        defined: &mut HashMap<u64, Labels, FixedState>,
+        samples: &mut Vec<(Labels, Sample)>,
+    ) {
         for section in sections(payload) {
             match section {
                 Ok(Section::Series { id, labels }) => {
                     // The store's own copy is shared, this one would be one more.
-                    if self.head().index().by_id(id).is_none() {
+                    if self.head().index().by_id(id).is_none() && self.departed().get(id).is_none() {
                         defined.insert(id, labels);
                     }
                 }
                 Ok(Section::Rows(rows)) => {
-                    let index = self.head().index();
+                    let (index, departed) = (self.head().index(), self.departed());
                     for row in rows {
-                        let labels = index.by_id(row.id).map(|series| &series.labels).or_else(|| defined.get(&row.id));
-                        // A series without labels is gone by retention, and so are its samples.
+                        let labels = index.by_id(row.id).map(|series| &series.labels);
+                        let labels = labels.or_else(|| departed.get(row.id)).or_else(|| defined.get(&row.id));
+                        // Without labels it was lost with a damaged part of the log, or is long gone by retention.
                         if let Some(labels) = labels {
                             let sample = Sample { t_ms: row.t_ms, value: f64::from_bits(row.bits) };
-                            batch.samples.push((labels.clone(), sample));
+                            samples.push((labels.clone(), sample));
                         }
                     }
                 }

@@ -4,6 +4,7 @@ mod basics;
 mod damage;
 mod faults;
 mod faulty_fs;
+mod following;
 mod kill;
 mod property;
 mod support;

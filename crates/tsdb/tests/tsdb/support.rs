@@ -16,6 +16,10 @@ impl StillClock {
     pub(crate) fn at(now_ms: i64) -> Self {
         StillClock(Arc::new(AtomicI64::new(now_ms)))
     }
+
+    pub(crate) fn set(&self, now_ms: i64) {
+        self.0.store(now_ms, Ordering::Relaxed);
+    }
 }
 
 impl Clock for StillClock {
