@@ -120,7 +120,7 @@ impl<'a> Change<'a> {
         self.execute("reset an option", "DELETE FROM config WHERE application = ?1 AND key = ?2", (application, key))
     }
 
-    fn execute(&self, attempt: &'static str, sql: &str, parameters: impl Params) -> Result<(), StoreError> {
+    pub(super) fn execute(&self, attempt: &'static str, sql: &str, parameters: impl Params) -> Result<(), StoreError> {
         let mut statement = self.connection.prepare_cached(sql).attempt(attempt)?;
         statement.execute(parameters).attempt(attempt)?;
         Ok(())

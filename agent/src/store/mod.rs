@@ -6,6 +6,7 @@
 //! not known here.
 
 mod change;
+mod offers;
 mod schema;
 mod world;
 
@@ -19,6 +20,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use thiserror::Error;
 
 pub use change::Change;
+pub use offers::{Connection as OfferConnection, Offer, Offers, Upstream};
 pub use world::{Application, Bag, Endpoint, Model, Origin, Revision, Role, Seen, StoredRelation, World};
 
 /// Milliseconds since 1970, from whoever keeps the time.

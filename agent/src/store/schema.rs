@@ -7,10 +7,11 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// The schema this program writes.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// The n-th entry leads from schema n to n + 1.
-const STEPS: [&str; VERSION as usize] = ["
+const STEPS: [&str; VERSION as usize] = [
+    "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE revision (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -68,10 +69,37 @@ CREATE TABLE config (
     value TEXT NOT NULL,
     PRIMARY KEY (application, key)
 ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+CREATE TABLE offer (
+    id TEXT PRIMARY KEY,
+    endpoint TEXT NOT NULL,
+    secret_sha256 TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    removed INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+-- These two outlive their relation until the other agent knows that it is gone, so they refer to none.
+CREATE TABLE connection (
+    relation INTEGER PRIMARY KEY,
+    offer TEXT NOT NULL REFERENCES offer,
+    consumer TEXT NOT NULL,
+    model TEXT NOT NULL,
+    revision TEXT NOT NULL,
+    UNIQUE (offer, consumer)
+) STRICT;
+CREATE TABLE upstream (
+    relation INTEGER PRIMARY KEY,
+    consumer TEXT NOT NULL,
+    url TEXT NOT NULL,
+    secret TEXT NOT NULL,
+    ca TEXT,
+    revision TEXT NOT NULL
+) STRICT;
+",
+];
 
 /// The tables whose rows have a history: name, columns of the key, other columns.
-const TRACKED: [(&str, &[&str], &[&str]); 6] = [
+const TRACKED: [(&str, &[&str], &[&str]); 9] = [
     ("meta", &["key"], &["value"]),
     ("application", &["name"], &["origin", "charm", "settings"]),
     ("unit", &["application", "number"], &[]),
@@ -82,6 +110,9 @@ const TRACKED: [(&str, &[&str], &[&str]); 6] = [
     ),
     ("databag", &["relation", "role", "owner"], &["version", "content"]),
     ("config", &["application", "key"], &["value"]),
+    ("offer", &["id"], &["endpoint", "secret_sha256", "created_ms", "removed"]),
+    ("connection", &["relation"], &["offer", "consumer", "model", "revision"]),
+    ("upstream", &["relation"], &["consumer", "url", "secret", "ca", "revision"]),
 ];
 
 /// Brings the file to [`VERSION`] and gives the schema it has now, which is higher for a file from the future: that one

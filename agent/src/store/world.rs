@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use relatum_relations::bag::Databag;
 use rusqlite::{Connection, Row};
 
+use super::offers::Offers;
 use super::{Attempt, StoreError};
 
 /// Everything at one revision.
@@ -22,6 +23,8 @@ pub struct World {
     pub config: BTreeMap<String, String>,
     /// What was last seen of the bags.
     pub seen: Seen,
+    /// What we offer to other agents, and what they offer to us.
+    pub offers: Offers,
 }
 
 /// The model's name and uuid; both empty before [`super::Change::set_model`].
@@ -183,6 +186,7 @@ pub(super) fn read(connection: &Connection) -> Result<World, StoreError> {
         relations: relations(connection)?,
         config: config.into_iter().collect(),
         seen: read_seen(connection).attempt("read the bag versions seen")?,
+        offers: super::offers::read(connection)?,
     })
 }
 
@@ -271,7 +275,7 @@ fn pair(row: &Row<'_>) -> rusqlite::Result<(String, String)> {
     Ok((row.get(0)?, row.get(1)?))
 }
 
-fn rows<T>(
+pub(super) fn rows<T>(
     connection: &Connection,
     sql: &str,
     read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
