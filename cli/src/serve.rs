@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandFailure> {
         LogLevel::Debug => tracing::Level::DEBUG,
     });
     logging::start(&log);
-    for flag in &flags.without_effect {
+    for flag in flags.without_effect.keys() {
         warn!(flag, "this flag has no effect here");
     }
     logging::runtime()?.block_on(serve(flags))
@@ -71,6 +71,7 @@ async fn serve(flags: Flags) -> Result<(), CommandFailure> {
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
+            () = engine.quit().cancelled() => break,
         }
     }
     info!("stopping");

@@ -4,6 +4,7 @@ pub mod http;
 pub mod peers;
 pub mod process;
 pub mod program;
+pub mod raw_http;
 pub mod remote_write;
 
 use std::time::{Duration, Instant};

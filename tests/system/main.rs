@@ -7,6 +7,7 @@ mod checks;
 mod commands;
 mod crash;
 mod external_queries;
+mod http_surface;
 mod main_job;
 mod readme;
 mod remote_write;
@@ -24,6 +25,7 @@ fn main() {
         bad_input::trials(),
         checks::trials(),
         external_queries::trials(),
+        http_surface::trials(),
         shipped_rules::trials(),
         readme::trials(),
         remote_write::trials(),

@@ -11,6 +11,7 @@ pub mod matcher;
 mod protobuf;
 pub mod regex;
 pub mod relabel;
+pub mod remote_read;
 pub mod remote_write;
 pub mod sample;
 pub mod storage;

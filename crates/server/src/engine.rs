@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::ArcSwap;
-use relatum_config::prometheus::Config;
+use relatum_config::prometheus::{Config, ScrapeConfig};
 use relatum_model::exposition::MetricFamily;
 use relatum_promql::EngineOptions;
 use relatum_transport::alertmanager::{Notifier, PreparedNotifier};
@@ -15,6 +15,7 @@ use relatum_transport::scrape::{PreparedScrape, Scraper};
 use relatum_tsdb::Store;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::clock::now_ms;
@@ -37,6 +38,7 @@ pub struct Engine {
     // A reload happens wholly, so only one at a time.
     reloading: Mutex<()>,
     query_slots: Arc<Semaphore>,
+    quit: CancellationToken,
     added_metrics: OnceLock<AddedMetrics>,
     started_at_ms: i64,
 }
@@ -57,8 +59,10 @@ pub struct Live {
     pub loaded_at_ms: i64,
     /// Whether any configuration was loaded yet.
     pub ready: bool,
-    /// Whether the last attempt to load worked. If not, what runs is older than what is on disk.
-    pub last_reload_ok: bool,
+    /// When the last attempt to load failed; `None` if it worked. If not, what runs is older than what is on disk.
+    pub reload_failed_at_ms: Option<i64>,
+    /// All scrape jobs, those of other files included.
+    pub scrape_jobs: Arc<Vec<ScrapeConfig>>,
 }
 
 /// Why the engine could not be opened.
@@ -117,7 +121,8 @@ impl Engine {
             yaml: String::new(),
             loaded_at_ms: now_ms(),
             ready: false,
-            last_reload_ok: true,
+            reload_failed_at_ms: None,
+            scrape_jobs: Arc::default(),
             flags: flags.clone(),
         };
         Ok(Arc::new(Engine {
@@ -129,6 +134,7 @@ impl Engine {
             loader: Loader::default(),
             live: ArcSwap::from_pointee(live),
             reloading: Mutex::new(()),
+            quit: CancellationToken::new(),
             added_metrics: OnceLock::new(),
             started_at_ms: now_ms(),
             store,
@@ -175,7 +181,8 @@ impl Engine {
             config: loaded.config,
             loaded_at_ms: now_ms(),
             ready: true,
-            last_reload_ok: true,
+            reload_failed_at_ms: None,
+            scrape_jobs: Arc::new(loaded.scrape_jobs),
             flags,
         }));
     }
@@ -199,7 +206,7 @@ impl Engine {
             }
             Err(error) => {
                 let live = self.live();
-                self.live.store(Arc::new(Live { last_reload_ok: false, ..Live::clone(&live) }));
+                self.live.store(Arc::new(Live { reload_failed_at_ms: Some(now_ms()), ..Live::clone(&live) }));
                 Err(error)
             }
         }
@@ -222,6 +229,11 @@ impl Engine {
 
     pub(crate) fn added_metrics(&self) -> Vec<MetricFamily> {
         self.added_metrics.get().map(|metrics| metrics()).unwrap_or_default()
+    }
+
+    /// Cancelled when somebody asked over HTTP that the server stop; whoever runs the engine should.
+    pub fn quit(&self) -> &CancellationToken {
+        &self.quit
     }
 
     /// The HTTP surface. Many listeners may serve it.

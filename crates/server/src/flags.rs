@@ -1,9 +1,10 @@
 //! Prometheus' command-line flags: read from a command line, or from a rendered file with one flag a line.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use relatum_model::regex::AnchoredRegex;
 use relatum_model::time::{format_duration, parse_duration};
 use thiserror::Error;
 
@@ -74,8 +75,10 @@ pub struct Flags {
     pub log_level: LogLevel,
     /// `--enable-feature`, all names together
     pub features: BTreeSet<String>,
-    /// Flags that were given and have no effect here, to be named in the log.
-    pub without_effect: Vec<String>,
+    /// `--web.cors.origin`
+    pub cors_origin: AnchoredRegex,
+    /// Flags that were given and have no effect here, with their values, to be named in the log.
+    pub without_effect: BTreeMap<&'static str, String>,
 }
 
 impl Default for Flags {
@@ -95,7 +98,8 @@ impl Default for Flags {
             concurrency: 20,
             log_level: LogLevel::Info,
             features: BTreeSet::new(),
-            without_effect: Vec::new(),
+            cors_origin: AnchoredRegex::new(".*").expect("the default expression is valid"),
+            without_effect: BTreeMap::new(),
         }
     }
 }
@@ -128,28 +132,77 @@ enum Kind {
     Value,
 }
 
-// Every flag that is understood: its name, what it takes, what it does. A flag that is taken only so that an existing command
-// line works has no text, and the log says that it does nothing.
-const FLAGS: &[(&str, Kind, &str)] = &[
-    ("config.file", Kind::Value, "the configuration file"),
-    ("enable-feature", Kind::Value, "features to switch on, separated by commas"),
-    ("log.level", Kind::Value, "error, warn, info or debug"),
-    ("query.lookback-delta", Kind::Value, "how old the newest sample of a series may be to count"),
-    ("query.max-concurrency", Kind::Value, "how many queries run at once"),
-    ("query.max-samples", Kind::Value, "how many samples one query may load"),
-    ("query.timeout", Kind::Value, "how long one query may take"),
-    ("storage.tsdb.max-block-duration", Kind::Value, ""),
-    ("storage.tsdb.min-block-duration", Kind::Value, ""),
-    ("storage.tsdb.path", Kind::Value, "where samples are kept"),
-    ("storage.tsdb.retention.size", Kind::Value, "how many bytes of samples to keep, such as 512MB"),
-    ("storage.tsdb.retention.time", Kind::Value, "how long to keep samples"),
-    ("storage.tsdb.wal-compression", Kind::Switch, ""),
-    ("web.enable-admin-api", Kind::Switch, "allow deletion and snapshots over HTTP"),
-    ("web.enable-lifecycle", Kind::Switch, "allow reload and shutdown over HTTP"),
-    ("web.enable-remote-write-receiver", Kind::Switch, "take remote writes; it is always on"),
-    ("web.external-url", Kind::Value, "the address under which others reach this server"),
-    ("web.listen-address", Kind::Value, "where to listen; may be repeated"),
-    ("web.route-prefix", Kind::Value, "the path below which everything lies; only / is supported"),
+/// One flag of Prometheus.
+struct Flag {
+    name: &'static str,
+    kind: Kind,
+    /// The value it has when nobody gives one, as Prometheus shows it.
+    default: &'static str,
+    /// What it does, for `--help`. Empty if the flag is taken only so that an existing command line works; the log says so.
+    does: &'static str,
+}
+
+const fn flag(name: &'static str, kind: Kind, default: &'static str, does: &'static str) -> Flag {
+    Flag { name, kind, default, does }
+}
+
+/// Every flag that is understood. One that protects something, such as `--web.config.file`, is refused until it does.
+const FLAGS: &[Flag] = &[
+    flag("alertmanager.drain-notification-queue-on-shutdown", Kind::Switch, "true", ""),
+    flag("alertmanager.notification-batch-size", Kind::Value, "256", ""),
+    flag("alertmanager.notification-queue-capacity", Kind::Value, "10000", ""),
+    flag("auto-gomaxprocs", Kind::Switch, "true", ""),
+    flag("auto-gomemlimit", Kind::Switch, "true", ""),
+    flag("auto-gomemlimit.ratio", Kind::Value, "0.9", ""),
+    flag("config.auto-reload-interval", Kind::Value, "30s", ""),
+    flag("config.file", Kind::Value, "prometheus.yml", "the configuration file"),
+    flag("enable-feature", Kind::Value, "", "features to switch on, separated by commas"),
+    flag("log.format", Kind::Value, "logfmt", ""),
+    flag("log.level", Kind::Value, "info", "error, warn, info or debug"),
+    flag("query.lookback-delta", Kind::Value, "5m", "how old the newest sample of a series may be to count"),
+    flag("query.max-concurrency", Kind::Value, "20", "how many queries run at once"),
+    flag("query.max-samples", Kind::Value, "50000000", "how many samples one query may load"),
+    flag("query.timeout", Kind::Value, "2m", "how long one query may take"),
+    flag("rules.alert.for-grace-period", Kind::Value, "10m", ""),
+    flag("rules.alert.for-outage-tolerance", Kind::Value, "1h", ""),
+    flag("rules.alert.resend-delay", Kind::Value, "1m", ""),
+    flag("rules.max-concurrent-evals", Kind::Value, "4", ""),
+    flag("scrape.adjust-timestamps", Kind::Switch, "true", ""),
+    flag("scrape.discovery-reload-interval", Kind::Value, "5s", ""),
+    flag("scrape.timestamp-tolerance", Kind::Value, "2ms", ""),
+    flag("storage.remote.flush-deadline", Kind::Value, "1m", ""),
+    flag("storage.remote.read-concurrent-limit", Kind::Value, "10", ""),
+    flag("storage.remote.read-max-bytes-in-frame", Kind::Value, "1048576", ""),
+    flag("storage.remote.read-sample-limit", Kind::Value, "5e7", ""),
+    flag("storage.tsdb.allow-overlapping-compaction", Kind::Switch, "true", ""),
+    flag("storage.tsdb.block-reload-interval", Kind::Value, "1m", ""),
+    flag("storage.tsdb.head-chunks-write-queue-size", Kind::Value, "0", ""),
+    flag("storage.tsdb.max-block-duration", Kind::Value, "", ""),
+    flag("storage.tsdb.min-block-duration", Kind::Value, "2h", ""),
+    flag("storage.tsdb.no-lockfile", Kind::Switch, "false", ""),
+    flag("storage.tsdb.path", Kind::Value, "data/", "where samples are kept"),
+    flag("storage.tsdb.retention.size", Kind::Value, "0B", "how many bytes of samples to keep, such as 512MB"),
+    flag("storage.tsdb.retention.time", Kind::Value, "15d", "how long to keep samples"),
+    flag("storage.tsdb.samples-per-chunk", Kind::Value, "120", ""),
+    flag("storage.tsdb.wal-compression", Kind::Switch, "true", ""),
+    flag("storage.tsdb.wal-compression-type", Kind::Value, "snappy", ""),
+    flag("storage.tsdb.wal-segment-size", Kind::Value, "0B", ""),
+    flag("web.console.libraries", Kind::Value, "console_libraries", ""),
+    flag("web.console.templates", Kind::Value, "consoles", ""),
+    flag("web.cors.origin", Kind::Value, ".*", "which origins browsers may call from, as a regular expression"),
+    flag("web.enable-admin-api", Kind::Switch, "false", "allow deletion and snapshots over HTTP"),
+    flag("web.enable-lifecycle", Kind::Switch, "false", "allow reload and shutdown over HTTP"),
+    flag("web.enable-otlp-receiver", Kind::Switch, "false", ""),
+    flag("web.enable-remote-write-receiver", Kind::Switch, "true", "take remote writes; it is always on"),
+    flag("web.external-url", Kind::Value, "", "the address under which others reach this server"),
+    flag("web.listen-address", Kind::Value, "0.0.0.0:9090", "where to listen; may be repeated"),
+    flag("web.max-connections", Kind::Value, "512", ""),
+    flag("web.max-notifications-subscribers", Kind::Value, "16", ""),
+    flag("web.page-title", Kind::Value, "Prometheus Time Series Collection and Processing Server", ""),
+    flag("web.read-timeout", Kind::Value, "5m", ""),
+    flag("web.remote-write-receiver.accepted-protobuf-messages", Kind::Value, "prometheus.WriteRequest", ""),
+    flag("web.route-prefix", Kind::Value, "/", "the path below which everything lies; only / is supported"),
+    flag("web.user-assets", Kind::Value, "", ""),
 ];
 
 impl Flags {
@@ -166,13 +219,14 @@ impl Flags {
                 Some((name, value)) => (name, Some(value.to_owned())),
                 None => (body, None),
             };
-            let find = |name: &str| FLAGS.iter().find(|(known, ..)| *known == name);
-            let (&(name, kind, does), negated) = match (find(name), name.strip_prefix("no-").and_then(find)) {
+            let find = |name: &str| FLAGS.iter().find(|flag| flag.name == name);
+            let (flag, negated) = match (find(name), name.strip_prefix("no-").and_then(find)) {
                 (Some(flag), _) => (flag, false),
-                (None, Some(flag)) if flag.1 == Kind::Switch => (flag, true),
+                (None, Some(flag)) if flag.kind == Kind::Switch => (flag, true),
                 _ => return Err(unknown()),
             };
-            let value = match (kind, given) {
+            let name = flag.name;
+            let value = match (flag.kind, given) {
                 (Kind::Switch, None) => (!negated).to_string(),
                 (Kind::Switch, Some(value)) | (Kind::Value, Some(value)) => value,
                 (Kind::Value, None) => {
@@ -183,8 +237,9 @@ impl Flags {
                 listen.push(value);
                 continue;
             }
-            if does.is_empty() {
-                flags.without_effect.push(name.to_owned());
+            if flag.does.is_empty() {
+                flags.without_effect.insert(name, value);
+                continue;
             }
             flags.set(name, &value).map_err(|reason| FlagError::BadValue {
                 name: name.to_owned(),
@@ -206,7 +261,7 @@ impl Flags {
     /// A line for each flag and what it does.
     pub fn help() -> String {
         let mut text = String::from("usage: relatum serve [FLAG…]\n\n");
-        for (name, kind, does) in FLAGS {
+        for Flag { name, kind, does, .. } in FLAGS {
             let form = if *kind == Kind::Value { format!("--{name}=…") } else { format!("--{name}") };
             let does = if does.is_empty() { "taken, without effect" } else { does };
             text.push_str(&format!("  {form:<40}{does}\n"));
@@ -215,7 +270,7 @@ impl Flags {
     }
 
     /// Every flag with its value as text, for the API.
-    pub fn as_map(&self) -> std::collections::BTreeMap<&'static str, String> {
+    pub fn as_map(&self) -> BTreeMap<&'static str, String> {
         let value = |name: &str| match name {
             "config.file" => self.config_file.display().to_string(),
             "storage.tsdb.path" => self.data_dir.display().to_string(),
@@ -233,10 +288,15 @@ impl Flags {
             "query.max-concurrency" => self.concurrency.to_string(),
             "log.level" => self.log_level.as_str().to_owned(),
             "enable-feature" => self.features.iter().cloned().collect::<Vec<_>>().join(","),
-            // Taken without effect.
-            _ => String::new(),
+            "web.cors.origin" => self.cors_origin.pattern().to_owned(),
+            _ => unreachable!("every flag with an effect has an arm"),
         };
-        FLAGS.iter().map(|(name, ..)| (*name, value(name))).collect()
+        let shown = |flag: &Flag| match self.without_effect.get(flag.name) {
+            Some(given) => given.clone(),
+            None if flag.does.is_empty() => flag.default.to_owned(),
+            None => value(flag.name),
+        };
+        FLAGS.iter().map(|flag| (flag.name, shown(flag))).collect()
     }
 
     /// Whether `--enable-feature` names `feature`.
@@ -253,10 +313,10 @@ impl Flags {
             "web.route-prefix" => return Err("only / is supported".to_owned()),
             "web.enable-admin-api" => self.admin_api = switch(value)?,
             "web.enable-lifecycle" => self.lifecycle = switch(value)?,
-            "web.enable-remote-write-receiver" | "storage.tsdb.wal-compression" => drop(switch(value)?),
+            "web.enable-remote-write-receiver" => drop(switch(value)?),
+            "web.cors.origin" => self.cors_origin = AnchoredRegex::new(value).map_err(|error| error.to_string())?,
             "storage.tsdb.retention.time" => self.retention = duration(value)?,
             "storage.tsdb.retention.size" => self.retention_bytes = bytes(value)?,
-            "storage.tsdb.min-block-duration" | "storage.tsdb.max-block-duration" => drop(duration(value)?),
             "query.lookback-delta" => self.lookback = duration(value)?,
             "query.timeout" => self.timeout = duration(value)?,
             "query.max-samples" => self.samples_max = number(value)?,

@@ -12,7 +12,6 @@ pub(crate) enum ErrorKind {
     Canceled,
     Timeout,
     Internal,
-    NotFound,
 }
 
 impl ErrorKind {
@@ -23,7 +22,6 @@ impl ErrorKind {
             ErrorKind::Canceled => "canceled",
             ErrorKind::Timeout => "timeout",
             ErrorKind::Internal => "internal",
-            ErrorKind::NotFound => "not_found",
         }
     }
 
@@ -35,7 +33,6 @@ impl ErrorKind {
             ErrorKind::Canceled => StatusCode::from_u16(499).expect("499 is a status code"),
             ErrorKind::Timeout => StatusCode::SERVICE_UNAVAILABLE,
             ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            ErrorKind::NotFound => StatusCode::NOT_FOUND,
         }
     }
 }

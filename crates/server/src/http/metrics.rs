@@ -20,7 +20,7 @@ pub(crate) async fn metrics(State(engine): State<Arc<Engine>>) -> Response {
         MetricFamily::gauge(
             "prometheus_config_last_reload_successful",
             "Whether the last configuration reload attempt was successful.",
-            f64::from(u8::from(live.last_reload_ok)),
+            f64::from(u8::from(live.reload_failed_at_ms.is_none())),
         ),
         MetricFamily::gauge(
             "prometheus_config_last_reload_success_timestamp_seconds",

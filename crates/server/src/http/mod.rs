@@ -1,15 +1,20 @@
 //! The HTTP surface: Prometheus' API, its operational paths, the remote-write receiver, and plain pages.
 
 mod envelope;
+mod federate;
+mod front;
 mod json;
 mod metrics;
 mod pages;
 mod params;
 mod query;
+mod read;
+mod relabel_steps;
 mod rules;
 mod series;
 mod status;
 mod targets;
+mod tsdb_status;
 mod write;
 
 use std::sync::Arc;
@@ -17,18 +22,18 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
-use self::envelope::{ApiError, ErrorKind};
 use crate::Engine;
 
 /// A form as large as the longest query that is read, with room for its encoding.
 const FORM_BYTES_MAX: usize = 4 << 20;
-/// A remote-write request, compressed. Prometheus sends a few hundred kilobytes.
-const WRITE_BYTES_MAX: usize = 32 << 20;
+/// A request of the remote protocols, compressed. Prometheus sends a few hundred kilobytes.
+const REMOTE_BYTES_MAX: usize = 32 << 20;
 
 /// All routes.
 pub(crate) fn router(engine: Arc<Engine>) -> Router {
@@ -43,6 +48,8 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/series", get(series::series).post(series::series))
         .route("/targets", get(targets::targets))
         .route("/scrape_pools", get(targets::pools))
+        .route("/targets/metadata", get(targets::targets_metadata))
+        .route("/targets/relabel_steps", get(relabel_steps::relabel_steps))
         .route("/metadata", get(targets::metadata))
         .route("/alertmanagers", get(targets::alertmanagers))
         .route("/rules", get(rules::rules))
@@ -51,22 +58,36 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/status/runtimeinfo", get(status::runtime_info))
         .route("/status/config", get(status::config))
         .route("/status/flags", get(status::flags))
-        .fallback(|| async { ApiError::new(ErrorKind::NotFound, "no such endpoint") })
+        .route("/status/tsdb", get(tsdb_status::head))
+        .route("/status/walreplay", get(tsdb_status::wal_replay))
+        .route("/notifications", get(status::notifications))
+        .fallback(front::not_found)
         .layer(CompressionLayer::new())
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX));
-    Router::new()
+    let routes = Router::new()
         .nest("/api/v1", api)
-        .route("/api/v1/write", post(write::receive).layer(DefaultBodyLimit::max(WRITE_BYTES_MAX)))
+        .route("/api/v1/write", post(write::receive).layer(DefaultBodyLimit::max(REMOTE_BYTES_MAX)))
+        .route("/api/v1/read", post(read::read).layer(DefaultBodyLimit::max(REMOTE_BYTES_MAX)))
         .route("/metrics", get(metrics::metrics).layer(CompressionLayer::new()))
         .route("/-/healthy", get(status::healthy))
         .route("/-/ready", get(status::ready))
         .route("/-/reload", any(status::reload))
+        .route("/-/quit", any(status::quit))
+        .route("/version", get(status::version))
+        .route("/federate", get(federate::federate).layer(CompressionLayer::new()))
         .route("/", get(pages::query))
         .route("/graph", get(pages::graph))
         .route("/targets", get(pages::targets))
         .route("/alerts", get(pages::alerts))
+        .fallback(front::not_found)
+        .with_state(Arc::clone(&engine));
+    // A router of its own, as the inner one adds the list of allowed methods only when all its layers are done.
+    Router::new()
+        .fallback_service(routes)
+        .layer(middleware::from_fn(front::method_texts))
+        .layer(middleware::from_fn_with_state(engine, front::cross_origin))
+        .layer(middleware::from_fn(front::clean_path))
         .layer(CatchPanicLayer::custom(panicked))
-        .with_state(engine)
 }
 
 /// A panic in a handler is our bug: the caller learns that, the log has the rest, and all other requests go on.

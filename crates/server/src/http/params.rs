@@ -31,9 +31,9 @@ impl<S: Send + Sync> FromRequest<S> for Params {
             let body = Bytes::from_request(request, state)
                 .await
                 .map_err(|error| ApiError::bad_data(format!("error parsing form values: {error}")))?;
-            pairs.extend(form_urlencoded::parse(&body).into_owned());
+            pairs.extend(decoded(&body));
         }
-        pairs.extend(form_urlencoded::parse(query.as_bytes()).into_owned());
+        pairs.extend(decoded(query.as_bytes()));
         Ok(Params(pairs))
     }
 }
@@ -51,14 +51,21 @@ impl Params {
 
     /// A moment that must be there.
     pub(crate) fn time_ms(&self, name: &str) -> Result<i64, ApiError> {
-        let text = self.first(name);
-        parse_time_ms(text)
-            .ok_or_else(|| ApiError::parameter(name, format!("cannot parse {} to a valid timestamp", quoted(text))))
+        self.moment(name).map_err(|cause| ApiError::parameter(name, cause))
     }
 
     /// A moment, or `default` where it is missing.
     pub(crate) fn time_ms_or(&self, name: &str, default: i64) -> Result<i64, ApiError> {
-        if self.first(name).is_empty() { Ok(default) } else { self.time_ms(name) }
+        if self.first(name).is_empty() {
+            return Ok(default);
+        }
+        self.moment(name)
+            .map_err(|cause| ApiError::parameter(name, format!("invalid time value for '{name}': {cause}")))
+    }
+
+    fn moment(&self, name: &str) -> Result<i64, String> {
+        let text = self.first(name);
+        parse_time_ms(text).ok_or_else(|| format!("cannot parse {} to a valid timestamp", quoted(text)))
     }
 
     /// A length of time in milliseconds; `None` where it is missing.
@@ -73,29 +80,46 @@ impl Params {
     pub(crate) fn limit(&self) -> Result<usize, ApiError> {
         match self.first("limit") {
             "" => Ok(0),
-            text => text
-                .parse::<i64>()
-                .map_err(|_| ApiError::parameter("limit", format!("cannot parse {} to a number", quoted(text))))
-                .and_then(|n| {
-                    usize::try_from(n).map_err(|_| ApiError::parameter("limit", "limit must be non-negative"))
-                }),
+            text => text.parse::<i64>().map_err(|_| ApiError::parameter("limit", not_a_number("Atoi", text))).and_then(
+                |n| usize::try_from(n).map_err(|_| ApiError::parameter("limit", "limit must be non-negative")),
+            ),
         }
     }
 
-    /// The selectors of `match[]`, each of which must demand something.
-    pub(crate) fn matcher_sets(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
+    /// The selectors of `match[]`, each of which must demand something. The text says what is wrong with the first bad one.
+    pub(crate) fn matcher_sets(&self) -> Result<Vec<Vec<Matcher>>, String> {
         self.all("match[]")
             .map(|text| {
-                let matchers = relatum_promql::syntax::parse_selector(text)
-                    .map_err(|error| ApiError::parameter("match[]", error))?
-                    .all_matchers();
+                let matchers =
+                    relatum_promql::syntax::parse_selector(text).map_err(|error| error.to_string())?.all_matchers();
                 if matchers.iter().all(Matcher::matches_empty) {
-                    return Err(ApiError::parameter("match[]", "match[] must contain at least one non-empty matcher"));
+                    return Err("match[] must contain at least one non-empty matcher".to_owned());
                 }
                 Ok(matchers)
             })
             .collect()
     }
+}
+
+/// The pairs of a query string or form. A pair that Go's `url.ParseQuery` refuses, with a semicolon or a broken escape, is left out.
+fn decoded(text: &[u8]) -> Vec<(String, String)> {
+    let is_sound = |pair: &&[u8]| {
+        let escapes_are_whole = pair
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'%')
+            .all(|(at, _)| pair.get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)));
+        escapes_are_whole && !pair.contains(&b';')
+    };
+    text.split(|byte| *byte == b'&')
+        .filter(is_sound)
+        .flat_map(|pair| form_urlencoded::parse(pair).into_owned())
+        .collect()
+}
+
+/// What Go's `strconv` says of `text`, which clients know from Prometheus.
+pub(crate) fn not_a_number(function: &str, text: &str) -> String {
+    format!("strconv.{function}: parsing {}: invalid syntax", quoted(text))
 }
 
 fn quoted(text: &str) -> String {
@@ -105,8 +129,8 @@ fn quoted(text: &str) -> String {
 /// Float seconds or RFC 3339, in milliseconds since 1970.
 fn parse_time_ms(text: &str) -> Option<i64> {
     if let Some(seconds) = parse_float(text) {
-        // Go converts a float that fits no int64 to the smallest one.
-        let ms = (seconds * 1000.0).round();
+        // Go converts a float that fits no int64 to the smallest one, and rounds the fraction alone.
+        let ms = seconds.trunc() * 1000.0 + (seconds.fract() * 1000.0).round();
         return Some(if ms.is_finite() { (ms as i64).clamp(MIN_TIME_MS, MAX_TIME_MS) } else { MIN_TIME_MS });
     }
     match text {
@@ -116,10 +140,15 @@ fn parse_time_ms(text: &str) -> Option<i64> {
     }
 }
 
-fn parse_duration_ms(text: &str) -> Result<i64, String> {
+/// Float seconds or a duration such as `1h30m`, in milliseconds.
+pub(crate) fn parse_duration_ms(text: &str) -> Result<i64, String> {
     if let Some(seconds) = parse_float(text) {
         let ms = seconds * 1000.0;
-        if !ms.is_finite() || ms.abs() > i64::MAX as f64 / 1e6 {
+        // NaN is no overflow, in Go it becomes the smallest number.
+        if ms.is_nan() {
+            return Ok(i64::MIN / 1_000_000);
+        }
+        if ms.abs() > i64::MAX as f64 / 1e6 {
             return Err(format!("cannot parse {} to a valid duration. It overflows int64", quoted(text)));
         }
         return Ok(ms as i64);

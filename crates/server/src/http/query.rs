@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use relatum_model::storage::{Cancel, Scope};
+use relatum_promql::syntax::ValueType;
 use relatum_promql::{Answer, QueryError, QueryOptions, Value};
 
 use super::envelope::{ApiError, ApiResult, ErrorKind, Success};
 use super::json;
-use super::params::Params;
+use super::params::{MAX_TIME_MS, MIN_TIME_MS, Params, parse_duration_ms};
 use crate::Engine;
 
 /// A range query gives at most this many points a series, as Prometheus has it.
@@ -43,6 +46,12 @@ pub(crate) async fn range(State(engine): State<Arc<Engine>>, params: Params) -> 
             "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
         ));
     }
+    let expr = engine.promql().parse(params.first("query")).map_err(|error| ApiError::parameter("query", error))?;
+    if !matches!(expr.value_type(), ValueType::Scalar | ValueType::Vector) {
+        let kind = expr.value_type().documented();
+        let text = format!("invalid expression type \"{kind}\" for range query, must be Scalar or instant Vector");
+        return Err(ApiError::parameter("query", text));
+    }
     run(engine, params, move |engine, params, options| {
         let query = params.first("query");
         engine.promql().range(engine.store(), &Scope::all(), query, start_ms, end_ms, step_ms, options)
@@ -51,11 +60,22 @@ pub(crate) async fn range(State(engine): State<Arc<Engine>>, params: Params) -> 
 }
 
 /// `/api/v1/query_exemplars`: exemplars are not stored, so there are none, as in a Prometheus without `exemplar-storage`.
-pub(crate) async fn exemplars(State(engine): State<Arc<Engine>>, params: Params) -> ApiResult {
-    if engine.promql().parse(params.first("query")).is_err() {
-        return Err(ApiError::parameter("query", "it is no expression"));
+pub(crate) async fn exemplars(State(engine): State<Arc<Engine>>, params: Params) -> Response {
+    let has_selector = || {
+        let start_ms = params.time_ms_or("start", MIN_TIME_MS)?;
+        if params.time_ms_or("end", MAX_TIME_MS)? < start_ms {
+            return Err(ApiError::bad_data("end timestamp must not be before start timestamp"));
+        }
+        let expr =
+            engine.promql().parse(params.first("query")).map_err(|error| ApiError::bad_data(error.to_string()))?;
+        Ok(!relatum_promql::syntax::selectors(&expr).is_empty())
+    };
+    match has_selector() {
+        Ok(true) => Success::encoded(b"[]".to_vec()).into_response(),
+        // Without a series there is nothing that could have exemplars.
+        Ok(false) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => error.into_response(),
     }
-    Ok(Success::encoded(b"[]".to_vec()))
 }
 
 /// `/api/v1/format_query`
@@ -75,10 +95,18 @@ async fn run(
     params: Params,
     evaluate: impl FnOnce(&Engine, &Params, &QueryOptions) -> Result<Answer, QueryError> + Send + 'static,
 ) -> ApiResult {
+    // Prometheus names this parameter in words of its own.
+    let lookback_ms = match params.first("lookback_delta") {
+        "" => None,
+        text => Some(
+            parse_duration_ms(text)
+                .map_err(|cause| ApiError::bad_data(format!("error parsing lookback delta duration: {cause}")))?,
+        ),
+    };
     let millis = |ms: Option<i64>| ms.map(|ms| Duration::from_millis(ms.max(0) as u64));
     let cancel = Cancel::new();
     let options = QueryOptions {
-        lookback: millis(params.duration_ms("lookback_delta")?),
+        lookback: millis(lookback_ms),
         timeout: millis(params.duration_ms("timeout")?),
         cancel: cancel.clone(),
     };

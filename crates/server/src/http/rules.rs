@@ -7,7 +7,7 @@ use relatum_rules::{ActiveAlert, GroupView, RuleView};
 use serde_json::{Map, Value, json};
 
 use super::envelope::{ApiError, ApiResult, Success};
-use super::params::Params;
+use super::params::{Params, not_a_number};
 use super::series::object;
 use crate::Engine;
 use crate::clock::rfc3339;
@@ -23,18 +23,24 @@ pub(crate) async fn rules(State(engine): State<Arc<Engine>>, params: Params) -> 
         other => return Err(ApiError::parameter("type", format!("not supported value {other:?}"))),
     };
     let with_alerts = match params.first("exclude_alerts").to_lowercase().as_str() {
-        "" | "false" => true,
-        "true" => false,
-        other => return Err(ApiError::parameter("exclude_alerts", format!("not supported value {other:?}"))),
+        "" | "0" | "f" | "false" => true,
+        "1" | "t" | "true" => false,
+        other => {
+            let cause = format!("error converting exclude_alerts: {}", not_a_number("ParseBool", other));
+            return Err(ApiError::parameter("exclude_alerts", cause));
+        }
     };
+    let page = Page::of(&params)?;
     let (names, groups, files): (Vec<_>, Vec<_>, Vec<_>) =
         (params.all("rule_name[]").collect(), params.all("rule_group[]").collect(), params.all("file[]").collect());
     let chosen = |wanted: &[&str], name: &str| wanted.is_empty() || wanted.contains(&name);
-    let matchers = params.matcher_sets()?;
-    let views: Vec<Value> = engine
-        .rules()
-        .groups()
+    let matchers = params.matcher_sets().map_err(ApiError::bad_data)?;
+    let mut groups_in_order = engine.rules().groups();
+    groups_in_order.sort_by(|a, b| (&a.file, &a.name).cmp(&(&b.file, &b.name)));
+    let from = page.begin(&groups_in_order)?;
+    let mut found = groups_in_order
         .into_iter()
+        .skip(from)
         .filter(|group| chosen(&groups, &group.name) && chosen(&files, &group.file))
         .filter_map(|mut group| {
             group.rules.retain(|rule| {
@@ -44,10 +50,58 @@ pub(crate) async fn rules(State(engine): State<Arc<Engine>>, params: Params) -> 
                     && (matchers.is_empty() || matchers.iter().any(|set| set.iter().all(|m| m.matches_labels(&labels))))
             });
             // A group of which nothing is wanted is not shown.
-            (!group.rules.is_empty()).then(|| group_json(&group, with_alerts))
+            (!group.rules.is_empty()).then_some(group)
+        });
+    let views: Vec<Value> = found.by_ref().take(page.groups_max).map(|group| group_json(&group, with_alerts)).collect();
+    let mut answer = json!({ "groups": views });
+    if let Some(next) = found.next() {
+        answer["groupNextToken"] = Page::token(&next).into();
+    }
+    Ok(Success::of(&answer))
+}
+
+/// Which part of the groups is asked for.
+struct Page<'a> {
+    groups_max: usize,
+    /// The token of the first group; empty for the very first.
+    token: &'a str,
+}
+
+impl<'a> Page<'a> {
+    fn of(params: &'a Params) -> Result<Self, ApiError> {
+        let (limit, token) = (params.first("group_limit"), params.first("group_next_token"));
+        if limit.is_empty() {
+            if !token.is_empty() {
+                let cause = "group_limit needs to be present in order to paginate over the groups";
+                return Err(ApiError::parameter("group_next_token", cause));
+            }
+            return Ok(Page { groups_max: usize::MAX, token });
+        }
+        match limit.parse::<i32>() {
+            Ok(limit) if limit > 0 => Ok(Page { groups_max: limit as usize, token }),
+            Ok(_) => Err(ApiError::parameter("group_limit", "group_limit needs to be greater than 0")),
+            Err(_) => {
+                let cause = format!("group_limit needs to be a valid number: {}", not_a_number("ParseInt", limit));
+                Err(ApiError::parameter("group_limit", cause))
+            }
+        }
+    }
+
+    /// The place of the first group among `groups`.
+    fn begin(&self, groups: &[GroupView]) -> Result<usize, ApiError> {
+        if self.token.is_empty() {
+            return Ok(0);
+        }
+        groups.iter().position(|group| Page::token(group) == self.token).ok_or_else(|| {
+            let cause = format!("invalid group_next_token '{}'. were rule groups changed?", self.token);
+            ApiError::parameter("group_next_token", cause)
         })
-        .collect();
-    Ok(Success::of(&json!({ "groups": views })))
+    }
+
+    /// What stands for a group between two pages: opaque to clients, the same as long as the group is there.
+    fn token(group: &GroupView) -> String {
+        format!("{};{}", group.file, group.name).bytes().map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 /// `/api/v1/alerts`
@@ -82,7 +136,8 @@ fn rule_json(rule: &RuleView, with_alerts: bool) -> Value {
     value.insert("labels".into(), pairs(&rule.labels));
     if let Some(alerting) = &rule.alerting {
         value.insert("annotations".into(), pairs(&alerting.annotations));
-        let alerts = if with_alerts { alerting.alerts.iter().map(alert_json).collect() } else { Vec::new() };
+        // Left out on demand is something else than none.
+        let alerts = with_alerts.then(|| alerting.alerts.iter().map(alert_json).collect::<Vec<_>>());
         value.insert("alerts".into(), alerts.into());
     }
     value.insert("health".into(), rule.health.as_str().into());

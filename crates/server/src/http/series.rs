@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use relatum_model::storage::{Cancel, Reader, Scope, Select, SelectError, TimeRange};
 use relatum_model::{Labels, Matcher};
@@ -18,7 +19,14 @@ pub(crate) async fn names(State(engine): State<Arc<Engine>>, params: Params) -> 
 }
 
 /// `/api/v1/label/NAME/values`
-pub(crate) async fn values(State(engine): State<Arc<Engine>>, Path(name): Path<String>, params: Params) -> ApiResult {
+pub(crate) async fn values(
+    State(engine): State<Arc<Engine>>,
+    name: Result<Path<String>, PathRejection>,
+    params: Params,
+) -> ApiResult {
+    let Ok(Path(name)) = name else {
+        return Err(ApiError::bad_data("invalid label name: it is not UTF-8"));
+    };
     let name = unescape(&name);
     if name.is_empty() {
         return Err(ApiError::bad_data("invalid label name: \"\""));
@@ -28,11 +36,12 @@ pub(crate) async fn values(State(engine): State<Arc<Engine>>, Path(name): Path<S
 
 /// `/api/v1/series`
 pub(crate) async fn series(State(engine): State<Arc<Engine>>, params: Params) -> ApiResult {
-    if params.first("match[]").is_empty() {
+    if params.all("match[]").next().is_none() {
         return Err(ApiError::bad_data("no match[] parameter provided"));
     }
+    let sets = params.matcher_sets().map_err(|cause| ApiError::parameter("match[]", cause))?;
     let (found, truncated) =
-        collect(engine, params, |reader, matchers| reader.label_sets(matchers, &Cancel::new())).await?;
+        collect(engine, params, sets, |reader, matchers| reader.label_sets(matchers, &Cancel::new())).await?;
     let objects: Vec<Map<String, Value>> = found.iter().map(object).collect();
     Ok(noted(Success::of(&objects), truncated))
 }
@@ -47,7 +56,8 @@ async fn listed(
     params: Params,
     read: impl Fn(&dyn Reader, &[Matcher]) -> Result<Vec<String>, SelectError> + Send + 'static,
 ) -> ApiResult {
-    let (found, truncated) = collect(engine, params, read).await?;
+    let sets = params.matcher_sets().map_err(ApiError::bad_data)?;
+    let (found, truncated) = collect(engine, params, sets, read).await?;
     Ok(noted(Success::of(&found), truncated))
 }
 
@@ -59,12 +69,12 @@ fn noted(success: Success, truncated: bool) -> Success {
 async fn collect<T: Ord + Send + 'static>(
     engine: Arc<Engine>,
     params: Params,
+    mut sets: Vec<Vec<Matcher>>,
     read: impl Fn(&dyn Reader, &[Matcher]) -> Result<Vec<T>, SelectError> + Send + 'static,
 ) -> Result<(Vec<T>, bool), ApiError> {
     let min_ms = params.time_ms_or("start", MIN_TIME_MS)?;
     let max_ms = params.time_ms_or("end", MAX_TIME_MS)?;
     let limit = params.limit()?;
-    let mut sets = params.matcher_sets()?;
     if sets.is_empty() {
         sets.push(Vec::new());
     }

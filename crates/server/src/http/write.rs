@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use super::front;
 use crate::Engine;
 
 /// Takes one request. The store's writes block, so they run on a thread of their own.
@@ -23,8 +24,8 @@ pub(crate) async fn receive(State(engine): State<Arc<Engine>>, headers: HeaderMa
             if status.is_server_error() {
                 tracing::error!(error = %crate::chain(&error), "a remote write could not be stored");
             }
-            (status, format!("{error}\n")).into_response()
+            front::plain(status, format!("{error}\n"))
         }
-        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the write ended unexpectedly\n").into_response(),
+        Err(_) => front::plain(StatusCode::INTERNAL_SERVER_ERROR, "the write ended unexpectedly\n"),
     }
 }

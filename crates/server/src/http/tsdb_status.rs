@@ -1,0 +1,132 @@
+//! How full the store is, and with what: `/status/tsdb`, `/status/walreplay`.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use axum::extract::State;
+use relatum_model::Labels;
+use relatum_model::storage::{Cancel, Scope, Select, SelectError, TimeRange};
+use serde_json::{Value, json};
+
+use super::envelope::{ApiError, ApiResult, ErrorKind, Success};
+use super::params::{MAX_TIME_MS, MIN_TIME_MS, Params};
+use crate::Engine;
+
+const ENTRIES_DEFAULT: usize = 10;
+const ENTRIES_MAX: usize = 10_000;
+
+/// `/api/v1/status/tsdb`
+pub(crate) async fn head(State(engine): State<Arc<Engine>>, params: Params) -> ApiResult {
+    let limit = match params.first("limit") {
+        "" => ENTRIES_DEFAULT,
+        text => match text.parse::<i64>() {
+            Ok(limit) if limit >= 1 => limit as usize,
+            _ => return Err(ApiError::bad_data("limit must be a positive number")),
+        },
+    };
+    if limit > ENTRIES_MAX {
+        return Err(ApiError::bad_data(format!("limit must not exceed {ENTRIES_MAX}")));
+    }
+    let permit = engine.query_slots().await;
+    let counted = tokio::task::spawn_blocking(move || {
+        let stats = engine.store().stats();
+        let reader = engine.store().open(&Scope::all(), TimeRange { min_ms: MIN_TIME_MS, max_ms: MAX_TIME_MS })?;
+        let series = reader.label_sets(&[], &Cancel::new())?;
+        drop(permit);
+        let mut value = Cardinality::of(&series).to_json(limit);
+        value["headStats"] = json!({
+            "numSeries": series.len(),
+            "numLabelPairs": value["headStats"]["numLabelPairs"],
+            "minTime": stats.min_time_ms,
+            "maxTime": stats.max_time_ms,
+        });
+        Ok::<_, SelectError>(Success::of(&value))
+    });
+    counted.await.unwrap_or(Err(SelectError::Cancelled)).map_err(|error| {
+        tracing::error!(error = %crate::chain(&error), "the store could not be read");
+        ApiError::new(ErrorKind::Internal, error.to_string())
+    })
+}
+
+/// `/api/v1/status/walreplay`: the log was read before anything was answered, so there is nothing left to replay.
+pub(crate) async fn wal_replay() -> ApiResult {
+    Ok(Success::of(&json!({ "min": 0, "max": 0, "current": 0 })))
+}
+
+/// How many series have which labels.
+#[derive(Default)]
+struct Cardinality<'a> {
+    /// By label name: what its values are, and how many series have each.
+    labels: HashMap<&'a str, HashMap<&'a str, u64>>,
+}
+
+impl<'a> Cardinality<'a> {
+    fn of(series: &'a [Labels]) -> Self {
+        let mut counted = Cardinality::default();
+        for (name, value) in series.iter().flat_map(|labels| labels.iter()) {
+            *counted.labels.entry(name).or_default().entry(value).or_default() += 1;
+        }
+        counted
+    }
+
+    fn to_json(&self, limit: usize) -> Value {
+        let named = |name: &str, value: u64| (name.to_owned(), value);
+        let by_name = self.labels.get("__name__").into_iter().flatten();
+        let values = self.labels.iter().map(|(name, values)| named(name, values.len() as u64));
+        // What the pairs take if every series holds its own copy with two bytes for lengths, as Prometheus counts it.
+        let bytes = self.labels.iter().map(|(name, values)| {
+            let bytes = values.iter().map(|(value, count)| (name.len() + value.len() + 2) as u64 * count).sum();
+            named(name, bytes)
+        });
+        let pairs = self
+            .labels
+            .iter()
+            .flat_map(|(name, values)| values.iter().map(move |(value, count)| (format!("{name}={value}"), *count)));
+        json!({
+            "headStats": { "numLabelPairs": self.labels.values().map(|values| values.len() as u64).sum::<u64>() },
+            "seriesCountByMetricName": largest(by_name.map(|(value, count)| named(value, *count)), limit),
+            "labelValueCountByLabelName": largest(values, limit),
+            "memoryInBytesByLabelName": largest(bytes, limit),
+            "seriesCountByLabelValuePair": largest(pairs, limit),
+        })
+    }
+}
+
+/// The `limit` largest entries, largest first; equal ones by name, so that asking twice gives the same answer.
+fn largest(entries: impl Iterator<Item = (String, u64)>, limit: usize) -> Vec<Value> {
+    let mut kept: BTreeSet<(Reverse<u64>, String)> = BTreeSet::new();
+    for (name, value) in entries {
+        kept.insert((Reverse(value), name));
+        if kept.len() > limit {
+            kept.pop_last();
+        }
+    }
+    kept.into_iter().map(|(Reverse(value), name)| json!({ "name": name, "value": value })).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts() {
+        let series = [
+            Labels::from_pairs([("__name__", "m"), ("job", "abc")]),
+            Labels::from_pairs([("__name__", "m"), ("job", "d")]),
+            Labels::from_pairs([("__name__", "n"), ("job", "d")]),
+        ];
+        let value = Cardinality::of(&series).to_json(2);
+        assert_eq!(value["headStats"]["numLabelPairs"], 4);
+        assert_eq!(value["seriesCountByMetricName"], json!([{"name": "m", "value": 2}, {"name": "n", "value": 1}]));
+        assert_eq!(
+            value["labelValueCountByLabelName"],
+            json!([{"name": "__name__", "value": 2}, {"name": "job", "value": 2}])
+        );
+        assert_eq!(value["memoryInBytesByLabelName"][0], json!({"name": "__name__", "value": 33}));
+        assert_eq!(
+            value["seriesCountByLabelValuePair"],
+            json!([{"name": "__name__=m", "value": 2}, {"name": "job=d", "value": 2}])
+        );
+    }
+}
