@@ -3,9 +3,10 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
+use axum::Router;
 use relatum_model::exposition::MetricFamily;
 use relatum_relations::endpoints::APPLICATION;
 use relatum_relations::name;
@@ -24,6 +25,8 @@ use crate::control::{Failure, serve};
 use crate::events::{Event, EventQueue};
 use crate::log::LogRing;
 use crate::metrics::{self, Metrics, Passes};
+use crate::offers::board::Board;
+use crate::offers::{consumer, provider, standing};
 use crate::options::{self, LISTEN_DEFAULT, Options};
 use crate::pipeline::desire::CHARM;
 use crate::pipeline::observe::{FileOptions, Place, Sources};
@@ -140,6 +143,10 @@ pub(crate) struct Agent {
     pub(crate) option_defaults: std::collections::BTreeMap<String, String>,
     pub(crate) data_dir: PathBuf,
     pub(crate) rendered: PathBuf,
+    /// How other agents are doing.
+    pub(crate) board: Arc<Board>,
+    /// Set as soon as there is one.
+    workload: OnceLock<Arc<dyn Workload>>,
     counted: Mutex<Passes>,
     passes: watch::Receiver<Seen>,
     publish_pass: watch::Sender<Seen>,
@@ -154,10 +161,10 @@ pub(crate) struct Agent {
 
 /// The newest pass.
 #[derive(Debug, Clone, Default)]
-struct Seen {
+pub(crate) struct Seen {
     /// Events up to this number were seen by it.
     ticket: u64,
-    report: Option<Arc<Report>>,
+    pub(crate) report: Option<Arc<Report>>,
     failure: Option<String>,
 }
 
@@ -173,16 +180,29 @@ impl Agent {
         let stopping = || Failure::failed("the agent is stopping");
         let seen = seen.ok_or_else(stopping)?;
         let report = seen.report.ok_or_else(|| Failure::internal(seen.failure.clone().unwrap_or_default()))?;
+        let (at_ms, remotes) =
+            (crate::now_ms(), self.workload.get().map(|workload| workload.remotes()).unwrap_or_default());
         let facts = Facts {
             listen: self.listen,
             api_url: self.api_url.clone(),
             public_url: self.public_url.clone(),
             rendered: self.rendered.display().to_string(),
-            at_ms: crate::now_ms(),
+            at_ms,
+            live: standing::live(&report.world, &self.board, &remotes, at_ms),
             failure: seen.failure,
             restart_needed: crate::lock(&self.file_options).restart_needed.clone(),
         };
         Ok((report, facts))
+    }
+
+    /// Tells of every pass.
+    pub(crate) fn passes(&self) -> watch::Receiver<Seen> {
+        self.passes.clone()
+    }
+
+    /// What the newest pass that was possible found.
+    pub(crate) fn newest(&self) -> Option<Arc<Report>> {
+        self.passes.borrow().report.clone()
     }
 
     fn metrics(&self) -> Vec<MetricFamily> {
@@ -220,7 +240,12 @@ pub struct Wiring {
     pub stopping: CancellationToken,
     /// What the agent adds to `/metrics`.
     pub metrics: Metrics,
+    /// Puts what the agent answers itself beside what the server answers.
+    pub mount: Mount,
 }
+
+/// From the routes of a server to those of the whole listener.
+pub(crate) type Mount = Box<dyn FnOnce(Router) -> Router + Send>;
 
 /// An agent about to begin.
 struct Setup {
@@ -273,6 +298,8 @@ impl Setup {
             option_defaults: given.option_defaults,
             rendered: place.rendered.clone(),
             data_dir,
+            board: Arc::default(),
+            workload: OnceLock::new(),
             counted: Mutex::default(),
             passes,
             publish_pass,
@@ -303,8 +330,13 @@ pub async fn start_with(
             let agent = Arc::clone(&agent);
             Box::new(move || agent.metrics())
         },
+        mount: {
+            let agent = Arc::clone(&agent);
+            Box::new(move |server| provider::mount(agent, server))
+        },
     };
     let workload = build(wiring)?;
+    let _ = agent.workload.set(Arc::clone(&workload));
     let pipeline = Pipeline::new(place, sources);
     // The socket is there before the first pass, so that whoever sees the server ready can talk to the agent; who asks earlier
     // waits for that pass.
@@ -317,7 +349,11 @@ pub async fn start_with(
             return Err(StartError::Socket { path: options::socket(&agent.data_dir), source });
         }
     };
-    let tasks = vec![tokio::spawn(passes(Arc::clone(&agent), pipeline, Arc::clone(&workload))), serving];
+    let tasks = vec![
+        tokio::spawn(passes(Arc::clone(&agent), pipeline, Arc::clone(&workload))),
+        tokio::spawn(consumer::run(Arc::clone(&agent), Arc::clone(&workload))),
+        serving,
+    ];
     let _ = agent.settled(first).await;
     info!(listen = %agent.listen, data_dir = %agent.data_dir.display(), "agent ready");
     Ok(Running { agent, tasks, workload })

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use relatum_server::files::Loaded;
 use relatum_server::flags::{Flags, LogLevel};
 use relatum_server::listen;
-use relatum_server::{Engine, Prepared, ReloadError};
+use relatum_server::{Engine, Prepared, ReloadError, RemoteState};
 use tokio::task::JoinHandle;
 use tracing::{Level, error};
 
@@ -17,7 +17,7 @@ use crate::daemon::{self, Running, StartError, Wiring};
 use crate::log::LogRing;
 use crate::options::Options;
 use crate::pipeline::render::{ARGUMENTS_PATH, MAIN_PATH};
-use crate::workload::{Fault, Files, Ready, Workload};
+use crate::workload::{Fault, Files, Ready, Remote, Workload};
 
 /// Runs an agent with the server in this process until SIGTERM, SIGINT or `shutdown`. SIGHUP re-reads `relatum.yaml`.
 ///
@@ -49,7 +49,7 @@ impl Embedded {
         let engine = Engine::open(flags).map_err(|error| StartError::Workload(Box::new(error)))?;
         engine.add_metrics(wiring.metrics);
         let stopping = wiring.stopping.cancelled_owned();
-        let http = tokio::spawn(listen::serve(wiring.listener, engine.router(), stopping));
+        let http = tokio::spawn(listen::serve(wiring.listener, (wiring.mount)(engine.router()), stopping));
         let (root, log) = (wiring.rendered, wiring.log);
         Ok(Embedded { engine, root, log, http: Mutex::new(Some(http)), checked: Mutex::default() })
     }
@@ -85,6 +85,18 @@ impl Workload for Embedded {
         let level = flags.log_level;
         let prepared = self.engine.prepare(loaded, flags).map_err(|error| faults(&error, &self.root, files))?;
         Ok(Box::new(Reload { embedded: self, prepared, level }))
+    }
+
+    fn remotes(&self) -> Vec<Remote> {
+        let newest_ms = self.engine.store().stats().max_time_ms;
+        let remote = |state: RemoteState| Remote {
+            lag_ms: state.newest_sent_ms.map(|sent_ms| {
+                newest_ms.map_or(0, |newest_ms| u64::try_from(newest_ms.saturating_sub(sent_ms)).unwrap_or(0))
+            }),
+            name: state.id.name,
+            failure: state.failure,
+        };
+        self.engine.remotes().states().into_iter().map(remote).collect()
     }
 
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

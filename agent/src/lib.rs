@@ -12,6 +12,7 @@ mod embedded;
 pub mod events;
 pub mod log;
 pub mod metrics;
+pub mod offers;
 pub mod options;
 pub mod pipeline;
 pub mod relate;

@@ -8,6 +8,7 @@ use relatum_relations::name::UnitName;
 use crate::control::{
     ApplicationStatus, ModelStatus, Problem, RelationDetail, RelationStatus, Status, StatusInfo, UnitDetail, UnitStatus,
 };
+use crate::offers::Live;
 use crate::pipeline::Report;
 use crate::relate::OUR_UNIT;
 use crate::store::{Endpoint, Role, StoredRelation, World};
@@ -32,12 +33,15 @@ pub struct Facts {
     pub failure: Option<String>,
     /// Keys of `relatum.yaml` that count only after a restart.
     pub restart_needed: Vec<&'static str>,
+    /// How other agents are doing.
+    pub live: Live,
 }
 
 /// Everything.
 pub fn status(report: &Report, facts: &Facts) -> Status {
     let world = &report.world;
     let mut problems = report.problems.clone();
+    problems.extend(facts.live.problems.iter().cloned());
     problems.extend(facts.failure.as_ref().map(|message| Problem {
         relation: None,
         unit: None,
@@ -47,6 +51,11 @@ pub fn status(report: &Report, facts: &Facts) -> Status {
     }));
     let mut relations: Vec<RelationStatus> =
         world.relations.iter().map(|relation| relation_status(relation, &problems)).collect();
+    for relation in relations.iter_mut().filter(|relation| relation.status.current == "joined") {
+        if let Some(note) = facts.live.notes.get(&relation.id) {
+            relation.status = note.clone();
+        }
+    }
     relations.sort_by(|a, b| (&a.provider, &a.requirer, a.id).cmp(&(&b.provider, &b.requirer, b.id)));
     Status {
         model: ModelStatus {
@@ -206,7 +215,7 @@ fn address(world: &World, unit: &str) -> String {
 }
 
 fn warnings(facts: &Facts) -> Vec<String> {
-    let mut warnings = Vec::new();
+    let mut warnings = facts.live.warnings.clone();
     if !facts.listen.ip().is_loopback() {
         warnings.push(format!(
             "the HTTP API is open to the network without authentication: it listens on {}; --listen 127.0.0.1:{} closes it",

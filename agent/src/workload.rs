@@ -15,6 +15,17 @@ pub struct Fault {
     pub message: String,
 }
 
+/// How one of those does that samples are sent to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remote {
+    /// Its name in the configuration.
+    pub name: String,
+    /// How far it is behind the newest sample; `None` while it has taken none.
+    pub lag_ms: Option<u64>,
+    /// Why the last request failed; `None` after one that worked.
+    pub failure: Option<String>,
+}
+
 /// Runs what was rendered.
 ///
 /// A reload happens wholly or not at all: [`Workload::prepare`] does everything that can fail, [`Ready::commit`] cannot.
@@ -26,6 +37,11 @@ pub trait Workload: Send + Sync {
 
     /// Makes everything ready to run `files`, all that they name included, and changes nothing that runs.
     fn prepare<'a>(&'a self, files: &Files) -> Result<Box<dyn Ready + 'a>, Vec<Fault>>;
+
+    /// How those do that samples are sent to; nothing where nobody can tell.
+    fn remotes(&self) -> Vec<Remote> {
+        Vec::new()
+    }
 
     /// Ends it, when no pass will come any more.
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

@@ -13,10 +13,13 @@ mod debug_log;
 mod demo;
 mod failure;
 mod logging;
+mod offer;
+mod offers;
 mod output;
 mod promql;
 mod query;
 mod relate;
+mod remove_offer;
 mod remove_relation;
 mod render;
 mod rules;
@@ -84,6 +87,12 @@ enum Command {
     Relate(relate::Args),
     /// Remove a relation
     RemoveRelation(remove_relation::Args),
+    /// Offer an endpoint to other agents
+    Offer(offer::Args),
+    /// List the offers and who uses them
+    Offers,
+    /// Remove an offer and the relations to it
+    RemoveOffer(remove_offer::Args),
     /// Show or change the options of an application
     Config(config::Args),
     /// Show the model, its applications, units and relations
@@ -147,6 +156,9 @@ async fn talk(global: &Global, command: Command) -> Result<(), CommandFailure> {
     match command {
         Command::Relate(args) => relate::run(global, args).await,
         Command::RemoveRelation(args) => remove_relation::run(global, &args).await,
+        Command::Offer(args) => offer::run(global, &args).await,
+        Command::Offers => offers::run(global).await,
+        Command::RemoveOffer(args) => remove_offer::run(global, &args).await,
         Command::Config(args) => config::run(global, &args).await,
         Command::Status(args) => status::run(global, &args).await,
         Command::ShowRelation(args) => show_relation::run(global, &args).await,

@@ -15,11 +15,12 @@ Examples:
   relatum relate metrics-endpoint 10.0.0.5:9100 10.0.0.6:9100 --name nodes
   relatum relate metrics-endpoint https://10.0.0.7:8443/metrics --ca-file ca.pem --label site=oslo
   relatum relate alertmanager 127.0.0.1:9093
+  relatum relate send-remote-write https://region.example:9090/offers/2f8a90c1d3e4 --token-file secret
   relatum relate receive-remote-write --databag bags.yaml
   relatum relate mysql prometheus:metrics-endpoint")]
 pub(crate) struct Args {
-    /// An endpoint of prometheus and addresses, or two applications as APP[:ENDPOINT]
-    #[arg(required = true, value_name = "ENDPOINT ADDRESS… | APP[:ENDPOINT] APP[:ENDPOINT]")]
+    /// An endpoint of prometheus and addresses or the URL of an offer, or two applications as APP[:ENDPOINT]
+    #[arg(required = true, value_name = "ENDPOINT ADDRESS… | ENDPOINT URL | APP[:ENDPOINT] APP[:ENDPOINT]")]
     arguments: Vec<String>,
     /// The application at the other side [default: targets, or alertmanager]
     #[arg(long, value_name = "APP")]
@@ -34,13 +35,13 @@ pub(crate) struct Args {
     #[arg(long)]
     scheme: Option<String>,
     /// Certificates to trust, PEM
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, visible_alias = "ca", value_name = "FILE")]
     ca_file: Option<PathBuf>,
     /// A file with one line, user:password
     #[arg(long, value_name = "FILE", conflicts_with = "bearer_file")]
     basic_auth_file: Option<PathBuf>,
-    /// A file with one line, the token
-    #[arg(long, value_name = "FILE")]
+    /// A file with one line, the token or the secret of an offer
+    #[arg(long, visible_alias = "token-file", value_name = "FILE")]
     bearer_file: Option<PathBuf>,
     /// How often to scrape, such as 15s
     #[arg(long, value_name = "DURATION")]

@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::{
-    ChangeConfiguration, Configuration, Datasource, Failure, LogLine, Relate, Related, RelationDetail, RemoveRelation,
-    Removed, Rendered, Status, Stopping,
+    ChangeConfiguration, Configuration, Datasource, Failure, LogLine, MadeOffer, MakeOffer, OfferList, Relate, Related,
+    RelationDetail, RemoveOffer, RemoveRelation, Removed, RemovedOffer, Rendered, Status, Stopping,
 };
 
 /// Talks to the agent behind one socket. Every call opens a connection of its own.
@@ -46,6 +46,21 @@ impl Client {
     /// `show-relation`; `which` as in [`crate::control`].
     pub async fn show_relation(&self, which: &str, show_secrets: bool) -> Result<RelationDetail, Failure> {
         self.get(&format!("/v1/relations/{}?show_secrets={show_secrets}", percent_encode(which))).await
+    }
+
+    /// `offer`.
+    pub async fn make_offer(&self, request: &MakeOffer) -> Result<MadeOffer, Failure> {
+        self.post("/v1/offers", request).await
+    }
+
+    /// `offers`.
+    pub async fn offers(&self) -> Result<OfferList, Failure> {
+        self.get("/v1/offers").await
+    }
+
+    /// `remove-offer`.
+    pub async fn remove_offer(&self, request: &RemoveOffer) -> Result<RemovedOffer, Failure> {
+        self.post("/v1/remove-offer", request).await
     }
 
     /// `config prometheus`.

@@ -6,6 +6,9 @@
 //! | `POST /v1/relate` | [`Relate`] | [`Related`] |
 //! | `POST /v1/remove-relation` | [`RemoveRelation`] | [`Removed`] |
 //! | `GET /v1/relations/WHICH` | | [`RelationDetail`]; WHICH is an id, `endpoint:id` or `a:x b:y`, percent-encoded |
+//! | `GET /v1/offers` | | [`OfferList`] |
+//! | `POST /v1/offers` | [`MakeOffer`] | [`MadeOffer`] |
+//! | `POST /v1/remove-offer` | [`RemoveOffer`] | [`RemovedOffer`] |
 //! | `GET /v1/config` | | [`Configuration`] |
 //! | `POST /v1/config` | [`ChangeConfiguration`] | [`Configuration`] |
 //! | `GET /v1/render?show_secrets=` | | [`Rendered`] |
@@ -21,7 +24,8 @@ pub(crate) mod serve;
 mod types;
 
 pub use types::{
-    ApplicationStatus, ChangeConfiguration, ConfigOption, Configuration, Datasource, Document, Failure, FailureClass,
-    LogLine, ModelStatus, Problem, Relate, Related, RelationDetail, RelationStatus, RemoveRelation, Removed, Rendered,
+    ApplicationStatus, ChangeConfiguration, ConfigOption, Configuration, ConnectionStatus, Datasource, Document,
+    Failure, FailureClass, LogLine, MadeOffer, MakeOffer, ModelStatus, OfferList, OfferStatus, Problem, Relate,
+    Related, RelationDetail, RelationStatus, RemoveOffer, RemoveRelation, Removed, RemovedOffer, Rendered,
     RenderedFile, Source, Status, StatusInfo, Stopping, UnitDetail, UnitStatus,
 };

@@ -1,5 +1,7 @@
 //! The agent's end of the control socket.
 
+mod offers;
+
 use std::fs;
 use std::future::Future;
 use std::io;
@@ -29,8 +31,8 @@ use tokio::sync::{broadcast, mpsc};
 use tracing::{debug, info, warn};
 
 use super::{
-    ChangeConfiguration, Configuration, Datasource, Failure, FailureClass, LogLine, Relate, Related, RemoveRelation,
-    Removed, Rendered, RenderedFile, Status, Stopping,
+    ChangeConfiguration, Configuration, Datasource, Failure, FailureClass, LogLine, Problem, Relate, Related,
+    RemoveRelation, Removed, Rendered, RenderedFile, Status, Stopping,
 };
 use crate::charm_config;
 use crate::daemon::Agent;
@@ -47,6 +49,9 @@ const BODY_BYTES_MAX: usize = 64 << 20;
 
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long `relate` waits for the first word of an offer.
+const FIRST_WORD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Members of this group may connect.
 const GROUP: &str = "relatum";
@@ -134,6 +139,7 @@ fn router(agent: Arc<Agent>) -> Router {
         .route("/v1/log", get(show_log))
         .route("/v1/reload", post(do_reload))
         .route("/v1/shutdown", post(do_shutdown))
+        .merge(offers::routes())
         .fallback(async || {
             Failure::usage("this agent does not know the request").hint("is it of the same version as the command?")
         })
@@ -216,6 +222,11 @@ async fn do_relate(State(agent): State<Arc<Agent>>, body: Bytes) -> Answer {
     })
     .await?;
     let ticket = agent.queue.push(Event::RelationsChanged);
+    if outcome.is_elsewhere {
+        agent.settled(ticket).await?;
+        // Most offers answer at once, and then the command can say how it went.
+        agent.board.first_word(outcome.relation, FIRST_WORD_TIMEOUT).await;
+    }
     let (report, facts) = agent.settled(ticket).await?;
     let stored = report.world.relations.iter().find(|relation| relation.id == outcome.relation);
     let stored = stored.ok_or_else(|| match &facts.failure {
@@ -226,12 +237,13 @@ async fn do_relate(State(agent): State<Arc<Agent>>, body: Bytes) -> Answer {
     if changed {
         info!(relation = outcome.relation, application = outcome.application, added = outcome.added.len(), "related");
     }
+    let problems: Vec<Problem> = report.problems.iter().chain(&facts.live.problems).cloned().collect();
     json(&Related {
-        relation: status::relation_status(stored, &report.problems),
+        relation: status::relation_status(stored, &problems),
         application: outcome.application,
         added: outcome.added,
         changed,
-        problems: status::of_relation(stored, &report.problems).into_iter().cloned().collect(),
+        problems: status::of_relation(stored, &problems).into_iter().cloned().collect(),
     })
 }
 
@@ -257,9 +269,10 @@ async fn show_relation(
     Query(query): Query<SecretsQuery>,
 ) -> Answer {
     let which = Which::parse(&[which])?;
-    let (report, _) = agent.settled(0).await?;
+    let (report, facts) = agent.settled(0).await?;
     let relation = relate::find(&which, &report.world)?;
-    let mut detail = status::relation_detail(relation, &report.problems);
+    let problems: Vec<Problem> = report.problems.iter().chain(&facts.live.problems).cloned().collect();
+    let mut detail = status::relation_detail(relation, &problems);
     if !query.show_secrets {
         secrets::hide_in_relation(&mut detail);
     }

@@ -1,10 +1,14 @@
 //! Requests and answers of the control API.
 
+mod offers;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+pub use offers::{ConnectionStatus, MadeOffer, MakeOffer, OfferList, OfferStatus, RemoveOffer, RemovedOffer};
 
 /// A file the caller has read, so that the caller's permissions count and not the agent's.
 #[derive(Clone, Serialize, Deserialize)]

@@ -66,7 +66,7 @@ pub(super) fn relate(
         let bag = settings.application_bag(&world.model, name).map_err(Failure::failed)?;
         change.put_bag(relation, role, name, &bag)?;
     }
-    Ok(Outcome { relation, application: name.to_owned(), added })
+    Ok(Outcome { relation, application: name.to_owned(), added, is_elsewhere: false })
 }
 
 /// What the command says, checked by itself.
@@ -174,7 +174,7 @@ fn settings(request: &Relate, endpoint: &Endpoint) -> Result<Settings, Failure> 
     })
 }
 
-fn secret_line(document: &Document) -> Result<&str, Failure> {
+pub(super) fn secret_line(document: &Document) -> Result<&str, Failure> {
     let line = document.text.trim_end_matches(['\n', '\r']);
     if line.is_empty() || line.contains(['\n', '\r']) || line.len() > SECRET_BYTES_MAX {
         return Err(Failure::failed(format!("cannot use {}: it must hold exactly one line", document.name)));
@@ -182,7 +182,7 @@ fn secret_line(document: &Document) -> Result<&str, Failure> {
     Ok(line)
 }
 
-fn certificate(document: &Document) -> Result<String, Failure> {
+pub(super) fn certificate(document: &Document) -> Result<String, Failure> {
     if document.text.contains("-----BEGIN CERTIFICATE-----") {
         return Ok(document.text.clone());
     }

@@ -32,7 +32,7 @@ pub(super) fn relate(a: &str, b: &str, world: &World, change: &Change<'_>) -> Re
     }
     let endpoint = endpoints::named(&ours.end.name).expect("candidates of prometheus come from its endpoints");
     let relation = join(endpoint, &theirs.end, world, change)?;
-    Ok(Outcome { relation, application: theirs.end.application, added: Vec::new() })
+    Ok(Outcome { relation, application: theirs.end.application, added: Vec::new(), is_elsewhere: false })
 }
 
 /// The pair of endpoints two texts mean: requirer, then provider.

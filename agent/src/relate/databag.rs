@@ -122,7 +122,7 @@ pub(super) fn relate(
             added.push(unit.to_string());
         }
     }
-    Ok(Outcome { relation, application: bags.application, added })
+    Ok(Outcome { relation, application: bags.application, added, is_elsewhere: false })
 }
 
 fn read(request: &Relate, document: &Document) -> Result<Bags, Failure> {

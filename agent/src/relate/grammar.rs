@@ -14,6 +14,8 @@ pub(super) enum Form<'a> {
     Addresses { endpoint: &'static Endpoint, texts: &'a [String] },
     /// `relate ENDPOINT --databag FILE`
     Databag { endpoint: &'static Endpoint, document: &'a Document },
+    /// `relate ENDPOINT URL` of an offer
+    Offer { endpoint: &'static Endpoint, url: &'a str },
     /// `relate APP[:ENDPOINT] APP[:ENDPOINT]`
     Applications(&'a str, &'a str),
 }
@@ -28,7 +30,10 @@ pub(super) fn form(request: &Relate) -> Result<Form<'_>, Failure> {
     // `prometheus:metrics-endpoint 10.0.0.5:9100` can only mean the address form too.
     let qualified = first.strip_prefix("prometheus:").filter(|_| rest.iter().any(|text| looks_like_address(text)));
     if let Some(endpoint) = endpoints::named(qualified.unwrap_or(first)) {
-        return addresses(endpoint, rest);
+        return match rest {
+            [url] if url.contains("://") && url.contains("/offers/") => Ok(Form::Offer { endpoint, url }),
+            _ => addresses(endpoint, rest),
+        };
     }
     if rest.iter().any(|text| looks_like_address(text)) {
         return Err(unknown_endpoint(first));
@@ -46,7 +51,7 @@ pub(super) fn form(request: &Relate) -> Result<Form<'_>, Failure> {
 fn addresses<'a>(endpoint: &'static Endpoint, texts: &'a [String]) -> Result<Form<'a>, Failure> {
     if !ADDRESSABLE.contains(&endpoint.name) {
         return Err(Failure::usage(format!("{} cannot be related by address", endpoint.name))
-            .hint(format!("use `relatum relate {} --databag FILE`", endpoint.name)));
+            .hint(format!("use `relatum relate {0} --databag FILE`, or the URL of an offer", endpoint.name)));
     }
     if texts.is_empty() {
         return Err(Failure::usage(format!("{} needs at least one address, or --databag FILE", endpoint.name)));

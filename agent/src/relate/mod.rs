@@ -10,6 +10,7 @@ mod applications;
 mod databag;
 mod grammar;
 pub mod hand_made;
+mod offer;
 mod remove;
 mod rule_files;
 
@@ -41,6 +42,8 @@ pub struct Outcome {
     pub application: String,
     /// Units that were not there before.
     pub added: Vec<String>,
+    /// Whether the other side is an offer of another agent.
+    pub is_elsewhere: bool,
 }
 
 /// Does what `request` asks, inside one mutation of the store.
@@ -49,6 +52,7 @@ pub fn relate(request: &Relate, change: &Change<'_>) -> Result<Outcome, RelateEr
     match grammar::form(request)? {
         grammar::Form::Addresses { endpoint, texts } => addresses::relate(request, endpoint, texts, &world, change),
         grammar::Form::Databag { endpoint, document } => databag::relate(request, endpoint, document, &world, change),
+        grammar::Form::Offer { endpoint, url } => offer::relate(request, endpoint, url, &world, change),
         grammar::Form::Applications(a, b) => applications::relate(a, b, &world, change),
     }
 }
@@ -72,7 +76,12 @@ fn our_role(endpoint: &Endpoint) -> Option<Role> {
 }
 
 /// Makes the relation between our `endpoint` and `remote`, or gives the id of the one that is there, and joins our unit to it.
-fn join(endpoint: &Endpoint, remote: &store::Endpoint, world: &World, change: &Change<'_>) -> Result<u64, RelateError> {
+pub(crate) fn join(
+    endpoint: &Endpoint,
+    remote: &store::Endpoint,
+    world: &World,
+    change: &Change<'_>,
+) -> Result<u64, RelateError> {
     let role = our_role(endpoint)
         .ok_or_else(|| Failure::failed(format!("cannot relate {}: peers are related by themselves", endpoint.name)))?;
     let ours = store::Endpoint { application: endpoints::APPLICATION.to_owned(), name: endpoint.name.to_owned() };

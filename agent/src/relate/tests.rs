@@ -303,3 +303,35 @@ fn removing_takes_what_was_only_known_through_it() {
     let world = bench.store.world().unwrap();
     assert_eq!((world.relations.len(), world.applications.len()), (0, 1));
 }
+
+#[test]
+fn offers_are_related_by_url_and_secret() {
+    let mut bench = Bench::new();
+    let url = "http://region:9090/offers/2f8a90c1d3e4";
+    let with = |words_: &str, secret: &str| Relate { bearer: document(secret), ..words(words_) };
+    let related = bench.ok(with(&format!("send-remote-write {url}/"), "s1\n"));
+    assert_eq!((related.application.as_str(), related.is_elsewhere), ("upstream", true));
+    // Saying it again renews the secret, and keeps what the other side knows us by.
+    let before = bench.store.world().unwrap().offers.upstreams[0].clone();
+    assert_eq!((before.url.as_str(), before.secret.expose()), (url, "s1"));
+    assert_eq!(bench.ok(with(&format!("send-remote-write {url}"), "s2")).relation, related.relation);
+    let after = bench.store.world().unwrap().offers.upstreams[0].clone();
+    assert_eq!((after.secret.expose(), &after.consumer), ("s2", &before.consumer));
+
+    for (request, class, part) in [
+        (words(&format!("send-remote-write {url}")), Usage, "needs its secret"),
+        (with("send-remote-write http://h:1/offers/", "s"), Usage, "not the URL of an offer"),
+        (with("send-remote-write http://h:1/offers/a/b", "s"), Usage, "not the URL of an offer"),
+        (with(&format!("receive-remote-write {url}"), "s"), Usage, "is provided"),
+        (with(&format!("send-remote-write {url}"), "a\nb"), Failed, "exactly one line"),
+        (with("send-remote-write https://other:1/offers/1", "s"), Failed, "something else already"),
+        (
+            Relate { name: Some("x".into()), ..with(&format!("send-remote-write {url}"), "s") },
+            Failed,
+            "related already",
+        ),
+        (Relate { interval: Some("1s".into()), ..with(&format!("send-remote-write {url}"), "s") }, Usage, "--interval"),
+    ] {
+        bench.refused(request, class, part);
+    }
+}

@@ -11,7 +11,11 @@ mod http;
 pub mod listen;
 mod rule_runner;
 
+/// Clients for what goes out, as the configuration describes them.
+pub use relatum_transport::http as outgoing;
+
 pub use engine::{Engine, Live, OpenError, Prepared, ReloadError};
+pub use relatum_transport::remote_write::send::RemoteState;
 pub use rule_runner::RuleRunner;
 
 /// An error with all its causes in one line, for a log or a person.

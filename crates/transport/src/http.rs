@@ -1,4 +1,4 @@
-//! HTTP clients as the configuration describes them, for all that goes out: scrapes and alerts.
+//! HTTP clients as the configuration describes them, for all that goes out: scrapes, samples, alerts, and what agents say to each other.
 //!
 //! A client owns its connections, so everything that is reached in the same way shares one. Files that hold certificates or
 //! credentials are read anew while running: whoever rotates them need not tell us.
@@ -19,7 +19,8 @@ use thiserror::Error;
 use tracing::warn;
 
 use credentials::Credentials;
-pub(crate) use failure::{body_failure, complaint, request_failure};
+pub use failure::request_failure;
+pub(crate) use failure::{body_failure, complaint};
 
 /// What we call ourselves to those we ask.
 pub(crate) const USER_AGENT: &str = concat!("relatum/", env!("CARGO_PKG_VERSION"));
@@ -94,13 +95,13 @@ pub(crate) fn header_map(headers: &BTreeMap<String, String>) -> Result<HeaderMap
 
 /// All clients in use.
 #[derive(Debug, Default)]
-pub(crate) struct HttpClients {
+pub struct HttpClients {
     open: Mutex<Vec<Weak<HttpClient>>>,
 }
 
 impl HttpClients {
     /// A way to speak as `config` says. Reads the files that it names, so that a missing one shows now.
-    pub(crate) fn connection(&self, config: &HttpClientConfig) -> Result<Connection, HttpError> {
+    pub fn connection(&self, config: &HttpClientConfig) -> Result<Connection, HttpError> {
         Ok(Connection { client: self.client(config)?, credentials: Arc::new(Credentials::open(config)?) })
     }
 
@@ -125,14 +126,14 @@ impl HttpClients {
 
 /// A client together with who we are towards those it reaches.
 #[derive(Debug, Clone)]
-pub(crate) struct Connection {
+pub struct Connection {
     client: Arc<HttpClient>,
     credentials: Arc<Credentials>,
 }
 
 impl Connection {
     /// What the next request needs: the client as of now, and headers.
-    pub(crate) async fn open(&self) -> Result<(reqwest::Client, HeaderMap), HttpError> {
+    pub async fn open(&self) -> Result<(reqwest::Client, HeaderMap), HttpError> {
         match self.credentials.fixed() {
             Some(headers) if !self.client.reads_files => Ok((self.client.get(), headers.clone())),
             _ => {

@@ -5,7 +5,7 @@
 //! leaves alone what did not change.
 
 pub mod alertmanager;
-mod http;
+pub mod http;
 #[cfg(test)]
 mod memory;
 pub mod remote_write;

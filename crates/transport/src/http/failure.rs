@@ -14,7 +14,7 @@ const COMPLAINT_BYTES_MAX: usize = 256;
 /// `Get "http://a:1/metrics": dial tcp a:1: connect: connection refused`.
 ///
 /// `method` is as Go writes it here, `Get` or `Post`.
-pub(crate) fn request_failure(method: &str, url: &str, error: &reqwest::Error) -> String {
+pub fn request_failure(method: &str, url: &str, error: &reqwest::Error) -> String {
     format!("{method} {}: {}", quote(url), cause(error))
 }
 

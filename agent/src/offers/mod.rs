@@ -1,0 +1,44 @@
+//! Offers: a relation whose two sides are two agents, which exchange databags over HTTP.
+//!
+//! What goes over the wire is [`protocol`]; [`provider`] answers below `/offers/` of the public listener and [`consumer`] asks.
+//! Both do to the state what [`change`] says, and remember in a [`board`] how the other agent is doing. The meaning of the databags
+//! is not known here: they are databags like all others.
+
+pub(crate) mod board;
+pub(crate) mod change;
+pub(crate) mod consumer;
+mod link;
+pub mod protocol;
+pub(crate) mod provider;
+pub(crate) mod secret;
+pub(crate) mod standing;
+
+pub(crate) use change::CHARM;
+pub use standing::Live;
+
+use std::collections::BTreeMap;
+
+use relatum_relations::bag::Databag;
+use relatum_relations::endpoints::APPLICATION;
+use relatum_relations::name::UnitName;
+
+use crate::relate::OUR_UNIT;
+use crate::store::{Role, StoredRelation};
+use protocol::Bags;
+
+/// Our side of `relation` with the name of its revision.
+pub(crate) fn our_bags(relation: &StoredRelation) -> (String, Bags) {
+    let role = if relation.requirer.application == APPLICATION { Role::Requirer } else { Role::Provider };
+    let bag = |owner: &str| relation.bags.get(&(role, owner.to_owned()));
+    let content = |owner: &str| bag(owner).map(|bag| bag.content.clone()).unwrap_or_default();
+    let units = [(OUR_UNIT.to_owned(), content(OUR_UNIT))];
+    let bags = Bags { application: content(APPLICATION), units: units.into() };
+    let number = [APPLICATION, OUR_UNIT].into_iter().filter_map(|owner| bag(owner).map(|bag| bag.version)).max();
+    (bags.revision(number.unwrap_or(0)), bags)
+}
+
+/// The bags of units by number, in order: an application of another model has another name here, its units keep their numbers.
+pub(crate) fn by_number(units: &BTreeMap<String, Databag>) -> BTreeMap<u32, &Databag> {
+    let number = |unit: &str| unit.parse::<UnitName>().ok().map(|unit| unit.number());
+    units.iter().filter_map(|(unit, bag)| Some((number(unit)?, bag))).collect()
+}

@@ -1,0 +1,178 @@
+//! What `status` and `offers` say about other agents: from the newest pass and from how they are doing now. Pure.
+
+use std::collections::BTreeMap;
+
+use relatum_relations::endpoints::APPLICATION;
+
+use super::board::{Board, Consumer, Upstream};
+use super::our_bags;
+use crate::control::{ConnectionStatus, OfferStatus, Problem, StatusInfo};
+use crate::store::{Offer, StoredRelation, World};
+use crate::workload::Remote;
+
+/// What is so at this moment, and not written down anywhere.
+#[derive(Debug, Clone, Default)]
+pub struct Live {
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+    /// By relation: its state, where nothing is wrong.
+    pub notes: BTreeMap<u64, StatusInfo>,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+}
+
+/// The name, in the rendered configuration, of where samples are sent to for `relation`.
+pub(crate) fn remote_name(endpoint: &str, relation: u64) -> String {
+    format!("{endpoint}_{relation}")
+}
+
+/// The URL of our offer `id`.
+pub(crate) fn url(public_url: &str, id: &str) -> String {
+    format!("{}/offers/{id}", public_url.trim_end_matches('/'))
+}
+
+/// Everything there is to say.
+pub(crate) fn live(world: &World, board: &Board, remotes: &[Remote], now_ms: i64) -> Live {
+    let mut live = Live::default();
+    let upstreams = board.upstreams();
+    for upstream in &world.offers.upstreams {
+        let Some(relation) = find(world, upstream.relation) else { continue };
+        live.add_upstream(relation, upstreams.get(&upstream.relation));
+        if upstream.url.starts_with("http://") {
+            live.warnings.push(format!(
+                "{} goes over plain HTTP: its secret and its samples can be read on the way to {}",
+                key(relation),
+                upstream.url
+            ));
+        }
+    }
+    let consumers = board.consumers(|relation| world.offers.connection(relation).is_some());
+    for connection in &world.offers.connections {
+        let Some(relation) = find(world, connection.relation) else { continue };
+        let note = note_of_consumer(consumers.get(&connection.relation), &connection.model, now_ms);
+        live.notes.insert(relation.id, note);
+    }
+    for relation in &world.relations {
+        let name = remote_name(&relation.requirer.name, relation.id);
+        if let Some(failure) = remotes.iter().find(|r| r.name == name).and_then(|remote| remote.failure.as_ref()) {
+            live.problems.push(Problem {
+                relation: Some(key(relation)),
+                unit: None,
+                key: None,
+                message: format!("samples are not delivered: {failure}"),
+                hint: Some(hint_of_failure(failure).to_owned()),
+            });
+        }
+    }
+    if world.offers.made.iter().any(|offer| !offer.removed) {
+        let warning = "offers are answered over plain HTTP: their secrets and the samples can be read on the way; put a proxy with \
+                       a certificate in front";
+        live.warnings.push(warning.to_owned());
+    }
+    live
+}
+
+impl Live {
+    fn add_upstream(&mut self, relation: &StoredRelation, upstream: Option<&Upstream>) {
+        let Some(upstream) = upstream else {
+            self.notes.insert(relation.id, info("waiting", "the offer was not asked yet"));
+            return;
+        };
+        let since = clock(upstream.since_ms);
+        match &upstream.state {
+            Ok(model) => {
+                self.notes.insert(relation.id, info("joined", &format!("connected to model {model} since {since}")));
+            }
+            Err(trouble) => {
+                self.problems.push(Problem {
+                    relation: Some(key(relation)),
+                    unit: None,
+                    key: None,
+                    message: format!("{}, since {since}", trouble.message()),
+                    hint: Some(trouble.hint().to_owned()),
+                });
+            }
+        }
+    }
+}
+
+fn note_of_consumer(consumer: Option<&Consumer>, model: &str, now_ms: i64) -> StatusInfo {
+    match consumer {
+        None => info("waiting", &format!("model {model} was not heard of since the agent started")),
+        Some(consumer) => {
+            let since = clock(consumer.since_ms(now_ms));
+            if consumer.is_connected(now_ms) {
+                info("joined", &format!("model {model} is connected since {since}"))
+            } else {
+                info(
+                    "waiting",
+                    &format!("model {model} was last heard of at {since}; its last databag stays in effect"),
+                )
+            }
+        }
+    }
+}
+
+/// What to do when samples are not taken; by the words in which the sender says why.
+fn hint_of_failure(failure: &str) -> &'static str {
+    let status = failure.strip_prefix("server returned HTTP status ").and_then(|rest| rest.get(..3));
+    match status {
+        Some("401" | "403") => "the receiver wants other credentials; what it refuses is not sent again",
+        Some("404" | "405") => "nobody takes samples at this URL: is the receiver switched on there?",
+        Some("410") => "the offer was removed by the agent that made it",
+        Some("429") => "the receiver asks for a pause: samples wait in the log and are sent again",
+        Some(status) if status.starts_with('4') => "the receiver refuses these samples for good: its log says why",
+        Some(_) => "samples wait in the log and are sent again; the receiver's log says more",
+        None => "samples wait in the log and are sent when it answers",
+    }
+}
+
+/// The rows of `offers`.
+pub(crate) fn offers(world: &World, board: &Board, public_url: &str, now_ms: i64) -> Vec<OfferStatus> {
+    let consumers = board.consumers(|relation| world.offers.connection(relation).is_some());
+    let standing = world.offers.made.iter().filter(|offer| !offer.removed);
+    let describe = |offer: &Offer| {
+        let connections = world.offers.connections.iter().filter(|connection| connection.offer == offer.id);
+        let connection = |connection: &crate::store::OfferConnection| {
+            let relation = find(world, connection.relation)?;
+            let consumer = consumers.get(&connection.relation);
+            Some(ConnectionStatus {
+                relation: key(relation),
+                application: relation.requirer.application.clone(),
+                model: connection.model.clone(),
+                connected: consumer.is_some_and(|consumer| consumer.is_connected(now_ms)),
+                since_ms: consumer.map(|consumer| consumer.since_ms(now_ms)),
+                revision: connection.revision.clone(),
+                up_to_date: consumer.is_some_and(|consumer| consumer.seen == our_bags(relation).0),
+                lag_ms: consumer.and_then(|consumer| consumer.lag_ms),
+            })
+        };
+        OfferStatus {
+            id: offer.id.clone(),
+            endpoint: format!("{APPLICATION}:{}", offer.endpoint),
+            url: url(public_url, &offer.id),
+            created_ms: offer.created_ms,
+            connections: connections.filter_map(connection).collect(),
+        }
+    };
+    standing.map(describe).collect()
+}
+
+fn find(world: &World, id: u64) -> Option<&StoredRelation> {
+    world.relations.iter().find(|relation| relation.id == id)
+}
+
+fn key(relation: &StoredRelation) -> String {
+    let ours = if relation.requirer.application == APPLICATION { &relation.requirer } else { &relation.provider };
+    format!("{}:{}", ours.name, relation.id)
+}
+
+fn info(current: &str, message: &str) -> StatusInfo {
+    StatusInfo { current: current.to_owned(), message: message.to_owned() }
+}
+
+/// The time of day in UTC.
+fn clock(at_ms: i64) -> String {
+    let seconds = at_ms.div_euclid(1000).rem_euclid(86_400);
+    format!("{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
