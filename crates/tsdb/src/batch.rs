@@ -91,7 +91,15 @@ impl<'s> Batch<'s> {
     fn accept(&mut self, series: Arc<MemSeries>, t_ms: i64, bits: u64) -> Result<(), Refused> {
         let same = |stored: u64| if stored == bits { Ok(()) } else { Err(Refused::DuplicateTimestamp) };
         let tip = self.tips.get(&series.id).copied();
-        let state = series.state();
+        let cut_end_ms = self.store.cut_end_ms();
+        let mut state = series.state();
+        if t_ms < cut_end_ms && state.is_unsure() && tip.is_none() {
+            // The head does not know the series, but a block may. Read without the lock.
+            drop(state);
+            let in_block = self.store.blocks.newest_of(&series.labels);
+            state = series.state();
+            state.found_in_blocks(in_block);
+        }
         let newest = match (state.newest(), tip) {
             (Some(stored), Some(tip)) if tip.newest.0 > stored.0 => Some(tip.newest),
             (None, Some(tip)) => Some(tip.newest),
@@ -109,6 +117,11 @@ impl<'s> Batch<'s> {
                     return Err(Refused::TooOld);
                 }
                 if let Some(stored) = state.value_at(t_ms) {
+                    return same(stored);
+                }
+                if t_ms < cut_end_ms
+                    && let Some(stored) = self.store.blocks.value_at(&series.labels, t_ms)
+                {
                     return same(stored);
                 }
                 self.index_moments(series.id);

@@ -18,7 +18,13 @@ use crate::wal::record::{PART_BYTES, Row, SECTION_ROWS, encode_rows, encode_seri
 impl Core {
     /// Applies the retention, and writes a checkpoint when more than half of the log is samples that nobody can see any more.
     pub(crate) fn maintain(&self) -> Result<(), AppendError> {
-        self.truncate();
+        self.forget_what_was_cut();
+        let late_samples = self.truncate();
+        if self.check_poison().is_ok()
+            && let Some(end_ms) = self.cut_due(late_samples)
+        {
+            self.cut(end_ms)?;
+        }
         self.trim_log()?;
         let (needed_bytes, rows) = {
             let files = self.files();
@@ -31,17 +37,25 @@ impl Core {
         Ok(())
     }
 
-    /// Drops samples that no reader may see any more, then series that have none left.
-    pub(crate) fn truncate(&self) {
+    fn forget_what_was_cut(&self) {
+        let _alone = self.checkpointing();
+        self.forget_aside();
+    }
+
+    /// Drops samples that no reader may see any more, then series that have none left. Returns how many samples lie where the
+    /// head was cut before.
+    pub(crate) fn truncate(&self) -> u64 {
         // Whoever was promised older samples still gets them; the next round takes those.
         let cutoff_ms =
             self.readers.oldest_cutoff_ms().map_or(self.cutoff_ms(), |promised| promised.min(self.cutoff_ms()));
-        let (mut samples, mut oldest_ms) = (0, None);
+        let (mut samples, mut oldest_ms, mut late_samples) = (0, None, 0);
+        let cut_ms = self.cut_end_ms();
         let mut empty = Vec::new();
         for series in self.head().all() {
             let mut state = series.state();
             state.truncate(cutoff_ms);
             samples += state.samples();
+            late_samples += state.samples_before(cut_ms);
             oldest_ms = match (oldest_ms, state.oldest_ms()) {
                 (Some(a), Some(b)) => Some(std::cmp::min::<i64>(a, b)),
                 (a, b) => a.or(b),
@@ -54,7 +68,7 @@ impl Core {
         self.counters().samples.set(samples);
         self.set_oldest_ms(oldest_ms);
         if empty.is_empty() {
-            return;
+            return late_samples;
         }
         // A commit may have filled some of them in the meantime; from here on none can.
         self.between_commits(|| {
@@ -71,6 +85,7 @@ impl Core {
             drop(departed);
             self.head().remove(&empty);
         });
+        late_samples
     }
 
     /// Writes what lives into one file and removes the files it replaces.
@@ -82,7 +97,13 @@ impl Core {
     /// A crash at any arrow leaves a log that reads back the same.
     pub(crate) fn checkpoint(&self) -> Result<(), AppendError> {
         let _alone = self.checkpointing();
-        let Split { number, ticket, rows_before } = self.split_log()?;
+        let split = self.split_log()?;
+        self.finish_checkpoint(split)
+    }
+
+    /// Writes the checkpoint that belongs behind `split`.
+    pub(crate) fn finish_checkpoint(&self, split: Split) -> Result<(), AppendError> {
+        let Split { number, ticket, rows_before } = split;
         let fs = &self.options().fs;
         let path = self.wal_dir().join(FileKind::Checkpoint.file_name(number));
         let unfinished = path.with_extension("checkpoint.tmp");
@@ -129,13 +150,18 @@ impl Core {
             }
         }
         let range = TimeRange { min_ms: self.cutoff_ms(), max_ms: i64::MAX };
+        // What a cut set aside is either in blocks already, or the cut failed and the log still has to hold it.
+        let in_blocks = self.aside().is_some();
         let mut samples = 0;
         let mut rows: Vec<Row> = Vec::new();
         for series in self.listed() {
             // Series without a visible sample are defined as well: a later segment may go on with their numbers.
             encode_series(&mut out.buffer, series.id, &series.labels);
             out.split()?;
-            let snapshot = series.state().snapshot(range, commit);
+            let state = series.state();
+            let snapshot =
+                if in_blocks { state.snapshot_without_aside(range, commit) } else { state.snapshot(range, commit) };
+            drop(state);
             for sample in snapshot.decode().iter() {
                 rows.push(Row { id: series.id, t_ms: sample.t_ms, bits: sample.value.to_bits() });
                 if rows.len() == SECTION_ROWS {

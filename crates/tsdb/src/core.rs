@@ -11,6 +11,7 @@ use relatum_model::storage::{AppendError, Position};
 use tracing::{error, info, warn};
 
 use crate::batch::Pending;
+use crate::blocks::Blocks;
 use crate::error::OpenError;
 use crate::followers::Followers;
 use crate::head::Head;
@@ -40,6 +41,11 @@ pub(crate) struct Core {
     files: Mutex<LogFiles>,
     pub(crate) followers: Followers,
     departed: Mutex<Departed>,
+    pub(crate) blocks: Blocks,
+    // Everything before was cut into blocks once; i64::MIN before the first cut.
+    cut_end_ms: AtomicI64,
+    // Some while what the last cut set aside is in blocks, and readers from before that moment may still look for it.
+    aside: Mutex<Option<u64>>,
     checkpointing: Mutex<()>,
     applied: AtomicU64,
     // i64::MIN while there is no sample.
@@ -89,10 +95,12 @@ impl Core {
             io::ErrorKind::WouldBlock => OpenError::InUse { dir: dir.to_owned() },
             _ => OpenError::Directory { dir: dir.to_owned(), source },
         })?;
-        let replayed = replay::replay(&*fs, &wal_dir)?;
+        let mut recovery = Recovery::default();
+        let blocks = Blocks::open(Arc::clone(&fs), dir.join("blocks"), &mut recovery)?;
+        let replayed = replay::replay(&*fs, &wal_dir, blocks.cut(), recovery)?;
         for dropped in &replayed.recovery.dropped {
             warn!(file = %dropped.file, offset = dropped.offset, bytes = dropped.bytes, samples = dropped.samples,
-                reason = %dropped.reason, "dropped a damaged part of the log");
+                reason = %dropped.reason, "dropped what is damaged");
         }
         if !replayed.recovery.foreign.is_empty() {
             warn!(dir = %wal_dir.display(), files = ?replayed.recovery.foreign, "left files alone that are not part of the log");
@@ -100,7 +108,7 @@ impl Core {
         let writer = Writer::begin(fs, &wal_dir, replayed.next_segment, options.segment_bytes)
             .map_err(|WriteFailure { path, source, .. }| OpenError::Write { path, source })?;
         let end = end_of(&writer);
-        let newest_ms = replayed.newest_ms.unwrap_or(i64::MIN);
+        let newest_ms = replayed.newest_ms.max(blocks.newest_ms()).unwrap_or(i64::MIN);
         let core = Core {
             wal_dir,
             head: replayed.head,
@@ -110,6 +118,9 @@ impl Core {
             files: Mutex::new(replayed.files),
             followers: Followers::default(),
             departed: Mutex::default(),
+            cut_end_ms: AtomicI64::new(blocks.cut().map_or(i64::MIN, |cut| cut.end_ms)),
+            blocks,
+            aside: Mutex::default(),
             checkpointing: Mutex::default(),
             applied: AtomicU64::new(replayed.last_commit),
             newest_ms: AtomicI64::new(newest_ms),
@@ -196,6 +207,20 @@ impl Core {
         }
     }
 
+    /// Everything before was cut into blocks once; what came later for that time is in the head.
+    pub(crate) fn cut_end_ms(&self) -> i64 {
+        self.cut_end_ms.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_cut_end_ms(&self, end_ms: i64) {
+        self.cut_end_ms.fetch_max(end_ms, Ordering::Relaxed);
+    }
+
+    /// Some while what the last cut set aside is in blocks as well.
+    pub(crate) fn aside(&self) -> MutexGuard<'_, Option<u64>> {
+        self.aside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How far behind the newest sample of its series a sample may be.
     pub(crate) fn window_ms(&self) -> i64 {
         self.window_ms.load(Ordering::Relaxed)
@@ -260,11 +285,11 @@ impl Core {
             state.push(commit, *t_ms, *bits, oldest_reader);
             newest_ms = newest_ms.max(*t_ms);
         }
-        if self.newest_ms.fetch_max(newest_ms, Ordering::Relaxed) == i64::MIN {
-            self.oldest_ms.store(newest_ms, Ordering::Relaxed);
-        }
+        self.newest_ms.fetch_max(newest_ms, Ordering::Relaxed);
         let oldest_ms = pending.iter().map(|pending| pending.t_ms).min().unwrap_or(newest_ms);
-        self.oldest_ms.fetch_min(oldest_ms, Ordering::Relaxed);
+        if self.oldest_ms.fetch_min(oldest_ms, Ordering::Relaxed) == i64::MIN {
+            self.oldest_ms.store(oldest_ms, Ordering::Relaxed);
+        }
         let n = pending.len() as u64;
         self.counters.samples_appended.add(n);
         self.counters.samples.add(n);
@@ -328,7 +353,7 @@ impl Core {
         self.checkpointing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The time of the oldest sample, or an earlier one; `i64::MIN` in an empty store.
+    /// The time of the oldest sample in the head, or an earlier one; `i64::MIN` when there is none.
     pub(crate) fn oldest_ms(&self) -> i64 {
         self.oldest_ms.load(Ordering::Relaxed)
     }
@@ -386,11 +411,18 @@ impl Core {
             (log.writer.segment().number, log.writer.segment().bytes)
         };
         let time = |ms: &AtomicI64| Some(ms.load(Ordering::Relaxed)).filter(|ms| *ms != i64::MIN);
+        let blocks = self.blocks.list();
+        let oldest_block_ms = blocks.first().map(|block| block.summary.min_ms);
         Stats {
             series: self.head.index().len(),
             wal_segment,
             wal_bytes: bytes + wal_files_bytes,
-            min_time_ms: time(&self.oldest_ms),
+            min_time_ms: [time(&self.oldest_ms), oldest_block_ms].into_iter().flatten().min(),
+            blocks: blocks.len(),
+            block_bytes: blocks.iter().map(|block| block.bytes()).sum(),
+            block_index_bytes: blocks.iter().map(|block| block.index_bytes()).sum(),
+            block_samples: blocks.iter().map(|block| block.summary.samples).sum(),
+            damaged_blocks: blocks.iter().filter(|block| block.damage().is_some()).count(),
             max_time_ms: time(&self.newest_ms),
             poisoned: self.poison.get().cloned(),
             full: self.full.load(Ordering::Relaxed),

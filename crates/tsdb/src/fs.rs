@@ -5,6 +5,12 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
+
+mod map;
+
+/// The bytes of a file that nobody changes any more.
+pub type MappedFile = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// A place for files. [`Disk`] is the real one.
 pub trait Fs: Send + Sync + fmt::Debug {
@@ -19,6 +25,9 @@ pub trait Fs: Send + Sync + fmt::Debug {
 
     /// Opens a file to read.
     fn open(&self, path: &Path) -> io::Result<Box<dyn ReadFile>>;
+
+    /// The whole of a file that is never written again, as memory.
+    fn map(&self, path: &Path) -> io::Result<MappedFile>;
 
     /// Cuts a file off behind `bytes` and makes that durable.
     fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()>;
@@ -73,6 +82,10 @@ impl Fs for Disk {
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn ReadFile>> {
         Ok(Box::new(File::open(path)?))
+    }
+
+    fn map(&self, path: &Path) -> io::Result<MappedFile> {
+        map::map(path)
     }
 
     fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {

@@ -1,15 +1,19 @@
 //! Keeps samples on disk and gives them back by matcher and time range.
 //!
 //! A [`Store`] owns one directory. A batch of samples is written to the log first (`wal`, see `docs/formats/wal.md`), then
-//! applied to the head in memory (`head`, `series`, `chunk`), then published; a reader (`view`) sees exactly the commits that
-//! were published when it was opened. Retention cuts the head, and a checkpoint rewrites what lives so that the log does not
-//! outgrow it. The store is reached through the three traits of `relatum_model::storage`; what a sample means, who may see it
-//! and where it goes next is for others to know.
+//! applied to the head in memory (`head`, `series`, `chunk`), then published. What is old enough is cut from the head into
+//! blocks (`cut`, `block`, `blocks`, see `docs/formats/block.md`), and a checkpoint rewrites what is left so that the log does
+//! not outgrow it. A reader (`view`) sees head and blocks as one, and exactly the commits that were published when it was
+//! opened; a follower (`tail`) gets every commit in order. The store is reached through the three traits of
+//! `relatum_model::storage`; what a sample means, who may see it and where it goes next is for others to know.
 
 mod batch;
+mod block;
+mod blocks;
 mod checkpoint;
 mod chunk;
 mod core;
+mod cut;
 mod error;
 mod followers;
 pub mod fs;

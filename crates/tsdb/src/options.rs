@@ -55,6 +55,10 @@ pub struct Options {
     pub segment_bytes: u64,
     /// How many bytes of segments are kept for followers of the log that have not read them yet.
     pub followed_bytes: u64,
+    /// The span of time that the head is cut into blocks by.
+    pub block_range: Duration,
+    /// How many samples may wait in memory that came after the head was cut behind them.
+    pub late_samples_max: u64,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
     /// Where the files are.
@@ -73,6 +77,8 @@ impl Default for Options {
             maintenance_interval: Some(Duration::from_secs(60)),
             segment_bytes: 64 << 20,
             followed_bytes: 512 << 20,
+            block_range: Duration::from_secs(2 * 3600),
+            late_samples_max: 4_000_000,
             clock: Arc::new(SystemClock),
             fs: Arc::new(Disk),
         }

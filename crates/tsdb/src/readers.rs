@@ -60,6 +60,16 @@ impl Readers {
         self.inner().open.remove(&(ticket.commit, ticket.number));
     }
 
+    /// A moment: see [`Readers::all_since`].
+    pub(crate) fn moment(&self) -> u64 {
+        self.inner().next_ticket
+    }
+
+    /// Whether all open readers were opened after `moment`.
+    pub(crate) fn all_since(&self, moment: u64) -> bool {
+        self.inner().open.keys().all(|(_, number)| *number >= moment)
+    }
+
     /// The oldest commit that a reader sees, now or when it opens before the next publication.
     pub(crate) fn oldest_commit(&self) -> u64 {
         let inner = self.inner();

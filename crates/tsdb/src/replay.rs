@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
+use crate::blocks::catalog::CutMark;
 use crate::error::OpenError;
 use crate::fs::Fs;
 use crate::head::Head;
@@ -34,6 +35,8 @@ pub struct Recovery {
     pub series: u64,
     /// Files of the log that were read.
     pub files: u64,
+    /// Blocks that were opened.
+    pub blocks: u64,
     /// What was damaged and left out: the first hundred places.
     pub dropped: Vec<Dropped>,
     /// How many such places there are in all.
@@ -64,7 +67,14 @@ pub struct Dropped {
 }
 
 impl Recovery {
-    fn dropped(&mut self, file: &str, offset: u64, bytes: u64, samples: u64, reason: impl Into<String>) {
+    /// Mentions a file that is none of ours.
+    pub(crate) fn foreign(&mut self, name: String) {
+        if self.foreign.len() < NAMED_MAX {
+            self.foreign.push(name);
+        }
+    }
+
+    pub(crate) fn dropped(&mut self, file: &str, offset: u64, bytes: u64, samples: u64, reason: impl Into<String>) {
         self.damages += 1;
         self.dropped_bytes += bytes;
         self.dropped_samples += samples;
@@ -85,9 +95,15 @@ pub(crate) struct Replayed {
 }
 
 /// Reads the log in `dir`. Cuts a torn end off and removes what a crash left over, so that the log can be continued.
-pub(crate) fn replay(fs: &dyn Fs, dir: &Path) -> Result<Replayed, OpenError> {
+///
+/// What `cut` says is in blocks already is not read into memory again.
+pub(crate) fn replay(
+    fs: &dyn Fs,
+    dir: &Path,
+    cut: Option<CutMark>,
+    mut recovery: Recovery,
+) -> Result<Replayed, OpenError> {
     let started = Instant::now();
-    let mut recovery = Recovery::default();
     let (mut segments, mut checkpoints) = (Vec::new(), Vec::new());
     let names = fs.list(dir).map_err(|source| OpenError::Read { path: dir.to_owned(), source })?;
     for name in names {
@@ -96,8 +112,7 @@ pub(crate) fn replay(fs: &dyn Fs, dir: &Path) -> Result<Replayed, OpenError> {
             Some((FileKind::Checkpoint, number)) => checkpoints.push(number),
             // A checkpoint that was not finished.
             None if name.ends_with(".checkpoint.tmp") => remove(fs, &dir.join(name))?,
-            None if recovery.foreign.len() < NAMED_MAX => recovery.foreign.push(name),
-            None => {}
+            None => recovery.foreign(name),
         }
     }
     segments.sort_unstable();
@@ -119,8 +134,16 @@ pub(crate) fn replay(fs: &dyn Fs, dir: &Path) -> Result<Replayed, OpenError> {
         files.segments.push_back(Segment { number, bytes });
     }
 
-    let mut replay =
-        Replay { head: Head::new(), by_id: HashMap::default(), last_commit: 0, newest_ms: None, rows: 0, recovery };
+    let mut replay = Replay {
+        head: Head::new(),
+        by_id: HashMap::default(),
+        last_commit: 0,
+        newest_ms: None,
+        rows: 0,
+        cut,
+        in_blocks_before_ms: i64::MIN,
+        recovery,
+    };
     if let Some(number) = checkpoint {
         let bytes = replay.file(fs, dir, FileKind::Checkpoint, number, false)?;
         files.checkpoint = Some(Checkpoint { number, bytes, commit: replay.last_commit });
@@ -166,6 +189,9 @@ struct Replay {
     last_commit: u64,
     newest_ms: Option<i64>,
     rows: u64,
+    cut: Option<CutMark>,
+    // Samples of the current file that are older are in blocks.
+    in_blocks_before_ms: i64,
     recovery: Recovery,
 }
 
@@ -206,6 +232,10 @@ impl Replay {
                 }
                 return Ok(length);
             }
+        };
+        self.in_blocks_before_ms = match self.cut {
+            Some(cut) if number < cut.segment => cut.end_ms,
+            _ => i64::MIN,
         };
         let mut reader = FrameReader::new(&*file, header.salt, 0, length);
         let torn_at = match kind {
@@ -324,7 +354,15 @@ impl Replay {
                             unknown += 1;
                             continue;
                         };
-                        if series.state().push(commit, row.t_ms, row.bits, u64::MAX) {
+                        if row.t_ms < self.in_blocks_before_ms {
+                            series.state().seed(row.t_ms, row.bits);
+                            continue;
+                        }
+                        let mut state = series.state();
+                        if self.cut.is_some_and(|cut| row.t_ms < cut.end_ms) {
+                            state.read_back_late();
+                        }
+                        if state.push(commit, row.t_ms, row.bits, u64::MAX) {
                             self.recovery.samples += 1;
                             self.newest_ms = self.newest_ms.max(Some(row.t_ms));
                         }

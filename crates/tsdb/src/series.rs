@@ -53,9 +53,21 @@ pub(crate) struct State {
     open: OpenChunk,
     // Samples that came behind a newer one of the series, sorted by time.
     late: Vec<LateSample>,
+    // What a cut is moving into blocks; `None` nearly always.
+    aside: Option<Box<Aside>>,
     newest: Option<(i64, u64)>,
+    // A block may have a newer sample than `newest`: only late ones were read back from the log.
+    unsure: bool,
     versions: Versions,
     last_commit: u64,
+}
+
+/// Samples that are on their way into a block: readers that were there before the block still find them here.
+#[derive(Debug, Default)]
+struct Aside {
+    // As in `State`.
+    chunks: Vec<Chunk>,
+    late: Vec<LateSample>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -114,16 +126,50 @@ impl State {
 
     /// Whether there is no sample at all.
     pub(crate) fn is_empty(&self) -> bool {
-        self.closed.is_empty() && self.open.count() == 0 && self.late.is_empty()
+        self.closed.is_empty() && self.open.count() == 0 && self.late.is_empty() && self.aside.is_none()
+    }
+
+    /// Whether the newest sample before the last cut has to be looked up in the blocks.
+    pub(crate) fn is_unsure(&self) -> bool {
+        self.unsure || self.newest.is_none()
+    }
+
+    /// Says that a sample was read back for a time before the last cut.
+    pub(crate) fn read_back_late(&mut self) {
+        self.unsure = true;
+    }
+
+    /// Says which is the newest sample in a block, if there is one: later ones are judged by it.
+    pub(crate) fn found_in_blocks(&mut self, newest: Option<(i64, u64)>) {
+        self.unsure = false;
+        if let Some((t_ms, bits)) = newest {
+            self.seed(t_ms, bits);
+        }
+    }
+
+    /// Says that the series has a sample elsewhere: later ones are judged by it.
+    pub(crate) fn seed(&mut self, t_ms: i64, bits: u64) {
+        if self.newest.is_none_or(|(newest_ms, _)| t_ms > newest_ms) {
+            self.newest = Some((t_ms, bits));
+        }
+    }
+
+    /// How many samples there are before `end_ms`, or a few more.
+    pub(crate) fn samples_before(&self, end_ms: i64) -> u64 {
+        let closed = self.closed.iter().take_while(|chunk| chunk.max_ms < end_ms);
+        let closed: u64 = closed.map(|chunk| u64::from(chunk.count())).sum();
+        let open = if self.open.last().is_some_and(|(last_ms, _)| last_ms < end_ms) { self.open.count() } else { 0 };
+        closed + u64::from(open) + self.late.partition_point(|sample| sample.t_ms < end_ms) as u64
     }
 
     /// How many samples there are.
     pub(crate) fn samples(&self) -> u64 {
-        let closed: u64 = self.closed.iter().map(|chunk| u64::from(chunk.count())).sum();
-        closed + u64::from(self.open.count()) + self.late.len() as u64
+        let chunks = self.closed.iter().chain(self.aside.iter().flat_map(|aside| &aside.chunks));
+        let late = self.late.len() + self.aside.as_ref().map_or(0, |aside| aside.late.len());
+        chunks.map(|chunk| u64::from(chunk.count())).sum::<u64>() + u64::from(self.open.count()) + late as u64
     }
 
-    /// The time of the oldest sample.
+    /// The time of the oldest sample that no cut is moving.
     pub(crate) fn oldest_ms(&self) -> Option<i64> {
         let chunk = self.closed.first().map(|chunk| chunk.min_ms);
         let chunk = chunk.or_else(|| self.open.last().map(|_| self.open.min_ms()));
@@ -132,6 +178,68 @@ impl State {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
+    }
+
+    /// Sets aside what a reader of `commit` sees before `end_ms`, with what an earlier cut that failed left there. Returns
+    /// whether there is anything.
+    ///
+    /// Readers still see it all, until [`State::forget_aside`].
+    pub(crate) fn set_aside(&mut self, end_ms: i64, commit: u64) -> bool {
+        let before = TimeRange { min_ms: i64::MIN, max_ms: end_ms.saturating_sub(1) };
+        let Some(TimeRange { max_ms, .. }) = self.visible(before, commit) else { return self.aside.is_some() };
+        let taken = |sample: &LateSample| sample.commit <= commit && sample.t_ms <= max_ms;
+        let mut late: Vec<LateSample> = self.late.extract_if(.., |sample| taken(sample)).collect();
+        self.late.shrink_to_fit();
+        let whole = self.closed.partition_point(|chunk| chunk.max_ms <= max_ms);
+        let mut chunks: Vec<Chunk> = self.closed.drain(..whole).collect();
+        // At most one chunk lies on both sides.
+        if self.closed.first().is_some_and(|chunk| chunk.min_ms <= max_ms) {
+            let (old, new): (Vec<_>, Vec<_>) = self.closed[0].iter().partition(|(t_ms, _)| *t_ms <= max_ms);
+            let chunk_of = |samples| pack(samples).1.finish();
+            chunks.extend(chunk_of(old));
+            self.closed.splice(..1, chunk_of(new));
+        } else if self.closed.is_empty() && self.open.last().is_some() && self.open.min_ms() <= max_ms {
+            let (old, new): (Vec<_>, Vec<_>) = self.open.snapshot().iter().partition(|(t_ms, _)| *t_ms <= max_ms);
+            chunks.extend(pack(old).1.finish());
+            self.open = pack(new).1;
+        }
+        self.closed.shrink_to_fit();
+        if let Some(earlier) = self.aside.take() {
+            let Aside { chunks: earlier_chunks, late: earlier_late } = *earlier;
+            if chunks.first().is_none_or(|chunk| earlier_chunks.last().is_none_or(|last| last.max_ms < chunk.min_ms)) {
+                chunks.splice(..0, earlier_chunks);
+            } else {
+                // Samples that came late while the failed cut waited; they may lie between the others.
+                let mut all: Vec<_> = earlier_chunks.iter().chain(&chunks).flat_map(Chunk::iter).collect();
+                all.sort_unstable_by_key(|(t_ms, _)| *t_ms);
+                let (closed, mut open) = pack(all);
+                chunks = closed.into_iter().chain(open.finish()).collect();
+            }
+            late.extend(earlier_late);
+            late.sort_unstable_by_key(|sample| sample.t_ms);
+        }
+        if !chunks.is_empty() || !late.is_empty() {
+            self.aside = Some(Box::new(Aside { chunks, late }));
+        }
+        self.aside.is_some()
+    }
+
+    /// What is set aside, sorted by time.
+    pub(crate) fn aside(&self, range: TimeRange) -> Samples {
+        self.aside.as_ref().map_or_else(Samples::default, |aside| aside.snapshot(range, u64::MAX).decode())
+    }
+
+    /// The spans of time in which something is set aside.
+    pub(crate) fn aside_spans(&self) -> Vec<TimeRange> {
+        let Some(aside) = &self.aside else { return Vec::new() };
+        let chunks = aside.chunks.iter().map(|chunk| TimeRange { min_ms: chunk.min_ms, max_ms: chunk.max_ms });
+        let late = aside.late.iter().map(|sample| TimeRange { min_ms: sample.t_ms, max_ms: sample.t_ms });
+        chunks.chain(late).collect()
+    }
+
+    /// Drops what was set aside: it is in a block, and no reader looks for it here.
+    pub(crate) fn forget_aside(&mut self) {
+        self.aside = None;
     }
 
     /// Adds a sample that `commit` brings. Readers of `oldest_reader` and later ones may be open.
@@ -176,7 +284,13 @@ impl State {
             return find(&self.open.snapshot());
         }
         let at = self.closed.partition_point(|chunk| chunk.max_ms < t_ms);
-        self.closed.get(at).filter(|chunk| chunk.min_ms <= t_ms).and_then(find)
+        let closed = self.closed.get(at).filter(|chunk| chunk.min_ms <= t_ms).and_then(find);
+        closed.or_else(|| {
+            let aside = self.aside.as_ref()?;
+            let chunk = aside.chunks.iter().find(|chunk| (chunk.min_ms..=chunk.max_ms).contains(&t_ms));
+            let late = || aside.late.iter().find(|sample| sample.t_ms == t_ms).map(|sample| sample.bits);
+            chunk.and_then(find).or_else(late)
+        })
     }
 
     /// Sorts the late samples that every reader sees into the chunks.
@@ -255,19 +369,44 @@ impl State {
                     || self.open.last().is_some_and(|(last_ms, _)| range.contains(last_ms))
                     || reaches(&self.open.snapshot()))
             || self.late.iter().any(|sample| sample.commit <= commit && range.contains(sample.t_ms))
+            || self.aside.as_ref().is_some_and(|aside| !aside.snapshot(range, commit).decode().is_empty())
     }
 
     /// What a reader of `commit` sees inside `range`, ready to be decoded without the lock.
     pub(crate) fn snapshot(&self, range: TimeRange, commit: u64) -> Snapshot {
+        let mut snapshot = self.snapshot_without_aside(range, commit);
+        if let Some(aside) = &self.aside
+            && !snapshot.range.is_empty()
+        {
+            snapshot.aside = Some(Box::new(aside.snapshot(snapshot.range, commit)));
+        }
+        snapshot
+    }
+
+    /// The same without what a cut is moving into blocks.
+    pub(crate) fn snapshot_without_aside(&self, range: TimeRange, commit: u64) -> Snapshot {
         let Some(range) = self.visible(range, commit) else {
-            return Snapshot { range, chunks: Vec::new(), late: Vec::new() };
+            return Snapshot { range: TimeRange { min_ms: 0, max_ms: -1 }, ..Snapshot::default() };
         };
         let mut chunks = self.closed_in(range).to_vec();
         if self.open_reaches(range) {
             chunks.push(self.open.snapshot());
         }
         let late = self.late.iter().filter(|sample| sample.commit <= commit && range.contains(sample.t_ms));
-        Snapshot { range, chunks, late: late.map(|sample| (sample.t_ms, sample.bits)).collect() }
+        Snapshot { range, chunks, late: late.map(|sample| (sample.t_ms, sample.bits)).collect(), aside: None }
+    }
+}
+
+impl Aside {
+    fn snapshot(&self, range: TimeRange, commit: u64) -> Snapshot {
+        let reaches = |chunk: &&Chunk| chunk.max_ms >= range.min_ms && chunk.min_ms <= range.max_ms;
+        let late = self.late.iter().filter(|sample| sample.commit <= commit && range.contains(sample.t_ms));
+        Snapshot {
+            range,
+            chunks: self.chunks.iter().filter(reaches).cloned().collect(),
+            late: late.map(|sample| (sample.t_ms, sample.bits)).collect(),
+            aside: None,
+        }
     }
 }
 
@@ -276,6 +415,13 @@ pub(crate) struct Snapshot {
     range: TimeRange,
     chunks: Vec<Chunk>,
     late: Vec<(i64, u64)>,
+    aside: Option<Box<Snapshot>>,
+}
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        Snapshot { range: TimeRange::ALL, chunks: Vec::new(), late: Vec::new(), aside: None }
+    }
 }
 
 impl Snapshot {
@@ -299,13 +445,87 @@ impl Snapshot {
         for (late_ms, late_bits) in late {
             samples.push(late_ms, f64::from_bits(late_bits));
         }
-        samples
+        match &self.aside {
+            Some(aside) => merge(aside.decode(), samples),
+            None => samples,
+        }
     }
+}
+
+/// Samples of one series from two places, oldest first; of two for one moment the first place's counts.
+pub(crate) fn merge(mut first: Samples, mut second: Samples) -> Samples {
+    let (Some(&first_end), Some(&second_start)) = (first.timestamps.last(), second.timestamps.first()) else {
+        return if first.is_empty() { second } else { first };
+    };
+    if first_end < second_start {
+        first.timestamps.append(&mut second.timestamps);
+        first.values.append(&mut second.values);
+        return first;
+    }
+    let n = first.len() + second.len();
+    let mut merged = Samples { timestamps: Vec::with_capacity(n), values: Vec::with_capacity(n) };
+    let mut rest = second.iter().peekable();
+    for sample in first.iter() {
+        while let Some(earlier) = rest.next_if(|other| other.t_ms < sample.t_ms) {
+            merged.push(earlier.t_ms, earlier.value);
+        }
+        rest.next_if(|other| other.t_ms == sample.t_ms);
+        merged.push(sample.t_ms, sample.value);
+    }
+    rest.for_each(|sample| merged.push(sample.t_ms, sample.value));
+    merged
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_set_aside_is_seen_until_it_is_forgotten() {
+        let mut state = State::default();
+        for t_ms in 0..300 {
+            state.push(1, t_ms * 2, 1, 1);
+        }
+        state.push(2, 101, 7, 1);
+        state.push(3, 900, 1, 1);
+        let all: Vec<i64> = (0..=50).map(|i| i * 2).chain([101]).chain((51..300).map(|i| i * 2)).collect();
+        // A cut that sees commit 2; a reader of commit 1 stays open and must not see the late sample.
+        assert!(state.set_aside(350, 2));
+        check(&state, 2, &all);
+        let without: Vec<i64> = all.iter().copied().filter(|t| *t != 101).collect();
+        check(&state, 1, &without);
+        assert_eq!(state.snapshot_without_aside(TimeRange::ALL, 3).decode().timestamps.first(), Some(&350));
+        assert_eq!(state.aside(TimeRange::ALL).timestamps, all[..176]);
+        assert_eq!((state.value_at(100), state.value_at(101), state.value_at(103)), (Some(1), Some(7), None));
+        // The cut failed; late samples came; the next one takes all.
+        state.push(4, 103, 8, 2);
+        assert!(state.set_aside(400, 4));
+        assert_eq!(state.aside(TimeRange::ALL).len(), 202);
+        assert_eq!(state.samples(), 303);
+        state.forget_aside();
+        assert_eq!((state.oldest_ms(), state.samples()), (Some(400), 101));
+        assert!(state.set_aside(10_000, 4));
+        state.forget_aside();
+        assert!(state.is_empty());
+        assert_eq!(state.newest(), Some((900, 1)));
+    }
+
+    #[test]
+    fn merging_keeps_order_and_the_first() {
+        let samples =
+            |times: &[i64], value: f64| Samples { timestamps: times.to_vec(), values: vec![value; times.len()] };
+        for (a, b, expected) in [
+            (&[1, 2][..], &[3][..], &[1, 2, 3][..]),
+            (&[1, 5], &[0, 1, 3, 7], &[0, 1, 3, 5, 7]),
+            (&[], &[1], &[1]),
+            (&[2], &[], &[2]),
+            (&[5, 6], &[1, 2], &[1, 2, 5, 6]),
+        ] {
+            let merged = merge(samples(a, 1.0), samples(b, 2.0));
+            assert_eq!(merged.timestamps, expected);
+            assert!(merged.iter().all(|s| (s.value == 1.0) == a.contains(&s.t_ms)));
+        }
+    }
 
     #[track_caller]
     fn check(state: &State, commit: u64, expected: &[i64]) {

@@ -37,6 +37,18 @@ pub struct Stats {
     pub wal_syncs: u64,
     /// Checkpoints that were written.
     pub checkpoints: u64,
+    /// Times the head was cut into blocks.
+    pub cuts: u64,
+    /// Blocks on disk.
+    pub blocks: usize,
+    /// Bytes of all blocks.
+    pub block_bytes: u64,
+    /// Samples in all blocks; some may be there more than once until blocks are merged.
+    pub block_samples: u64,
+    /// Blocks of which a reader had to leave out something.
+    pub damaged_blocks: usize,
+    /// Bytes of all blocks that are not samples but find them.
+    pub block_index_bytes: u64,
     /// The time of the oldest sample, as the last maintenance found it; `None` in an empty store.
     pub min_time_ms: Option<i64>,
     /// The time of the newest sample; `None` in an empty store.
@@ -73,6 +85,7 @@ pub(crate) struct Counters {
     pub(crate) commits: Counter,
     pub(crate) wal_syncs: Counter,
     pub(crate) checkpoints: Counter,
+    pub(crate) cuts: Counter,
     refused_out_of_order: Counter,
     refused_duplicate: Counter,
     refused_too_old: Counter,
@@ -107,6 +120,7 @@ impl Counters {
             refused_labels: self.refused_labels.get(),
             wal_syncs: self.wal_syncs.get(),
             checkpoints: self.checkpoints.get(),
+            cuts: self.cuts.get(),
             ..Stats::default()
         }
     }

@@ -99,6 +99,11 @@ impl Store {
         self.core.maintain()
     }
 
+    /// Moves everything committed so far into blocks. [`Store::maintain`] does that with what is old enough.
+    pub fn cut(&self) -> Result<(), AppendError> {
+        self.core.cut_all()
+    }
+
     /// Rewrites the log: what lives goes into one new file, the rest is removed. [`Store::maintain`] decides when that pays.
     pub fn checkpoint(&self) -> Result<(), AppendError> {
         self.core.checkpoint()

@@ -1,52 +1,81 @@
-//! Following the log: committed samples from a position on.
+//! Following the store: committed samples from a position on.
 //!
 //! A position is a file, an offset in it and the last commit that was read: `7:1234:99` for segment 7, `c7:1234:99` for
-//! checkpoint 7. Segments stay while a follower needs them, up to a budget (`followers`, `log_files`). When the segment of a
-//! position is gone, reading goes on behind the checkpoint if that holds no later commit, and at its beginning otherwise:
-//! samples may come twice, none is left out that retention still keeps.
+//! checkpoint 7, `b7:12:99` for series 12 of block 7. Segments stay while a follower needs them, up to a budget (`followers`,
+//! `log_files`). When the segment of a position is gone, reading goes on behind the checkpoint if that holds no later commit;
+//! otherwise with the blocks that do, then the checkpoint: samples may come twice, none is left out that retention keeps.
 
 use std::io;
+use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use relatum_model::storage::{Position, SelectError, TailBatch};
 use relatum_model::{Labels, Sample};
 
+use crate::block::Block;
+use crate::block::reader::ChunkReader;
+use crate::block::writer::file_name as block_name;
 use crate::core::Core;
+use crate::log_files::Checkpoint;
 use crate::readers::LogEnd;
 use crate::wal::FileKind;
 use crate::wal::reader::{Found, FrameReader};
 use crate::wal::record::{Section, sections};
 use crate::wal::salvage::read_header;
 
+/// Where samples are read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PlaceKind {
+    Block,
+    Checkpoint,
+    Segment,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Place {
-    kind: FileKind,
+    kind: PlaceKind,
     number: u64,
+    // In bytes; in a block, series.
     offset: u64,
-    // Everything up to this commit was read.
+    // Everything up to this commit was read, or does not lie in blocks.
     commit: u64,
 }
 
 impl Place {
     fn position(self) -> Position {
         let prefix = match self.kind {
-            FileKind::Segment => "",
-            FileKind::Checkpoint => "c",
+            PlaceKind::Block => "b",
+            PlaceKind::Checkpoint => "c",
+            PlaceKind::Segment => "",
         };
         Position(format!("{prefix}{}:{}:{}", self.number, self.offset, self.commit))
     }
 
     fn parse(text: &str) -> Option<Place> {
-        let (kind, numbers) = match text.strip_prefix('c') {
-            Some(numbers) => (FileKind::Checkpoint, numbers),
-            None => (FileKind::Segment, text),
+        let (kind, numbers) = match (text.strip_prefix('b'), text.strip_prefix('c')) {
+            (Some(numbers), _) => (PlaceKind::Block, numbers),
+            (_, Some(numbers)) => (PlaceKind::Checkpoint, numbers),
+            _ => (PlaceKind::Segment, text),
         };
         let mut numbers = numbers.split(':').map(str::parse);
         let (number, offset) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
         // Older positions do not tell the commit.
         let commit = numbers.next().unwrap_or(Ok(0)).ok()?;
         numbers.next().is_none().then_some(Place { kind, number, offset, commit })
+    }
+
+    fn file_name(self) -> String {
+        match self.kind {
+            PlaceKind::Block => block_name(self.number),
+            PlaceKind::Checkpoint => FileKind::Checkpoint.file_name(self.number),
+            PlaceKind::Segment => FileKind::Segment.file_name(self.number),
+        }
+    }
+
+    /// The blocks that hold a later commit than `commit`.
+    fn blocks_since(commit: u64) -> Place {
+        Place { kind: PlaceKind::Block, number: 0, offset: 0, commit }
     }
 }
 
@@ -70,15 +99,16 @@ impl Core {
 
     fn tail_end_place(&self) -> Place {
         let (LogEnd { segment, offset }, commit) = self.readers.end();
-        Place { kind: FileKind::Segment, number: segment, offset, commit }
+        Place { kind: PlaceKind::Segment, number: segment, offset, commit }
     }
 
     pub(crate) fn tail_read(&self, from: &Position, samples_max: usize) -> Result<TailBatch, SelectError> {
         let end = self.tail_end_place();
         let place = match from.0.as_str() {
-            "" => self.tail_start(),
+            "" => Place::blocks_since(0),
             text => {
-                let place = Place::parse(text).filter(|place| place.number <= end.number);
+                let known = |place: &Place| place.kind == PlaceKind::Block || place.number <= end.number;
+                let place = Place::parse(text).filter(known);
                 place.ok_or_else(|| SelectError::Damaged {
                     what: format!("position {}", relatum_model::text::quote(text)),
                     reason: "it is not one of this store".to_owned(),
@@ -87,7 +117,8 @@ impl Core {
         };
         let (samples, place) = self.tail_files(place, end, samples_max)?;
         let next = place.position();
-        self.followers.moved(from, &next, place.number, self.options().clock.now_ms());
+        let segment = if place.kind == PlaceKind::Block { self.log_start(place.commit).number } else { place.number };
+        self.followers.moved(from, &next, segment, self.options().clock.now_ms());
         Ok(TailBatch { samples, next })
     }
 
@@ -101,52 +132,102 @@ impl Core {
         let mut samples = Vec::new();
         let mut defined = HashMap::default();
         loop {
-            let name = place.kind.file_name(place.number);
-            let stop = (place.kind == FileKind::Segment && place.number == end.number).then_some(end.offset);
+            if place.kind == PlaceKind::Block {
+                if self.tail_blocks(&mut place, samples_max, &mut samples) {
+                    return Ok((samples, place));
+                }
+                continue;
+            }
+            let name = place.file_name();
+            let stop = (place.kind == PlaceKind::Segment && place.number == end.number).then_some(end.offset);
             match self.tail_file(&mut place, &name, stop, samples_max, &mut defined, &mut samples) {
                 Err(source) => return Err(SelectError::Read { what: name, source }),
                 Ok(Step::Full) => return Ok((samples, place)),
                 Ok(Step::Gone) => {
                     let checkpoint = self.files().checkpoint;
                     place = match (place.kind, checkpoint) {
-                        // Replaced; what it held is in the newer checkpoint, as far as it still lives.
-                        (FileKind::Checkpoint, Some(newer)) if newer.number > place.number => {
-                            Place { kind: FileKind::Checkpoint, number: newer.number, offset: 0, ..place }
+                        (PlaceKind::Segment, Some(newer))
+                            if newer.number > place.number && newer.commit <= place.commit =>
+                        {
+                            Place { number: newer.number, offset: 0, ..place }
                         }
-                        (FileKind::Segment, Some(newer)) if newer.number > place.number => Place {
-                            kind: if newer.commit > place.commit { FileKind::Checkpoint } else { FileKind::Segment },
-                            number: newer.number,
-                            offset: 0,
-                            ..place
-                        },
-                        (FileKind::Checkpoint, _) => Place { kind: FileKind::Segment, offset: 0, ..place },
-                        // A gap, which was reported when the store was opened.
-                        (FileKind::Segment, _) if place.number < end.number => {
-                            Place { number: place.number + 1, offset: 0, ..place }
-                        }
-                        (FileKind::Segment, _) => {
+                        // Replaced; what it held is in newer blocks and the newer checkpoint, as far as it still lives.
+                        (_, Some(newer)) if newer.number > place.number => Place::blocks_since(place.commit),
+                        (PlaceKind::Segment, _) if place.number >= end.number => {
                             return Err(SelectError::Read { what: name, source: io::ErrorKind::NotFound.into() });
+                        }
+                        // A gap, which was reported when the store was opened.
+                        (PlaceKind::Segment, _) => Place { number: place.number + 1, offset: 0, ..place },
+                        (PlaceKind::Checkpoint | PlaceKind::Block, _) => {
+                            Place { kind: PlaceKind::Segment, offset: 0, ..place }
                         }
                     };
                 }
                 Ok(Step::Ended) if stop.is_some() => return Ok((samples, end)),
                 Ok(Step::Ended) => {
                     // A checkpoint is followed by the segment of its own number.
-                    let number = place.number + u64::from(place.kind == FileKind::Segment);
-                    place = Place { kind: FileKind::Segment, number, offset: 0, ..place };
+                    let number = place.number + u64::from(place.kind == PlaceKind::Segment);
+                    place = Place { kind: PlaceKind::Segment, number, offset: 0, ..place };
                 }
             }
         }
     }
 
-    fn tail_start(&self) -> Place {
+    /// Where the log begins for one who has read the blocks up to `commit`.
+    fn log_start(&self, commit: u64) -> Place {
         let files = self.files();
         let first = files.segments.front().map(|segment| segment.number);
-        let (kind, number) = match files.checkpoint {
-            Some(checkpoint) => (FileKind::Checkpoint, checkpoint.number),
-            None => (FileKind::Segment, first.unwrap_or_else(|| self.readers.end().0.segment)),
-        };
-        Place { kind, number, offset: 0, commit: 0 }
+        match files.checkpoint {
+            Some(Checkpoint { number, .. }) => Place { kind: PlaceKind::Checkpoint, number, offset: 0, commit },
+            None => {
+                let number = first.unwrap_or_else(|| self.readers.end().0.segment);
+                Place { kind: PlaceKind::Segment, number, offset: 0, commit: 0 }
+            }
+        }
+    }
+
+    /// Reads series of blocks that hold later commits than that of `place`; whether there are enough samples. Behind the last
+    /// block, `place` is where the log begins.
+    fn tail_blocks(&self, place: &mut Place, samples_max: usize, samples: &mut Vec<(Labels, Sample)>) -> bool {
+        let list = self.blocks.list();
+        let newer: Vec<&Arc<Block>> = list.iter().filter(|block| block.summary.commit > place.commit).collect();
+        // One that is gone was merged with others; they are read from the first.
+        let at = newer.iter().position(|block| block.number == place.number);
+        if at.is_none() {
+            place.offset = 0;
+        }
+        for block in &newer[at.unwrap_or(0)..] {
+            place.number = block.number;
+            let read = block.index().and_then(|index| {
+                let (mut walk, mut reader) = (index.walk(), ChunkReader::new(index));
+                while place.offset < u64::from(index.n_series()) {
+                    let series = walk.series(place.offset as u32)?;
+                    place.offset += 1;
+                    for chunk in &series.chunks {
+                        let (times, values) = (reader.times(chunk)?, reader.values(chunk)?);
+                        samples.extend(
+                            times
+                                .iter()
+                                .zip(values)
+                                .map(|(&t_ms, value)| (series.labels.clone(), Sample { t_ms, value })),
+                        );
+                    }
+                    if samples.len() >= samples_max && !samples.is_empty() {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            });
+            match read {
+                Ok(true) => return true,
+                Ok(false) => {}
+                Err(damage) => block.report(damage),
+            }
+            place.offset = 0;
+        }
+        let commit = newer.iter().map(|block| block.summary.commit).max();
+        *place = self.log_start(commit.unwrap_or(place.commit));
+        false
     }
 
     /// Reads whole commits from `place` on until the file or `stop` ends or there are enough samples.
@@ -165,7 +246,8 @@ impl Core {
             Err(error) => return Err(error),
         };
         // What is wrong with a header was reported when the store was opened.
-        let Ok((header, _)) = read_header(&*file, place.kind, place.number)? else { return Ok(Step::Ended) };
+        let kind = if place.kind == PlaceKind::Checkpoint { FileKind::Checkpoint } else { FileKind::Segment };
+        let Ok((header, _)) = read_header(&*file, kind, place.number)? else { return Ok(Step::Ended) };
         let end = match stop {
             Some(stop) => stop,
             None => file.length()?,
@@ -185,7 +267,7 @@ impl Core {
                 Some(Found::Frame { header, payload, .. }) => {
                     let at = samples.len();
                     self.tail_payload(payload, defined, samples);
-                    let whole = place.kind == FileKind::Checkpoint;
+                    let whole = place.kind == PlaceKind::Checkpoint;
                     let continues =
                         open.is_some_and(|(commit, part, _)| (commit, part) == (header.commit, header.part));
                     if !whole && !continues {
@@ -207,7 +289,7 @@ impl Core {
             }
             open = None;
             // A checkpoint is of one commit, and counts when all of it was read.
-            let whole_file = place.kind == FileKind::Segment || is_end;
+            let whole_file = place.kind == PlaceKind::Segment || is_end;
             if whole_file {
                 place.commit = place.commit.max(found_commit);
             }

@@ -1,14 +1,17 @@
-//! A consistent view of the store for one query.
+//! A consistent view of the store for one query: the blocks of one moment and what of the head belongs to them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use relatum_model::storage::{Cancel, Hints, Reader, Scope, SelectError, SeriesSet, TimeRange};
-use relatum_model::{Labels, Matcher, Series};
+use relatum_model::{Labels, Matcher, Samples, Series};
 
+use crate::block::Block;
+use crate::block::layout::Damage;
+use crate::block::reader::{BlockSeries, ChunkPlace, ChunkReader, Index, SeriesWalk};
 use crate::core::Core;
 use crate::readers::Ticket;
-use crate::series::MemSeries;
+use crate::series::{MemSeries, merge};
 
 /// How many series are looked at between two looks at the switch that cancels.
 const SERIES_BETWEEN_CHECKS: usize = 64;
@@ -18,29 +21,73 @@ pub(crate) struct View<'s> {
     store: &'s Core,
     ticket: Ticket,
     range: TimeRange,
-    // Whether the range takes in all there is.
-    everything: bool,
+    // Whether the range takes in all that is in the head.
+    whole_head: bool,
+    // The blocks that reach into the range, by time.
+    blocks: Vec<Arc<Block>>,
     scope: Scope,
 }
 
 impl<'s> View<'s> {
     pub(crate) fn open(store: &'s Core, scope: &Scope, range: TimeRange) -> Self {
         let cutoff_ms = store.cutoff_ms();
-        let everything = range.min_ms <= store.oldest_ms().max(cutoff_ms) && range.max_ms >= store.newest_ms();
+        let whole_head = range.min_ms <= store.oldest_ms().max(cutoff_ms) && range.max_ms >= store.newest_ms();
         let ticket = store.readers.open(range.min_ms.max(cutoff_ms));
         // Looked at again, because before the ticket was there a truncation may have gone further than the first look.
         let range = TimeRange { min_ms: range.min_ms.max(store.cutoff_ms()), max_ms: range.max_ms };
-        View { store, ticket, range, everything, scope: scope.clone() }
+        // After the ticket: what a cut takes out of the head from now on is there for this reader, or in a block it sees.
+        let reaches =
+            |block: &&Arc<Block>| block.summary.max_ms >= range.min_ms && block.summary.min_ms <= range.max_ms;
+        let blocks = store.blocks.list().iter().filter(reaches).cloned().collect();
+        View { store, ticket, range, whole_head, blocks, scope: scope.clone() }
     }
 
-    /// The series that satisfy `matchers` and the scope, in no order; some may have no sample in the view.
-    fn matching(&self, matchers: &[Matcher]) -> Vec<Arc<MemSeries>> {
+    /// The series of the head that satisfy `matchers` and the scope, in no order; some may have no sample in the view.
+    fn in_head(&self, matchers: &[Matcher]) -> Vec<Arc<MemSeries>> {
         self.store.head().index().select(self.scope.matchers().iter().chain(matchers))
     }
 
-    /// Calls `each`, in no order, for the series that `matchers` select and that have a sample in the view.
+    /// Walks over the series of each block that satisfy `matchers` and the scope. A block that is damaged is left out.
+    fn in_blocks(&self, matchers: &[Matcher]) -> Vec<BlockWalk<'_>> {
+        let mut walks = Vec::new();
+        for block in &self.blocks {
+            let found = block.index().and_then(|index| {
+                let numbers = index.select(self.scope.matchers().iter().chain(matchers))?;
+                Ok((index, numbers))
+            });
+            match found {
+                Ok((_, numbers)) if numbers.is_empty() => {}
+                Ok((index, numbers)) => walks.push(BlockWalk {
+                    block,
+                    walk: index.walk(),
+                    reader: ChunkReader::new(index),
+                    numbers: numbers.into_iter(),
+                    current: None,
+                }),
+                Err(damage) => block.report(damage),
+            }
+        }
+        walks.iter_mut().for_each(BlockWalk::advance);
+        walks
+    }
+
+    /// Calls `each`, in no order, for the series that `matchers` select and that have a sample in the view; for one that is in
+    /// several places as often.
     fn visit(&self, matchers: &[Matcher], cancel: &Cancel, mut each: impl FnMut(&Labels)) -> Result<(), SelectError> {
-        for (i, series) in self.matching(matchers).iter().enumerate() {
+        self.visit_head(matchers, cancel, &mut each)?;
+        for walk in self.in_blocks(matchers) {
+            walk.visit(self.range, cancel, &mut each)?;
+        }
+        Ok(())
+    }
+
+    fn visit_head(
+        &self,
+        matchers: &[Matcher],
+        cancel: &Cancel,
+        each: &mut impl FnMut(&Labels),
+    ) -> Result<(), SelectError> {
+        for (i, series) in self.in_head(matchers).iter().enumerate() {
             if i % SERIES_BETWEEN_CHECKS == 0 && cancel.is_cancelled() {
                 return Err(SelectError::Cancelled);
             }
@@ -51,13 +98,51 @@ impl<'s> View<'s> {
         Ok(())
     }
 
-    /// Answers from the index alone, which is right when every listed series is visible.
-    fn answer_by_index<T>(&self, matchers: &[Matcher], answer: impl FnOnce(&crate::index::Index) -> T) -> Option<T> {
-        if !self.everything || !matchers.is_empty() || !self.scope.matchers().is_empty() {
-            return None;
+    /// Collects texts that `of_head` and `of_block` find in the index alone where every series of it is visible, and that
+    /// `of_labels` finds in the labels of visible series elsewhere.
+    fn texts<'a>(
+        &'a self,
+        matchers: &[Matcher],
+        cancel: &Cancel,
+        of_head: impl FnOnce(&crate::index::Index, &mut BTreeSet<String>),
+        of_block: impl Fn(&Index<'a>, &mut BTreeSet<String>) -> Result<(), Damage>,
+        of_labels: impl Fn(&Labels, &mut BTreeSet<String>),
+    ) -> Result<Vec<String>, SelectError> {
+        let mut texts = BTreeSet::new();
+        let all_series = matchers.is_empty() && self.scope.matchers().is_empty();
+        let by_index = all_series && self.whole_head && {
+            let index = self.store.head().index();
+            let visible = index.newest_commit() <= self.ticket.commit;
+            if visible {
+                of_head(&index, &mut texts);
+            }
+            visible
+        };
+        if !by_index {
+            self.visit_head(matchers, cancel, &mut |labels| of_labels(labels, &mut texts))?;
         }
-        let index = self.store.head().index();
-        (index.newest_commit() <= self.ticket.commit).then(|| answer(&index))
+        if !all_series {
+            for walk in self.in_blocks(matchers) {
+                walk.visit(self.range, cancel, &mut |labels| of_labels(labels, &mut texts))?;
+            }
+            return Ok(texts.into_iter().collect());
+        }
+        for block in &self.blocks {
+            let whole = block.summary.min_ms >= self.range.min_ms && block.summary.max_ms <= self.range.max_ms;
+            let found = block.index().and_then(|index| {
+                if whole {
+                    of_block(&index, &mut texts).map(|()| None)
+                } else {
+                    BlockWalk::of_all(block, index).map(Some)
+                }
+            });
+            match found {
+                Ok(None) => {}
+                Ok(Some(walk)) => walk.visit(self.range, cancel, &mut |labels| of_labels(labels, &mut texts))?,
+                Err(damage) => block.report(damage),
+            }
+        }
+        Ok(texts.into_iter().collect())
     }
 }
 
@@ -65,6 +150,108 @@ impl Drop for View<'_> {
     fn drop(&mut self) {
         self.store.readers.close(self.ticket);
     }
+}
+
+/// A walk over the selected series of one block, in the order of their labels.
+struct BlockWalk<'v> {
+    block: &'v Arc<Block>,
+    walk: SeriesWalk<'v>,
+    reader: ChunkReader<'v>,
+    numbers: std::vec::IntoIter<u32>,
+    current: Option<BlockSeries>,
+}
+
+impl<'v> BlockWalk<'v> {
+    fn of_all(block: &'v Arc<Block>, index: Index<'v>) -> Result<Self, Damage> {
+        let numbers: Vec<u32> = (0..index.n_series()).collect();
+        let (walk, reader) = (index.walk(), ChunkReader::new(index));
+        let mut all = BlockWalk { block, walk, reader, numbers: numbers.into_iter(), current: None };
+        all.advance();
+        Ok(all)
+    }
+
+    /// Goes to the next series; over damage, to the end.
+    fn advance(&mut self) {
+        self.current = self
+            .numbers
+            .next()
+            .and_then(|number| self.walk.series(number).inspect_err(|damage| self.block.report(*damage)).ok());
+    }
+
+    /// The labels of the current series; `None` at the end.
+    fn labels(&self) -> Option<&Labels> {
+        self.current.as_ref().map(|series| &series.labels)
+    }
+
+    /// Takes the samples of the current series inside `range` and goes to the next one. A chunk that is damaged is left out.
+    fn take_samples(&mut self, range: TimeRange) -> Samples {
+        let mut samples = Samples::default();
+        for chunk in self.current.iter().flat_map(|series| &series.chunks) {
+            if chunk.max_ms < range.min_ms || chunk.min_ms > range.max_ms {
+                continue;
+            }
+            if let Err(damage) = push_chunk(&mut self.reader, chunk, range, &mut samples) {
+                self.block.report(damage);
+            }
+        }
+        self.advance();
+        samples
+    }
+
+    fn has_samples(&mut self, range: TimeRange) -> bool {
+        let Some(series) = &self.current else { return false };
+        series.chunks.iter().filter(|chunk| chunk.max_ms >= range.min_ms && chunk.min_ms <= range.max_ms).any(|chunk| {
+            if range.contains(chunk.min_ms) || range.contains(chunk.max_ms) {
+                return true;
+            }
+            match self.reader.times(chunk) {
+                Ok(times) => times.iter().any(|t_ms| range.contains(*t_ms)),
+                Err(damage) => {
+                    self.block.report(damage);
+                    false
+                }
+            }
+        })
+    }
+
+    /// Calls `each` for the series from the current one on that have a sample inside `range`.
+    fn visit(mut self, range: TimeRange, cancel: &Cancel, each: &mut impl FnMut(&Labels)) -> Result<(), SelectError> {
+        while self.current.is_some() {
+            if cancel.is_cancelled() {
+                return Err(SelectError::Cancelled);
+            }
+            if self.has_samples(range)
+                && let Some(labels) = self.labels()
+            {
+                each(labels);
+            }
+            self.advance();
+        }
+        Ok(())
+    }
+}
+
+/// Adds what of a chunk lies inside `range`.
+fn push_chunk(
+    reader: &mut ChunkReader<'_>,
+    chunk: &ChunkPlace,
+    range: TimeRange,
+    samples: &mut Samples,
+) -> Result<(), Damage> {
+    let times = reader.times(chunk)?;
+    let mut values = reader.values(chunk)?;
+    if times.len() != values.len() {
+        return Err(Damage("a chunk has more times than values"));
+    }
+    let from = times.partition_point(|t_ms| *t_ms < range.min_ms);
+    let to = times.partition_point(|t_ms| *t_ms <= range.max_ms).max(from);
+    samples.timestamps.extend_from_slice(&times[from..to]);
+    if from == 0 && to == values.len() {
+        samples.values.append(&mut values);
+    } else {
+        samples.values.extend_from_slice(&values[from..to]);
+    }
+    Ok(())
 }
 
 impl Reader for View<'_> {
@@ -80,24 +267,35 @@ impl Reader for View<'_> {
         let limit = if hints.limit == 0 { usize::MAX } else { hints.limit };
         let cancel = cancel.clone();
         let mut cancelled = false;
-        let mut series = self.matching(matchers);
-        series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-        let mut series = series.into_iter();
+        let mut in_head = self.in_head(matchers);
+        in_head.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        let mut in_head = in_head.into_iter().peekable();
+        let mut in_blocks = self.in_blocks(matchers);
         let set = std::iter::from_fn(move || {
             loop {
                 if cancelled {
                     return None;
                 }
-                let next = series.next()?;
+                let first_in_block = in_blocks.iter().filter_map(BlockWalk::labels).min();
+                let labels = match (in_head.peek().map(|series| &series.labels), first_in_block) {
+                    (Some(a), Some(b)) => a.min(b).clone(),
+                    (a, b) => a.or(b)?.clone(),
+                };
                 if cancel.is_cancelled() {
                     cancelled = true;
                     return Some(Err(SelectError::Cancelled));
                 }
-                // Decoded without the lock, so that a long series does not hold up its writer.
-                let snapshot = next.state().snapshot(self.range, self.ticket.commit);
-                let samples = snapshot.decode();
+                let mut samples = Samples::default();
+                for walk in in_blocks.iter_mut().filter(|walk| walk.labels() == Some(&labels)) {
+                    samples = merge(samples, walk.take_samples(self.range));
+                }
+                if let Some(series) = in_head.next_if(|series| series.labels == labels) {
+                    // Decoded without the lock, so that a long series does not hold up its writer.
+                    let snapshot = series.state().snapshot(self.range, self.ticket.commit);
+                    samples = merge(samples, snapshot.decode());
+                }
                 if !samples.is_empty() {
-                    return Some(Ok(Series { labels: next.labels.clone(), samples }));
+                    return Some(Ok(Series { labels, samples }));
                 }
             }
         });
@@ -108,35 +306,46 @@ impl Reader for View<'_> {
         let mut sets = Vec::new();
         self.visit(matchers, cancel, |labels| sets.push(labels.clone()))?;
         sets.sort_unstable();
+        sets.dedup();
         Ok(sets)
     }
 
     fn label_names(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>, SelectError> {
-        if let Some(names) = self.answer_by_index(matchers, |index| index.names().map(str::to_owned).collect()) {
-            return Ok(names);
-        }
-        let mut names = BTreeSet::new();
-        self.visit(matchers, cancel, |labels| {
-            for (name, _) in labels {
-                if !names.contains(name) {
-                    names.insert(name.to_owned());
+        self.texts(
+            matchers,
+            cancel,
+            |index, names| names.extend(index.names().map(str::to_owned)),
+            |index, names| {
+                for name in index.names() {
+                    insert_text(names, name?);
                 }
-            }
-        })?;
-        Ok(names.into_iter().collect())
+                Ok(())
+            },
+            |labels, names| labels.iter().for_each(|(name, _)| insert_text(names, name)),
+        )
     }
 
     fn label_values(&self, name: &str, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>, SelectError> {
-        let values = |index: &crate::index::Index| index.values(name).map(|(value, _)| value.to_owned()).collect();
-        if let Some(values) = self.answer_by_index(matchers, values) {
-            return Ok(values);
-        }
-        let mut values = BTreeSet::new();
-        self.visit(matchers, cancel, |labels| {
-            if let Some(value) = labels.get(name).filter(|value| !values.contains(*value)) {
-                values.insert(value.to_owned());
-            }
-        })?;
-        Ok(values.into_iter().collect())
+        self.texts(
+            matchers,
+            cancel,
+            |index, values| values.extend(index.values(name).map(|(value, _)| value.to_owned())),
+            |index, values| {
+                index.values(name)?.into_iter().for_each(|value| insert_text(values, value));
+                Ok(())
+            },
+            |labels, values| {
+                if let Some(value) = labels.get(name) {
+                    insert_text(values, value);
+                }
+            },
+        )
+    }
+}
+
+/// Adds a text that mostly is there already.
+fn insert_text(texts: &mut BTreeSet<String>, text: &str) {
+    if !texts.contains(text) {
+        texts.insert(text.to_owned());
     }
 }

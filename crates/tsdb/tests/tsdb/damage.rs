@@ -99,7 +99,7 @@ fn any_single_damage_is_bounded_and_named() {
 #[test]
 fn a_damaged_header_costs_nothing_but_itself() {
     let (files, expected) = sound();
-    for (path, bytes) in &files {
+    for (path, bytes) in files.iter().filter(|(path, _)| path.starts_with("/d/wal")) {
         for at in 0..32 {
             let mut damaged = bytes.clone();
             damaged[at] ^= 0x40;

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use relatum_tsdb::fs::{AppendFile, Fs, ReadFile};
+use relatum_tsdb::fs::{AppendFile, Fs, MappedFile, ReadFile};
 
 /// How one operation goes wrong. Operations are those that change something; they are counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,6 +169,10 @@ impl Fs for FaultyFs {
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn ReadFile>> {
         Ok(Box::new(Handle { fs: self.clone(), content: self.find(path)? }))
+    }
+
+    fn map(&self, path: &Path) -> io::Result<MappedFile> {
+        Ok(Arc::new(self.find(path)?.lock().unwrap().bytes.clone()))
     }
 
     fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {

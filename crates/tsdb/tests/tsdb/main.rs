@@ -1,6 +1,7 @@
 //! The store seen from outside.
 
 mod basics;
+mod blocks;
 mod damage;
 mod faults;
 mod faulty_fs;

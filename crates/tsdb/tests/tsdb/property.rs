@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use relatum_model::storage::{Append, Position, Refused, SeriesRef, Tail, TimeRange};
+use relatum_model::storage::{Append, Cancel, Position, Refused, Scope, Select, SeriesRef, Tail, TimeRange};
 use relatum_tsdb::{Options, Store};
 
 use crate::faulty_fs::{After, FaultyFs};
@@ -19,6 +19,7 @@ enum Operation {
     Batch { samples: Vec<(u8, i64, u8)>, commit: bool },
     Checkpoint,
     Maintain,
+    Cut,
     Reopen,
     Kill,
     Range(i64, i64),
@@ -31,6 +32,7 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
         12 => batch.prop_map(|(samples, commit)| Operation::Batch { samples, commit }),
         1 => Just(Operation::Checkpoint),
         1 => Just(Operation::Maintain),
+        1 => Just(Operation::Cut),
         1 => Just(Operation::Reopen),
         1 => Just(Operation::Kill),
         2 => (0..300i64, 0..300i64).prop_map(|(a, b)| Operation::Range(a, b)),
@@ -108,6 +110,7 @@ fn run(operations: Vec<Operation>) -> Result<(), TestCaseError> {
             }
             Operation::Checkpoint => store.checkpoint().unwrap(),
             Operation::Maintain => store.maintain().unwrap(),
+            Operation::Cut => store.cut().unwrap(),
             Operation::Reopen => {
                 drop(store);
                 store = Store::open(Path::new("/d"), on(&fs)).unwrap();
@@ -120,7 +123,11 @@ fn run(operations: Vec<Operation>) -> Result<(), TestCaseError> {
             }
             Operation::Range(a, b) => {
                 let range = TimeRange { min_ms: NOW_MS + a, max_ms: NOW_MS + b };
-                prop_assert_eq!(content_in(&store, range), model.content(range));
+                let expected = model.content(range);
+                let reader = store.open(&Scope::all(), range).unwrap();
+                let names = reader.label_values("__name__", &[], &Cancel::new()).unwrap();
+                prop_assert_eq!(names, expected.keys().cloned().collect::<Vec<_>>());
+                prop_assert_eq!(content_in(&store, range), expected);
             }
         }
     }

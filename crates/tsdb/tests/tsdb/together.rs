@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use relatum_model::storage::{Append, Cancel, Hints, Position, Refused, Scope, Select, SeriesRef, Tail, TimeRange};
+use relatum_model::storage::{Append, Cancel, Hints, Refused, Scope, Select, SeriesRef, Tail, TimeRange};
 use relatum_tsdb::{Durability, Options, Store};
 
 use crate::support::{NOW_MS, labels, options};
@@ -24,6 +24,7 @@ fn every_view_is_of_whole_commits() {
         };
         let store = Store::open(dir.path(), on).unwrap();
         let done = AtomicBool::new(false);
+        let start = store.end();
         let committed = std::thread::scope(|scope| {
             let writers = ["a", "b"].map(|group| {
                 let store = &store;
@@ -72,10 +73,11 @@ fn every_view_is_of_whole_commits() {
                 while !done.load(Ordering::Relaxed) {
                     store.maintain().unwrap();
                     store.checkpoint().unwrap();
+                    store.cut().unwrap();
                 }
             });
             scope.spawn(move || {
-                let mut from = Position::default();
+                let mut from = start;
                 while !done.load(Ordering::Relaxed) {
                     let batch = store.read(&from, 50).unwrap();
                     assert_eq!(batch.samples.len() % SERIES, 0, "a commit in part");

@@ -1,0 +1,358 @@
+//! The inverted index of a block: from a label's name and value to the numbers of the series that have it.
+//!
+//! Names and values stand in the order of their texts, so a name is found by halving and its values are read as one run. A list
+//! is written in the shortest of three ways: distances, runs of consecutive numbers (series with equal labels stand together),
+//! or one bit a series.
+
+use hashbrown::HashMap;
+use relatum_model::{MatchOp, Matcher};
+
+use super::bytes::{Cursor, put_varint};
+use super::layout::Damage;
+use super::reader::Index;
+
+const DISTANCES: u8 = 0;
+const RUNS: u8 = 1;
+const BITS: u8 = 2;
+
+const NAME_BYTES: usize = 12;
+const VALUE_BYTES: usize = 8;
+
+/// The lists of a block that is being written.
+#[derive(Debug, Default)]
+pub(crate) struct Collector(HashMap<(u32, u32), Vec<u32>, foldhash::fast::RandomState>);
+
+impl Collector {
+    /// Adds series `number`, which is larger than all before, to the list of a name and a value.
+    pub(crate) fn add(&mut self, name: u32, value: u32, number: u32) {
+        self.0.entry((name, value)).or_default().push(number);
+    }
+
+    /// The table of names, the tables of their values, then the lists.
+    pub(crate) fn encode(self) -> Vec<u8> {
+        type List = ((u32, u32), Vec<u32>);
+        let mut labels: Vec<List> = self.0.into_iter().collect();
+        labels.sort_unstable_by_key(|(label, _)| *label);
+        let names: Vec<&[List]> = labels.chunk_by(|a, b| a.0.0 == b.0.0).collect();
+        let mut values_at = 4 + NAME_BYTES * names.len();
+        let mut lists_at = values_at + VALUE_BYTES * labels.len();
+        let (mut out, mut values, mut lists) = (Vec::new(), Vec::new(), Vec::new());
+        let first_list = lists_at;
+        put_u32(&mut out, names.len());
+        for values_of_name in &names {
+            put_u32(&mut out, values_of_name[0].0.0 as usize);
+            put_u32(&mut out, values_at);
+            put_u32(&mut out, values_of_name.len());
+            values_at += VALUE_BYTES * values_of_name.len();
+            for ((_, value), list) in *values_of_name {
+                put_u32(&mut values, *value as usize);
+                put_u32(&mut values, lists_at);
+                encode_list(&mut lists, list);
+                lists_at = first_list + lists.len();
+            }
+        }
+        out.append(&mut values);
+        out.append(&mut lists);
+        out
+    }
+}
+
+fn put_u32(out: &mut Vec<u8>, number: usize) {
+    out.extend_from_slice(&(number as u32).to_le_bytes());
+}
+
+fn encode_list(out: &mut Vec<u8>, list: &[u32]) {
+    put_varint(out, list.len() as u64);
+    let mut distances = vec![DISTANCES];
+    let mut next = 0;
+    for number in list {
+        put_varint(&mut distances, u64::from(number - next));
+        next = number + 1;
+    }
+    let mut runs = vec![RUNS];
+    let mut next = 0;
+    for run in list.chunk_by(|a, b| a + 1 == *b) {
+        put_varint(&mut runs, u64::from(run[0] - next));
+        put_varint(&mut runs, run.len() as u64);
+        next = run[0] + run.len() as u32;
+    }
+    let bits_bytes = list.last().map_or(0, |last| *last as usize / 8 + 1);
+    if distances.len().min(runs.len()) <= bits_bytes + 1 {
+        out.append(if runs.len() < distances.len() { &mut runs } else { &mut distances });
+        return;
+    }
+    out.push(BITS);
+    let at = out.len();
+    out.resize(at + bits_bytes, 0);
+    for number in list {
+        out[at + *number as usize / 8] |= 1 << (number % 8);
+    }
+}
+
+/// A list on disk.
+#[derive(Debug, Clone, Copy)]
+struct List<'a> {
+    length: u32,
+    cursor: Cursor<'a>,
+}
+
+impl List<'_> {
+    /// Calls `each` for the numbers, which ascend and are below `n_series`.
+    fn visit(mut self, n_series: u32, mut each: impl FnMut(u32)) -> Result<(), Damage> {
+        let beyond = Damage("a list names a series behind the last");
+        let mut visit = |number: u64| -> Result<(), Damage> {
+            if number >= u64::from(n_series) {
+                return Err(beyond);
+            }
+            each(number as u32);
+            Ok(())
+        };
+        let mut next = 0u64;
+        match self.cursor.byte()? {
+            DISTANCES => {
+                for _ in 0..self.length {
+                    next = next.saturating_add(self.cursor.varint()?);
+                    visit(next)?;
+                    next += 1;
+                }
+            }
+            RUNS => {
+                let mut left = u64::from(self.length);
+                while left > 0 {
+                    next = next.saturating_add(self.cursor.varint()?);
+                    let run = self.cursor.varint()?;
+                    left = left.checked_sub(run.max(1)).ok_or(beyond)?;
+                    for _ in 0..run {
+                        visit(next)?;
+                        next += 1;
+                    }
+                }
+            }
+            BITS => {
+                let mut left = self.length;
+                while left > 0 {
+                    let byte = self.cursor.byte()?;
+                    for bit in (0..8).filter(|bit| byte & (1 << bit) != 0) {
+                        visit(next + bit)?;
+                        left = left.saturating_sub(1);
+                    }
+                    next += 8;
+                }
+            }
+            _ => return Err(Damage("unknown form of a list")),
+        }
+        Ok(())
+    }
+}
+
+/// The lists of a block on disk.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Postings<'a> {
+    bytes: &'a [u8],
+    names: &'a [u8],
+}
+
+impl<'a> Postings<'a> {
+    pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, Damage> {
+        let mut cursor = Cursor::new(bytes);
+        let n = cursor.u32()? as usize;
+        let names = cursor.bytes(n.checked_mul(NAME_BYTES).ok_or(Damage("too many names"))?)?;
+        Ok(Postings { bytes, names })
+    }
+
+    /// The symbols of all names, ascending.
+    pub(crate) fn names(&self) -> impl Iterator<Item = u32> + 'a {
+        self.names.chunks_exact(NAME_BYTES).map(|entry| u32_at(entry, 0))
+    }
+
+    /// The values of the name with this symbol.
+    pub(crate) fn values(&self, name: u32) -> Result<Values<'a>, Damage> {
+        let entries: &[[u8; NAME_BYTES]] = self.names.as_chunks().0;
+        let Ok(at) = entries.binary_search_by_key(&name, |entry| u32_at(entry, 0)) else {
+            return Ok(Values { bytes: self.bytes, entries: &[] });
+        };
+        let (from, n) = (u32_at(&entries[at], 4) as usize, u32_at(&entries[at], 8) as usize);
+        let to = n.checked_mul(VALUE_BYTES).and_then(|length| from.checked_add(length));
+        let entries = to.and_then(|to| self.bytes.get(from..to)).ok_or(Damage("values lie behind the end"))?;
+        Ok(Values { bytes: self.bytes, entries: entries.as_chunks().0 })
+    }
+}
+
+/// The values of one name and their lists.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Values<'a> {
+    bytes: &'a [u8],
+    entries: &'a [[u8; VALUE_BYTES]],
+}
+
+impl<'a> Values<'a> {
+    /// The symbols of all values, ascending.
+    pub(crate) fn symbols(&self) -> impl Iterator<Item = u32> + 'a {
+        self.entries.iter().map(|entry| u32_at(entry, 0))
+    }
+
+    fn list(&self, entry: &[u8; VALUE_BYTES]) -> Result<List<'a>, Damage> {
+        let mut cursor = Cursor::at(self.bytes, u32_at(entry, 4) as usize)?;
+        let length = u32::try_from(cursor.varint()?).map_err(|_| Damage("a list is too long"))?;
+        Ok(List { length, cursor })
+    }
+
+    fn list_of(&self, value: u32) -> Result<Option<List<'a>>, Damage> {
+        let at = self.entries.binary_search_by_key(&value, |entry| u32_at(entry, 0));
+        at.ok().map(|at| self.list(&self.entries[at])).transpose()
+    }
+}
+
+fn u32_at(entry: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(entry[at..at + 4].try_into().expect("four bytes"))
+}
+
+/// The numbers of the series that satisfy all of `matchers`, ascending.
+pub(crate) fn select<'m>(index: &Index<'_>, matchers: impl Iterator<Item = &'m Matcher>) -> Result<Vec<u32>, Damage> {
+    let (wanted, unwanted): (Vec<&Matcher>, Vec<&Matcher>) = matchers.partition(|matcher| !matcher.matches_empty());
+    let mut found: Option<Set> = None;
+    // What is cheap to find comes first: it may be empty, and then nothing else is looked at.
+    let (equal, others): (Vec<&Matcher>, Vec<&Matcher>) =
+        wanted.into_iter().partition(|matcher| matcher.op() == MatchOp::Equal);
+    for matcher in equal.into_iter().chain(others) {
+        let matching = lists(index, matcher, true)?;
+        found = Some(match found {
+            None => matching,
+            Some(found) => found.and(&matching),
+        });
+        if found.as_ref().is_some_and(Set::is_empty) {
+            return Ok(Vec::new());
+        }
+    }
+    let mut found = found.unwrap_or_else(|| Set::all(index.n_series));
+    for matcher in unwanted {
+        // The label may be missing, so only those that have it with another value are taken away.
+        found = found.without(&lists(index, matcher, false)?);
+    }
+    Ok(found.numbers())
+}
+
+/// The series that have the label of `matcher` with a value that it accepts, or does not.
+fn lists(index: &Index<'_>, matcher: &Matcher, accepted: bool) -> Result<Set, Damage> {
+    let mut set = Set::none(index.n_series);
+    let Some(name) = index.symbols.find(matcher.name())? else { return Ok(set) };
+    let values = index.postings.values(name)?;
+    // Only one value can tell these two apart, so the others need not be looked at.
+    let single = match matcher.op() {
+        MatchOp::Equal => accepted,
+        MatchOp::NotEqual => !accepted,
+        MatchOp::Regex | MatchOp::NotRegex => false,
+    };
+    if single {
+        if let Some(value) = index.symbols.find(matcher.value())?
+            && let Some(list) = values.list_of(value)?
+        {
+            list.visit(index.n_series, |number| set.insert(number))?;
+        }
+        return Ok(set);
+    }
+    for entry in values.entries {
+        if matcher.matches(index.symbols.get(u32_at(entry, 0))?) == accepted {
+            values.list(entry)?.visit(index.n_series, |number| set.insert(number))?;
+        }
+    }
+    Ok(set)
+}
+
+/// A set of series, one bit each.
+struct Set(Vec<u64>);
+
+impl Set {
+    fn none(n: u32) -> Self {
+        Set(vec![0; (n as usize).div_ceil(64)])
+    }
+
+    fn all(n: u32) -> Self {
+        let mut set = Set(vec![u64::MAX; (n as usize).div_ceil(64)]);
+        if let Some(last) = set.0.last_mut()
+            && !n.is_multiple_of(64)
+        {
+            *last = (1 << (n % 64)) - 1;
+        }
+        set
+    }
+
+    fn insert(&mut self, number: u32) {
+        self.0[number as usize / 64] |= 1 << (number % 64);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+
+    fn and(mut self, other: &Set) -> Set {
+        self.0.iter_mut().zip(&other.0).for_each(|(word, other)| *word &= other);
+        self
+    }
+
+    fn without(mut self, other: &Set) -> Set {
+        self.0.iter_mut().zip(&other.0).for_each(|(word, other)| *word &= !other);
+        self
+    }
+
+    fn numbers(&self) -> Vec<u32> {
+        let mut numbers = Vec::new();
+        for (at, word) in self.0.iter().enumerate() {
+            let mut rest = *word;
+            while rest != 0 {
+                numbers.push(at as u32 * 64 + rest.trailing_zeros());
+                rest &= rest - 1;
+            }
+        }
+        numbers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[track_caller]
+    fn check(list: &[u32], form: u8) {
+        let mut out = Vec::new();
+        encode_list(&mut out, list);
+        let mut cursor = Cursor::new(&out);
+        let length = cursor.varint().unwrap() as u32;
+        assert_eq!(cursor.rest[0], form, "{list:?}");
+        let mut back = Vec::new();
+        List { length, cursor }.visit(100_000, |number| back.push(number)).unwrap();
+        assert_eq!(back, list);
+    }
+
+    #[test]
+    fn lists_take_the_shortest_form() {
+        check(&[0], DISTANCES);
+        check(&[5, 99_999], DISTANCES);
+        check(&(100..5000).collect::<Vec<_>>(), RUNS);
+        check(&(0..5000).filter(|n| n % 3 != 1).collect::<Vec<_>>(), BITS);
+        let mut out = Vec::new();
+        encode_list(&mut out, &[5]);
+        let list = List { length: 1, cursor: Cursor::new(&out[1..]) };
+        assert!(list.visit(5, |_| ()).is_err(), "there is no sixth series");
+    }
+
+    proptest! {
+        #[test]
+        fn any_list(numbers in proptest::collection::btree_set(0u32..3000, 1..2000)) {
+            let list: Vec<u32> = numbers.into_iter().collect();
+            let mut out = Vec::new();
+            encode_list(&mut out, &list);
+            let mut cursor = Cursor::new(&out);
+            let length = cursor.varint().unwrap() as u32;
+            let mut back = Vec::new();
+            List { length, cursor }.visit(3000, |number| back.push(number)).unwrap();
+            prop_assert_eq!(back, list);
+        }
+
+        #[test]
+        fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..60), length in 0u32..100) {
+            let _ = List { length, cursor: Cursor::new(&bytes) }.visit(50, |_| ());
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! Reading a block through a map of its file.
+//!
+//! Opening looks at both ends of the file only, so that a store with many blocks opens at once; the sections of the index are
+//! checked when the first query comes, a column whenever it is decoded. Whatever is wrong ends in [`Damage`]: the bytes may
+//! change under us after they were checked, so nothing relies on the checksum to stay in bounds.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use relatum_model::{Labels, Matcher};
+use tracing::error;
+
+use crate::fs::{Fs, MappedFile};
+
+use super::bytes::Cursor;
+use super::column::{decode_integers, decode_values};
+use super::layout::{BadBlock, Damage, Footer, SectionKind, Summary, checksum};
+use super::postings::{self, Postings};
+use super::symbols::Symbols;
+use super::writer::{GROUP_SERIES, file_name};
+
+const TIMES_ENTRY_BYTES: usize = 32;
+
+/// A block that is open. What it holds never changes.
+pub(crate) struct Block {
+    pub(crate) number: u64,
+    pub(crate) summary: Summary,
+    file: MappedFile,
+    salt: u32,
+    footer: Footer,
+    // Whether the sections of the index are as they were written.
+    checked: OnceLock<Result<(), Damage>>,
+    // The first damage that a reader met.
+    damage: OnceLock<Damage>,
+}
+
+impl std::fmt::Debug for Block {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Block").field("number", &self.number).field("summary", &self.summary).finish_non_exhaustive()
+    }
+}
+
+/// Why a block was not opened.
+#[derive(Debug)]
+pub(crate) enum OpenBlockError {
+    Read(std::io::Error),
+    Bad(BadBlock),
+}
+
+impl Block {
+    /// Opens block `number` in `dir`.
+    pub(crate) fn open(fs: &dyn Fs, dir: &Path, number: u64) -> Result<Block, OpenBlockError> {
+        let file = fs.map(&dir.join(file_name(number))).map_err(OpenBlockError::Read)?;
+        let (salt, footer) = Footer::decode((*file).as_ref(), number).map_err(OpenBlockError::Bad)?;
+        Ok(Block {
+            number,
+            summary: footer.summary,
+            file,
+            salt,
+            footer,
+            checked: OnceLock::new(),
+            damage: OnceLock::new(),
+        })
+    }
+
+    /// How long the file is.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.data().len() as u64
+    }
+
+    /// Bytes of the file that are not samples.
+    pub(crate) fn index_bytes(&self) -> u64 {
+        self.bytes() - self.footer.sections[SectionKind::Columns as usize].length
+    }
+
+    /// Remembers, and tells once, that a reader had to leave out a part of the block.
+    pub(crate) fn report(&self, damage: Damage) {
+        if self.damage.set(damage).is_ok() {
+            error!(block = %file_name(self.number), reason = %damage, "a block is damaged: what cannot be read is left out");
+        }
+    }
+
+    /// The first damage that a reader met.
+    pub(crate) fn damage(&self) -> Option<Damage> {
+        self.damage.get().copied()
+    }
+
+    fn data(&self) -> &[u8] {
+        (*self.file).as_ref()
+    }
+
+    fn section(&self, kind: SectionKind) -> Result<&[u8], Damage> {
+        let section = self.footer.sections[kind as usize];
+        let end = section.offset.saturating_add(section.length);
+        // The footer was checked against the length of the file when it was opened.
+        self.data().get(section.offset as usize..end as usize).ok_or(Damage("a section lies behind the end"))
+    }
+
+    /// The index, checked.
+    pub(crate) fn index(&self) -> Result<Index<'_>, Damage> {
+        self.checked.get_or_init(|| self.check_index()).map(|()| ())?;
+        Ok(Index {
+            block: self,
+            symbols: Symbols::decode(self.section(SectionKind::Symbols)?)?,
+            postings: Postings::decode(self.section(SectionKind::Postings)?)?,
+            times: self.section(SectionKind::Times)?,
+            series: self.section(SectionKind::Series)?,
+            series_table: self.section(SectionKind::SeriesTable)?,
+            n_series: u32::try_from(self.summary.series).map_err(|_| Damage("too many series"))?,
+        })
+    }
+
+    fn check_index(&self) -> Result<(), Damage> {
+        for (kind, damage) in [
+            (SectionKind::Times, Damage("its table of times is damaged")),
+            (SectionKind::Symbols, Damage("its symbols are damaged")),
+            (SectionKind::Series, Damage("its series are damaged")),
+            (SectionKind::SeriesTable, Damage("its table of series is damaged")),
+            (SectionKind::Postings, Damage("its postings are damaged")),
+        ] {
+            if checksum(self.salt, self.section(kind)?) != self.footer.sections[kind as usize].checksum {
+                return Err(damage);
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes of a column, checked.
+    fn column(&self, offset: u64, length: u64) -> Result<&[u8], Damage> {
+        let end = offset.checked_add(length).ok_or(Damage("a column lies behind the end"))?;
+        let bytes = self.data().get(offset as usize..end as usize).ok_or(Damage("a column lies behind the end"))?;
+        let mut cursor = Cursor::new(bytes);
+        if cursor.u32()? == checksum(self.salt, cursor.rest) {
+            Ok(cursor.rest)
+        } else {
+            Err(Damage("a column of samples is damaged"))
+        }
+    }
+}
+
+/// What finds the samples of a block.
+#[derive(Clone, Copy)]
+pub(crate) struct Index<'b> {
+    block: &'b Block,
+    pub(super) symbols: Symbols<'b>,
+    pub(super) postings: Postings<'b>,
+    times: &'b [u8],
+    series: &'b [u8],
+    series_table: &'b [u8],
+    pub(super) n_series: u32,
+}
+
+/// A chunk of a series on disk.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ChunkPlace {
+    times: u32,
+    offset: u64,
+    length: u64,
+    pub(crate) min_ms: i64,
+    pub(crate) max_ms: i64,
+    pub(crate) count: usize,
+}
+
+/// A series of a block: its labels and where its chunks are, oldest first.
+#[derive(Debug, Clone)]
+pub(crate) struct BlockSeries {
+    pub(crate) labels: Labels,
+    pub(crate) chunks: Vec<ChunkPlace>,
+}
+
+impl<'b> Index<'b> {
+    /// The numbers of the series that satisfy all of `matchers`, ascending, which is the order of their labels.
+    pub(crate) fn select<'m>(&self, matchers: impl Iterator<Item = &'m Matcher>) -> Result<Vec<u32>, Damage> {
+        postings::select(self, matchers)
+    }
+
+    /// How many series there are.
+    pub(crate) fn n_series(&self) -> u32 {
+        self.n_series
+    }
+
+    /// The names of all labels, sorted.
+    pub(crate) fn names(&self) -> impl Iterator<Item = Result<&'b str, Damage>> + 'b {
+        let symbols = self.symbols;
+        self.postings.names().map(move |number| symbols.get(number))
+    }
+
+    /// The values of the label `name`, sorted.
+    pub(crate) fn values(&self, name: &str) -> Result<Vec<&'b str>, Damage> {
+        match self.symbols.find(name)? {
+            Some(name) => self.postings.values(name)?.symbols().map(|number| self.symbols.get(number)).collect(),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// A walk over the series, which is fast as long as it goes forward.
+    pub(crate) fn walk(&self) -> SeriesWalk<'b> {
+        SeriesWalk { index: *self, next: 0, cursor: Cursor::new(&[]), labels: Vec::new(), columns_end: 0 }
+    }
+
+    /// The series of these labels.
+    pub(crate) fn find(&self, labels: &Labels) -> Result<Option<BlockSeries>, Damage> {
+        let mut walk = self.walk();
+        // The last group whose first series is not behind `labels`.
+        let (mut low, mut high) = (0, (self.series_table.len() / 4) as u32);
+        while low + 1 < high {
+            let middle = low + (high - low) / 2;
+            if walk.series(middle * GROUP_SERIES as u32)?.labels <= *labels {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        let from = low * GROUP_SERIES as u32;
+        for number in from..self.n_series.min(from + GROUP_SERIES as u32) {
+            let series = walk.series(number)?;
+            match series.labels.cmp(labels) {
+                std::cmp::Ordering::Less => {}
+                std::cmp::Ordering::Equal => return Ok(Some(series)),
+                std::cmp::Ordering::Greater => break,
+            }
+        }
+        Ok(None)
+    }
+
+    fn times_entry(&self, number: u32) -> Result<(u64, u64, usize, i64, i64), Damage> {
+        let mut cursor = Cursor::at(self.times, number as usize * TIMES_ENTRY_BYTES)?;
+        let (offset, length, count) = (cursor.u64()?, cursor.u32()?, cursor.u32()?);
+        Ok((offset, u64::from(length), count as usize, cursor.u64()? as i64, cursor.u64()? as i64))
+    }
+}
+
+/// A walk over the series of a block.
+pub(crate) struct SeriesWalk<'b> {
+    index: Index<'b>,
+    next: u32,
+    cursor: Cursor<'b>,
+    labels: Vec<(u32, u32)>,
+    columns_end: u64,
+}
+
+impl SeriesWalk<'_> {
+    /// Series `number`.
+    pub(crate) fn series(&mut self, number: u32) -> Result<BlockSeries, Damage> {
+        if number >= self.index.n_series {
+            return Err(Damage("there is no such series"));
+        }
+        let group = number / GROUP_SERIES as u32;
+        let within = self.next > group * GROUP_SERIES as u32 && self.next <= number;
+        if !within {
+            let at = Cursor::at(self.index.series_table, group as usize * 4)?.u32()?;
+            self.cursor = Cursor::at(self.index.series, at as usize)?;
+            self.next = group * GROUP_SERIES as u32;
+        }
+        while self.next < number {
+            self.read(None)?;
+        }
+        let mut chunks = Vec::new();
+        self.read(Some(&mut chunks))?;
+        let symbols = self.index.symbols;
+        let mut pairs = Vec::with_capacity(self.labels.len());
+        for (name, value) in &self.labels {
+            pairs.push((symbols.get(*name)?, symbols.get(*value)?));
+        }
+        let labels = Labels::from_sorted(pairs).ok_or(Damage("labels are out of order"))?;
+        Ok(BlockSeries { labels, chunks })
+    }
+
+    /// Reads the next series; its chunks only if they are wanted.
+    fn read(&mut self, mut chunks: Option<&mut Vec<ChunkPlace>>) -> Result<(), Damage> {
+        let cursor = &mut self.cursor;
+        if (self.next as usize).is_multiple_of(GROUP_SERIES) {
+            self.labels.clear();
+            self.columns_end = cursor.varint()?;
+        }
+        let shared = cursor.varint()? as usize;
+        if shared > self.labels.len() {
+            return Err(Damage("a series shares labels that are not there"));
+        }
+        let symbol = |cursor: &mut Cursor<'_>| u32::try_from(cursor.varint()?).map_err(|_| Damage("no such symbol"));
+        match cursor.count(1)? {
+            // The same names as before.
+            0 => {
+                for label in &mut self.labels[shared..] {
+                    label.1 = symbol(cursor)?;
+                }
+            }
+            n => {
+                self.labels.truncate(shared);
+                for _ in 1..n {
+                    self.labels.push((symbol(cursor)?, symbol(cursor)?));
+                }
+            }
+        }
+        let n_chunks = cursor.count(1)?;
+        for _ in 0..n_chunks {
+            let times = u32::try_from(cursor.varint()?).map_err(|_| Damage("no such times"))?;
+            let (gap, length) = (cursor.varint()?, cursor.varint()?);
+            let offset = self.columns_end.checked_add(gap).ok_or(Damage("a column lies behind the end"))?;
+            self.columns_end = offset.checked_add(length).ok_or(Damage("a column lies behind the end"))?;
+            if let Some(chunks) = &mut chunks {
+                let (_, _, count, min_ms, max_ms) = self.index.times_entry(times)?;
+                chunks.push(ChunkPlace { times, offset, length, min_ms, max_ms, count });
+            }
+        }
+        self.next += 1;
+        Ok(())
+    }
+}
+
+/// Decodes chunks of one block. Series of a target share their times, so the last times are kept.
+pub(crate) struct ChunkReader<'b> {
+    index: Index<'b>,
+    times: Option<(u32, Arc<[i64]>)>,
+}
+
+impl<'b> ChunkReader<'b> {
+    pub(crate) fn new(index: Index<'b>) -> Self {
+        ChunkReader { index, times: None }
+    }
+
+    /// The times of a chunk.
+    pub(crate) fn times(&mut self, chunk: &ChunkPlace) -> Result<Arc<[i64]>, Damage> {
+        if let Some((number, times)) = &self.times
+            && *number == chunk.times
+        {
+            return Ok(Arc::clone(times));
+        }
+        let (offset, length, count, _, _) = self.index.times_entry(chunk.times)?;
+        let times: Arc<[i64]> = decode_integers(self.index.block.column(offset, length)?, count)?.into();
+        self.times = Some((chunk.times, Arc::clone(&times)));
+        Ok(times)
+    }
+
+    /// The values of a chunk.
+    pub(crate) fn values(&self, chunk: &ChunkPlace) -> Result<Vec<f64>, Damage> {
+        decode_values(self.encoded_values(chunk)?, chunk.count)
+    }
+
+    /// The values of a chunk as they are on disk.
+    pub(crate) fn encoded_values(&self, chunk: &ChunkPlace) -> Result<&'b [u8], Damage> {
+        self.index.block.column(chunk.offset, chunk.length)
+    }
+}

@@ -1,0 +1,286 @@
+//! The blocks of a store: which there are, how they come and how they go.
+
+pub(crate) mod catalog;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use relatum_model::Labels;
+use tracing::warn;
+
+use crate::block::Block;
+use crate::block::layout::{self, BadBlock};
+use crate::block::reader::{ChunkReader, OpenBlockError};
+use crate::block::writer::{file_name, number_of};
+use crate::error::OpenError;
+use crate::fs::Fs;
+use crate::replay::Recovery;
+
+use self::catalog::{BadCatalog, Catalog, CutMark};
+
+const CATALOG: &str = "catalog";
+const UNFINISHED_CATALOG: &str = "catalog.tmp";
+
+/// The blocks that were there at one moment, by the time of their oldest sample.
+pub(crate) type BlockList = Arc<[Arc<Block>]>;
+
+/// All blocks of a store.
+#[derive(Debug)]
+pub(crate) struct Blocks {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    list: RwLock<BlockList>,
+    catalog: Mutex<Catalog>,
+}
+
+impl Blocks {
+    /// Opens the blocks in `dir`, which is made if it is not there. What cannot be read is set aside and reported.
+    pub(crate) fn open(fs: Arc<dyn Fs>, dir: PathBuf, recovery: &mut Recovery) -> Result<Self, OpenError> {
+        fs.create_dir(&dir).map_err(|source| OpenError::Directory { dir: dir.clone(), source })?;
+        let names = fs.list(&dir).map_err(|source| OpenError::Read { path: dir.clone(), source })?;
+        let mut numbers = Vec::new();
+        let mut has_catalog = false;
+        for name in names {
+            match (number_of(&name), name.as_str()) {
+                (Some(number), _) => numbers.push(number),
+                (None, CATALOG) => has_catalog = true,
+                (None, UNFINISHED_CATALOG) => remove(&*fs, &dir.join(name))?,
+                (None, other) if other.ends_with(DAMAGED) => {}
+                (None, _) => recovery.foreign(format!("blocks/{name}")),
+            }
+        }
+        numbers.sort_unstable();
+        let known = if has_catalog { read_catalog(&*fs, &dir, recovery)? } else { None };
+        let next_number = numbers.last().map_or(1, |last| last + 1);
+        let mut catalog = known.clone().unwrap_or_default();
+        catalog.next_number = catalog.next_number.max(next_number);
+        if let Some(known) = &known {
+            for number in numbers.iter().filter(|number| !known.blocks.contains(number)) {
+                remove(&*fs, &dir.join(file_name(*number)))?;
+            }
+        } else {
+            // Without a catalog every block counts. Some may hold what others hold as well; readers see that once.
+            catalog.blocks = numbers;
+        }
+        let mut blocks = Vec::new();
+        for number in std::mem::take(&mut catalog.blocks) {
+            if let Some(block) = open_block(&*fs, &dir, number, recovery)? {
+                catalog.blocks.push(number);
+                blocks.push(Arc::new(block));
+            }
+        }
+        recovery.blocks = blocks.len() as u64;
+        let blocks = Blocks { fs, dir, list: RwLock::new(in_order(blocks)), catalog: Mutex::new(catalog) };
+        if known.is_none_or(|known| known.blocks != blocks.catalog().blocks) {
+            let written = blocks.write_catalog(&blocks.catalog());
+            written.map_err(|failure| OpenError::Write { path: blocks.dir.join(CATALOG), source: failure.source })?;
+        }
+        Ok(blocks)
+    }
+
+    /// The blocks there are now.
+    pub(crate) fn list(&self) -> BlockList {
+        Arc::clone(&self.list.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Where blocks are written.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The last cut of the head.
+    pub(crate) fn cut(&self) -> Option<CutMark> {
+        self.catalog().cut
+    }
+
+    /// The time of the newest sample in a block.
+    pub(crate) fn newest_ms(&self) -> Option<i64> {
+        self.list().iter().map(|block| block.summary.max_ms).max()
+    }
+
+    /// A number that no block had before.
+    pub(crate) fn take_number(&self) -> u64 {
+        let mut catalog = self.catalog();
+        catalog.next_number += 1;
+        catalog.next_number - 1
+    }
+
+    /// Opens a block that was written to the end.
+    pub(crate) fn open_written(&self, number: u64) -> io::Result<Arc<Block>> {
+        match Block::open(&*self.fs, &self.dir, number) {
+            Ok(block) => Ok(Arc::new(block)),
+            Err(OpenBlockError::Read(error)) => Err(error),
+            Err(OpenBlockError::Bad(_)) => Err(io::Error::other("what was written cannot be read back")),
+        }
+    }
+
+    /// Makes `new` count instead of `gone`, at once for readers and for the next start, and removes the files of `gone`.
+    ///
+    /// If this fails, readers see what they saw before, and the next start finds one or the other.
+    pub(crate) fn replace(&self, gone: &[u64], new: Vec<Arc<Block>>, cut: Option<CutMark>) -> io::Result<()> {
+        let mut catalog = self.catalog();
+        let kept: Vec<Arc<Block>> =
+            self.list().iter().filter(|block| !gone.contains(&block.number)).cloned().chain(new).collect();
+        let next = Catalog {
+            blocks: kept.iter().map(|block| block.number).collect(),
+            cut: cut.or(catalog.cut),
+            next_number: catalog.next_number,
+        };
+        if let Err(CatalogFailure { source, replaced }) = self.write_catalog(&next) {
+            // Once the catalog may name them, their files have to be there.
+            if !replaced {
+                kept.iter()
+                    .filter(|block| !catalog.blocks.contains(&block.number))
+                    .for_each(|b| self.discard(b.number));
+            }
+            return Err(source);
+        }
+        *catalog = next;
+        *self.list.write().unwrap_or_else(PoisonError::into_inner) = in_order(kept);
+        for number in gone {
+            self.discard(*number);
+        }
+        Ok(())
+    }
+
+    /// Removes a file that does not count. If that fails, the next start does it.
+    pub(crate) fn discard(&self, number: u64) {
+        match self.fs.remove(&self.dir.join(file_name(number))) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                warn!(block = number, reason = &source as &dyn std::error::Error, "cannot remove a block");
+            }
+            _ => {}
+        }
+    }
+
+    /// The newest sample of a series, as time and bits. What is damaged is passed over.
+    pub(crate) fn newest_of(&self, labels: &Labels) -> Option<(i64, u64)> {
+        let mut newest: Option<(i64, u64)> = None;
+        for block in self.list().iter() {
+            if newest.is_some_and(|(newest_ms, _)| newest_ms >= block.summary.max_ms) {
+                continue;
+            }
+            let found = (|| {
+                let index = block.index()?;
+                let Some(chunk) = index.find(labels)?.and_then(|series| series.chunks.last().copied()) else {
+                    return Ok(None);
+                };
+                let mut reader = ChunkReader::new(index);
+                Ok(reader.times(&chunk)?.last().copied().zip(reader.values(&chunk)?.last().copied()))
+            })();
+            match found {
+                Ok(Some((t_ms, value))) if newest.is_none_or(|(newest_ms, _)| t_ms > newest_ms) => {
+                    newest = Some((t_ms, value.to_bits()));
+                }
+                Ok(_) => {}
+                Err(damage) => block.report(damage),
+            }
+        }
+        newest
+    }
+
+    /// The bits of the value that a series has at exactly `t_ms`. What is damaged is passed over.
+    pub(crate) fn value_at(&self, labels: &Labels, t_ms: i64) -> Option<u64> {
+        let list = self.list();
+        let holding = list.iter().filter(|block| (block.summary.min_ms..=block.summary.max_ms).contains(&t_ms));
+        holding.into_iter().find_map(|block| {
+            let found = (|| {
+                let index = block.index()?;
+                let Some(series) = index.find(labels)? else { return Ok(None) };
+                let Some(chunk) = series.chunks.iter().find(|chunk| (chunk.min_ms..=chunk.max_ms).contains(&t_ms))
+                else {
+                    return Ok(None);
+                };
+                let mut reader = ChunkReader::new(index);
+                let Ok(at) = reader.times(chunk)?.binary_search(&t_ms) else { return Ok(None) };
+                Ok(reader.values(chunk)?.get(at).map(|value| value.to_bits()))
+            })();
+            found.unwrap_or_else(|damage| {
+                block.report(damage);
+                None
+            })
+        })
+    }
+
+    fn catalog(&self) -> MutexGuard<'_, Catalog> {
+        self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_catalog(&self, catalog: &Catalog) -> Result<(), CatalogFailure> {
+        let unfinished = self.dir.join(UNFINISHED_CATALOG);
+        let written = (|| {
+            // The blocks it names are there before it is.
+            self.fs.sync_dir(&self.dir)?;
+            let file = self.fs.create(&unfinished)?;
+            file.append(&catalog.encode())?;
+            file.sync()
+        })();
+        if let Err(source) = written {
+            let _ = self.fs.remove(&unfinished);
+            return Err(CatalogFailure { source, replaced: false });
+        }
+        let replaced = self.fs.rename(&unfinished, &self.dir.join(CATALOG)).and_then(|()| self.fs.sync_dir(&self.dir));
+        replaced.map_err(|source| {
+            let _ = self.fs.remove(&unfinished);
+            CatalogFailure { source, replaced: true }
+        })
+    }
+}
+
+/// Why a catalog was not written, and whether it may be there all the same.
+struct CatalogFailure {
+    source: io::Error,
+    replaced: bool,
+}
+
+/// What a damaged file's name ends in once it was set aside.
+const DAMAGED: &str = ".damaged";
+
+fn open_block(fs: &dyn Fs, dir: &Path, number: u64, recovery: &mut Recovery) -> Result<Option<Block>, OpenError> {
+    let name = file_name(number);
+    let path = dir.join(&name);
+    let reason = match Block::open(fs, dir, number) {
+        Ok(block) => return Ok(Some(block)),
+        Err(OpenBlockError::Bad(BadBlock::Version(version))) => {
+            return Err(OpenError::Version { path, version, known: layout::VERSION });
+        }
+        Err(OpenBlockError::Bad(BadBlock::Foreign)) => "it is another file under this name".to_owned(),
+        Err(OpenBlockError::Bad(BadBlock::Damaged(damage))) => damage.to_string(),
+        Err(OpenBlockError::Read(error)) if error.kind() == io::ErrorKind::NotFound => "it is missing".to_owned(),
+        // It may be readable next time.
+        Err(OpenBlockError::Read(source)) => return Err(OpenError::Read { path, source }),
+    };
+    recovery.dropped(&name, 0, 0, 0, reason);
+    if let Err(source) = fs.rename(&path, &dir.join(format!("{name}{DAMAGED}")))
+        && source.kind() != io::ErrorKind::NotFound
+    {
+        return Err(OpenError::Write { path, source });
+    }
+    Ok(None)
+}
+
+fn read_catalog(fs: &dyn Fs, dir: &Path, recovery: &mut Recovery) -> Result<Option<Catalog>, OpenError> {
+    let path = dir.join(CATALOG);
+    let read = |source| OpenError::Read { path: path.clone(), source };
+    let file = fs.open(&path).map_err(read)?;
+    let mut bytes = vec![0; usize::try_from(file.length().map_err(read)?).unwrap_or(usize::MAX).min(64 << 20)];
+    let n = file.read_at(0, &mut bytes).map_err(read)?;
+    match Catalog::decode(&bytes[..n]) {
+        Ok(catalog) => Ok(Some(catalog)),
+        Err(BadCatalog::Version(version)) => Err(OpenError::Version { path, version, known: catalog::VERSION }),
+        Err(BadCatalog::Damaged(damage)) => {
+            recovery.dropped("blocks/catalog", 0, n as u64, 0, format!("{damage}; all blocks are taken"));
+            Ok(None)
+        }
+    }
+}
+
+fn remove(fs: &dyn Fs, path: &Path) -> Result<(), OpenError> {
+    fs.remove(path).map_err(|source| OpenError::Write { path: path.to_owned(), source })
+}
+
+fn in_order(mut blocks: Vec<Arc<Block>>) -> BlockList {
+    blocks.sort_by_key(|block| (block.summary.min_ms, block.number));
+    blocks.into()
+}
