@@ -23,4 +23,4 @@ pub use alert::Alert;
 pub use histogram::{Histogram, NativeHistogram};
 pub use labels::{Labels, LabelsBuilder};
 pub use matcher::{MatchOp, Matcher};
-pub use sample::{STALE_NAN_BITS, Sample, Samples, Series, is_stale, normal_nan, stale_nan};
+pub use sample::{HistogramSample, STALE_NAN_BITS, Sample, Samples, Series, is_stale, normal_nan, stale_nan};

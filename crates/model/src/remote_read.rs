@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn answers() {
-        let samples = Samples { timestamps: vec![5], values: vec![1.0] };
+        let samples = Samples::of_floats(vec![5], vec![1.0]);
         let series = [Series { labels: Labels::from_pairs([("a", "b")]), samples }];
         let mut answer = ResponseEncoder::new();
         answer.push(&series);

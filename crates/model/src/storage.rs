@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use thiserror::Error;
 
+use crate::histogram::NativeHistogram;
 use crate::labels::Labels;
 use crate::matcher::Matcher;
 use crate::sample::{Sample, Series};
@@ -101,6 +102,8 @@ pub struct Hints {
     pub step_ms: i64,
     /// The width of the window in milliseconds; 0 for an instant selector.
     pub range_ms: i64,
+    /// Nobody will look at the buckets of native histograms.
+    pub without_buckets: bool,
 }
 
 /// The series of a selection, one after the other in the order of their labels.
@@ -183,6 +186,9 @@ pub enum Refused {
     /// The label set is not one of a series.
     #[error("invalid label set: {0}")]
     InvalidLabels(String),
+    /// The store keeps floats only.
+    #[error("native histogram samples are not stored")]
+    NativeHistogram,
 }
 
 /// Why nothing could be written.
@@ -225,6 +231,36 @@ pub trait Appender: Send {
     /// A refused sample leaves the rest of the batch as it is: the caller decides whether to commit or to roll back. A sample
     /// equal to the newest stored one is accepted and changes nothing.
     fn append(&mut self, cached: SeriesRef, labels: &Labels, t_ms: i64, value: f64) -> Result<SeriesRef, Refused>;
+
+    /// As [`Appender::append`], for a sample that began to count at `start_ms`; 0 if that is not known.
+    ///
+    /// A store that does not keep start timestamps takes the sample without.
+    fn append_started(
+        &mut self,
+        cached: SeriesRef,
+        labels: &Labels,
+        t_ms: i64,
+        start_ms: i64,
+        value: f64,
+    ) -> Result<SeriesRef, Refused> {
+        let _ = start_ms;
+        self.append(cached, labels, t_ms, value)
+    }
+
+    /// As [`Appender::append_started`], for a native histogram, which may be a staleness marker.
+    ///
+    /// A store that does not keep histograms refuses them.
+    fn append_histogram(
+        &mut self,
+        cached: SeriesRef,
+        labels: &Labels,
+        t_ms: i64,
+        start_ms: i64,
+        histogram: &Arc<NativeHistogram>,
+    ) -> Result<SeriesRef, Refused> {
+        let _ = (cached, labels, t_ms, start_ms, histogram);
+        Err(Refused::NativeHistogram)
+    }
 
     /// Makes the batch durable, then visible, as a whole.
     fn commit(self: Box<Self>) -> Result<(), AppendError>;

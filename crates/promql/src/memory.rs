@@ -1,9 +1,11 @@
 //! Series in memory, as a source for queries in tests and tools.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use relatum_model::histogram::Hinting;
 use relatum_model::storage::{Cancel, Hints, Reader, Scope, Select, SelectError, SeriesSet, TimeRange};
-use relatum_model::{Labels, Matcher, Sample, Samples, Series};
+use relatum_model::{Histogram, HistogramSample, Labels, Matcher, NativeHistogram, Sample, Samples, Series};
 
 /// Series that are held in memory, sorted by labels.
 #[derive(Debug, Clone, Default)]
@@ -17,19 +19,51 @@ impl Memory {
         Memory::default()
     }
 
-    /// Adds a sample; of two samples at the same time the later added one counts.
+    /// Adds a float; of two samples at the same time the later added one counts.
     pub fn add(&mut self, labels: &Labels, t_ms: i64, value: f64) {
+        self.add_started(labels, t_ms, 0, value);
+    }
+
+    /// Adds a float that began to count at `start_ms`; 0 if that is not known.
+    pub fn add_started(&mut self, labels: &Labels, t_ms: i64, start_ms: i64, value: f64) {
         let samples = self.series.entry(labels.clone()).or_default();
-        match samples.timestamps.binary_search(&t_ms) {
-            Ok(at) => samples.values[at] = value,
-            Err(at) => {
-                samples.timestamps.insert(at, t_ms);
-                samples.values.insert(at, value);
+        if samples.timestamps.last().is_none_or(|last| *last < t_ms) {
+            samples.push_started(t_ms, start_ms, value);
+        } else {
+            let mut floats: Vec<(i64, i64, f64)> = Vec::with_capacity(samples.timestamps.len() + 1);
+            let starts = samples.starts.iter().copied().chain(std::iter::repeat(0));
+            floats.extend(samples.iter().zip(starts).map(|(sample, start)| (sample.t_ms, start, sample.value)));
+            match floats.binary_search_by_key(&t_ms, |(t, ..)| *t) {
+                Ok(at) => floats[at] = (t_ms, start_ms, value),
+                Err(at) => floats.insert(at, (t_ms, start_ms, value)),
             }
+            let histograms = std::mem::take(&mut samples.histograms);
+            *samples = Samples { histograms, ..Samples::default() };
+            for (t_ms, start_ms, value) in floats {
+                samples.push_started(t_ms, start_ms, value);
+            }
+        }
+        samples.histograms.retain(|histogram| histogram.t_ms != t_ms);
+    }
+
+    /// Adds a histogram; of two samples at the same time the later added one counts.
+    pub fn add_histogram(&mut self, labels: &Labels, t_ms: i64, start_ms: i64, histogram: Histogram<f64>) {
+        let samples = self.series.entry(labels.clone()).or_default();
+        if let Ok(at) = samples.timestamps.binary_search(&t_ms) {
+            samples.timestamps.remove(at);
+            samples.values.remove(at);
+            if !samples.starts.is_empty() {
+                samples.starts.remove(at);
+            }
+        }
+        let sample = HistogramSample { t_ms, start_ms, histogram: Arc::new(NativeHistogram::Float(histogram)) };
+        match samples.histograms.binary_search_by_key(&t_ms, |histogram| histogram.t_ms) {
+            Ok(at) => samples.histograms[at] = sample,
+            Err(at) => samples.histograms.insert(at, sample),
         }
     }
 
-    /// The newest sample of a series.
+    /// The newest float of a series.
     pub fn newest(&self, labels: &Labels) -> Option<Sample> {
         self.series.get(labels)?.iter().next_back()
     }
@@ -57,18 +91,37 @@ impl View<'_> {
         let matchers: Vec<Matcher> = self.always.iter().chain(matchers).cloned().collect();
         let range = self.range;
         self.memory.series.iter().filter_map(move |(labels, samples)| {
-            let from = samples.timestamps.partition_point(|t| *t < range.min_ms);
-            let to = samples.timestamps.partition_point(|t| *t <= range.max_ms);
-            let is_selected = from < to && matchers.iter().all(|matcher| matcher.matches_labels(labels));
-            is_selected.then(|| Series {
-                labels: labels.clone(),
-                samples: Samples {
-                    timestamps: samples.timestamps[from..to].to_vec(),
-                    values: samples.values[from..to].to_vec(),
-                },
-            })
+            if !matchers.iter().all(|matcher| matcher.matches_labels(labels)) {
+                return None;
+            }
+            let inside = samples.within(range.min_ms, range.max_ms);
+            (!inside.is_empty()).then(|| Series { labels: labels.clone(), samples: hinted(inside, samples) })
         })
     }
+}
+
+/// The histograms among `inside` with the hints they have among `all`.
+fn hinted(mut inside: Samples, all: &Samples) -> Samples {
+    if inside.histograms.is_empty() {
+        return inside;
+    }
+    let mut hinting = Hinting::default();
+    let mut floats = all.timestamps.iter().peekable();
+    let first_ms = inside.histograms[0].t_ms;
+    let mut shown = inside.histograms.iter_mut();
+    for sample in &all.histograms {
+        while floats.next_if(|t| **t < sample.t_ms).is_some() {
+            hinting.interrupt();
+        }
+        let mut histogram = sample.histogram.to_float();
+        histogram.counter_reset = hinting.next(&histogram);
+        if sample.t_ms >= first_ms
+            && let Some(shown) = shown.next()
+        {
+            shown.histogram = Arc::new(NativeHistogram::Float(histogram));
+        }
+    }
+    inside
 }
 
 impl Reader for View<'_> {

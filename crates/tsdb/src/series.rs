@@ -428,7 +428,7 @@ impl Snapshot {
     /// The samples, oldest first.
     pub(crate) fn decode(&self) -> Samples {
         let n = self.chunks.iter().map(|chunk| chunk.count() as usize).sum::<usize>() + self.late.len();
-        let mut samples = Samples { timestamps: Vec::with_capacity(n), values: Vec::with_capacity(n) };
+        let mut samples = Samples::of_floats(Vec::with_capacity(n), Vec::with_capacity(n));
         let mut late = self.late.iter().copied().peekable();
         for (t_ms, bits) in self.chunks.iter().flat_map(Chunk::iter) {
             if t_ms < self.range.min_ms {

@@ -91,6 +91,7 @@ pub(crate) struct Counters {
     refused_too_old: Counter,
     refused_future: Counter,
     refused_labels: Counter,
+    refused_histograms: Counter,
 }
 
 impl Counters {
@@ -101,6 +102,7 @@ impl Counters {
             Refused::TooOld => &self.refused_too_old,
             Refused::TooFarInFuture => &self.refused_future,
             Refused::InvalidLabels(_) => &self.refused_labels,
+            Refused::NativeHistogram => &self.refused_histograms,
         }
         .add(1);
     }

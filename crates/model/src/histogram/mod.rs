@@ -7,6 +7,7 @@
 
 mod bounds;
 mod buckets;
+mod sequence;
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use thiserror::Error;
 
 pub use bounds::upper_bound;
 pub use buckets::{Bucket, Buckets, Span};
+pub use sequence::Hinting;
 
 use crate::sample::is_stale;
 

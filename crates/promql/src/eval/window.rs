@@ -150,7 +150,7 @@ impl Evaluator<'_> {
             max_ms: when.at(steps.last_ms()).saturating_add(behind_ms),
         };
         let step_ms = if steps.is_instant { 0 } else { steps.step_ms };
-        let hints = Hints { limit: 0, function: function.to_owned(), step_ms, range_ms };
+        let hints = Hints { function: function.to_owned(), step_ms, range_ms, ..Hints::default() };
         Ok((Reach { when, range_ms, before_ms, behind_ms }, range, hints))
     }
 

@@ -96,7 +96,7 @@ pub(crate) fn anchored_values<'a>(window: &Window<'a>) -> Option<&'a [f64]> {
 /// The samples of a range that is itself the result of the query.
 pub(crate) fn range_samples(edges: Edges, window: &Window<'_>) -> Samples {
     if edges == Edges::Plain {
-        return Samples { timestamps: window.times.to_vec(), values: window.values.to_vec() };
+        return Samples::of_floats(window.times.to_vec(), window.values.to_vec());
     }
     let mut samples = Samples::default();
     if let Some(ends) = ends(window, edges == Edges::Smoothed, false) {

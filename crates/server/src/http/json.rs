@@ -131,7 +131,7 @@ mod tests {
             Value::Vector(vec![VectorSample { labels: labels.clone(), t_ms: 1000, value: f64::INFINITY }]),
             r#"{"resultType":"vector","result":[{"metric":{"__name__":"up","job":"a"},"value":[1,"+Inf"]}]}"#,
         );
-        let samples = Samples { timestamps: vec![0, 10_010], values: vec![-0.0, 0.25] };
+        let samples = Samples::of_floats(vec![0, 10_010], vec![-0.0, 0.25]);
         check(
             Value::Matrix(vec![Series { labels: Labels::empty(), samples }]),
             r#"{"resultType":"matrix","result":[{"metric":{},"values":[[0,"-0"],[10.01,"0.25"]]}]}"#,
