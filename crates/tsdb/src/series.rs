@@ -463,7 +463,7 @@ pub(crate) fn merge(mut first: Samples, mut second: Samples) -> Samples {
         return first;
     }
     let n = first.len() + second.len();
-    let mut merged = Samples { timestamps: Vec::with_capacity(n), values: Vec::with_capacity(n) };
+    let mut merged = Samples::of_floats(Vec::with_capacity(n), Vec::with_capacity(n));
     let mut rest = second.iter().peekable();
     for sample in first.iter() {
         while let Some(earlier) = rest.next_if(|other| other.t_ms < sample.t_ms) {
