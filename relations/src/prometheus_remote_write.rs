@@ -1,9 +1,10 @@
 //! `prometheus_remote_write`: others send us their series and rules, or we send ours.
 //!
 //! As provider, [`read`] takes the rules of one sender and [`provider_unit_bag`] says where to send. As requirer, [`endpoints`] says
-//! where, and [`requirer_app_bag`] hands on the rules.
+//! where, and [`requirer_app_bag`] hands on the rules; [`tiers`] says which, and what goes with them between tiers.
 
 pub mod health;
+pub mod tiers;
 
 use std::collections::BTreeSet;
 
