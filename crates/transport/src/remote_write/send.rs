@@ -63,6 +63,8 @@ pub struct Remotes {
     tail: Arc<dyn Tail>,
     clients: HttpClients,
     running: Mutex<Vec<Running>>,
+    /// Where the log ended at the start, until the first configuration runs.
+    opened_at: Mutex<Option<Position>>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -141,6 +143,7 @@ impl Remotes {
     /// Follows `tail`, for no remote yet.
     pub fn new(tail: Arc<dyn Tail>) -> Self {
         Remotes {
+            opened_at: Mutex::new(Some(tail.end())),
             tail,
             clients: HttpClients::default(),
             running: Mutex::default(),
@@ -189,7 +192,8 @@ impl Remotes {
     }
 
     /// Starts and stops what differs from what runs. A remote that stays goes on where it was; a new one begins with what is
-    /// committed from now on. Needs a Tokio runtime.
+    /// committed from now on, and those of the first configuration with what was committed since the start: others may have
+    /// written to us before we were configured. Needs a Tokio runtime.
     pub fn commit(&self, prepared: PreparedRemotes) {
         let PreparedRemotes { mut routes } = prepared;
         let mut running = self.lock();
@@ -209,8 +213,9 @@ impl Remotes {
                 false
             }
         });
+        let opened_at = self.opened_at.lock().unwrap_or_else(PoisonError::into_inner).take();
         for (id, route) in routes {
-            running.push(self.start(id, route, self.tail.end()));
+            running.push(self.start(id, route, opened_at.clone().unwrap_or_else(|| self.tail.end())));
         }
         running.sort_by(|a, b| a.id.cmp(&b.id));
     }

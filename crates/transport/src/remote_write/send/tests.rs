@@ -66,13 +66,17 @@ struct Pair {
 impl Pair {
     /// A remote that runs, with `more` keys in its configuration.
     async fn start(more: &str) -> Self {
+        let pair = Pair::unconfigured().await;
+        pair.load(more);
+        pair
+    }
+
+    async fn unconfigured() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (store, remote) = (Arc::new(MemoryStore::default()), Remote::default());
         remote.clone().start(listener).await;
-        let pair = Pair { remotes: Remotes::new(Arc::clone(&store) as _), store, remote, address };
-        pair.load(more);
-        pair
+        Pair { remotes: Remotes::new(Arc::clone(&store) as _), store, remote, address }
     }
 
     fn load(&self, more: &str) {
@@ -230,6 +234,15 @@ async fn what_was_committed_before_a_remote_was_named_is_not_sent() {
     pair.commit(&["a"], 2);
     until("it arrives", || pair.metric(SENT) == 1.0).await;
     assert_eq!(pair.remote.store.values(r#"a{job="a", site="x"}"#), [Some(2.0)]);
+    pair.remotes.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_came_in_before_the_first_configuration_is_sent() {
+    let pair = Pair::unconfigured().await;
+    pair.commit(&["a"], 1);
+    pair.load("");
+    until("it arrives", || pair.metric(SENT) == 1.0).await;
     pair.remotes.shutdown().await;
 }
 
