@@ -9,6 +9,7 @@ mod crash;
 mod external_queries;
 mod http_surface;
 mod main_job;
+mod metric_checks;
 mod readme;
 mod remote_write;
 mod shipped_rules;
@@ -20,6 +21,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let trials = [
         main_job::trials(),
+        metric_checks::trials(),
         commands::trials(),
         crash::trials(),
         bad_input::trials(),

@@ -1,9 +1,11 @@
 //! `relatum check`: is a file what the server would take? Words and exit codes are promtool's.
 //!
-//! Exit 0: all is well; 1: a file is refused; 3: a file is taken, but a lint found something and `--lint-fatal` was asked for.
+//! Exit 0: all is well; 1: a file is refused; 3: a file is taken, but a lint found something, and `--lint-fatal` was asked for or
+//! the file holds metrics.
 
 mod config;
 mod lint;
+mod metrics;
 mod rules;
 mod web_config;
 
@@ -47,6 +49,8 @@ enum Kind {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Check metrics as a process exposes them, and whether they have the habits of good ones
+    Metrics(metrics::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -89,6 +93,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, CommandFailure> {
         Kind::WebConfig { files } => {
             web_config::check_all(files, &mut verdict)?;
             false
+        }
+        Kind::Metrics(args) => {
+            metrics::check_all(args, &mut verdict)?;
+            true
         }
     };
     Ok(match verdict {

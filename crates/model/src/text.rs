@@ -29,6 +29,18 @@ pub fn quote(text: &str) -> String {
     out
 }
 
+/// The same for bytes; those that are no UTF-8 become `\xNN`.
+pub fn quote_bytes(bytes: &[u8]) -> String {
+    let mut out = String::from('"');
+    for chunk in bytes.utf8_chunks() {
+        let quoted = quote(chunk.valid());
+        out.push_str(&quoted[1..quoted.len() - 1]);
+        chunk.invalid().iter().for_each(|byte| out.push_str(&format!("\\x{byte:02x}")));
+    }
+    out.push('"');
+    out
+}
+
 /// Go's idea of a printable character: letters, marks, numbers, punctuation, symbols and the ASCII space.
 fn is_printable(c: char) -> bool {
     static PRINTABLE: LazyLock<Regex> =

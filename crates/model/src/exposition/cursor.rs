@@ -122,26 +122,9 @@ impl<'a> Cursor<'a> {
         &self.text[..end]
     }
 
-    /// Reads a value as Go's `ParseFloat` does, without the forms that are younger than the format.
+    /// Reads a value.
     pub(super) fn value_of(&self, text: &str) -> Result<f64, Fault> {
-        self.parse_float(text).map_err(|reason| self.invalid(&reason))
-    }
-
-    fn parse_float(&self, text: &str) -> Result<f64, String> {
-        if text.bytes().any(|byte| matches!(byte, b'p' | b'P' | b'_')) {
-            return Err("unsupported character in float".to_owned());
-        }
-        let problem = |what: &str| format!("strconv.ParseFloat: parsing {}: {what}", quote(shortened(text)));
-        let value: f64 = text.parse().map_err(|_| problem("invalid syntax"))?;
-        let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-        if value.is_nan() {
-            // Go knows no signed NaN.
-            if unsigned.len() < text.len() { Err(problem("invalid syntax")) } else { Ok(normal_nan()) }
-        } else if value.is_infinite() && !unsigned.starts_with(['i', 'I']) {
-            Err(problem("value out of range"))
-        } else {
-            Ok(value)
-        }
+        parse_float(text).map_err(|reason| self.invalid(&reason))
     }
 
     /// A fault whose reason quotes what was read of the entry.
@@ -171,6 +154,24 @@ impl<'a> Cursor<'a> {
             }
         };
         ParseError { line, reason }
+    }
+}
+
+/// Reads a number as Go's `ParseFloat` does, without the forms that are younger than the formats.
+pub(super) fn parse_float(text: &str) -> Result<f64, String> {
+    if text.bytes().any(|byte| matches!(byte, b'p' | b'P' | b'_')) {
+        return Err("unsupported character in float".to_owned());
+    }
+    let problem = |what: &str| format!("strconv.ParseFloat: parsing {}: {what}", quote(shortened(text)));
+    let value: f64 = text.parse().map_err(|_| problem("invalid syntax"))?;
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if value.is_nan() {
+        // Go knows no signed NaN.
+        if unsigned.len() < text.len() { Err(problem("invalid syntax")) } else { Ok(normal_nan()) }
+    } else if value.is_infinite() && !unsigned.starts_with(['i', 'I']) {
+        Err(problem("value out of range"))
+    } else {
+        Ok(value)
     }
 }
 

@@ -5,13 +5,15 @@
 //! Prometheus accepts, in the text format as in OpenMetrics 1.0; the many rules of OpenMetrics about the order and the names
 //! of metrics are checked only in the format [`Format::OpenMetricsStrict`], because Prometheus does not check them either.
 //!
-//! The format without text is in [`protobuf`]. [`MetricFamily`] is what a module of ours hands over to be exposed;
+//! [`client`] reads a body family by family, for [`lint`]. The format without text is in [`protobuf`]. [`MetricFamily`] is what a module of ours hands over to be exposed;
 //! [`write_text`], [`write_open_metrics`] and [`protobuf::write_protobuf`] write families.
 
+pub mod client;
 mod created;
 mod cursor;
 mod family;
 mod layout;
+pub mod lint;
 mod open_metrics;
 pub mod protobuf;
 mod series;
@@ -452,6 +454,8 @@ mod tests {
                 }
             }
             let _ = labels_of(&text, MetricKind::Histogram);
+            let _ = client::read_families(&bytes);
+            let _ = client::read_families(format!("# TYPE a histogram\n{text}\n").as_bytes());
         }
 
         #[test]
