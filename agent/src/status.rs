@@ -10,11 +10,9 @@ use crate::control::{
 };
 use crate::offers::Live;
 use crate::pipeline::Report;
+use crate::pipeline::desire::Yield;
 use crate::relate::OUR_UNIT;
 use crate::store::{Endpoint, Role, StoredRelation, World};
-
-/// The endpoints that mean something to us so far. Relations on others are kept and shown, and nothing follows from them.
-const IN_USE: [&str; 3] = ["metrics-endpoint", "alertmanager", "grafana-source"];
 
 /// Facts of the running process.
 #[derive(Debug, Clone)]
@@ -50,7 +48,7 @@ pub fn status(report: &Report, facts: &Facts) -> Status {
         hint: None,
     }));
     let mut relations: Vec<RelationStatus> =
-        world.relations.iter().map(|relation| relation_status(relation, &problems)).collect();
+        world.relations.iter().map(|relation| relation_status(relation, report, &problems)).collect();
     for relation in relations.iter_mut().filter(|relation| relation.status.current == "joined") {
         if let Some(note) = facts.live.notes.get(&relation.id) {
             relation.status = note.clone();
@@ -70,7 +68,10 @@ pub fn status(report: &Report, facts: &Facts) -> Status {
         warnings: warnings(facts),
         listen: facts.listen.to_string(),
         api_url: facts.api_url.clone(),
-        public_url: facts.public_url.clone(),
+        public_url: report.urls.most_external().to_owned(),
+        reloaded_at_ms: report.last_reload.map(|reload| reload.at_ms),
+        reload_seconds: report.last_reload.map(|reload| reload.took.as_secs_f64()),
+        pending: !report.applied || facts.failure.is_some(),
         revision: world.revision,
         rendered: facts.rendered.clone(),
         at_ms: facts.at_ms,
@@ -78,14 +79,17 @@ pub fn status(report: &Report, facts: &Facts) -> Status {
     }
 }
 
-/// One relation as a row.
-pub fn relation_status(relation: &StoredRelation, problems: &[Problem]) -> RelationStatus {
+/// One relation as a row. `problems` are those of `report` and what else is known.
+pub fn relation_status(relation: &StoredRelation, report: &Report, problems: &[Problem]) -> RelationStatus {
     let ours = our_end(relation);
     let key = format!("{}:{}", ours.name, relation.id);
     let own = of_relation(relation, problems);
+    // A relation with ourselves has two of our endpoints.
+    let ends = [&relation.provider.name, &relation.requirer.name];
+    let yields: Vec<&Yield> = ends.iter().filter_map(|end| report.yields.get(&((*end).clone(), relation.id))).collect();
+    let (targets, rules) = (yields.iter().map(|of| of.targets).sum(), yields.iter().map(|of| of.rules).sum());
     let status = match own.as_slice() {
-        [] if IN_USE.contains(&ours.name.as_str()) => info("joined", ""),
-        [] => info("joined", "this endpoint is not in use yet"),
+        [] => info("joined", &summary(targets, rules, yields.iter().map(|of| of.note.as_str()))),
         [problem] => info("error", &problem.message),
         [problem, ..] => info("error", &format!("{} (and {} more)", problem.message, own.len() - 1)),
     };
@@ -97,11 +101,25 @@ pub fn relation_status(relation: &StoredRelation, problems: &[Problem]) -> Relat
         interface: relation.interface.clone(),
         kind: "regular".to_owned(),
         status,
+        targets,
+        rules,
     }
 }
 
+/// What came of a relation, in a few words; empty if nothing did.
+fn summary<'a>(targets: usize, rules: usize, notes: impl Iterator<Item = &'a str>) -> String {
+    let counted = |count: usize, what: &str| match count {
+        0 => None,
+        1 => Some(format!("1 {what}")),
+        count => Some(format!("{count} {what}s")),
+    };
+    let notes = notes.filter(|note| !note.is_empty()).map(str::to_owned);
+    let parts = [counted(targets, "target"), counted(rules, "rule")].into_iter().flatten().chain(notes);
+    parts.collect::<Vec<_>>().join(", ")
+}
+
 /// One relation with its bags.
-pub fn relation_detail(relation: &StoredRelation, problems: &[Problem]) -> RelationDetail {
+pub fn relation_detail(relation: &StoredRelation, report: &Report, problems: &[Problem]) -> RelationDetail {
     let role = our_role(relation);
     let (ours, theirs) = (relation.end(role), relation.end(role.other()));
     let bag = |role: Role, owner: &str| {
@@ -117,7 +135,7 @@ pub fn relation_detail(relation: &StoredRelation, problems: &[Problem]) -> Relat
         })
         .collect();
     RelationDetail {
-        relation: relation_status(relation, problems),
+        relation: relation_status(relation, report, problems),
         endpoint: ours.name.clone(),
         related_endpoint: theirs.name.clone(),
         related_application: theirs.application.clone(),

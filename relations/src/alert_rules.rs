@@ -1,17 +1,20 @@
-//! Rule files of an application made from addresses, as the charm library puts them into the databag.
+//! Rule files of an application, as the charm library puts them into the databag under `alert_rules`.
 //!
 //! A file holds `groups`, or one rule. Group names get the application's identifier, rules get its topology as labels; the
 //! expressions stay as they are, but for the token: binding them to the topology is the reader's part, which does it for
 //! every peer. The two rules about the host itself are always added.
 
-use relatum_relations::topology::Topology;
 use serde_json::{Map, Value, json};
+
+use crate::topology::Topology;
 
 /// Charm authors write this where the topology's matchers go.
 const TOKEN: &str = "%%juju_topology%%";
 
 /// `{"groups": […]}` for `files`, names and texts, and the host's health.
-pub(super) fn alert_rules(topology: &Topology, files: &[(String, String)]) -> Result<Value, String> {
+///
+/// Fails with the name of the file that is none; what the rules say is judged by whoever reads the databag.
+pub fn of_files(topology: &Topology, files: &[(String, String)]) -> Result<Value, String> {
     let mut groups = Vec::new();
     for (name, text) in files {
         groups.extend(file_groups(topology, name, text).map_err(|reason| format!("cannot use {name}: {reason}"))?);
@@ -140,7 +143,7 @@ mod tests {
                 "groups: [{name: g, rules: [{record: r, expr: 'up{%%juju_topology%%}'}]}]".to_owned(),
             ),
         ];
-        let rules = alert_rules(&topology, &files).unwrap();
+        let rules = of_files(&topology, &files).unwrap();
         let groups = rules["groups"].as_array().unwrap();
         let names: Vec<&str> = groups.iter().map(|group| group["name"].as_str().unwrap()).collect();
         assert_eq!(names, ["m_12de4fae_a_slow_rules", "m_12de4fae_a_g_rules", "m_12de4fae_a_HostHealth_rules"]);
@@ -151,7 +154,7 @@ mod tests {
         for (text, part) in
             [("a: b", "neither groups nor a rule"), ("groups: 1", "no list"), ("groups: [{}]", "no name")]
         {
-            let error = alert_rules(&topology, &[("f.yml".to_owned(), text.to_owned())]).unwrap_err();
+            let error = of_files(&topology, &[("f.yml".to_owned(), text.to_owned())]).unwrap_err();
             assert!(error.contains(part), "{error}");
         }
     }

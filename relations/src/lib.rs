@@ -4,6 +4,7 @@
 //! [`Problem`] for every part that could not be understood. Nothing here touches a file, a socket or a clock, and no text of
 //! a peer makes it panic or stop: what is bad is left out and named, and all that is good stays.
 
+pub mod alert_rules;
 pub mod alertmanager_dispatch;
 pub mod bag;
 pub mod catalogue;

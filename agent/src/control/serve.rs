@@ -239,7 +239,7 @@ async fn do_relate(State(agent): State<Arc<Agent>>, body: Bytes) -> Answer {
     }
     let problems: Vec<Problem> = report.problems.iter().chain(&facts.live.problems).cloned().collect();
     json(&Related {
-        relation: status::relation_status(stored, &problems),
+        relation: status::relation_status(stored, &report, &problems),
         application: outcome.application,
         added: outcome.added,
         changed,
@@ -258,9 +258,9 @@ async fn do_remove_relation(State(agent): State<Arc<Agent>>, body: Bytes) -> Ans
     })
     .await?;
     let ticket = agent.queue.push(Event::RelationsChanged);
-    agent.settled(ticket).await?;
+    let (report, _) = agent.settled(ticket).await?;
     info!(relation = removed.id, "relation removed");
-    json(&Removed { relation: status::relation_status(&removed, &[]) })
+    json(&Removed { relation: status::relation_status(&removed, &report, &[]) })
 }
 
 async fn show_relation(
@@ -272,7 +272,7 @@ async fn show_relation(
     let (report, facts) = agent.settled(0).await?;
     let relation = relate::find(&which, &report.world)?;
     let problems: Vec<Problem> = report.problems.iter().chain(&facts.live.problems).cloned().collect();
-    let mut detail = status::relation_detail(relation, &problems);
+    let mut detail = status::relation_detail(relation, &report, &problems);
     if !query.show_secrets {
         secrets::hide_in_relation(&mut detail);
     }

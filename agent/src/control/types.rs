@@ -243,8 +243,17 @@ pub struct Status {
     pub listen: String,
     /// Where clients on this host reach the HTTP API; for `targets`, `rules`, `alerts`, `query`.
     pub api_url: String,
-    /// Where others reach it: what we publish.
+    /// Where others reach it: what we publish. The ingress' URL if there is one.
     pub public_url: String,
+    /// When the server began to run what it runs, milliseconds since 1970; none if it runs nothing yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reloaded_at_ms: Option<i64>,
+    /// How long that took, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload_seconds: Option<f64>,
+    /// Whether what is related is not in effect yet, or not wholly.
+    #[serde(default)]
+    pub pending: bool,
     /// The revision of the state store.
     pub revision: u64,
     /// The directory of the rendered files.
@@ -326,6 +335,12 @@ pub struct RelationStatus {
     pub kind: String,
     /// `joined`, or `error` when part of it is left out.
     pub status: StatusInfo,
+    /// Targets that are scraped because of it.
+    #[serde(default)]
+    pub targets: usize,
+    /// Rules that are evaluated because of it.
+    #[serde(default)]
+    pub rules: usize,
 }
 
 /// Something wrong, where, and what to do about it.

@@ -14,7 +14,9 @@ pub mod render;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
+use relatum_relations::ingress_per_unit::Urls;
 use thiserror::Error;
 use tracing::{info, warn};
 
@@ -25,7 +27,7 @@ use crate::store::{Store, StoreError, World};
 use crate::workload::{Files, Workload};
 use apply::{ApplyError, RenderedDirectory};
 use check::Checked;
-use desire::{Memory, RelationKey, desire};
+use desire::{Memory, RelationKey, Yield, desire};
 use observe::{Observed, Place, Sources};
 use plan::{Step, plan};
 use render::Renderer;
@@ -45,10 +47,25 @@ pub struct Report {
     pub datasource: String,
     /// All that is wrong.
     pub problems: Vec<Problem>,
+    /// What came of each relation.
+    pub yields: BTreeMap<RelationKey, Yield>,
+    /// Under which URLs the server is reached.
+    pub urls: Urls,
+    /// The last time that the workload began to run something new; `None` if it never did.
+    pub last_reload: Option<Reload>,
     /// Paths of the files written or removed.
     pub changed: Vec<String>,
     /// Whether the workload runs what is rendered.
     pub applied: bool,
+}
+
+/// The workload began to run something new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reload {
+    /// When it was done, milliseconds since 1970.
+    pub at_ms: i64,
+    /// How long writing and preparing took.
+    pub took: Duration,
 }
 
 /// Why there was no pass.
@@ -71,6 +88,7 @@ pub struct Pipeline {
     renderer: Renderer,
     /// Whether the workload runs what is on disk. Not known at the start.
     is_loaded: bool,
+    last_reload: Option<Reload>,
     /// What was logged already, so that a problem is in the log once and not once a pass.
     logged: BTreeSet<Problem>,
 }
@@ -86,6 +104,7 @@ impl Pipeline {
             memory: Memory::default(),
             renderer: Renderer::default(),
             is_loaded: false,
+            last_reload: None,
             logged: BTreeSet::new(),
         }
     }
@@ -131,8 +150,18 @@ impl Pipeline {
         problems.sort();
         problems.dedup();
         self.log_problems(&problems);
-        let (settings, datasource) = (desired.settings, datasource(&checked.wanted));
-        Ok((Report { world: observed.world, settings, datasource, problems, changed, applied }, published))
+        let report = Report {
+            world: observed.world,
+            settings: desired.settings,
+            datasource: datasource(&checked.wanted),
+            problems,
+            yields: desired.yields,
+            urls: desired.urls,
+            last_reload: self.last_reload,
+            changed,
+            applied,
+        };
+        Ok((report, published))
     }
 
     /// Makes disk and workload as `checked` wants them. Gives the paths that changed, and whether the workload runs them.
@@ -150,9 +179,11 @@ impl Pipeline {
             if steps.is_empty() {
                 return (Vec::new(), true);
             }
+            let begun = Instant::now();
             match self.rendered.apply(&steps, &checked.wanted, workload) {
                 Ok(()) => {
                     self.is_loaded = true;
+                    self.last_reload = Some(Reload { at_ms: crate::now_ms(), took: begun.elapsed() });
                     let changed: Vec<String> = steps.iter().filter_map(Step::path).map(str::to_owned).collect();
                     info!(files = changed.len(), revision = observed.world.revision, "plan applied");
                     return (changed, true);

@@ -101,6 +101,7 @@ fn main(desired: &Desired) -> Value {
             "external_labels": settings.external_labels,
         },
         "alertmanagers": desired.alertmanagers,
+        "remote_write": desired.remote_writes,
         "scrape_configs": desired.own_jobs,
         "storage": {
             "out_of_order_time_window": desired.out_of_order_window,
@@ -115,7 +116,7 @@ fn arguments(desired: &Desired) -> Value {
         "config_file": place.rendered.join(MAIN_PATH),
         "storage_path": place.samples,
         "listen": place.listen,
-        "external_url": place.url,
+        "external_url": desired.urls.most_external(),
         "log_level": settings.log_level,
         "wal_compression": settings.wal_compression,
         "exemplars": settings.exemplars_max > 0,

@@ -4,13 +4,13 @@
 
 use std::collections::BTreeMap;
 
+use relatum_relations::alert_rules;
 use relatum_relations::bag::Databag;
 use relatum_relations::prometheus_scrape::provide;
 use relatum_relations::topology::Topology;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::rule_files;
 use crate::store::Model;
 
 /// The charm name of applications made from addresses.
@@ -73,7 +73,7 @@ impl Settings {
         let topology = Topology::new(&model.name, &model.uuid, application)
             .and_then(|topology| topology.with_charm(CHARM))
             .map_err(|error| error.to_string())?;
-        let rules = rule_files::alert_rules(&topology, &self.rules)?;
+        let rules = alert_rules::of_files(&topology, &self.rules)?;
         // The unit in the metadata is the leader's.
         let topology = topology.with_unit(&format!("{application}/0")).map_err(|error| error.to_string())?;
         Ok(provide::app_bag(&topology, &[self.job()], &rules))

@@ -12,7 +12,6 @@ mod grammar;
 pub mod hand_made;
 mod offer;
 mod remove;
-mod rule_files;
 
 use relatum_relations::endpoints::{self, Endpoint};
 use thiserror::Error;

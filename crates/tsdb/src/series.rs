@@ -512,8 +512,7 @@ mod tests {
 
     #[test]
     fn merging_keeps_order_and_the_first() {
-        let samples =
-            |times: &[i64], value: f64| Samples { timestamps: times.to_vec(), values: vec![value; times.len()] };
+        let samples = |times: &[i64], value: f64| Samples::of_floats(times.to_vec(), vec![value; times.len()]);
         for (a, b, expected) in [
             (&[1, 2][..], &[3][..], &[1, 2, 3][..]),
             (&[1, 5], &[0, 1, 3, 7], &[0, 1, 3, 5, 7]),

@@ -61,11 +61,11 @@ async fn remove(State(agent): State<Arc<Agent>>, body: Bytes) -> Answer {
     })
     .await?;
     let ticket = agent.queue.push(Event::RelationsChanged);
-    agent.settled(ticket).await?;
+    let (report, _) = agent.settled(ticket).await?;
     info!(offer = offer.id, relations = relations.len(), "offer removed");
     json(&RemovedOffer {
         id: offer.id,
         endpoint: format!("{APPLICATION}:{}", offer.endpoint),
-        relations: relations.iter().map(|relation| status::relation_status(relation, &[])).collect(),
+        relations: relations.iter().map(|relation| status::relation_status(relation, &report, &[])).collect(),
     })
 }

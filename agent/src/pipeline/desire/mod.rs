@@ -1,0 +1,203 @@
+//! What should be: from databags and options to jobs, rules, Alertmanagers, arguments, and our side of every relation.
+//!
+//! What a databag means is for `relations` to say; here the parts are put together, one file for each thing that relations are
+//! about. A relation whose bags are as they were is not understood anew.
+
+mod alerting;
+mod grafana;
+mod outside;
+mod own_metrics;
+mod remote_write;
+mod scrape;
+mod telemetry;
+mod trust;
+mod view;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use relatum_relations::bag::Databag;
+use relatum_relations::endpoints::APPLICATION;
+use relatum_relations::ingress_per_unit::Urls;
+use relatum_relations::name::UnitName;
+use relatum_relations::prometheus_remote_write::Received;
+use relatum_relations::prometheus_scrape::Scraped;
+use relatum_relations::topology::Topology;
+use serde_json::Value;
+
+use super::observe::{Observed, Place};
+use crate::charm_config::{self, Settings};
+use crate::control::Problem;
+use crate::relate::OUR_UNIT;
+use crate::store::{Model, Role};
+use crate::workload::Files;
+pub(super) use scrape::scrape_path;
+use view::{Versions, View};
+
+/// The charm name of the built-in application.
+pub const CHARM: &str = "relatum";
+
+/// How late a sample may come, as in what the agent renders for its server.
+const OUT_OF_ORDER_WINDOW: &str = "30m";
+
+/// The folder of certificates and keys below `rendered/`.
+pub const MATERIALS: &str = "tls";
+
+/// A relation as it is named in paths and problems: our endpoint and the id.
+pub type RelationKey = (String, u64);
+
+/// Which bag of which relation: id, role, owner.
+pub type BagKey = (u64, Role, String);
+
+/// Everything to be rendered and published.
+#[derive(Debug, Clone)]
+pub struct Desired {
+    /// The options in effect.
+    pub settings: Settings,
+    /// The jobs of `prometheus.yml` itself.
+    pub own_jobs: Vec<Value>,
+    /// The list under `alerting.alertmanagers`.
+    pub alertmanagers: Vec<Value>,
+    /// The list under `remote_write`.
+    pub remote_writes: Vec<Value>,
+    /// Jobs by relation.
+    pub scrapes: BTreeMap<RelationKey, Vec<Value>>,
+    /// Rule groups by the name of the file.
+    pub rules: BTreeMap<String, (RelationKey, Vec<Value>)>,
+    /// Certificates and keys, by path below `rendered/`.
+    pub materials: Files,
+    /// The list of data sources for Grafana.
+    pub datasources: Value,
+    /// Provider and requirer of each relation, as `application:endpoint`.
+    pub ends: BTreeMap<RelationKey, (String, String)>,
+    /// Which relation a rendered file belongs to.
+    pub owners: BTreeMap<String, RelationKey>,
+    /// What each relation brought, for people.
+    pub yields: BTreeMap<RelationKey, Yield>,
+    /// Where the server is.
+    pub place: Place,
+    /// Under which URLs it is reached.
+    pub urls: Urls,
+    /// Our bags, complete.
+    pub bags: BTreeMap<BagKey, Databag>,
+    /// What is wrong so far.
+    pub problems: Vec<Problem>,
+    /// How late a sample may come.
+    pub out_of_order_window: &'static str,
+}
+
+/// What came of one relation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Yield {
+    /// Targets that are scraped because of it.
+    pub targets: usize,
+    /// Rules that are evaluated because of it.
+    pub rules: usize,
+    /// What else there is to say, such as the URL that an ingress gave us.
+    pub note: String,
+}
+
+/// What was understood of relations before.
+#[derive(Default)]
+pub struct Memory {
+    /// Of `metrics-endpoint`, by the versions of the bags it was read from.
+    scraped: HashMap<RelationKey, (Versions, Arc<Scraped>)>,
+    /// Of `receive-remote-write`, likewise.
+    received: HashMap<RelationKey, (Versions, Arc<Received>)>,
+    /// The global interval and timeout that jobs were checked against.
+    intervals: (String, String),
+}
+
+/// Who we are in every relation.
+struct Us {
+    topology: Topology,
+    unit: UnitName,
+}
+
+/// Puts together what should be.
+pub fn desire(observed: &Observed, memory: &mut Memory) -> Desired {
+    let world = &observed.world;
+    let values = charm_config::layer(&observed.option_defaults, &world.config, &observed.file.options);
+    let (settings, mut problems) = charm_config::settings(&values);
+    problems.extend(observed.file.fault.as_ref().map(|(file, reason)| Problem {
+        relation: None,
+        unit: None,
+        key: Some(file.clone()),
+        message: reason.clone(),
+        hint: Some("what it said before stays in effect".to_owned()),
+    }));
+    let us = Us { topology: topology(&world.model), unit: OUR_UNIT.parse().expect("our unit has a unit's name") };
+    let views: Vec<View<'_>> = world.relations.iter().flat_map(View::of).collect();
+    let mut desired = Desired {
+        own_jobs: vec![scrape::self_job(&us.topology, &observed.place)],
+        alertmanagers: Vec::new(),
+        remote_writes: Vec::new(),
+        scrapes: BTreeMap::new(),
+        rules: BTreeMap::new(),
+        materials: Files::new(),
+        datasources: Value::Null,
+        ends: BTreeMap::new(),
+        owners: BTreeMap::new(),
+        yields: BTreeMap::new(),
+        urls: Urls { internal: observed.place.url.clone(), external: None },
+        place: observed.place.clone(),
+        bags: BTreeMap::new(),
+        problems,
+        settings,
+        out_of_order_window: OUT_OF_ORDER_WINDOW,
+    };
+    for view in &views {
+        let ends = (view.stored.provider.to_string(), view.stored.requirer.to_string());
+        desired.ends.insert(view.key(), ends);
+        desired.yields.insert(view.key(), Yield::default());
+    }
+    // The outside URL first, as much of what is published holds it; what is sent on last, as it is made of all rules.
+    desired.find_outside_url(&us, &views);
+    desired.announce_outside_url(&views);
+    desired.trust(&views);
+    desired.add_scrapes(&views, memory);
+    desired.receive_writes(&views, memory);
+    desired.add_alertmanagers(&views);
+    desired.serve_grafana(&us, &views);
+    desired.announce_own_metrics(&us, &views);
+    desired.find_telemetry(&views);
+    desired.send_writes(&us, &views);
+    desired
+}
+
+impl Desired {
+    fn publish(&mut self, view: &View<'_>, owner: &str, bag: Databag) {
+        self.bags.insert((view.stored.id, view.role, owner.to_owned()), bag);
+    }
+
+    fn report(&mut self, problems: impl IntoIterator<Item = relatum_relations::Problem>) {
+        self.problems.extend(problems.into_iter().map(problem));
+    }
+
+    fn note(&mut self, key: &RelationKey, note: impl Into<String>) {
+        self.yields.entry(key.clone()).or_default().note = note.into();
+    }
+}
+
+/// The relations on the endpoint called `endpoint`.
+fn on<'v, 'w>(views: &'v [View<'w>], endpoint: &'static str) -> impl Iterator<Item = &'v View<'w>> {
+    views.iter().filter(move |view| view.relation.endpoint == endpoint)
+}
+
+/// The topology of the built-in application.
+pub fn topology(model: &Model) -> Topology {
+    Topology::new(&model.name, &model.uuid, APPLICATION)
+        .and_then(|topology| topology.with_charm(CHARM))
+        .expect("the model got a valid name and uuid when it was made")
+}
+
+/// A problem of `relations` as the control API shows it.
+pub(crate) fn problem(problem: relatum_relations::Problem) -> Problem {
+    Problem {
+        relation: problem.relation.map(|(endpoint, id)| format!("{endpoint}:{id}")),
+        unit: problem.unit,
+        key: problem.key,
+        message: problem.message,
+        hint: problem.hint.map(Into::into),
+    }
+}
