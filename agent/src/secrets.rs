@@ -26,8 +26,8 @@ const KEYS: [&str; 9] = [
 /// is hidden as a whole.
 pub(crate) fn hide(path: &str, text: String) -> String {
     if path.starts_with(MATERIALS) {
-        // Certificates are public, keys are not.
-        return if path.ends_with(".key") { format!("{HIDDEN}\n") } else { text };
+        // Certificates are public, keys and tokens are not.
+        return if path.ends_with(".key") || path.ends_with(".token") { format!("{HIDDEN}\n") } else { text };
     }
     if !path.ends_with(".yml") {
         return text;
@@ -114,6 +114,7 @@ mod tests {
         let plain = "# kept\nscrape_configs:\n- static_configs:\n  - labels: {password: x, answer: \"yes\"}\n";
         check("scrape/a_1.yml", plain, plain);
         check("tls/a-client.key", "KEY", "<secret>\n");
+        check("tls/a.token", "TOKEN", "<secret>\n");
         check("tls/a-ca.crt", "CERT", "CERT");
         check("scrape/a_1.yml", "password: [", "<secret>\n");
     }

@@ -65,6 +65,23 @@ pub fn node_exporter() -> anyhow::Result<(Running, String)> {
     Ok((exporter, address))
 }
 
+/// Starts a Prometheus in `dir` that scrapes nothing and takes remote writes; returns its URL with it.
+pub fn prometheus_receiver(dir: &std::path::Path) -> anyhow::Result<(Running, String)> {
+    let address = format!("127.0.0.1:{}", free_port()?);
+    let config = dir.join("prometheus.yml");
+    std::fs::write(&config, "global: {}\n")?;
+    let mut command = Peer::Prometheus.command()?;
+    command
+        .arg(format!("--config.file={}", config.display()))
+        .arg(format!("--storage.tsdb.path={}", dir.join("prometheus").display()))
+        .arg(format!("--web.listen-address={address}"))
+        .arg("--web.enable-remote-write-receiver");
+    let mut prometheus = Running::start("prometheus", &mut command)?;
+    let url = format!("http://{address}");
+    prometheus.wait_ready(&format!("{url}/-/ready"))?;
+    Ok((prometheus, url))
+}
+
 /// Starts an Alertmanager in `dir`; returns its `host:port` with it.
 pub fn alertmanager(dir: &std::path::Path) -> anyhow::Result<(Running, String)> {
     let address = format!("127.0.0.1:{}", free_port()?);

@@ -51,6 +51,11 @@ impl Agent {
 
     /// Starts an agent that listens on `listen`.
     pub fn start_with(dir: &Path, listen: &str) -> anyhow::Result<Self> {
+        Agent::start_named(dir, listen, "test")
+    }
+
+    /// Starts an agent of the model `model`.
+    pub fn start_named(dir: &Path, listen: &str, model: &str) -> anyhow::Result<Self> {
         let data_dir = dir.join("data");
         let config_file = dir.join("config").join("relatum.yaml");
         std::fs::create_dir_all(config_file.parent().expect("the file has a folder"))?;
@@ -61,7 +66,7 @@ impl Agent {
         command
             .arg("agent")
             .args([OsStr::new("--data-dir"), data_dir.as_os_str(), OsStr::new("--config"), config_file.as_os_str()])
-            .args(["--listen", listen, "--model", "test"]);
+            .args(["--listen", listen, "--model", model]);
         let process = Running::start("agent", &mut command)?;
         let mut agent = Agent { data_dir, url: String::new(), process, config_file };
         agent.url =

@@ -13,6 +13,7 @@ mod metric_checks;
 mod readme;
 mod remote_write;
 mod shipped_rules;
+mod tiers;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use relatum_tests::peers::Peer;
@@ -31,6 +32,7 @@ fn main() {
         shipped_rules::trials(),
         readme::trials(),
         remote_write::trials(),
+        tiers::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use relatum_config::Secret;
 use relatum_config::prometheus::{Authorization, HttpClientConfig, TlsConfig};
 use relatum_server::outgoing::{Connection, HttpClients, request_failure};
 use reqwest::{Method, Response, StatusCode};
@@ -78,6 +79,17 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    /// Whether there is a way with these.
+    pub(crate) fn check(url: &str, secret: &Secret, ca: Option<&str>) -> Result<(), String> {
+        let (consumer, revision) = (String::new(), String::new());
+        let (url, secret, ca) = (url.to_owned(), secret.clone(), ca.map(str::to_owned));
+        let upstream = Upstream { relation: 0, consumer, url, secret, ca, revision };
+        match Link::open(&HttpClients::default(), &upstream) {
+            Err(Trouble::Unusable(reason)) => Err(reason),
+            _ => Ok(()),
+        }
+    }
+
     /// The way to `upstream`; nothing is sent yet.
     pub(crate) fn open(clients: &HttpClients, upstream: &Upstream) -> Result<Link, Trouble> {
         let config = HttpClientConfig {

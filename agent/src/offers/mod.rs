@@ -15,9 +15,11 @@ pub(crate) mod standing;
 
 pub(crate) use change::CHARM;
 pub use standing::Live;
+pub(crate) use standing::{remote_name, url};
 
 use std::collections::BTreeMap;
 
+use relatum_config::Secret;
 use relatum_relations::bag::Databag;
 use relatum_relations::endpoints::APPLICATION;
 use relatum_relations::name::UnitName;
@@ -25,6 +27,11 @@ use relatum_relations::name::UnitName;
 use crate::relate::OUR_UNIT;
 use crate::store::{Role, StoredRelation};
 use protocol::Bags;
+
+/// Whether an offer can be spoken to with these; else why not.
+pub(crate) fn check(url: &str, secret: &Secret, ca: Option<&str>) -> Result<(), String> {
+    link::Link::check(url, secret, ca)
+}
 
 /// Our side of `relation` with the name of its revision.
 pub(crate) fn our_bags(relation: &StoredRelation) -> (String, Bags) {

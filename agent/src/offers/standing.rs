@@ -26,6 +26,11 @@ pub(crate) fn remote_name(endpoint: &str, relation: u64) -> String {
     format!("{endpoint}_{relation}")
 }
 
+/// Whether this is the remote called `name`, or one of several of its relation.
+fn is_of(remote: &str, name: &str) -> bool {
+    remote.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+}
+
 /// The URL of our offer `id`.
 pub(crate) fn url(public_url: &str, id: &str) -> String {
     format!("{}/offers/{id}", public_url.trim_end_matches('/'))
@@ -54,7 +59,8 @@ pub(crate) fn live(world: &World, board: &Board, remotes: &[Remote], now_ms: i64
     }
     for relation in &world.relations {
         let name = remote_name(&relation.requirer.name, relation.id);
-        if let Some(failure) = remotes.iter().find(|r| r.name == name).and_then(|remote| remote.failure.as_ref()) {
+        let failing = |remote: &&Remote| is_of(&remote.name, &name) && remote.failure.is_some();
+        if let Some(failure) = remotes.iter().find(failing).and_then(|remote| remote.failure.as_ref()) {
             live.problems.push(Problem {
                 relation: Some(key(relation)),
                 unit: None,

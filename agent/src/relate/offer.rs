@@ -58,6 +58,7 @@ pub(super) fn relate(
         if request.name.as_ref().is_some_and(|name| *name != application) {
             return Err(Failure::failed(format!("{url} is related already, as {application:?}")).into());
         }
+        usable(&url, &secret, ca.as_deref())?;
         change.put_upstream(&Upstream { secret, ca, ..known.clone() })?;
         return Ok(Outcome { relation: known.relation, application, added: Vec::new(), is_elsewhere: true });
     }
@@ -66,12 +67,18 @@ pub(super) fn relate(
             .hint("choose another name for the offer's side with --name")
             .into());
     }
+    usable(&url, &secret, ca.as_deref())?;
     change.put_application(name, Origin::Databag, crate::offers::CHARM, "{}")?;
     let remote = store::Endpoint { application: name.to_owned(), name: counterpart(endpoint).to_owned() };
     let relation = join(endpoint, &remote, world, change)?;
     let consumer = Uuid::new_v4().to_string();
     change.put_upstream(&Upstream { relation, consumer, url, secret, ca, revision: String::new() })?;
     Ok(Outcome { relation, application: name.to_owned(), added: Vec::new(), is_elsewhere: true })
+}
+
+/// Refuses what no client can be made of: rendered, it would keep everything else from being loaded.
+fn usable(url: &str, secret: &Secret, ca: Option<&str>) -> Result<(), Failure> {
+    crate::offers::check(url, secret, ca).map_err(|reason| Failure::failed(format!("cannot use --ca-file: {reason}")))
 }
 
 /// The URL of an offer, without a slash at the end.

@@ -35,10 +35,10 @@ async fn make(State(agent): State<Arc<Agent>>, body: Bytes) -> Answer {
     })
     .await?;
     let ticket = agent.queue.push(Event::RelationsChanged);
-    let (_, facts) = agent.settled(ticket).await?;
+    let (report, _) = agent.settled(ticket).await?;
     info!(offer = offer.id, endpoint = offer.endpoint, "offered");
     json(&MadeOffer {
-        url: standing::url(&facts.public_url, &offer.id),
+        url: standing::url(report.urls.most_external(), &offer.id),
         id: offer.id,
         endpoint: format!("{APPLICATION}:{}", offer.endpoint),
         secret: secret.expose().to_owned(),
@@ -47,7 +47,7 @@ async fn make(State(agent): State<Arc<Agent>>, body: Bytes) -> Answer {
 
 async fn list(State(agent): State<Arc<Agent>>) -> Answer {
     let (report, facts) = agent.settled(0).await?;
-    let offers = standing::offers(&report.world, &agent.board, &facts.public_url, facts.at_ms);
+    let offers = standing::offers(&report.world, &agent.board, report.urls.most_external(), facts.at_ms);
     json(&OfferList { offers })
 }
 

@@ -20,7 +20,6 @@ use relatum_relations::bag::Databag;
 use relatum_relations::endpoints::APPLICATION;
 use relatum_relations::ingress_per_unit::Urls;
 use relatum_relations::name::UnitName;
-use relatum_relations::prometheus_remote_write::Received;
 use relatum_relations::prometheus_scrape::Scraped;
 use relatum_relations::topology::Topology;
 use serde_json::Value;
@@ -31,6 +30,7 @@ use crate::control::Problem;
 use crate::relate::OUR_UNIT;
 use crate::store::{Model, Role};
 use crate::workload::Files;
+use remote_write::Sender;
 pub(super) use scrape::scrape_path;
 use view::{Versions, View};
 
@@ -103,7 +103,7 @@ pub struct Memory {
     /// Of `metrics-endpoint`, by the versions of the bags it was read from.
     scraped: HashMap<RelationKey, (Versions, Arc<Scraped>)>,
     /// Of `receive-remote-write`, likewise.
-    received: HashMap<RelationKey, (Versions, Arc<Received>)>,
+    senders: HashMap<RelationKey, (Versions, Arc<Sender>)>,
     /// The global interval and timeout that jobs were checked against.
     intervals: (String, String),
 }
@@ -156,12 +156,12 @@ pub fn desire(observed: &Observed, memory: &mut Memory) -> Desired {
     desired.announce_outside_url(&views);
     desired.trust(&views);
     desired.add_scrapes(&views, memory);
-    desired.receive_writes(&views, memory);
+    let outbound = desired.receive_writes(&us, &views, world, memory);
     desired.add_alertmanagers(&views);
     desired.serve_grafana(&us, &views);
     desired.announce_own_metrics(&us, &views);
     desired.find_telemetry(&views);
-    desired.send_writes(&us, &views);
+    desired.send_writes(&us, &views, world, outbound);
     desired
 }
 

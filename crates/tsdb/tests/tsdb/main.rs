@@ -7,7 +7,6 @@ mod faults;
 mod faulty_fs;
 mod following;
 mod kill;
-mod maintenance;
 mod property;
 mod support;
 mod together;
