@@ -85,8 +85,8 @@ pub fn relation_status(relation: &StoredRelation, report: &Report, problems: &[P
     let key = format!("{}:{}", ours.name, relation.id);
     let own = of_relation(relation, problems);
     // A relation with ourselves has two of our endpoints.
-    let ends = [&relation.provider.name, &relation.requirer.name];
-    let yields: Vec<&Yield> = ends.iter().filter_map(|end| report.yields.get(&((*end).clone(), relation.id))).collect();
+    let ends = [&relation.provider, &relation.requirer].into_iter().filter(|end| end.application == APPLICATION);
+    let yields: Vec<&Yield> = ends.filter_map(|end| report.yields.get(&(end.name.clone(), relation.id))).collect();
     let (targets, rules) = (yields.iter().map(|of| of.targets).sum(), yields.iter().map(|of| of.rules).sum());
     let status = match own.as_slice() {
         [] => info("joined", &summary(targets, rules, yields.iter().map(|of| of.note.as_str()))),

@@ -12,6 +12,7 @@ mod datasource;
 mod debug_log;
 mod demo;
 mod failure;
+mod fmt;
 mod logging;
 mod offer;
 mod offers;
@@ -111,6 +112,8 @@ enum Command {
     Query(query::Args),
     /// Check configuration and rule files, as promtool does
     Check(check::Args),
+    /// Lay out the expressions of rule files for reading
+    Fmt(fmt::Args),
     /// Carry out unit tests of rules, as promtool does
     Test(test_rules::Args),
     /// Format a query, or change its matchers
@@ -139,6 +142,7 @@ fn run(cli: Cli) -> Result<ExitCode, CommandFailure> {
     match cli.command {
         // These have more to say than done or failed.
         Command::Check(args) => return check::run(&args),
+        Command::Fmt(args) => return fmt::run(&args),
         Command::Test(args) => return test_rules::run(&args),
         Command::Demo(args) => demo::run(&global, &args),
         Command::Agent(args) => daemon::run(&global, &args),
@@ -173,6 +177,7 @@ async fn talk(global: &Global, command: Command) -> Result<(), CommandFailure> {
         | Command::Agent(_)
         | Command::Serve(_)
         | Command::Check(_)
+        | Command::Fmt(_)
         | Command::Test(_)
         | Command::Promql(_)
         | Command::Completion(_)

@@ -318,3 +318,79 @@ fn publishing_writes_only_what_changed() {
             .contains("15s")
     );
 }
+
+/// What the other side of each interface publishes, and what we answer: endpoint, databags, whose bag of ours, key, part of its value.
+const INTERFACES: [(&str, &str, &str, &str, &str); 12] = [
+    (
+        "ingress",
+        r#"{"app": {"ingress": "prometheus/0: {url: 'http://gw/p'}"}, "units": {"traefik/0": {}}}"#,
+        "prometheus/0",
+        "strip-prefix",
+        "true",
+    ),
+    ("catalogue", r#"{"units": {"catalogue/0": {}}}"#, "prometheus", "url", "http://gw/p"),
+    ("prometheus-api", r#"{"units": {"reader/0": {}}}"#, "prometheus", "ingress_url", "http://gw/p"),
+    (
+        "receive-remote-write",
+        r#"{"units": {"agent/0": {}}}"#,
+        "prometheus/0",
+        "remote_write",
+        "http://gw/p/api/v1/write",
+    ),
+    (
+        "send-remote-write",
+        r#"{"units": {"mimir/0": {"remote_write": "{\"url\": \"http://127.0.0.1:9/push\"}"}}}"#,
+        "prometheus",
+        "alert_rules",
+        "NextTierBehind",
+    ),
+    (
+        "grafana-source",
+        r#"{"units": {"grafana/0": {}}}"#,
+        "prometheus/0",
+        "grafana_source_host",
+        "http://127.0.0.1:9090",
+    ),
+    ("grafana-dashboard", r#"{"units": {"grafana/0": {}}}"#, "prometheus", "dashboards", "file:relatum"),
+    ("send-datasource", r#"{"units": {"tempo/0": {}}}"#, "prometheus", "datasources", "[]"),
+    ("self-metrics-endpoint", r#"{"units": {"other/0": {}}}"#, "prometheus", "alert_rules", "SelfHealth"),
+    ("receive-ca-cert", r#"{"units": {"ca/0": {}}}"#, "prometheus", "version", "1"),
+    ("workload-tracing", r#"{"units": {"tempo/0": {}}}"#, "prometheus", "receivers", "otlp_grpc"),
+    ("charm-tracing", r#"{"units": {"tempo/0": {}}}"#, "prometheus", "receivers", "otlp_http"),
+];
+
+#[test]
+fn every_interface_gets_its_answer() {
+    let mut bench = Bench::new();
+    let empty = bench.disk();
+    for (endpoint, databags, ..) in INTERFACES {
+        let name = databags.split("\"units\": {\"").nth(1).unwrap().split('/').next().unwrap();
+        let with_name = databags.replacen('{', &format!("{{\"application\": \"{name}-{endpoint}\", "), 1);
+        bench.relate(endpoint, Some(&with_name.replace(&format!("{name}/0"), &format!("{name}-{endpoint}/0"))));
+    }
+    let report = bench.run();
+    assert_eq!(report.problems, []);
+    for (endpoint, _, owner, key, part) in INTERFACES {
+        let relation = |stored: &&crate::store::StoredRelation| {
+            [&stored.provider, &stored.requirer]
+                .iter()
+                .any(|end| end.application == "prometheus" && end.name == endpoint)
+        };
+        let stored = report.world.relations.iter().find(relation).unwrap();
+        let ours = stored.bags.iter().find(|((_, known), _)| known == owner).map(|(_, bag)| &bag.content);
+        let value = ours.and_then(|bag| bag.get(key)).unwrap_or_else(|| panic!("{endpoint}: no {key} in {ours:?}"));
+        assert!(value.contains(part), "{endpoint}: {key} is {value}");
+    }
+    let files = bench.disk();
+    assert!(files["prometheus.args"].contains("--web.external-url=http://gw/p\n"), "{}", files["prometheus.args"]);
+    for part in ["url: http://127.0.0.1:9/push", "name: send-remote-write_5", "regex: ALERTS|ALERTS_FOR_STATE"] {
+        assert!(files["prometheus.yml"].contains(part), "{part} in\n{}", files["prometheus.yml"]);
+    }
+    // Nothing is left to do, and all is gone when it is removed.
+    assert_eq!(bench.run().changed, Vec::<String>::new());
+    for id in 1..=INTERFACES.len() as u64 {
+        bench.remove(id);
+    }
+    bench.run();
+    assert_eq!(bench.disk(), empty);
+}

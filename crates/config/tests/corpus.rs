@@ -301,7 +301,11 @@ fn rule_files(conformance: &Path) {
         let options = RuleOptions { names, syntax: ParseOptions::all() };
         let reason = REFUSED_RULES.iter().find(|(file, _)| *file == name).map(|(_, reason)| *reason);
         match (RuleFile::parse_with(&text, &options), reason) {
-            (Ok(_), None) => accepted += 1,
+            (Ok(_), None) => {
+                accepted += 1;
+                let formatted = RuleFile::format(&text).unwrap_or_else(|problems| panic!("{name}: {problems:#?}"));
+                assert_eq!(RuleFile::format(&formatted).as_ref(), Ok(&formatted), "{name}: formatting twice");
+            }
             (Err(problems), Some(reason)) if problems.iter().any(|problem| problem.to_string().contains(reason)) => {
                 refused += 1;
             }

@@ -318,7 +318,7 @@ proptest! {
             any::<char>().prop_map(|c| c.to_string()),
             proptest::sample::select(vec![
                 "global:", "scrape_configs:", "- ", "\n", "  ", "job_name: a", "static_configs", "{", "}", "[", "]", ": ", "&a ",
-                "*a", "<<", "!!binary ", "\"", "'", "|\n", "groups:", "rules", "alert", "expr", "{{", "}}", "$labels", ".", "|",
+                "*a", "<<", "!!binary ", "\"", "'", "|\n", "groups:\n- name: g\n  rules:\n  - record: r\n    expr: ", "rules", "alert", "expr", "|\n      ", "up", "+", "tests:", "#", "{{", "}}", "$labels", ".", "|",
                 "(", ")", "if ", "end", "printf \"%9999999d\" ", "humanize ", "1e999", "-0x", "~", ",", "- - - ",
             ]).prop_map(str::to_owned),
         ],
@@ -327,6 +327,11 @@ proptest! {
         let text = pieces.concat();
         let _ = Config::parse(&text);
         let _ = RuleFile::parse(&text);
+        let _ = RuleFile::format(&text);
+        let _ = RuleTestFile::parse(&text);
+        let _ = WebConfig::parse(&text);
+        let _ = parse_targets(&text, TargetFormat::Yaml);
+        let _ = parse_targets(&text, TargetFormat::Json);
         let _ = Template::parse(&text);
     }
 }

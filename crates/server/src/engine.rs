@@ -111,7 +111,11 @@ impl Engine {
     ///
     /// Must be called inside a tokio runtime.
     pub fn open(flags: Flags) -> Result<Arc<Self>, OpenError> {
-        let options = relatum_tsdb::Options { retention: flags.retention, ..relatum_tsdb::Options::default() };
+        let options = relatum_tsdb::Options {
+            retention: flags.retention,
+            retention_bytes: flags.retention_bytes,
+            ..relatum_tsdb::Options::default()
+        };
         let store = Store::open(&flags.data_dir, options)?;
         let store = Arc::new(store);
         let promql = Arc::new(ArcSwap::from_pointee(query_engine(&flags, &Config::default())));
@@ -175,6 +179,7 @@ impl Engine {
         self.scrape.commit(scrape);
         self.rules.commit(&loaded, &flags.external_url);
         self.store.set_retention(flags.retention);
+        self.store.set_retention_bytes(flags.retention_bytes);
         self.store.set_out_of_order_window(loaded.config.storage.out_of_order_time_window);
         self.live.store(Arc::new(Live {
             yaml: loaded.config.redacted.clone(),

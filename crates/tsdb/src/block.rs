@@ -1,12 +1,15 @@
 //! Blocks: files of samples that never change.
 //!
 //! The bytes are described in `docs/formats/block.md`. A block is written once, in the order of the labels of its series
-//! (`writer`), and read through a map of the file (`reader`, `postings`). Its *columns* hold the times or values of a run of
+//! (`writer`), and read through a map of the file (`reader`, `postings`); several become one by `merge`; what is deleted is
+//! listed beside it (`deleted`). Its *columns* hold the times or values of a run of
 //! samples (`column`); the times are written once for all series that share them, as those of a target do.
 
 pub(crate) mod bytes;
 pub(crate) mod column;
+pub(crate) mod deleted;
 pub(crate) mod layout;
+pub(crate) mod merge;
 pub(crate) mod postings;
 pub(crate) mod reader;
 pub(crate) mod symbols;

@@ -10,6 +10,7 @@ use relatum_model::Labels;
 use tracing::warn;
 
 use crate::block::Block;
+use crate::block::deleted;
 use crate::block::layout::{self, BadBlock};
 use crate::block::reader::{ChunkReader, OpenBlockError};
 use crate::block::writer::{file_name, number_of};
@@ -40,6 +41,7 @@ impl Blocks {
         fs.create_dir(&dir).map_err(|source| OpenError::Directory { dir: dir.clone(), source })?;
         let names = fs.list(&dir).map_err(|source| OpenError::Read { path: dir.clone(), source })?;
         let mut numbers = Vec::new();
+        let mut lists = Vec::new();
         let mut has_catalog = false;
         for name in names {
             match (number_of(&name), name.as_str()) {
@@ -47,6 +49,8 @@ impl Blocks {
                 (None, CATALOG) => has_catalog = true,
                 (None, UNFINISHED_CATALOG) => remove(&*fs, &dir.join(name))?,
                 (None, other) if other.ends_with(DAMAGED) => {}
+                (None, other) if other.ends_with(".deleted.tmp") => remove(&*fs, &dir.join(name))?,
+                (None, other) if deleted::number_of(other).is_some() => lists.extend(deleted::number_of(other)),
                 (None, _) => recovery.foreign(format!("blocks/{name}")),
             }
         }
@@ -70,10 +74,13 @@ impl Blocks {
                 blocks.push(Arc::new(block));
             }
         }
+        for number in lists.iter().filter(|number| !catalog.blocks.contains(number)) {
+            remove(&*fs, &dir.join(deleted::file_name(*number)))?;
+        }
         recovery.blocks = blocks.len() as u64;
         let blocks = Blocks { fs, dir, list: RwLock::new(in_order(blocks)), catalog: Mutex::new(catalog) };
         if known.is_none_or(|known| known.blocks != blocks.catalog().blocks) {
-            let written = blocks.write_catalog(&blocks.catalog());
+            let written = write_catalog(blocks.fs(), &blocks.dir, &blocks.catalog());
             written.map_err(|failure| OpenError::Write { path: blocks.dir.join(CATALOG), source: failure.source })?;
         }
         Ok(blocks)
@@ -127,7 +134,7 @@ impl Blocks {
             cut: cut.or(catalog.cut),
             next_number: catalog.next_number,
         };
-        if let Err(CatalogFailure { source, replaced }) = self.write_catalog(&next) {
+        if let Err(CatalogFailure { source, replaced }) = write_catalog(&*self.fs, &self.dir, &next) {
             // Once the catalog may name them, their files have to be there.
             if !replaced {
                 kept.iter()
@@ -146,11 +153,13 @@ impl Blocks {
 
     /// Removes a file that does not count. If that fails, the next start does it.
     pub(crate) fn discard(&self, number: u64) {
-        match self.fs.remove(&self.dir.join(file_name(number))) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                warn!(block = number, reason = &source as &dyn std::error::Error, "cannot remove a block");
+        for name in [file_name(number), deleted::file_name(number)] {
+            match self.fs.remove(&self.dir.join(&name)) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    warn!(file = %name, reason = &source as &dyn std::error::Error, "cannot remove a file of a block");
+                }
+                _ => {}
             }
-            _ => {}
         }
     }
 
@@ -193,6 +202,9 @@ impl Blocks {
                     return Ok(None);
                 };
                 let mut reader = ChunkReader::new(index);
+                if block.deleted().of(series.number).iter().any(|span| span.contains(t_ms)) {
+                    return Ok(None);
+                }
                 let Ok(at) = reader.times(chunk)?.binary_search(&t_ms) else { return Ok(None) };
                 Ok(reader.values(chunk)?.get(at).map(|value| value.to_bits()))
             })();
@@ -203,29 +215,51 @@ impl Blocks {
         })
     }
 
+    pub(crate) fn fs(&self) -> &dyn Fs {
+        &*self.fs
+    }
+
+    /// Copies the file `name` into the folder `target`, durably.
+    pub(crate) fn copy_file(&self, name: &str, target: &Path) -> io::Result<()> {
+        let from = self.fs.map(&self.dir.join(name))?;
+        let to = self.fs.create(&target.join(name))?;
+        (*from).as_ref().chunks(1 << 20).try_for_each(|piece| to.append(piece))?;
+        to.sync()
+    }
+
+    /// Writes a catalog of `blocks`, whose files are in `target`, for a store without a log.
+    pub(crate) fn write_snapshot_catalog(&self, target: &Path, blocks: &[Arc<Block>]) -> io::Result<()> {
+        let catalog = Catalog {
+            blocks: blocks.iter().map(|block| block.number).collect(),
+            next_number: self.catalog().next_number,
+            cut: None,
+        };
+        write_catalog(&*self.fs, target, &catalog).map_err(|failure| failure.source)
+    }
+
     fn catalog(&self) -> MutexGuard<'_, Catalog> {
         self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn write_catalog(&self, catalog: &Catalog) -> Result<(), CatalogFailure> {
-        let unfinished = self.dir.join(UNFINISHED_CATALOG);
-        let written = (|| {
-            // The blocks it names are there before it is.
-            self.fs.sync_dir(&self.dir)?;
-            let file = self.fs.create(&unfinished)?;
-            file.append(&catalog.encode())?;
-            file.sync()
-        })();
-        if let Err(source) = written {
-            let _ = self.fs.remove(&unfinished);
-            return Err(CatalogFailure { source, replaced: false });
-        }
-        let replaced = self.fs.rename(&unfinished, &self.dir.join(CATALOG)).and_then(|()| self.fs.sync_dir(&self.dir));
-        replaced.map_err(|source| {
-            let _ = self.fs.remove(&unfinished);
-            CatalogFailure { source, replaced: true }
-        })
+fn write_catalog(fs: &dyn Fs, dir: &Path, catalog: &Catalog) -> Result<(), CatalogFailure> {
+    let unfinished = dir.join(UNFINISHED_CATALOG);
+    let written = (|| {
+        // The blocks it names are there before it is.
+        fs.sync_dir(dir)?;
+        let file = fs.create(&unfinished)?;
+        file.append(&catalog.encode())?;
+        file.sync()
+    })();
+    if let Err(source) = written {
+        let _ = fs.remove(&unfinished);
+        return Err(CatalogFailure { source, replaced: false });
     }
+    let replaced = fs.rename(&unfinished, &dir.join(CATALOG)).and_then(|()| fs.sync_dir(dir));
+    replaced.map_err(|source| {
+        let _ = fs.remove(&unfinished);
+        CatalogFailure { source, replaced: true }
+    })
 }
 
 /// Why a catalog was not written, and whether it may be there all the same.

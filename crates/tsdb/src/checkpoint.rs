@@ -25,6 +25,8 @@ impl Core {
         {
             self.cut(end_ms)?;
         }
+        self.drop_blocks()?;
+        self.compact()?;
         self.trim_log()?;
         let (needed_bytes, rows) = {
             let files = self.files();

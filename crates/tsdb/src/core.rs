@@ -52,6 +52,9 @@ pub(crate) struct Core {
     newest_ms: AtomicI64,
     oldest_ms: AtomicI64,
     retention_ms: AtomicI64,
+    retention_bytes: AtomicU64,
+    compacting: Mutex<()>,
+    closing: AtomicBool,
     window_ms: AtomicI64,
     poison: OnceLock<String>,
     // Whether the last commit found no room.
@@ -126,6 +129,9 @@ impl Core {
             newest_ms: AtomicI64::new(newest_ms),
             oldest_ms: AtomicI64::new(newest_ms),
             retention_ms: AtomicI64::new(millis(options.retention)),
+            retention_bytes: AtomicU64::new(options.retention_bytes),
+            compacting: Mutex::default(),
+            closing: AtomicBool::new(false),
             window_ms: AtomicI64::new(millis(options.out_of_order_window)),
             poison: OnceLock::new(),
             full: AtomicBool::new(false),
@@ -156,6 +162,41 @@ impl Core {
 
     pub(crate) fn set_retention(&self, retention: Duration) {
         self.retention_ms.store(millis(retention), Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_retention_bytes(&self, bytes: u64) {
+        self.retention_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// How many bytes blocks and log may take; 0 for any number.
+    pub(crate) fn retention_bytes(&self) -> u64 {
+        self.retention_bytes.load(Ordering::Relaxed)
+    }
+
+    /// How long samples are kept; 0 for ever.
+    pub(crate) fn retention_ms(&self) -> i64 {
+        self.retention_ms.load(Ordering::Relaxed)
+    }
+
+    /// Keeps others from changing blocks.
+    pub(crate) fn compacting(&self) -> MutexGuard<'_, ()> {
+        self.compacting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether long work is to be given up.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    /// Asks long work to give up.
+    pub(crate) fn begin_closing(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    /// Bytes of the log.
+    pub(crate) fn wal_bytes(&self) -> u64 {
+        let finished = self.files().bytes();
+        finished + self.log().writer.segment().bytes
     }
 
     pub(crate) fn set_window(&self, window: Duration) {

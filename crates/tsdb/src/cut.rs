@@ -51,6 +51,16 @@ impl Core {
             // Readers of the time before the last cut are still there; the next round cuts.
             return Ok(());
         }
+        self.cut_alone(end_ms)?;
+        drop(alone);
+        self.truncate();
+        Ok(())
+    }
+
+    /// The same for a caller that keeps checkpoints and other cuts out. What the last cut set aside and some reader still looks
+    /// for goes into blocks once more, where it is seen once.
+    fn cut_alone(&self, end_ms: i64) -> Result<(), AppendError> {
+        *self.aside() = None;
         let split = self.split_log()?;
         let commit = split.ticket.commit;
         let mut moved: Vec<Arc<MemSeries>> = self.head().all();
@@ -66,17 +76,19 @@ impl Core {
         *self.aside() = Some(self.readers.moment());
         let checkpoint = self.finish_checkpoint(split);
         self.forget_aside();
-        drop(alone);
-        self.truncate();
         checkpoint
     }
 
     /// Moves everything committed so far into blocks.
     pub(crate) fn cut_all(&self) -> Result<(), AppendError> {
-        match self.newest_ms() {
-            i64::MIN => Ok(()),
-            newest_ms => self.cut(newest_ms.saturating_add(1)),
+        let alone = self.checkpointing();
+        self.forget_aside();
+        if self.newest_ms() != i64::MIN {
+            self.cut_alone(self.newest_ms().saturating_add(1))?;
         }
+        drop(alone);
+        self.truncate();
+        Ok(())
     }
 
     fn write_cut(&self, moved: &[Arc<MemSeries>], end_ms: i64, split: &Split) -> io::Result<()> {

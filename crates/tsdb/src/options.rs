@@ -41,6 +41,8 @@ impl Clock for SystemClock {
 pub struct Options {
     /// How long samples are kept, counted from the newest one; zero keeps all.
     pub retention: Duration,
+    /// How many bytes blocks and log may take together before the oldest blocks go; zero for any number.
+    pub retention_bytes: u64,
     /// How far behind the newest sample of its own series a sample may be; zero takes none.
     pub out_of_order_window: Duration,
     /// How far ahead of the clock a sample may be.
@@ -69,6 +71,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             retention: Duration::from_secs(15 * 24 * 3600),
+            retention_bytes: 0,
             out_of_order_window: Duration::ZERO,
             future_limit: Duration::from_secs(10 * 60),
             durability: Durability::Process,

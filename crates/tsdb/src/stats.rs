@@ -39,6 +39,8 @@ pub struct Stats {
     pub checkpoints: u64,
     /// Times the head was cut into blocks.
     pub cuts: u64,
+    /// Times blocks were merged or cleaned.
+    pub compactions: u64,
     /// Blocks on disk.
     pub blocks: usize,
     /// Bytes of all blocks.
@@ -86,6 +88,7 @@ pub(crate) struct Counters {
     pub(crate) wal_syncs: Counter,
     pub(crate) checkpoints: Counter,
     pub(crate) cuts: Counter,
+    pub(crate) compactions: Counter,
     refused_out_of_order: Counter,
     refused_duplicate: Counter,
     refused_too_old: Counter,
@@ -123,6 +126,7 @@ impl Counters {
             wal_syncs: self.wal_syncs.get(),
             checkpoints: self.checkpoints.get(),
             cuts: self.cuts.get(),
+            compactions: self.compactions.get(),
             ..Stats::default()
         }
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use relatum_model::Matcher;
 use relatum_model::exposition::MetricFamily;
 use relatum_model::storage::{
     Append, AppendError, Appender, Position, Reader, Scope, Select, SelectError, Tail, TailBatch, TimeRange,
@@ -84,6 +85,11 @@ impl Store {
         self.core.set_retention(retention);
     }
 
+    /// Lets blocks and log take so many bytes from now on; zero for any number. The oldest blocks go with the next maintenance.
+    pub fn set_retention_bytes(&self, bytes: u64) {
+        self.core.set_retention_bytes(bytes);
+    }
+
     /// Takes samples this far behind the newest of their series from now on; zero takes none.
     pub fn set_out_of_order_window(&self, window: Duration) {
         self.core.set_window(window);
@@ -104,6 +110,28 @@ impl Store {
         self.core.cut_all()
     }
 
+    /// Merges small blocks, as far as that is due. [`Store::maintain`] does the same.
+    pub fn compact(&self) -> Result<(), AppendError> {
+        self.core.compact()
+    }
+
+    /// Deletes the samples inside `range` of all series that satisfy all of `matchers`, durably.
+    ///
+    /// They take room on disk until their blocks are merged, or until [`Store::clean_deleted`].
+    pub fn delete(&self, matchers: &[Matcher], range: TimeRange) -> Result<(), AppendError> {
+        self.core.delete(matchers, range)
+    }
+
+    /// Gives back the room that deleted samples take.
+    pub fn clean_deleted(&self) -> Result<(), AppendError> {
+        self.core.clean_deleted()
+    }
+
+    /// Copies everything committed so far into `dir`, which can be opened as a store of its own.
+    pub fn snapshot(&self, dir: &Path) -> Result<(), AppendError> {
+        self.core.snapshot(dir)
+    }
+
     /// Rewrites the log: what lives goes into one new file, the rest is removed. [`Store::maintain`] decides when that pays.
     pub fn checkpoint(&self) -> Result<(), AppendError> {
         self.core.checkpoint()
@@ -111,6 +139,7 @@ impl Store {
 
     /// Stops the background work and makes everything durable. Later appends are refused; reading goes on.
     pub fn close(&self) -> Result<(), AppendError> {
+        self.core.begin_closing();
         let workers = std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
         for Worker { stop, thread } in workers {
             drop(stop);

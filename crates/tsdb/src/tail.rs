@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use relatum_model::storage::{Position, SelectError, TailBatch};
-use relatum_model::{Labels, Sample};
+use relatum_model::storage::{Position, SelectError, TailBatch, TimeRange};
+use relatum_model::{Labels, Sample, Samples};
 
 use crate::block::Block;
 use crate::block::reader::ChunkReader;
@@ -199,19 +199,15 @@ impl Core {
         for block in &newer[at.unwrap_or(0)..] {
             place.number = block.number;
             let read = block.index().and_then(|index| {
-                let (mut walk, mut reader) = (index.walk(), ChunkReader::new(index));
+                let (mut walk, mut reader, deleted) = (index.walk(), ChunkReader::new(index), block.deleted());
                 while place.offset < u64::from(index.n_series()) {
                     let series = walk.series(place.offset as u32)?;
                     place.offset += 1;
+                    let mut of_series = Samples::default();
                     for chunk in &series.chunks {
-                        let (times, values) = (reader.times(chunk)?, reader.values(chunk)?);
-                        samples.extend(
-                            times
-                                .iter()
-                                .zip(values)
-                                .map(|(&t_ms, value)| (series.labels.clone(), Sample { t_ms, value })),
-                        );
+                        reader.push(chunk, TimeRange::ALL, deleted.of(series.number), &mut of_series)?;
                     }
+                    samples.extend(of_series.iter().map(|sample| (series.labels.clone(), sample)));
                     if samples.len() >= samples_max && !samples.is_empty() {
                         return Ok(true);
                     }

@@ -7,8 +7,9 @@ use relatum_model::storage::{Cancel, Hints, Reader, Scope, SelectError, SeriesSe
 use relatum_model::{Labels, Matcher, Samples, Series};
 
 use crate::block::Block;
+use crate::block::deleted::Deleted;
 use crate::block::layout::Damage;
-use crate::block::reader::{BlockSeries, ChunkPlace, ChunkReader, Index, SeriesWalk};
+use crate::block::reader::{BlockSeries, ChunkReader, Index, SeriesWalk};
 use crate::core::Core;
 use crate::readers::Ticket;
 use crate::series::{MemSeries, merge};
@@ -61,6 +62,7 @@ impl<'s> View<'s> {
                     block,
                     walk: index.walk(),
                     reader: ChunkReader::new(index),
+                    deleted: block.deleted(),
                     numbers: numbers.into_iter(),
                     current: None,
                 }),
@@ -128,7 +130,8 @@ impl<'s> View<'s> {
             return Ok(texts.into_iter().collect());
         }
         for block in &self.blocks {
-            let whole = block.summary.min_ms >= self.range.min_ms && block.summary.max_ms <= self.range.max_ms;
+            let inside = block.summary.min_ms >= self.range.min_ms && block.summary.max_ms <= self.range.max_ms;
+            let whole = inside && block.deleted().is_empty();
             let found = block.index().and_then(|index| {
                 if whole {
                     of_block(&index, &mut texts).map(|()| None)
@@ -157,6 +160,7 @@ struct BlockWalk<'v> {
     block: &'v Arc<Block>,
     walk: SeriesWalk<'v>,
     reader: ChunkReader<'v>,
+    deleted: Arc<Deleted>,
     numbers: std::vec::IntoIter<u32>,
     current: Option<BlockSeries>,
 }
@@ -165,7 +169,8 @@ impl<'v> BlockWalk<'v> {
     fn of_all(block: &'v Arc<Block>, index: Index<'v>) -> Result<Self, Damage> {
         let numbers: Vec<u32> = (0..index.n_series()).collect();
         let (walk, reader) = (index.walk(), ChunkReader::new(index));
-        let mut all = BlockWalk { block, walk, reader, numbers: numbers.into_iter(), current: None };
+        let deleted = block.deleted();
+        let mut all = BlockWalk { block, walk, reader, deleted, numbers: numbers.into_iter(), current: None };
         all.advance();
         Ok(all)
     }
@@ -186,12 +191,12 @@ impl<'v> BlockWalk<'v> {
     /// Takes the samples of the current series inside `range` and goes to the next one. A chunk that is damaged is left out.
     fn take_samples(&mut self, range: TimeRange) -> Samples {
         let mut samples = Samples::default();
-        for chunk in self.current.iter().flat_map(|series| &series.chunks) {
-            if chunk.max_ms < range.min_ms || chunk.min_ms > range.max_ms {
-                continue;
-            }
-            if let Err(damage) = push_chunk(&mut self.reader, chunk, range, &mut samples) {
-                self.block.report(damage);
+        if let Some(series) = &self.current {
+            let deleted = self.deleted.of(series.number);
+            for chunk in series.chunks.iter().filter(|chunk| chunk.reaches(range)) {
+                if let Err(damage) = self.reader.push(chunk, range, deleted, &mut samples) {
+                    self.block.report(damage);
+                }
             }
         }
         self.advance();
@@ -200,12 +205,14 @@ impl<'v> BlockWalk<'v> {
 
     fn has_samples(&mut self, range: TimeRange) -> bool {
         let Some(series) = &self.current else { return false };
-        series.chunks.iter().filter(|chunk| chunk.max_ms >= range.min_ms && chunk.min_ms <= range.max_ms).any(|chunk| {
-            if range.contains(chunk.min_ms) || range.contains(chunk.max_ms) {
+        let deleted = self.deleted.of(series.number);
+        series.chunks.iter().filter(|chunk| chunk.reaches(range)).any(|chunk| {
+            if deleted.is_empty() && (range.contains(chunk.min_ms) || range.contains(chunk.max_ms)) {
                 return true;
             }
+            let is_there = |t_ms: &i64| range.contains(*t_ms) && !deleted.iter().any(|span| span.contains(*t_ms));
             match self.reader.times(chunk) {
-                Ok(times) => times.iter().any(|t_ms| range.contains(*t_ms)),
+                Ok(times) => times.iter().any(is_there),
                 Err(damage) => {
                     self.block.report(damage);
                     false
@@ -229,29 +236,6 @@ impl<'v> BlockWalk<'v> {
         }
         Ok(())
     }
-}
-
-/// Adds what of a chunk lies inside `range`.
-fn push_chunk(
-    reader: &mut ChunkReader<'_>,
-    chunk: &ChunkPlace,
-    range: TimeRange,
-    samples: &mut Samples,
-) -> Result<(), Damage> {
-    let times = reader.times(chunk)?;
-    let mut values = reader.values(chunk)?;
-    if times.len() != values.len() {
-        return Err(Damage("a chunk has more times than values"));
-    }
-    let from = times.partition_point(|t_ms| *t_ms < range.min_ms);
-    let to = times.partition_point(|t_ms| *t_ms <= range.max_ms).max(from);
-    samples.timestamps.extend_from_slice(&times[from..to]);
-    if from == 0 && to == values.len() {
-        samples.values.append(&mut values);
-    } else {
-        samples.values.extend_from_slice(&values[from..to]);
-    }
-    Ok(())
 }
 
 impl Reader for View<'_> {

@@ -3,6 +3,7 @@
 //! A message begins with the group, the number and the name of its rule, as Prometheus writes it. Expressions come out
 //! parsed; templates in labels and annotations are parsed to check them and kept as text.
 
+mod format;
 mod read;
 
 use std::time::Duration;

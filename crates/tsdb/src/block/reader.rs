@@ -5,15 +5,17 @@
 //! change under us after they were checked, so nothing relies on the checksum to stay in bounds.
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use relatum_model::{Labels, Matcher};
+use relatum_model::storage::TimeRange;
+use relatum_model::{Labels, Matcher, Samples};
 use tracing::error;
 
 use crate::fs::{Fs, MappedFile};
 
 use super::bytes::Cursor;
 use super::column::{decode_integers, decode_values};
+use super::deleted::Deleted;
 use super::layout::{BadBlock, Damage, Footer, SectionKind, Summary, checksum};
 use super::postings::{self, Postings};
 use super::symbols::Symbols;
@@ -32,6 +34,7 @@ pub(crate) struct Block {
     checked: OnceLock<Result<(), Damage>>,
     // The first damage that a reader met.
     damage: OnceLock<Damage>,
+    deleted: RwLock<Arc<Deleted>>,
 }
 
 impl std::fmt::Debug for Block {
@@ -52,6 +55,7 @@ impl Block {
     pub(crate) fn open(fs: &dyn Fs, dir: &Path, number: u64) -> Result<Block, OpenBlockError> {
         let file = fs.map(&dir.join(file_name(number))).map_err(OpenBlockError::Read)?;
         let (salt, footer) = Footer::decode((*file).as_ref(), number).map_err(OpenBlockError::Bad)?;
+        let deleted = Deleted::read(fs, dir, number).map_err(OpenBlockError::Read)?.map_err(OpenBlockError::Bad)?;
         Ok(Block {
             number,
             summary: footer.summary,
@@ -60,6 +64,7 @@ impl Block {
             footer,
             checked: OnceLock::new(),
             damage: OnceLock::new(),
+            deleted: RwLock::new(Arc::new(deleted)),
         })
     }
 
@@ -83,6 +88,16 @@ impl Block {
     /// The first damage that a reader met.
     pub(crate) fn damage(&self) -> Option<Damage> {
         self.damage.get().copied()
+    }
+
+    /// What was deleted from it.
+    pub(crate) fn deleted(&self) -> Arc<Deleted> {
+        Arc::clone(&self.deleted.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Says what was deleted from it, once that is on disk.
+    pub(crate) fn set_deleted(&self, deleted: Deleted) {
+        *self.deleted.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(deleted);
     }
 
     fn data(&self) -> &[u8] {
@@ -161,9 +176,17 @@ pub(crate) struct ChunkPlace {
     pub(crate) count: usize,
 }
 
+impl ChunkPlace {
+    /// Whether a sample of it may lie inside `range`.
+    pub(crate) fn reaches(&self, range: TimeRange) -> bool {
+        self.max_ms >= range.min_ms && self.min_ms <= range.max_ms
+    }
+}
+
 /// A series of a block: its labels and where its chunks are, oldest first.
 #[derive(Debug, Clone)]
 pub(crate) struct BlockSeries {
+    pub(crate) number: u32,
     pub(crate) labels: Labels,
     pub(crate) chunks: Vec<ChunkPlace>,
 }
@@ -177,6 +200,12 @@ impl<'b> Index<'b> {
     /// How many series there are.
     pub(crate) fn n_series(&self) -> u32 {
         self.n_series
+    }
+
+    /// All texts of labels, sorted.
+    pub(crate) fn symbols(&self) -> impl Iterator<Item = Result<&'b str, Damage>> + 'b {
+        let symbols = self.symbols;
+        (0..symbols.len()).map(move |number| symbols.get(number))
     }
 
     /// The names of all labels, sorted.
@@ -263,7 +292,7 @@ impl SeriesWalk<'_> {
             pairs.push((symbols.get(*name)?, symbols.get(*value)?));
         }
         let labels = Labels::from_sorted(pairs).ok_or(Damage("labels are out of order"))?;
-        Ok(BlockSeries { labels, chunks })
+        Ok(BlockSeries { number, labels, chunks })
     }
 
     /// Reads the next series; its chunks only if they are wanted.
@@ -330,6 +359,38 @@ impl<'b> ChunkReader<'b> {
         let times: Arc<[i64]> = decode_integers(self.index.block.column(offset, length)?, count)?.into();
         self.times = Some((chunk.times, Arc::clone(&times)));
         Ok(times)
+    }
+
+    /// Adds the samples of a chunk that lie inside `range` and outside of the spans in `deleted`.
+    pub(crate) fn push(
+        &mut self,
+        chunk: &ChunkPlace,
+        range: TimeRange,
+        deleted: &[TimeRange],
+        samples: &mut Samples,
+    ) -> Result<(), Damage> {
+        let times = self.times(chunk)?;
+        let mut values = self.values(chunk)?;
+        if times.len() != values.len() {
+            return Err(Damage("a chunk has more times than values"));
+        }
+        let from = times.partition_point(|t_ms| *t_ms < range.min_ms);
+        let to = times.partition_point(|t_ms| *t_ms <= range.max_ms).max(from);
+        if !deleted.is_empty() {
+            for (t_ms, value) in times[from..to].iter().zip(&values[from..to]) {
+                if !deleted.iter().any(|span| span.contains(*t_ms)) {
+                    samples.push(*t_ms, *value);
+                }
+            }
+            return Ok(());
+        }
+        samples.timestamps.extend_from_slice(&times[from..to]);
+        if from == 0 && to == values.len() {
+            samples.values.append(&mut values);
+        } else {
+            samples.values.extend_from_slice(&values[from..to]);
+        }
+        Ok(())
     }
 
     /// The values of a chunk.

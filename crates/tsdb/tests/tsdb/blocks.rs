@@ -57,7 +57,7 @@ fn the_head_is_cut_every_two_hours() {
         }
     }
     let stats = store.stats();
-    assert_eq!(stats.blocks, 11, "{stats:?}");
+    assert_eq!(stats.blocks, 3, "18 hours, and two times two: {stats:?}");
     assert!(most_in_memory <= 3 * 60 * 3 + 60, "{most_in_memory} samples were in memory");
     assert!(stats.series <= 5 && stats.wal_bytes < 60_000, "{stats:?}");
     let all = content(&store);

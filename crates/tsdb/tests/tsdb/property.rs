@@ -20,6 +20,7 @@ enum Operation {
     Checkpoint,
     Maintain,
     Cut,
+    Compact,
     Reopen,
     Kill,
     Range(i64, i64),
@@ -33,6 +34,7 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
         1 => Just(Operation::Checkpoint),
         1 => Just(Operation::Maintain),
         1 => Just(Operation::Cut),
+        1 => Just(Operation::Compact),
         1 => Just(Operation::Reopen),
         1 => Just(Operation::Kill),
         2 => (0..300i64, 0..300i64).prop_map(|(a, b)| Operation::Range(a, b)),
@@ -73,6 +75,8 @@ fn run(operations: Vec<Operation>) -> Result<(), TestCaseError> {
     let on = |fs: &FaultyFs| Options {
         fs: Arc::new(fs.clone()),
         segment_bytes: 300,
+        // Several blocks a cut, and spans that are over at once.
+        block_range: Duration::from_millis(50),
         retention: Duration::ZERO,
         out_of_order_window: Duration::from_millis(WINDOW_MS as u64),
         ..options()
@@ -111,6 +115,7 @@ fn run(operations: Vec<Operation>) -> Result<(), TestCaseError> {
             Operation::Checkpoint => store.checkpoint().unwrap(),
             Operation::Maintain => store.maintain().unwrap(),
             Operation::Cut => store.cut().unwrap(),
+            Operation::Compact => store.compact().unwrap(),
             Operation::Reopen => {
                 drop(store);
                 store = Store::open(Path::new("/d"), on(&fs)).unwrap();
