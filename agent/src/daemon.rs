@@ -285,6 +285,7 @@ impl Setup {
         };
         let sources = Sources {
             templates: config.parent().unwrap_or(Path::new("/")).join("templates"),
+            config: config.parent().unwrap_or(Path::new("/")).to_owned(),
             option_defaults: given.option_defaults.clone(),
             file_options: Arc::clone(&file_options),
         };
@@ -337,6 +338,7 @@ pub async fn start_with(
     };
     let workload = build(wiring)?;
     let _ = agent.workload.set(Arc::clone(&workload));
+    let config = sources.config.clone();
     let pipeline = Pipeline::new(place, sources);
     // The socket is there before the first pass, so that whoever sees the server ready can talk to the agent; who asks earlier
     // waits for that pass.
@@ -352,6 +354,7 @@ pub async fn start_with(
     let tasks = vec![
         tokio::spawn(passes(Arc::clone(&agent), pipeline, Arc::clone(&workload))),
         tokio::spawn(consumer::run(Arc::clone(&agent), Arc::clone(&workload))),
+        tokio::spawn(crate::watch::run(Arc::clone(&agent), config)),
         serving,
     ];
     let _ = agent.settled(first).await;

@@ -8,6 +8,7 @@ pub mod agent_file;
 pub mod charm_config;
 pub mod control;
 mod daemon;
+pub mod declared;
 mod embedded;
 pub mod events;
 pub mod log;
@@ -20,6 +21,7 @@ mod secrets;
 pub mod status;
 pub mod store;
 pub mod templates;
+mod watch;
 pub mod workload;
 
 pub use daemon::{Running, StartError, Wiring, run_until_signal, start_with};

@@ -4,9 +4,9 @@
 //! together. A file at fault is replaced by the last good one, or left out; the main file has nothing that could replace it,
 //! so with it the whole set waits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::desire::RelationKey;
+use super::desire::{Owner, Owners};
 use super::render::{ARGUMENTS_PATH, MAIN_PATH, Rendered};
 use crate::control::Problem;
 use crate::workload::{Fault, Files, Workload};
@@ -23,12 +23,7 @@ pub struct Checked {
 }
 
 /// Settles which files to have.
-pub fn check(
-    current: &Files,
-    rendered: &Rendered,
-    owners: &BTreeMap<String, RelationKey>,
-    workload: &dyn Workload,
-) -> Checked {
+pub fn check(current: &Files, rendered: &Rendered, owners: &Owners, workload: &dyn Workload) -> Checked {
     let mut wanted = rendered.files.clone();
     for path in &rendered.failed {
         wanted.extend(current.get(path).map(|last_good| (path.clone(), last_good.clone())));
@@ -58,7 +53,7 @@ pub fn check(
 impl Checked {
     /// Puts something better in the place of every file at fault, and names the faults. False if nothing could be done, so
     /// that asking again and again comes to an end: a file is replaced at most once and left out at most once.
-    pub(super) fn repair(&mut self, faults: &[Fault], current: &Files, owners: &BTreeMap<String, RelationKey>) -> bool {
+    pub(super) fn repair(&mut self, faults: &[Fault], current: &Files, owners: &Owners) -> bool {
         let paths: BTreeSet<&str> = faults.iter().map(|fault| fault.path.as_str()).collect();
         let mut repaired = false;
         for path in paths {
@@ -86,11 +81,17 @@ fn replace(path: &str, current: &Files, wanted: &mut Files) -> bool {
     }
 }
 
-fn problem(path: &str, owners: &BTreeMap<String, RelationKey>, message: String) -> Problem {
+fn problem(path: &str, owners: &Owners, message: String) -> Problem {
     Problem {
-        relation: owners.get(path).map(|(endpoint, id)| format!("{endpoint}:{id}")),
+        relation: match owners.get(path) {
+            Some(Owner::Relation((endpoint, id))) => Some(format!("{endpoint}:{id}")),
+            _ => None,
+        },
         unit: None,
-        key: Some(path.to_owned()).filter(|path| !path.is_empty()),
+        key: match owners.get(path) {
+            Some(Owner::File(source)) => Some(source.clone()),
+            _ => Some(path.to_owned()).filter(|path| !path.is_empty()),
+        },
         message,
         hint: None,
     }

@@ -27,8 +27,8 @@ use crate::store::{Store, StoreError, World};
 use crate::workload::{Files, Workload};
 use apply::{ApplyError, RenderedDirectory};
 use check::Checked;
-use desire::{Memory, RelationKey, Yield, desire};
-use observe::{Observed, Place, Sources};
+use desire::{Memory, Owners, RelationKey, Yield, desire};
+use observe::{Folders, Observed, Place, Sources};
 use plan::{Step, plan};
 use render::Renderer;
 
@@ -83,6 +83,7 @@ pub enum PassError {
 pub struct Pipeline {
     place: Place,
     sources: Sources,
+    folders: Folders,
     rendered: RenderedDirectory,
     memory: Memory,
     renderer: Renderer,
@@ -98,6 +99,7 @@ impl Pipeline {
     pub fn new(place: Place, sources: Sources) -> Self {
         let rendered = RenderedDirectory::new(place.rendered.clone());
         Pipeline {
+            folders: Folders::new(&sources),
             place,
             sources,
             rendered,
@@ -131,7 +133,7 @@ impl Pipeline {
 
     /// One pass; also says whether it published something.
     fn pass(&mut self, store: &Mutex<Store>, workload: &dyn Workload) -> Result<(Report, bool), PassError> {
-        let observed = observe::observe(store, &self.sources, &self.place, &mut self.rendered)?;
+        let observed = observe::observe(store, &self.sources, &self.place, &mut self.rendered, &mut self.folders)?;
         let events = events::derive(&observed.world);
         for event in &events {
             log_event(event);
@@ -169,7 +171,7 @@ impl Pipeline {
         &mut self,
         checked: &mut Checked,
         observed: &Observed,
-        owners: &BTreeMap<String, RelationKey>,
+        owners: &Owners,
         workload: &dyn Workload,
         problems: &mut Vec<Problem>,
     ) -> (Vec<String>, bool) {

@@ -8,6 +8,9 @@ use std::sync::Mutex;
 
 use super::PassError;
 use super::apply::RenderedDirectory;
+use crate::control::Problem;
+use crate::declared::local::{LocalFiles, LocalFolders};
+use crate::declared::relations::Declarations;
 use crate::store::{Store, World};
 use crate::templates::{Override, Template};
 use crate::workload::Files;
@@ -37,6 +40,8 @@ pub struct Place {
 pub struct Sources {
     /// The folder whose templates override ours; it need not exist.
     pub templates: PathBuf,
+    /// The folder of `relatum.yaml`, which also holds `relations.d`, `scrape.d` and `rules.d`; it need not exist.
+    pub config: PathBuf,
     /// Defaults of options that differ from the charm's.
     pub option_defaults: BTreeMap<String, String>,
     /// The options of `relatum.yaml` as of the last reload.
@@ -65,10 +70,28 @@ pub struct Observed {
     pub option_defaults: BTreeMap<String, String>,
     /// The operator's templates.
     pub overrides: BTreeMap<Template, Override>,
+    /// What lies in `scrape.d` and `rules.d`.
+    pub local: LocalFiles,
+    /// What is wrong with the files of `relations.d`.
+    pub declared: Vec<Problem>,
     /// The rendered files as they are on disk.
     pub current: Files,
     /// Where we are.
     pub place: Place,
+}
+
+/// The folders that are looked at in every pass, and what is remembered of them.
+#[derive(Debug)]
+pub struct Folders {
+    declarations: Declarations,
+    local: LocalFolders,
+}
+
+impl Folders {
+    /// Those of `sources`.
+    pub fn new(sources: &Sources) -> Self {
+        Folders { declarations: Declarations::new(sources.config.clone()), local: LocalFolders::new(&sources.config) }
+    }
 }
 
 /// Looks at everything once.
@@ -77,8 +100,13 @@ pub fn observe(
     sources: &Sources,
     place: &Place,
     rendered: &mut RenderedDirectory,
+    folders: &mut Folders,
 ) -> Result<Observed, PassError> {
+    // First what files declare, so that the world has it.
+    let declared = folders.declarations.sync(store)?;
     Ok(Observed {
+        declared,
+        local: folders.local.read(),
         world: crate::lock(store).world()?,
         file: crate::lock(&sources.file_options).clone(),
         option_defaults: sources.option_defaults.clone(),

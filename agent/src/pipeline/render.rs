@@ -81,6 +81,12 @@ impl Renderer {
                 }
             }
         }
+        for (path, (_, content)) in &desired.local.files {
+            match content {
+                Ok(text) => drop(rendered.files.insert(path.clone(), text.to_string())),
+                Err(_) => drop(rendered.failed.insert(path.clone())),
+            }
+        }
         rendered.problems.dedup();
         rendered
     }

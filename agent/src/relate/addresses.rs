@@ -3,7 +3,7 @@
 //! Labels made by hand end up in every series for good, so nothing is guessed: all that is said must agree with what was said of
 //! the application before.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use relatum_model::time::parse_duration;
 use relatum_model::yaml;
@@ -66,6 +66,61 @@ pub(super) fn relate(
         let bag = settings.application_bag(&world.model, name).map_err(Failure::failed)?;
         change.put_bag(relation, role, name, &bag)?;
     }
+    Ok(Outcome { relation, application: name.to_owned(), added, is_elsewhere: false })
+}
+
+/// Makes the application exactly what `request` says: its settings, and a unit for each address. Units keep their numbers as long
+/// as their address stays.
+pub(super) fn declare(
+    request: &Relate,
+    endpoint: &'static Endpoint,
+    texts: &[String],
+    world: &World,
+    change: &Change<'_>,
+) -> Result<Outcome, RelateError> {
+    let wanted = Wanted::read(request, endpoint, texts)?;
+    let (name, settings) = (wanted.application.as_str(), &wanted.settings);
+    let known = known(name, world)?;
+    let role = our_role(endpoint).expect("endpoints that take addresses are no peers").other();
+    let json = serde_json::to_string(settings).expect("settings are JSON");
+    change.put_application(name, Origin::Static, CHARM, &json)?;
+    let remote = store::Endpoint { application: name.to_owned(), name: remote_endpoint(endpoint).to_owned() };
+    let relation = join(endpoint, &remote, world, change)?;
+    let stored = world.relations.iter().find(|stored| stored.id == relation);
+    let mut present: BTreeMap<String, String> = BTreeMap::new();
+    if let (Some(stored), Some((_, before))) = (stored, &known) {
+        let units = stored.bags.iter().filter(|((bag_role, owner), _)| *bag_role == role && owner.contains('/'));
+        for ((_, unit), bag) in units {
+            match before
+                .authority(&bag.content)
+                .filter(|authority| wanted.authorities.iter().any(|one| one == authority))
+            {
+                Some(authority) => drop(present.insert(authority.to_owned(), unit.clone())),
+                None => {
+                    change.remove_bag(relation, role, unit)?;
+                    if let Some(number) = unit.rsplit_once('/').and_then(|(_, number)| number.parse().ok()) {
+                        change.remove_unit(name, number)?;
+                    }
+                }
+            }
+        }
+    }
+    let mut next = known.and_then(|(application, _)| application.units.last().copied()).map_or(0, |last| last + 1);
+    let mut added = Vec::new();
+    for authority in &wanted.authorities {
+        let unit = present.get(authority).cloned().unwrap_or_else(|| {
+            let unit = format!("{name}/{next}");
+            next += 1;
+            added.push(unit.clone());
+            unit
+        });
+        if let Some(number) = unit.rsplit_once('/').and_then(|(_, number)| number.parse().ok()) {
+            change.put_unit(name, number)?;
+        }
+        change.put_bag(relation, role, &unit, &settings.unit_bag(&unit, authority))?;
+    }
+    let bag = settings.application_bag(&world.model, name).map_err(Failure::failed)?;
+    change.put_bag(relation, role, name, &bag)?;
     Ok(Outcome { relation, application: name.to_owned(), added, is_elsewhere: false })
 }
 

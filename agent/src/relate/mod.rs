@@ -19,6 +19,7 @@ use thiserror::Error;
 use crate::control::{Failure, Relate};
 use crate::store::{self, Change, Role, StoreError, StoredRelation, World};
 
+pub(crate) use remove::remove_declared;
 pub use remove::{Which, find, remove};
 
 /// Why `relate` was not done: refused, or the store failed.
@@ -48,12 +49,28 @@ pub struct Outcome {
 /// Does what `request` asks, inside one mutation of the store.
 pub fn relate(request: &Relate, change: &Change<'_>) -> Result<Outcome, RelateError> {
     let world = change.world()?;
-    match grammar::form(request)? {
+    let outcome = match grammar::form(request)? {
         grammar::Form::Addresses { endpoint, texts } => addresses::relate(request, endpoint, texts, &world, change),
         grammar::Form::Databag { endpoint, document } => databag::relate(request, endpoint, document, &world, change),
         grammar::Form::Offer { endpoint, url } => offer::relate(request, endpoint, url, &world, change),
         grammar::Form::Applications(a, b) => applications::relate(a, b, &world, change),
-    }
+    }?;
+    // Failing here undoes what was done to it.
+    remove::refuse_declared(outcome.relation, &world)?;
+    Ok(outcome)
+}
+
+/// Does what a file declares: as [`relate`], but what was said of the same relation before is replaced. Gives the relation.
+pub(crate) fn declare(request: &Relate, world: &World, change: &Change<'_>) -> Result<u64, RelateError> {
+    let outcome = match grammar::form(request)? {
+        grammar::Form::Addresses { endpoint, texts } => addresses::declare(request, endpoint, texts, world, change)?,
+        grammar::Form::Databag { endpoint, document } => databag::relate(request, endpoint, document, world, change)?,
+        grammar::Form::Offer { endpoint, url } => offer::relate(request, endpoint, url, world, change)?,
+        grammar::Form::Applications(..) => {
+            return Err(Failure::usage("a file declares relations with addresses, databags or an offer").into());
+        }
+    };
+    Ok(outcome.relation)
 }
 
 /// What a revision made by `request` is called.

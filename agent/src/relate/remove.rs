@@ -4,7 +4,8 @@ use relatum_relations::endpoints::APPLICATION;
 
 use super::{RelateError, applications};
 use crate::control::Failure;
-use crate::store::{Change, Origin, StoredRelation, World};
+use crate::declared::RELATIONS;
+use crate::store::{Change, Origin, StoreError, StoredRelation, World};
 
 /// How somebody names a relation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +85,29 @@ pub fn find<'a>(which: &Which, world: &'a World) -> Result<&'a StoredRelation, F
 pub fn remove(which: &Which, change: &Change<'_>) -> Result<StoredRelation, RelateError> {
     let world = change.world()?;
     let relation = find(which, &world)?;
+    refuse_declared(relation.id, &world)?;
+    take_away(relation, &world, change)?;
+    Ok(relation.clone())
+}
+
+/// Removes the relation `id`, which its file does not declare any more.
+pub(crate) fn remove_declared(id: u64, world: &World, change: &Change<'_>) -> Result<(), StoreError> {
+    match world.relations.iter().find(|relation| relation.id == id) {
+        Some(relation) => take_away(relation, world, change),
+        None => Ok(()),
+    }
+}
+
+/// What a file declares can be changed and removed only there; else the next look at the file would undo it.
+pub(super) fn refuse_declared(id: u64, world: &World) -> Result<(), Failure> {
+    match world.declared.get(&id) {
+        Some(declared) => Err(Failure::failed(format!("relation {id} is declared in {}/{}", RELATIONS, declared.file))
+            .hint("change or remove it there")),
+        None => Ok(()),
+    }
+}
+
+fn take_away(relation: &StoredRelation, world: &World, change: &Change<'_>) -> Result<(), StoreError> {
     change.remove_relation(relation.id)?;
     for end in [&relation.provider, &relation.requirer] {
         let others = world.relations.iter().filter(|other| other.id != relation.id);
@@ -96,5 +120,5 @@ pub fn remove(which: &Which, change: &Change<'_>) -> Result<StoredRelation, Rela
             change.remove_application(&end.application)?;
         }
     }
-    Ok(relation.clone())
+    Ok(())
 }

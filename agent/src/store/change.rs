@@ -3,7 +3,7 @@
 use relatum_relations::bag::Databag;
 use rusqlite::{Connection, OptionalExtension, Params, Transaction};
 
-use super::{Attempt, Endpoint, Model, Origin, Role, StoreError, World, world};
+use super::{Attempt, Declaration, Endpoint, Model, Origin, Role, StoreError, World, world};
 
 /// An open mutation; see [`super::Store::mutate`].
 pub struct Change<'a> {
@@ -118,6 +118,48 @@ impl<'a> Change<'a> {
     /// Puts an option back to its default.
     pub fn reset_config(&self, application: &str, key: &str) -> Result<(), StoreError> {
         self.execute("reset an option", "DELETE FROM config WHERE application = ?1 AND key = ?2", (application, key))
+    }
+
+    /// Remembers that a file declares a relation.
+    pub fn put_declaration(&self, relation: u64, declaration: &Declaration) -> Result<(), StoreError> {
+        let sql = "INSERT OR REPLACE INTO declared (relation, file, endpoint, application, request)
+                   VALUES (?1, ?2, ?3, ?4, ?5)";
+        let Declaration { file, endpoint, application, request } = declaration;
+        self.execute("write a declared relation", sql, (relation, file, endpoint, application, request))?;
+        self.count_declaration(relation)
+    }
+
+    /// Forgets that a file declared a relation.
+    pub fn forget_declaration(&self, relation: u64) -> Result<(), StoreError> {
+        self.execute("forget a declared relation", "DELETE FROM declared WHERE relation = ?1", [relation])?;
+        self.count_declaration(relation)
+    }
+
+    /// Has the mutation count as a change though the table has no history.
+    fn count_declaration(&self, relation: u64) -> Result<(), StoreError> {
+        let sql = "INSERT INTO change (revision, object, key, before) VALUES (?1, 'declared', ?2, NULL)";
+        self.execute("note a declared relation", sql, (self.revision, relation.to_string()))
+    }
+
+    /// Reads again into `world` what a change to the relation `id` can have changed.
+    pub fn refresh(&self, world: &mut World, id: u64) -> Result<(), StoreError> {
+        world::refresh(self.connection, world, id)
+    }
+
+    /// Does `part` of the mutation; if it fails, this part is undone, and the others stay.
+    pub fn attempt<T, E: From<StoreError>>(&self, part: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        let run = |sql: &str| self.connection.execute_batch(sql).attempt("mark a part of a change");
+        run("SAVEPOINT part")?;
+        match part() {
+            Ok(value) => {
+                run("RELEASE part")?;
+                Ok(value)
+            }
+            Err(error) => {
+                run("ROLLBACK TO part; RELEASE part")?;
+                Err(error)
+            }
+        }
     }
 
     pub(super) fn execute(&self, attempt: &'static str, sql: &str, parameters: impl Params) -> Result<(), StoreError> {

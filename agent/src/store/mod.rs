@@ -10,6 +10,7 @@ mod offers;
 mod schema;
 mod world;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -21,7 +22,7 @@ use thiserror::Error;
 
 pub use change::Change;
 pub use offers::{Connection as OfferConnection, Offer, Offers, Upstream};
-pub use world::{Application, Bag, Endpoint, Model, Origin, Revision, Role, Seen, StoredRelation, World};
+pub use world::{Application, Bag, Declaration, Endpoint, Model, Origin, Revision, Role, Seen, StoredRelation, World};
 
 /// Milliseconds since 1970, from whoever keeps the time.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -156,6 +157,11 @@ impl Store {
         // One read transaction, so that the parts belong together.
         let transaction = self.connection.unchecked_transaction().attempt("begin to read")?;
         world::read(&transaction)
+    }
+
+    /// The relations that files declare, by id.
+    pub fn declarations(&self) -> Result<BTreeMap<u64, Declaration>, StoreError> {
+        world::declarations(&self.connection, None)
     }
 
     /// The newest revision; 0 before the first.

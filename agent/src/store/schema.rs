@@ -7,7 +7,7 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// The schema this program writes.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// The n-th entry leads from schema n to n + 1.
 const STEPS: [&str; VERSION as usize] = [
@@ -94,6 +94,17 @@ CREATE TABLE upstream (
     secret TEXT NOT NULL,
     ca TEXT,
     revision TEXT NOT NULL
+) STRICT;
+",
+    "
+-- Which relations a file declares, and what it asked for. The files are what counts, so this has no history.
+CREATE TABLE declared (
+    relation INTEGER PRIMARY KEY,
+    file TEXT NOT NULL,
+    endpoint TEXT NOT NULL,
+    application TEXT NOT NULL,
+    request TEXT NOT NULL,
+    UNIQUE (endpoint, application)
 ) STRICT;
 ",
 ];

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use relatum_relations::bag::Databag;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Params, Row};
 
 use super::offers::Offers;
 use super::{Attempt, StoreError};
@@ -23,8 +23,23 @@ pub struct World {
     pub config: BTreeMap<String, String>,
     /// What was last seen of the bags.
     pub seen: Seen,
+    /// The relations that a file declares, by id.
+    pub declared: BTreeMap<u64, Declaration>,
     /// What we offer to other agents, and what they offer to us.
     pub offers: Offers,
+}
+
+/// A relation that a file declares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Declaration {
+    /// The file's name in `relations.d`.
+    pub file: String,
+    /// Our endpoint.
+    pub endpoint: String,
+    /// The application at the other side.
+    pub application: String,
+    /// What the file asks for, as JSON; may hold secrets.
+    pub request: String,
 }
 
 /// The model's name and uuid; both empty before [`super::Change::set_model`].
@@ -182,19 +197,57 @@ pub(super) fn read(connection: &Connection) -> Result<World, StoreError> {
     Ok(World {
         revision,
         model,
-        applications: applications(connection)?,
-        relations: relations(connection)?,
+        applications: applications(connection, None)?,
+        relations: relations(connection, None)?,
         config: config.into_iter().collect(),
         seen: read_seen(connection).attempt("read the bag versions seen")?,
+        declared: declarations(connection, None)?,
         offers: super::offers::read(connection)?,
     })
 }
 
-fn applications(connection: &Connection) -> Result<BTreeMap<String, Application>, StoreError> {
-    let sql = "SELECT name, origin, charm, settings FROM application";
+/// All declared relations, or the one with `id` if it is one.
+pub(super) fn declarations(connection: &Connection, id: Option<u64>) -> Result<BTreeMap<u64, Declaration>, StoreError> {
+    let read = |row: &Row<'_>| {
+        let (file, endpoint, application) = (row.get(1)?, row.get(2)?, row.get(3)?);
+        Ok((row.get(0)?, Declaration { file, endpoint, application, request: row.get(4)? }))
+    };
+    let sql = format!("SELECT relation, file, endpoint, application, request FROM declared {}", only("relation", id));
+    Ok(rows_of(connection, &sql, [id], read).attempt("read the declared relations")?.into_iter().collect())
+}
+
+/// Reads again what a change to one relation can have changed: it, whether it is declared, and the applications at its ends.
+pub(super) fn refresh(connection: &Connection, world: &mut World, id: u64) -> Result<(), StoreError> {
+    let mut ends: Vec<String> = Vec::new();
+    let mut note = |relation: &StoredRelation| {
+        ends.extend([relation.provider.application.clone(), relation.requirer.application.clone()]);
+    };
+    let before = world.relations.binary_search_by_key(&id, |relation| relation.id);
+    if let Ok(at) = before {
+        note(&world.relations.remove(at));
+    }
+    for relation in relations(connection, Some(id))? {
+        note(&relation);
+        let at = world.relations.partition_point(|known| known.id < id);
+        world.relations.insert(at, relation);
+    }
+    for name in ends {
+        match applications(connection, Some(&name))?.remove(&name) {
+            Some(application) => drop(world.applications.insert(name, application)),
+            None => drop(world.applications.remove(&name)),
+        }
+    }
+    world.declared.remove(&id);
+    world.declared.extend(declarations(connection, Some(id))?);
+    Ok(())
+}
+
+/// All applications, or the one called `name`.
+fn applications(connection: &Connection, name: Option<&str>) -> Result<BTreeMap<String, Application>, StoreError> {
+    let sql = format!("SELECT name, origin, charm, settings FROM application {}", only("name", name));
     let read = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?));
     let mut applications = BTreeMap::new();
-    for (name, origin, charm, settings) in rows(connection, sql, read).attempt("read the applications")? {
+    for (name, origin, charm, settings) in rows_of(connection, &sql, [name], read).attempt("read the applications")? {
         let Some(origin) = Origin::parse(&origin) else {
             return Err(StoreError::Damaged {
                 what: format!("application {name}"),
@@ -203,9 +256,10 @@ fn applications(connection: &Connection) -> Result<BTreeMap<String, Application>
         };
         applications.insert(name, Application { origin, charm, settings, units: Vec::new() });
     }
-    let sql = "SELECT application, number FROM unit ORDER BY application, number";
+    let only_one = only("application", name);
+    let sql = format!("SELECT application, number FROM unit {only_one} ORDER BY application, number");
     let read = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get(1)?));
-    for (application, number) in rows(connection, sql, read).attempt("read the units")? {
+    for (application, number) in rows_of(connection, &sql, [name], read).attempt("read the units")? {
         if let Some(application) = applications.get_mut(&application) {
             application.units.push(number);
         }
@@ -213,9 +267,13 @@ fn applications(connection: &Connection) -> Result<BTreeMap<String, Application>
     Ok(applications)
 }
 
-fn relations(connection: &Connection) -> Result<Vec<StoredRelation>, StoreError> {
-    let sql = "SELECT id, interface, provider_application, provider_endpoint, requirer_application, requirer_endpoint
-               FROM relation ORDER BY id";
+/// All relations, or the one with `id`.
+fn relations(connection: &Connection, id: Option<u64>) -> Result<Vec<StoredRelation>, StoreError> {
+    let sql = format!(
+        "SELECT id, interface, provider_application, provider_endpoint, requirer_application, requirer_endpoint
+         FROM relation {} ORDER BY id",
+        only("id", id)
+    );
     let read = |row: &Row<'_>| {
         Ok(StoredRelation {
             id: row.get(0)?,
@@ -225,8 +283,8 @@ fn relations(connection: &Connection) -> Result<Vec<StoredRelation>, StoreError>
             bags: BTreeMap::new(),
         })
     };
-    let mut relations = rows(connection, sql, read).attempt("read the relations")?;
-    let sql = "SELECT relation, role, owner, version, content FROM databag";
+    let mut relations = rows_of(connection, &sql, [id], read).attempt("read the relations")?;
+    let sql = format!("SELECT relation, role, owner, version, content FROM databag {}", only("relation", id));
     let read = |row: &Row<'_>| {
         Ok((
             row.get::<_, u64>(0)?,
@@ -236,7 +294,9 @@ fn relations(connection: &Connection) -> Result<Vec<StoredRelation>, StoreError>
             row.get::<_, String>(4)?,
         ))
     };
-    for (relation, role, owner, version, content) in rows(connection, sql, read).attempt("read the databags")? {
+    for (relation, role, owner, version, content) in
+        rows_of(connection, &sql, [id], read).attempt("read the databags")?
+    {
         let damaged =
             |reason: String| StoreError::Damaged { what: format!("databag of {owner} in relation {relation}"), reason };
         let role = Role::parse(&role).ok_or_else(|| damaged(format!("role {role}")))?;
@@ -275,10 +335,25 @@ fn pair(row: &Row<'_>) -> rusqlite::Result<(String, String)> {
     Ok((row.get(0)?, row.get(1)?))
 }
 
+/// The condition that picks one row by its key, or, with a parameter that is null, none at all. Two texts rather than one with
+/// `OR`, for which SQLite would walk over the whole table.
+fn only<T>(column: &str, value: Option<T>) -> String {
+    if value.is_some() { format!("WHERE {column} = ?1") } else { "WHERE ?1 IS NULL".to_owned() }
+}
+
 pub(super) fn rows<T>(
     connection: &Connection,
     sql: &str,
     read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<Vec<T>> {
-    connection.prepare(sql)?.query_map([], read)?.collect()
+    rows_of(connection, sql, [], read)
+}
+
+fn rows_of<T>(
+    connection: &Connection,
+    sql: &str,
+    parameters: impl Params,
+    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    connection.prepare_cached(sql)?.query_map(parameters, read)?.collect()
 }

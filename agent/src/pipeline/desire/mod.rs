@@ -27,6 +27,7 @@ use serde_json::Value;
 use super::observe::{Observed, Place};
 use crate::charm_config::{self, Settings};
 use crate::control::Problem;
+use crate::declared::local::LocalFiles;
 use crate::relate::OUR_UNIT;
 use crate::store::{Model, Role};
 use crate::workload::Files;
@@ -70,8 +71,8 @@ pub struct Desired {
     pub datasources: Value,
     /// Provider and requirer of each relation, as `application:endpoint`.
     pub ends: BTreeMap<RelationKey, (String, String)>,
-    /// Which relation a rendered file belongs to.
-    pub owners: BTreeMap<String, RelationKey>,
+    /// What each rendered file is made of, to be named when it is at fault.
+    pub owners: Owners,
     /// What each relation brought, for people.
     pub yields: BTreeMap<RelationKey, Yield>,
     /// Where the server is.
@@ -84,7 +85,21 @@ pub struct Desired {
     pub problems: Vec<Problem>,
     /// How late a sample may come.
     pub out_of_order_window: &'static str,
+    /// Files of `scrape.d` and `rules.d`, as they are.
+    pub local: LocalFiles,
 }
+
+/// What a rendered file is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// A relation.
+    Relation(RelationKey),
+    /// A file that an operator wrote: its path.
+    File(String),
+}
+
+/// By the path below `rendered/`.
+pub type Owners = BTreeMap<String, Owner>;
 
 /// What came of one relation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -126,6 +141,7 @@ pub fn desire(observed: &Observed, memory: &mut Memory) -> Desired {
         message: reason.clone(),
         hint: Some("what it said before stays in effect".to_owned()),
     }));
+    problems.extend(observed.declared.iter().cloned());
     let us = Us { topology: topology(&world.model), unit: OUR_UNIT.parse().expect("our unit has a unit's name") };
     let views: Vec<View<'_>> = world.relations.iter().flat_map(View::of).collect();
     let mut desired = Desired {
@@ -145,6 +161,7 @@ pub fn desire(observed: &Observed, memory: &mut Memory) -> Desired {
         problems,
         settings,
         out_of_order_window: OUT_OF_ORDER_WINDOW,
+        local: observed.local.clone(),
     };
     for view in &views {
         let ends = (view.stored.provider.to_string(), view.stored.requirer.to_string());
@@ -162,6 +179,7 @@ pub fn desire(observed: &Observed, memory: &mut Memory) -> Desired {
     desired.announce_own_metrics(&us, &views);
     desired.find_telemetry(&views);
     desired.send_writes(&us, &views, world, outbound);
+    desired.take_local_files(observed);
     desired
 }
 
@@ -172,6 +190,24 @@ impl Desired {
 
     fn report(&mut self, problems: impl IntoIterator<Item = relatum_relations::Problem>) {
         self.problems.extend(problems.into_iter().map(problem));
+    }
+
+    /// Takes the files of `scrape.d` and `rules.d` as they are.
+    fn take_local_files(&mut self, observed: &Observed) {
+        let problem = |file: &str, reason: &str| Problem {
+            relation: None,
+            unit: None,
+            key: Some(file.to_owned()),
+            message: reason.to_owned(),
+            hint: Some("what it said before stays in effect".to_owned()),
+        };
+        for (path, (source, content)) in &observed.local.files {
+            self.owners.insert(path.clone(), Owner::File(source.clone()));
+            if let Err(reason) = content {
+                self.problems.push(problem(source, reason));
+            }
+        }
+        self.problems.extend(observed.local.faults.iter().map(|(folder, reason)| problem(folder, reason)));
     }
 
     fn note(&mut self, key: &RelationKey, note: impl Into<String>) {

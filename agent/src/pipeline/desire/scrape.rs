@@ -12,7 +12,7 @@ use relatum_relations::topology::{JUJU_APPLICATION, JUJU_MODEL, JUJU_MODEL_UUID,
 use serde_json::{Map, Value, json};
 
 use super::view::View;
-use super::{Desired, MATERIALS, Memory, RelationKey, problem};
+use super::{Desired, MATERIALS, Memory, Owner, RelationKey, problem};
 use crate::charm_config::Settings;
 use crate::pipeline::observe::Place;
 use crate::relate::OUR_UNIT;
@@ -55,7 +55,7 @@ impl Desired {
         let finished = scrape::finish(scraped.iter().map(|read| &**read), &folder, &[SELF_JOB]);
         for job in finished.jobs {
             let key = job.origin.relation.clone();
-            self.owners.insert(scrape_path(&key), key.clone());
+            self.owners.insert(scrape_path(&key), Owner::Relation(key.clone()));
             self.yields.entry(key.clone()).or_default().targets += targets(&job.config);
             self.scrapes.entry(key).or_default().push(Value::Object(job.config));
         }
@@ -71,7 +71,8 @@ impl Desired {
     pub(super) fn add_rules(&mut self, file: RuleFile) {
         let count = |group: &Value| group["rules"].as_array().map_or(0, Vec::len);
         self.yields.entry(file.relation.clone()).or_default().rules += file.groups.iter().map(count).sum::<usize>();
-        self.owners.insert(format!("rules/{}", file.file_name), file.relation.clone());
+        let owner = Owner::Relation(file.relation.clone());
+        self.owners.insert(format!("rules/{}", file.file_name), owner);
         self.rules.insert(file.file_name, (file.relation, file.groups));
     }
 }

@@ -1,0 +1,151 @@
+//! The files of one folder, read again only when they changed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// A file is read up to this size.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// More files than anybody keeps in one folder.
+const FILES_MAX: usize = 10_000;
+
+/// What tells a changed file from an unchanged one: device, inode, size, and when it changed to the nanosecond.
+pub(crate) type Stamp = (u64, u64, u64, i64, i64);
+
+/// A folder that is looked at again and again. It need not exist.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    endings: &'static [&'static str],
+    known: BTreeMap<String, (Stamp, Content)>,
+}
+
+/// The text of a file, or why there is none.
+pub type Content = Result<std::sync::Arc<str>, String>;
+
+impl Folder {
+    /// The folder at `path`; only files with one of `endings`, without the dot, count.
+    pub fn new(path: PathBuf, endings: &'static [&'static str]) -> Self {
+        Folder { path, endings, known: BTreeMap::new() }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The files by name as they are now. The error is about the folder itself; then the files are not known.
+    pub fn read(&mut self) -> Result<BTreeMap<String, Content>, String> {
+        let names = names(&self.path, self.endings).map_err(|error| format!("cannot be read: {error}"))?;
+        if names.len() > FILES_MAX {
+            return Err(format!("has more than {FILES_MAX} files"));
+        }
+        let mut known = std::mem::take(&mut self.known);
+        for name in names {
+            let path = self.path.join(&name);
+            // Follows links, as a file may be one into a folder that is swapped.
+            let stamp = match fs::metadata(&path).map(|metadata| stamp(&metadata)) {
+                Ok(stamp) => stamp,
+                // It went away since the folder was listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => {
+                    self.known.insert(name, ((0, 0, 0, 0, 0), Err(format!("cannot be read: {error}"))));
+                    continue;
+                }
+            };
+            let content = match known.remove(&name) {
+                Some((before, content)) if before == stamp && content.is_ok() => content,
+                _ => text(&path),
+            };
+            self.known.insert(name, (stamp, content));
+        }
+        Ok(self.known())
+    }
+
+    /// The files as they were when they were read last.
+    pub fn known(&self) -> BTreeMap<String, Content> {
+        self.known.iter().map(|(name, (_, content))| (name.clone(), content.clone())).collect()
+    }
+}
+
+/// The names that count, sorted. A folder that is not there has none.
+pub(crate) fn names(folder: &Path, endings: &[&str]) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        // Names that are no text cannot be shown, so they cannot be ours.
+        let Ok(name) = entry?.file_name().into_string() else { continue };
+        let ending = name.rsplit_once('.').map(|(_, ending)| ending);
+        // Editors and kubelets keep their own things in hidden files.
+        if !name.starts_with('.') && ending.is_some_and(|ending| endings.contains(&ending)) {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+pub(crate) fn stamp(metadata: &fs::Metadata) -> Stamp {
+    (metadata.dev(), metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec())
+}
+
+fn text(path: &Path) -> Content {
+    let read = || -> io::Result<String> {
+        let metadata = fs::metadata(path)?;
+        if !metadata.is_file() {
+            return Err(io::Error::other("it is no file"));
+        }
+        if metadata.len() > FILE_BYTES_MAX {
+            return Err(io::Error::other(format!("it is larger than {FILE_BYTES_MAX} bytes")));
+        }
+        fs::read_to_string(path)
+    };
+    read().map(Into::into).map_err(|error| format!("cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn only_what_counts_is_read_and_only_when_it_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut folder = Folder::new(dir.path().join("x.d"), &["yaml", "yml"]);
+        assert_eq!(folder.read().unwrap().len(), 0);
+        let at = |name: &str| dir.path().join("x.d").join(name);
+        fs::create_dir(at("")).unwrap();
+        for name in ["a.yaml", "b.yml", ".hidden.yaml", "c.yaml~", "d.yaml.swp", "e.txt"] {
+            fs::write(at(name), "1").unwrap();
+        }
+        let first = folder.read().unwrap();
+        assert_eq!(first.keys().collect::<Vec<_>>(), ["a.yaml", "b.yml"]);
+        let again = folder.read().unwrap();
+        let same = |name: &str| match (&first[name], &again[name]) {
+            (Ok(a), Ok(b)) => std::sync::Arc::ptr_eq(a, b),
+            _ => false,
+        };
+        assert!(same("a.yaml"));
+        // As kubelets do it: the files are links into a folder that is swapped as a whole.
+        fs::create_dir(at("v1")).unwrap();
+        fs::create_dir(at("v2")).unwrap();
+        fs::write(at("v1").join("l.yaml"), "old").unwrap();
+        fs::write(at("v2").join("l.yaml"), "new").unwrap();
+        symlink("v1", at("..data")).unwrap();
+        symlink("..data/l.yaml", at("l.yaml")).unwrap();
+        assert_eq!(folder.read().unwrap()["l.yaml"].as_deref(), Ok("old"));
+        symlink("v2", at("..next")).unwrap();
+        fs::rename(at("..next"), at("..data")).unwrap();
+        assert_eq!(folder.read().unwrap()["l.yaml"].as_deref(), Ok("new"));
+        fs::write(at("a.yaml"), [0xff]).unwrap();
+        assert!(folder.read().unwrap()["a.yaml"].is_err());
+    }
+}

@@ -1,0 +1,227 @@
+//! Makes the relations in the state store as the files of `relations.d` say.
+//!
+//! The store remembers for each declared relation its file and what the file asked for. So what did not change is not touched, a
+//! relation that is still declared keeps its id, and a file that cannot be understood keeps what it declared.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use relatum_relations::endpoints::APPLICATION;
+
+use super::file::{self, Declared, Fault};
+use super::folder::{Content, Folder};
+use crate::control::{Failure, Problem, Relate};
+use crate::relate::{self, RelateError};
+use crate::store::{Change, Declaration, Role, Store, StoreError, World};
+
+/// The folder, and what was understood of its files.
+#[derive(Debug)]
+pub struct Declarations {
+    folder: Folder,
+    understood: BTreeMap<String, (Arc<str>, Understood)>,
+}
+
+type Understood = Result<Vec<Declared>, Vec<Fault>>;
+
+/// What all files together ask for.
+#[derive(Debug, Default)]
+struct Wanted {
+    /// By file, in order; of two that declare one relation the first counts.
+    relations: Vec<(String, Declared)>,
+    /// Files whose relations stay as they are.
+    unclear: Vec<String>,
+    problems: Vec<Problem>,
+}
+
+impl Declarations {
+    /// Those in `config`, the config directory.
+    pub fn new(config: PathBuf) -> Self {
+        Declarations {
+            folder: Folder::new(config.join(super::RELATIONS), &["yaml", "yml"]),
+            understood: BTreeMap::new(),
+        }
+    }
+
+    /// Brings the store to what the files say, in one mutation or none, and gives what is wrong with them.
+    pub fn sync(&mut self, store: &Mutex<Store>) -> Result<Vec<Problem>, StoreError> {
+        let files = match self.folder.read() {
+            Ok(files) => files,
+            // Without the folder nobody knows what is declared, so all stays.
+            Err(reason) => return Ok(vec![self.problem(None, 0, 0, reason)]),
+        };
+        let mut wanted = self.wanted(files);
+        let mut store = crate::lock(store);
+        if wanted.is_in(&store.declarations()?) {
+            return Ok(wanted.problems);
+        }
+        let description = format!("declared in {}", super::RELATIONS);
+        let (_, failed) = store.mutate::<_, StoreError>(&description, |change| apply(&wanted, change))?;
+        for (file, line, failure) in failed {
+            let mut problem = self.problem(Some(&file), line, 0, failure.message);
+            problem.hint = failure.hint;
+            wanted.problems.push(problem);
+        }
+        Ok(wanted.problems)
+    }
+
+    fn wanted(&mut self, files: BTreeMap<String, Content>) -> Wanted {
+        let mut wanted = Wanted::default();
+        let mut before = std::mem::take(&mut self.understood);
+        let mut owners: HashMap<(String, String), String> = HashMap::new();
+        for (name, content) in files {
+            let text = match content {
+                Ok(text) => text,
+                Err(reason) => {
+                    wanted.problems.push(self.problem(Some(&name), 0, 0, reason));
+                    wanted.unclear.push(name);
+                    continue;
+                }
+            };
+            // Files that entries name may have changed though the file has not, so such a file is always read anew.
+            let names_files = text.contains("-file") || text.contains("rules:");
+            let understood = match before.remove(&name) {
+                Some((known, understood)) if Arc::ptr_eq(&known, &text) && !names_files => understood,
+                _ => file::parse(&text, self.folder.path()),
+            };
+            match &understood {
+                Ok(declared) => {
+                    for one in declared {
+                        let key = (one.endpoint.clone(), one.application.clone());
+                        if let Some(other) = owners.get(&key) {
+                            let message =
+                                format!("{} with {} is declared in {other} already", one.endpoint, one.application);
+                            wanted.problems.push(self.problem(Some(&name), one.line, 0, message));
+                            continue;
+                        }
+                        owners.insert(key, name.clone());
+                        wanted.relations.push((name.clone(), one.clone()));
+                    }
+                }
+                Err(faults) => {
+                    for fault in faults {
+                        wanted.problems.push(self.problem(
+                            Some(&name),
+                            fault.line,
+                            fault.column,
+                            fault.message.clone(),
+                        ));
+                    }
+                    wanted.unclear.push(name.clone());
+                }
+            }
+            self.understood.insert(name, (text, understood));
+        }
+        wanted
+    }
+
+    fn problem(&self, file: Option<&str>, line: u64, column: u64, message: String) -> Problem {
+        let path = file.map_or_else(|| self.folder.path().to_owned(), |file| self.folder.path().join(file));
+        let mut key = path.display().to_string();
+        if line > 0 {
+            key += &format!(":{line}");
+        }
+        if line > 0 && column > 0 {
+            key += &format!(":{column}");
+        }
+        let hint = file.map(|_| "what it declared before stays".to_owned());
+        Problem { relation: None, unit: None, key: Some(key), message, hint }
+    }
+}
+
+impl Wanted {
+    /// Whether the store says the same already.
+    fn is_in(&self, stored: &BTreeMap<u64, Declaration>) -> bool {
+        let of_clear = stored.values().filter(|known| !self.unclear.contains(&known.file));
+        let by_key: HashMap<Key<'_>, &Declaration> = of_clear.map(|known| (known.key(), known)).collect();
+        by_key.len() == self.relations.len()
+            && self.relations.iter().all(|(file, one)| {
+                let known = by_key.get(&one.key());
+                known.is_some_and(|known| known.file == *file && known.request == entry_text(&one.request))
+            })
+    }
+}
+
+/// What tells one declared relation from all others: our endpoint, and the application at the other side.
+type Key<'a> = (&'a str, &'a str);
+
+impl Declaration {
+    fn key(&self) -> Key<'_> {
+        (&self.endpoint, &self.application)
+    }
+}
+
+impl Declared {
+    fn key(&self) -> Key<'_> {
+        (&self.endpoint, &self.application)
+    }
+}
+
+fn entry_text(request: &Relate) -> String {
+    serde_json::to_string(request).expect("a request is JSON")
+}
+
+/// Does what is to be done; each relation alone, so that one that cannot be made keeps no other from being made.
+fn apply(wanted: &Wanted, change: &Change<'_>) -> Result<Vec<(String, u64, Failure)>, StoreError> {
+    let mut world = change.world()?;
+    let mut failed = Vec::new();
+    let stored = world.declared.clone();
+    let stored: HashMap<Key<'_>, &Declaration> = stored.values().map(|known| (known.key(), known)).collect();
+    let keys: HashSet<Key<'_>> = wanted.relations.iter().map(|(_, one)| one.key()).collect();
+    let is_gone = |known: &Declaration| !wanted.unclear.contains(&known.file) && !keys.contains(&known.key());
+    let gone: Vec<u64> = world.declared.iter().filter(|(_, known)| is_gone(known)).map(|(id, _)| *id).collect();
+    for id in gone {
+        change.forget_declaration(id)?;
+        if world.relations.iter().any(|relation| relation.id == id) {
+            relate::remove_declared(id, &world, change)?;
+        }
+        change.refresh(&mut world, id)?;
+    }
+    for (file, one) in &wanted.relations {
+        let known = stored.get(&one.key()).copied();
+        let declaration = Declaration {
+            file: file.clone(),
+            endpoint: one.endpoint.clone(),
+            application: one.application.clone(),
+            request: entry_text(&one.request),
+        };
+        if known == Some(&declaration) {
+            continue;
+        }
+        if let Some(other) = known.filter(|other| wanted.unclear.contains(&other.file)) {
+            let message = format!(
+                "{} with {} is declared in {}, which cannot be understood now",
+                one.endpoint, one.application, other.file
+            );
+            failed.push((file.clone(), one.line, Failure::failed(message)));
+            continue;
+        }
+        if known.is_none() && is_related_by_hand(one, &world) {
+            let message = format!("{} is related with {} by hand already", one.endpoint, one.application);
+            let hint = "remove that relation with `relatum remove-relation` first";
+            failed.push((file.clone(), one.line, Failure::failed(message).hint(hint)));
+            continue;
+        }
+        let attempt = change.attempt(|| -> Result<u64, RelateError> {
+            let relation = relate::declare(&one.request, &world, change)?;
+            change.put_declaration(relation, &declaration)?;
+            Ok(relation)
+        });
+        match attempt {
+            Ok(relation) => change.refresh(&mut world, relation)?,
+            Err(RelateError::Refused(failure)) => failed.push((file.clone(), one.line, failure)),
+            Err(RelateError::Store(error)) => return Err(error),
+        }
+    }
+    Ok(failed)
+}
+
+fn is_related_by_hand(one: &Declared, world: &World) -> bool {
+    world.relations.iter().any(|relation| {
+        !world.declared.contains_key(&relation.id)
+            && [Role::Provider, Role::Requirer].into_iter().any(|role| {
+                let (ours, theirs) = (relation.end(role), relation.end(role.other()));
+                ours.application == APPLICATION && ours.name == one.endpoint && theirs.application == one.application
+            })
+    })
+}

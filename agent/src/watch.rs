@@ -1,0 +1,137 @@
+//! Wakes the loop when something in the config directory changes.
+//!
+//! Folders are watched, not files: editors and kubelets replace files and swap links, and a watch on a file dies with it. What an
+//! event says is not looked at; the pass reads what is there. A slow look at names, sizes and times is the net for file systems
+//! that tell nothing, and for folders that came later than we did.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::Notify;
+use tracing::{debug, warn};
+
+use crate::daemon::Agent;
+use crate::declared::folder::{Stamp, stamp};
+use crate::declared::{RELATIONS, RULES, SCRAPES};
+use crate::events::Event;
+
+/// How long a burst may go on before the loop looks: editors and unpackers touch several files at once.
+const QUIET: Duration = Duration::from_millis(5);
+
+/// How often the folders are looked at though nobody said that anything changed.
+const POLL: Duration = Duration::from_secs(30);
+
+/// More files than are worth comparing; beyond it the events have to do.
+const FILES_MAX: usize = 50_000;
+
+/// Watches `config`, the folder of `relatum.yaml`, until the agent stops.
+pub(crate) async fn run(agent: Arc<Agent>, config: PathBuf) {
+    let changed = Arc::new(Notify::new());
+    let wake = Arc::clone(&changed);
+    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| match event {
+        // Reading is no change, and we read after each one.
+        Ok(event) if event.kind.is_access() => {}
+        Ok(_) => wake.notify_one(),
+        // For instance more events than the kernel keeps: then everything may have changed.
+        Err(error) => {
+            debug!(%error, "watching missed something");
+            wake.notify_one();
+        }
+    });
+    let mut watched = match watcher {
+        Ok(watcher) => Some(Watched { watcher, folders: BTreeMap::new() }),
+        Err(error) => {
+            warn!(%error, "changed files are noticed only every {} seconds", POLL.as_secs());
+            None
+        }
+    };
+    let mut seen = look(&config);
+    loop {
+        if let Some(watched) = &mut watched {
+            watched.follow(&config);
+        }
+        tokio::select! {
+            () = agent.stopping.cancelled() => return,
+            () = changed.notified() => tokio::time::sleep(QUIET).await,
+            () = tokio::time::sleep(POLL) => {}
+        }
+        let now = look(&config);
+        if now != seen {
+            seen = now;
+            agent.queue.push(Event::ConfigChanged);
+        }
+    }
+}
+
+struct Watched {
+    watcher: RecommendedWatcher,
+    /// The folders that are watched, with what identifies them: one that was replaced must be watched anew.
+    folders: BTreeMap<PathBuf, (u64, u64)>,
+}
+
+impl Watched {
+    /// Watches all folders that are there now.
+    fn follow(&mut self, config: &Path) {
+        let identity = |path: &Path| {
+            let stamp = fs::metadata(path).ok().filter(fs::Metadata::is_dir).map(|metadata| stamp(&metadata))?;
+            Some((stamp.0, stamp.1))
+        };
+        for (path, mode) in folders(config) {
+            let now = identity(&path);
+            if self.folders.get(&path).copied() == now {
+                continue;
+            }
+            if self.folders.remove(&path).is_some() {
+                // It is gone already, as often as not.
+                let _ = self.watcher.unwatch(&path);
+            }
+            if let Some(now) = now {
+                match self.watcher.watch(&path, mode) {
+                    Ok(()) => drop(self.folders.insert(path, now)),
+                    Err(error) => debug!(%error, path = %path.display(), "cannot watch"),
+                }
+            }
+        }
+    }
+}
+
+/// What is watched: the config directory, the folders in it that count, and, for the day it comes, the folder it would be in.
+fn folders(config: &Path) -> Vec<(PathBuf, RecursiveMode)> {
+    let mut folders = vec![(config.to_owned(), RecursiveMode::NonRecursive)];
+    if !config.is_dir() {
+        folders.extend(config.parent().map(|parent| (parent.to_owned(), RecursiveMode::NonRecursive)));
+    }
+    for name in [RELATIONS, SCRAPES, RULES] {
+        folders.push((config.join(name), RecursiveMode::NonRecursive));
+    }
+    folders.push((config.join("templates"), RecursiveMode::Recursive));
+    folders
+}
+
+/// Names, sizes and times of all that counts. Links are followed, so that a swapped folder behind them is seen.
+fn look(config: &Path) -> BTreeMap<PathBuf, Stamp> {
+    let mut seen = BTreeMap::new();
+    let mut note = |path: PathBuf| {
+        if let Ok(metadata) = fs::metadata(&path)
+            && metadata.is_file()
+            && seen.len() < FILES_MAX
+        {
+            seen.insert(path, stamp(&metadata));
+        }
+    };
+    let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    note(config.join("relatum.yaml"));
+    // The agent's file may have another name, and entries of `relations.d` name files beside them.
+    entries(config).for_each(&mut note);
+    for name in [RELATIONS, SCRAPES, RULES] {
+        entries(&config.join(name)).for_each(&mut note);
+    }
+    for template in entries(&config.join("templates")) {
+        entries(&template).for_each(&mut note);
+    }
+    seen
+}
