@@ -17,6 +17,8 @@ usage: cargo xtask CHORE
   test [--strict]  bring the real peers if possible, then run all tests; the last line counts them
                    (--strict: a skipped test whose peer or corpus is there is a failure)
   bench relate     how fast the agent starts, and a relation becomes a scraped target
+  bench tsdb [large]
+                   what the store alone costs with 10,000 series, or 100,000
   peers            bring the real peers and print where they are
 ";
 
@@ -29,6 +31,8 @@ fn main() -> ExitCode {
         ["test"] => test::run(false),
         ["test", "--strict"] => test::run(true),
         ["bench", "relate"] => bench::relate::run(),
+        ["bench", "tsdb"] => bench::tsdb::run(10),
+        ["bench", "tsdb", "large"] => bench::tsdb::run(100),
         ["peers"] => peers::bring().map(|peers| print!("{peers}")),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

@@ -165,18 +165,21 @@ fn a_snapshot_is_a_store() {
 /// Runs `step` on a store with several blocks, breaking it at every operation; what is left is one of `allowed`.
 #[track_caller]
 fn check_death(step: impl Fn(&Store) -> Result<(), AppendError>, allowed: impl Fn(&Content, &Content) -> bool) {
+    let fs = FaultyFs::default();
+    let store = open(&fs);
+    for hour in [0, 2, 4, 6] {
+        hours(&store, hour, hour + 2);
+        store.cut().unwrap();
+    }
+    hours(&store, 8, 9);
+    let before = content(&store);
+    drop(store);
+    let files = fs.files();
     for fault in [Fault::Stop, Fault::Torn, Fault::Full, Fault::Lost] {
         for after in [After::Kill, After::PowerCut, After::PowerCutWithZeros] {
             for operation in 0.. {
-                let fs = FaultyFs::default();
+                let fs = FaultyFs::of(files.clone());
                 let store = open(&fs);
-                for hour in [0, 2, 4, 6] {
-                    hours(&store, hour, hour + 2);
-                    store.cut().unwrap();
-                }
-                hours(&store, 8, 9);
-                store.sync().unwrap();
-                let before = content(&store);
                 fs.break_at(fs.operations() + operation, fault);
                 let done = step(&store);
                 let broke = fs.broke();
@@ -195,7 +198,7 @@ fn check_death(step: impl Fn(&Store) -> Result<(), AppendError>, allowed: impl F
                 }
                 // It goes on.
                 step(&store).unwrap_or_else(|error| panic!("{error}, {context}"));
-                hours(&store, 9, 10);
+                assert_eq!(write(&store, &[("m1,i=1", START_MS + 9 * HOUR_MS, 1.0)]), []);
                 if !broke {
                     assert!(operation > 3, "only {operation} operations");
                     break;

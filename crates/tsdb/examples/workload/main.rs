@@ -1,0 +1,176 @@
+//! Drives a store as scrapes would, and prints what that costs; `cargo xtask bench tsdb` runs it and compares.
+//!
+//! `workload append DIR TARGETS SECONDS INTERVAL DURABILITY` fills the store in DIR, prints a line `name value` for each
+//! measurement, then `done`, and waits for the end of its input, so that it can be killed. `workload ingest …` cuts and merges
+//! blocks as well before it is done. `workload open DIR` opens the store.
+
+mod series;
+
+use std::io::Read;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use relatum_model::Matcher;
+use relatum_model::storage::{Append, Cancel, Hints, Scope, Select, SeriesRef, TimeRange};
+use relatum_tsdb::{Clock, Durability, Options, Store};
+
+/// The beginning of a span of two hours.
+const START_MS: i64 = 1_699_999_200_000 / 7_200_000 * 7_200_000;
+
+#[derive(Debug)]
+struct FarClock;
+
+impl Clock for FarClock {
+    fn now_ms(&self) -> i64 {
+        START_MS + 365 * 86_400_000
+    }
+}
+
+fn options(durability: Durability) -> Options {
+    Options {
+        durability,
+        retention: Duration::ZERO,
+        maintenance_interval: None,
+        clock: Arc::new(FarClock),
+        ..Options::default()
+    }
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        [what @ ("append" | "ingest"), dir, targets, seconds, interval, durability] => {
+            let numbers = (targets.parse(), seconds.parse(), interval.parse());
+            let (Ok(targets), Ok(seconds), Ok(interval)) = numbers else { return usage() };
+            let durability = if durability == "fsync" { Durability::Fsync } else { Durability::Process };
+            ingest(Path::new(dir), targets, seconds, interval, durability, what == "ingest");
+        }
+        ["open", dir] => open(Path::new(dir)),
+        _ => return usage(),
+    }
+    ExitCode::SUCCESS
+}
+
+fn usage() -> ExitCode {
+    eprintln!("usage: workload append|ingest DIR TARGETS SECONDS INTERVAL process|fsync | workload open DIR");
+    ExitCode::from(2)
+}
+
+fn print(name: &str, value: f64) {
+    println!("{name} {value}");
+}
+
+fn ingest(dir: &Path, targets: usize, seconds: i64, interval: i64, durability: Durability, cut: bool) {
+    let mut targets: Vec<Vec<series::Source>> = (0..targets).map(series::target).collect();
+    let n_series = targets.len() * series::SERIES_PER_TARGET;
+    let memory_before = memory_bytes();
+    let store = Store::open(dir, options(durability)).expect("the store opens");
+    let mut references = vec![SeriesRef::NONE; n_series];
+    let mut values = vec![0.0; series::SERIES_PER_TARGET];
+    let mut waits = Vec::new();
+    let (mut samples, mut generating) = (0u64, 0.0);
+    let cpu_before = process_cpu();
+    for tick in 0..seconds / interval {
+        for (number, target) in targets.iter_mut().enumerate() {
+            let from = thread_cpu();
+            for (value, source) in values.iter_mut().zip(target.iter_mut()) {
+                *value = source.step(interval as f64);
+            }
+            generating += thread_cpu() - from;
+            // Each target at its own moment, a few milliseconds off now and then.
+            let jitter = (tick * 7919 + number as i64 * 31) % 13 - 6;
+            let t_ms = START_MS + tick * interval * 1000 + number as i64 * 37 % (interval * 1000 - 20) + 7 + jitter;
+            let started = Instant::now();
+            let mut appender = store.appender();
+            let references = &mut references[number * series::SERIES_PER_TARGET..];
+            for ((source, value), reference) in target.iter().zip(&values).zip(references) {
+                *reference = appender.append(*reference, &source.labels, t_ms, *value).expect("samples are in order");
+            }
+            appender.commit().expect("the batch is written");
+            waits.push(started.elapsed());
+            samples += series::SERIES_PER_TARGET as u64;
+        }
+    }
+    let append_cpu = process_cpu() - cpu_before - generating;
+    let millions = samples as f64 / 1e6;
+    waits.sort_unstable();
+    print("samples", samples as f64);
+    print("append_cpu_per_million", append_cpu / millions);
+    print("commit_p99_ms", waits[waits.len() * 99 / 100].as_secs_f64() * 1e3);
+    print("wal_bytes_per_sample", store.stats().wal_bytes as f64 / samples as f64);
+    print("head_memory_per_series", (memory_bytes() - memory_before) / n_series as f64);
+    print("queries_head_ms", query(&store));
+    if cut {
+        measure_blocks(&store, samples, n_series, memory_before);
+    }
+    println!("done");
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
+fn measure_blocks(store: &Store, samples: u64, n_series: usize, memory_before: f64) {
+    let millions = samples as f64 / 1e6;
+    let cpu_before = process_cpu();
+    store.cut().expect("the head is cut");
+    print("cut_cpu_per_million", (process_cpu() - cpu_before) / millions);
+    print("cut_memory_per_series", (memory_bytes() - memory_before) / n_series as f64);
+    let stats = store.stats();
+    print("block_bytes_per_sample", stats.block_bytes as f64 / samples as f64);
+    print("index_bytes_per_series", stats.block_index_bytes as f64 / stats.blocks.max(1) as f64 / n_series as f64);
+    let cpu_before = process_cpu();
+    store.compact().expect("blocks are merged");
+    print("compact_cpu_per_million", (process_cpu() - cpu_before) / millions);
+    print("merged_bytes_per_sample", store.stats().block_bytes as f64 / samples as f64);
+    print("queries_blocks_ms", query(store));
+}
+
+/// How long it takes to read all samples of one metric that every target has 192 times.
+fn query(store: &Store) -> f64 {
+    let mut best = f64::MAX;
+    for _ in 0..3 {
+        let started = Instant::now();
+        let reader = store.open(&Scope::all(), TimeRange::ALL).expect("a view opens");
+        let matcher = [Matcher::equal("__name__", "node_cpu_seconds_total")];
+        let set = reader.series(&matcher, &Hints::default(), &Cancel::new()).expect("a selection starts");
+        let samples: usize = set.map(|series| series.expect("a series is read").samples.len()).sum();
+        assert!(samples > 0);
+        best = f64::min(best, started.elapsed().as_secs_f64() * 1e3);
+    }
+    best
+}
+
+fn open(dir: &Path) {
+    let (started, cpu_before) = (Instant::now(), process_cpu());
+    let store = Store::open(dir, options(Durability::Process)).expect("the store opens");
+    print("open_s", started.elapsed().as_secs_f64());
+    print("open_cpu_s", process_cpu() - cpu_before);
+    let stats = store.stats();
+    print("samples", (stats.samples + stats.block_samples) as f64);
+    print("memory_mib", memory_bytes() / f64::from(1 << 20));
+}
+
+/// Seconds of both cores that all threads took.
+fn process_cpu() -> f64 {
+    let threads = std::fs::read_dir("/proc/self/task").expect("/proc is there");
+    let cpu = |thread: std::fs::DirEntry| schedstat(&thread.path().join("schedstat"));
+    threads.filter_map(Result::ok).filter_map(cpu).sum()
+}
+
+/// Seconds that this thread took.
+fn thread_cpu() -> f64 {
+    schedstat(Path::new("/proc/thread-self/schedstat")).expect("/proc is there")
+}
+
+fn schedstat(path: &Path) -> Option<f64> {
+    let text = std::fs::read_to_string(path).ok()?;
+    Some(text.split(' ').next()?.parse::<f64>().ok()? / 1e9)
+}
+
+/// Bytes of memory that belong to this process alone, maps of files left out.
+fn memory_bytes() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/status").expect("/proc is there");
+    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("the kernel tells");
+    line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") * 1024.0
+}

@@ -1,0 +1,137 @@
+//! `cargo xtask bench tsdb`: what the store alone costs, without a network, beside its gates and goals.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, ensure};
+
+use crate::{cargo, target_dir};
+
+/// What is shown of a measurement, in which unit, and what it should be: (name, text, gate, goal).
+const ROWS: [(&str, &str, &str, &str); 16] = [
+    ("append_cpu_per_million", "append and commit, CPU-s per M samples", "0.40", "0.22"),
+    ("fsync_cpu_per_million", "the same with fsync before the ack", "0.40", "0.22"),
+    ("fsync_p99_ms", "commit of 1000 samples with fsync, p99 ms", "20", "8"),
+    ("wal_bytes_per_sample", "log, bytes per sample", "5", "3"),
+    ("head_memory_per_series", "memory with two hours in the head, bytes per series", "800", "400"),
+    ("cut_memory_per_series", "memory behind the cut, bytes per series", "-", "-"),
+    ("cut_cpu_per_million", "cut into blocks, CPU-s per M samples", "-", "-"),
+    ("block_bytes_per_sample", "block with index, bytes per sample", "0.90", "0.70"),
+    ("index_bytes_per_series", "index, bytes per series", "90", "60"),
+    ("queries_head_ms", "all samples of 19 % of the series from the head, ms", "-", "-"),
+    ("queries_blocks_ms", "the same from the block, ms", "-", "-"),
+    ("day_merge_cpu_per_million", "merge blocks of a day, CPU-s per M samples", "-", "-"),
+    ("day_bytes_per_sample", "merged blocks of a day, bytes per sample", "0.70", "0.58"),
+    ("restart_cpu_s", "restart behind the cut, CPU-s", "0.3", "0.1"),
+    ("kill_cpu_s", "restart after kill -9 with two hours in the log, CPU-s", "0.5", "0.15"),
+    ("kill_lost", "acknowledged samples lost by kill -9", "0", "0"),
+];
+
+/// Runs the workload of `targets` scrape targets with 1000 series each over two hours, and of a fifth of them over a day.
+pub(crate) fn run(targets: usize) -> anyhow::Result<()> {
+    crate::run(&mut cargo(&["build", "--release", "--quiet", "--package", "relatum-tsdb", "--example", "workload"]))?;
+    let workload = Workload { program: target_dir().join("release/examples/workload"), targets };
+    let mut all = BTreeMap::new();
+
+    let dir = Folder::new()?;
+    all.extend(workload.fill(&dir.0, "ingest", 7200, 15, "process")?);
+    all.insert("restart_cpu_s".to_owned(), workload.open(&dir.0)?["open_cpu_s"]);
+    drop(dir);
+
+    let dir = Folder::new()?;
+    let killed = workload.fill(&dir.0, "append", 7200, 15, "process")?;
+    let opened = workload.open(&dir.0)?;
+    all.insert("kill_cpu_s".to_owned(), opened["open_cpu_s"]);
+    all.insert("kill_lost".to_owned(), killed["samples"] - opened["samples"]);
+    drop(dir);
+
+    let dir = Folder::new()?;
+    let durable = workload.fill(&dir.0, "append", 600, 15, "fsync")?;
+    all.insert("fsync_cpu_per_million".to_owned(), durable["append_cpu_per_million"]);
+    all.insert("fsync_p99_ms".to_owned(), durable["commit_p99_ms"]);
+    drop(dir);
+
+    let dir = Folder::new()?;
+    let fewer = Workload { targets: targets.div_ceil(5), ..workload };
+    let day = fewer.fill(&dir.0, "ingest", 86_400, 15, "process")?;
+    all.insert("day_bytes_per_sample".to_owned(), day["merged_bytes_per_sample"]);
+    all.insert("day_merge_cpu_per_million".to_owned(), day["compact_cpu_per_million"]);
+
+    println!("{} series", targets * 1000);
+    println!("{:<58}{:>12}{:>10}{:>10}", "", "measured", "gate", "goal");
+    for (name, text, gate, goal) in ROWS {
+        let value = all.get(name).with_context(|| format!("the workload does not tell {name}"))?;
+        println!("{text:<58}{value:>12.3}{gate:>10}{goal:>10}");
+    }
+    Ok(())
+}
+
+struct Workload {
+    program: PathBuf,
+    targets: usize,
+}
+
+impl Workload {
+    /// Fills a store; kills the process when it is done.
+    fn fill(&self, dir: &Path, what: &str, seconds: u32, interval: u32, durability: &str) -> anyhow::Result<Values> {
+        eprintln!("{what}: {} targets, {seconds} s every {interval} s, {durability}", self.targets);
+        let numbers = [self.targets.to_string(), seconds.to_string(), interval.to_string()];
+        let mut child = Command::new(&self.program)
+            .arg(what)
+            .arg(dir)
+            .args(numbers)
+            .arg(durability)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let out = child.stdout.take().expect("it is piped");
+        let mut lines = Vec::new();
+        for line in BufReader::new(out).lines() {
+            let line = line?;
+            if line == "done" {
+                break;
+            }
+            lines.push(line);
+        }
+        child.kill()?;
+        child.wait()?;
+        values(&lines)
+    }
+
+    fn open(&self, dir: &Path) -> anyhow::Result<Values> {
+        let output = Command::new(&self.program).arg("open").arg(dir).output()?;
+        ensure!(output.status.success(), "the store does not open: {}", String::from_utf8_lossy(&output.stderr));
+        let lines: Vec<String> = String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect();
+        values(&lines)
+    }
+}
+
+type Values = BTreeMap<String, f64>;
+
+fn values(lines: &[String]) -> anyhow::Result<Values> {
+    let value = |line: &String| {
+        let (name, value) = line.split_once(' ').with_context(|| format!("what is {line:?}?"))?;
+        Ok((name.to_owned(), value.parse()?))
+    };
+    lines.iter().map(value).collect()
+}
+
+/// A folder that is removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> anyhow::Result<Self> {
+        let path = target_dir().join(format!("bench-tsdb-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path)?;
+        Ok(Folder(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
