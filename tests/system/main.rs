@@ -6,6 +6,7 @@ mod bad_input;
 mod checks;
 mod commands;
 mod crash;
+mod declared;
 mod external_queries;
 mod http_surface;
 mod main_job;
@@ -25,6 +26,7 @@ fn main() {
         metric_checks::trials(),
         commands::trials(),
         crash::trials(),
+        declared::trials(),
         bad_input::trials(),
         checks::trials(),
         external_queries::trials(),

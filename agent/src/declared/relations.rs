@@ -225,3 +225,135 @@ fn is_related_by_hand(one: &Declared, world: &World) -> bool {
             })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::control::Document;
+    use crate::relate::Which;
+    use crate::store::{Model, Origin};
+
+    struct Bench {
+        dir: TempDir,
+        store: Mutex<Store>,
+        declarations: Declarations,
+    }
+
+    impl Bench {
+        fn new() -> Bench {
+            let dir = TempDir::new().unwrap();
+            let mut store = Store::open(&dir.path().join("data"), Arc::new(|| 0)).unwrap();
+            let model = Model { name: "site".into(), uuid: "12de4fae-06cc-4ceb-9089-567be09fec78".into() };
+            store
+                .mutate::<_, StoreError>("begin", |change| {
+                    change.set_model(&model)?;
+                    change.put_application(APPLICATION, Origin::Builtin, "relatum", "{}")?;
+                    change.put_unit(APPLICATION, 0)
+                })
+                .unwrap();
+            fs::create_dir(dir.path().join(super::super::RELATIONS)).unwrap();
+            let declarations = Declarations::new(dir.path().to_owned());
+            Bench { store: Mutex::new(store), declarations, dir }
+        }
+
+        /// Writes `text` into the file, or removes the file, and looks. What there is then, and parts of what is wrong.
+        #[track_caller]
+        fn check(&mut self, file: &str, text: Option<&str>, relations: &[&str], problems: &[&str]) {
+            let path = self.dir.path().join(super::super::RELATIONS).join(file);
+            match text {
+                // Written aside and moved, as the time of a change may not be finer than the test is fast.
+                Some(text) => {
+                    fs::write(path.with_extension("new"), text).unwrap();
+                    fs::rename(path.with_extension("new"), path).unwrap();
+                }
+                None => fs::remove_file(path).unwrap(),
+            }
+            let found = self.declarations.sync(&self.store).unwrap();
+            let world = crate::lock(&self.store).world().unwrap();
+            let shown: Vec<String> = world
+                .relations
+                .iter()
+                .map(|relation| {
+                    let theirs = if relation.provider.application == APPLICATION {
+                        &relation.requirer
+                    } else {
+                        &relation.provider
+                    };
+                    let units = relation
+                        .bags
+                        .keys()
+                        .filter(|(_, owner)| owner.starts_with(&format!("{}/", theirs.application)));
+                    let units: Vec<&str> = units.map(|(_, owner)| owner.rsplit('/').next().unwrap()).collect();
+                    format!("{} {} {}", relation.id, theirs.application, units.join(","))
+                })
+                .collect();
+            assert_eq!(shown, relations);
+            assert_eq!(found.len(), problems.len(), "{found:?}");
+            for (problem, part) in found.iter().zip(problems) {
+                assert!(problem.to_string().contains(part), "{part} in {problem}");
+            }
+            // Looking again finds the same, and changes nothing.
+            let revision = world.revision;
+            assert_eq!(self.declarations.sync(&self.store).unwrap().len(), problems.len());
+            assert_eq!(crate::lock(&self.store).revision().unwrap(), revision);
+        }
+
+        fn relate(&self, words: &[&str]) -> Result<u64, RelateError> {
+            let request = Relate {
+                arguments: words.iter().map(|word| (*word).to_owned()).collect(),
+                databag: Some(Document { name: "f".into(), text: "{application: hand, units: {hand/0: {}}}".into() }),
+                ..Relate::default()
+            };
+            let mut store = crate::lock(&self.store);
+            store.mutate("relate", |change| relate::relate(&request, change)).map(|(_, outcome)| outcome.relation)
+        }
+    }
+
+    #[test]
+    fn files_make_change_and_remove_relations() {
+        let mut bench = Bench::new();
+        let two = "relations:\n- {endpoint: metrics-endpoint, application: a, addresses: ['h:1', 'h:2']}\n\
+                   - {endpoint: ingress, application: b, app: {}, units: {b/0: {}, b/1: {}}}\n";
+        bench.check("x.yaml", Some(two), &["1 a 0,1", "2 b 0,1"], &[]);
+        // A half-written file, and one of two documents.
+        bench.check("x.yaml", Some("relations:\n- {endpoint: met"), &["1 a 0,1", "2 b 0,1"], &["x.yaml:2:"]);
+        bench.check("x.yaml", Some("relations: []\n---\n{}"), &["1 a 0,1", "2 b 0,1"], &["multiple"]);
+        // An address goes, another comes: units that stay keep their number, and the relation its id.
+        let other = "relations:\n- {endpoint: ingress, application: b, app: {}, units: {b/1: {}}}\n\
+                     - {endpoint: metrics-endpoint, application: a, addresses: ['h:3', 'h:2'], labels: {x: y}}\n";
+        bench.check("x.yaml", Some(other), &["1 a 1,2", "2 b 1"], &[]);
+        // Two files for one relation: the first by name counts. One that cannot be made keeps no other from being made.
+        let more = "relations:\n- {endpoint: metrics-endpoint, application: a, addresses: ['h:9']}\n\
+                    - {endpoint: metrics-endpoint, application: c, addresses: ['h:1'], labels: {job: x}}\n\
+                    - {endpoint: alertmanager, addresses: ['h:1']}\n";
+        bench.check(
+            "y.yaml",
+            Some(more),
+            &["1 a 1,2", "2 b 1", "3 alertmanager 0"],
+            &["declared in x.yaml already", "y.yaml:3: --label job is set by the agent"],
+        );
+        // Another file declares it still: the relation stays.
+        bench.check("x.yaml", None, &["1 a 3", "3 alertmanager 0"], &["--label job"]);
+        bench.check("y.yaml", None, &[], &[]);
+    }
+
+    #[test]
+    fn what_is_declared_changes_only_in_its_file() {
+        let mut bench = Bench::new();
+        let id = bench.relate(&["ingress"]).unwrap();
+        let hand = "relations: [{endpoint: ingress, application: hand, app: {}, units: {hand/0: {}}}]";
+        bench.check("x.yaml", Some(hand), &["1 hand 0"], &["related with hand by hand already"]);
+        let remove = |bench: &Bench| {
+            let mut store = crate::lock(&bench.store);
+            store.mutate::<_, RelateError>("remove", |change| relate::remove(&Which::Id(id), change)).map(drop)
+        };
+        remove(&bench).unwrap();
+        bench.check("x.yaml", Some(hand), &["2 hand 0"], &[]);
+        let refused = bench.relate(&["ingress"]).unwrap_err().to_string();
+        assert!(refused.contains("declared in relations.d/x.yaml"), "{refused}");
+    }
+}
