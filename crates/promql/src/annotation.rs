@@ -50,6 +50,8 @@ struct Annotation {
     text: String,
     span: Span,
     repair: Option<Repair>,
+    // How often it arose, if that is counted.
+    times: usize,
 }
 
 /// The annotations of one query.
@@ -63,6 +65,14 @@ impl Annotations {
     /// Warns about the expression at `span`.
     pub(crate) fn warn(&mut self, span: Span, text: impl Into<String>) {
         self.add(Severity::Warning, span, text.into(), None);
+    }
+
+    /// Warns about the expression at `span`, and counts how often.
+    pub(crate) fn warn_again(&mut self, span: Span, text: String) {
+        match self.places.get(&text) {
+            Some(&at) => self.entries[at].times += 1,
+            None => self.warn(span, text),
+        }
     }
 
     /// Informs about the expression at `span`.
@@ -87,7 +97,7 @@ impl Annotations {
             }
             None => {
                 self.places.insert(text.clone(), self.entries.len());
-                self.entries.push(Annotation { severity, text, span, repair });
+                self.entries.push(Annotation { severity, text, span, repair, times: 1 });
             }
         }
     }
@@ -115,6 +125,9 @@ impl Annotation {
                 rfc3339(repair.t_ms.1),
             ));
         }
+        if self.times > 1 && query.is_some() {
+            out.push_str(&format!(" ({} occurrences)", self.times));
+        }
         if let Some(query) = query {
             let before = &query.as_bytes()[..self.span.start.min(query.len())];
             let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -122,6 +135,60 @@ impl Annotation {
             out.push_str(&format!(" ({line}:{column})"));
         }
         out
+    }
+}
+
+/// The texts of annotations that arise in several places.
+pub(crate) mod texts {
+    use relatum_model::text::quote;
+
+    use crate::syntax::AggregateOp;
+
+    pub(crate) fn mixed_types(metric: &str) -> String {
+        format!("encountered a mix of histograms and floats for metric name {}", quote(metric))
+    }
+
+    pub(crate) fn mixed_aggregation() -> String {
+        "encountered a mix of histograms and floats for aggregation".to_owned()
+    }
+
+    pub(crate) fn mixed_schemas(metric: &str) -> String {
+        format!(
+            "vector contains a mix of histograms with exponential and custom buckets schemas for metric name {}",
+            quote(metric)
+        )
+    }
+
+    pub(crate) fn mixed_classic_and_native() -> &'static str {
+        "vector contains a mix of classic and native histograms"
+    }
+
+    pub(crate) fn not_counter(metric: &str) -> String {
+        format!("this native histogram metric is not a counter: {}", quote(metric))
+    }
+
+    pub(crate) fn not_gauge(metric: &str) -> String {
+        format!("this native histogram metric is not a gauge: {}", quote(metric))
+    }
+
+    pub(crate) fn ignored_in_aggregation(op: AggregateOp) -> String {
+        format!("ignored histogram in {op} aggregation")
+    }
+
+    pub(crate) fn ignored_in_range(metric: &str) -> String {
+        format!("ignored histograms in a range containing both floats and histograms for metric name {}", quote(metric))
+    }
+
+    pub(crate) fn collision(operation: &str) -> String {
+        format!("conflicting counter resets during histogram {operation}")
+    }
+
+    pub(crate) fn reconciled(operation: &str) -> String {
+        format!("mismatched custom buckets were reconciled during {operation}")
+    }
+
+    pub(crate) fn start_overlap(metric: &str) -> String {
+        format!("sample has start time that overlaps with previous sample timestamp for metric {}", quote(metric))
     }
 }
 

@@ -7,7 +7,7 @@ use relatum_model::storage::{Cancel, Scope, Select};
 
 use crate::annotation::Annotations;
 use crate::error::QueryError;
-use crate::eval::{Block, Budget, Evaluated, Evaluator, Settings, Steps, Views};
+use crate::eval::{Block, BucketUse, Budget, Evaluated, Evaluator, Settings, Steps, Views, histogram_sample};
 use crate::syntax::{DurationContext, Expr, ParseError, ParseOptions, ValueType, parse};
 use crate::value::{Value, VectorSample};
 
@@ -28,6 +28,8 @@ pub struct EngineOptions {
     pub delayed_name_removal: bool,
     /// Take the type of a metric from its label `__type__`: `type-and-unit-labels`.
     pub type_and_unit_labels: bool,
+    /// Let functions of counters look at when samples began to count: `use-start-timestamps`.
+    pub start_timestamps: bool,
 }
 
 impl Default for EngineOptions {
@@ -40,6 +42,7 @@ impl Default for EngineOptions {
             syntax: ParseOptions::default(),
             delayed_name_removal: false,
             type_and_unit_labels: false,
+            start_timestamps: false,
         }
     }
 }
@@ -244,12 +247,14 @@ impl Engine {
                 subquery_step_ms: milliseconds(own.subquery_step).max(1),
                 delayed_name_removal: own.delayed_name_removal,
                 type_and_unit_labels: own.type_and_unit_labels,
+                start_timestamps: own.start_timestamps,
             },
             bounds_ms,
             durations,
             views: Views::new(source, scope),
             budget: Budget::new(own.samples_max, timeout, options.cancel.clone()),
             annotations: Annotations::default(),
+            buckets_asked: BucketUse::default(),
         }
     }
 }
@@ -262,7 +267,13 @@ fn vector(block: Block, t_ms: i64) -> Vec<VectorSample> {
     block
         .rows
         .into_iter()
-        .filter_map(|row| row.floats.get(0).map(|value| VectorSample { labels: row.labels, t_ms, value }))
+        .filter_map(|row| match row.histograms.get(0) {
+            Some(histogram) => {
+                let histogram = Some(histogram.clone());
+                Some(VectorSample { labels: row.labels, t_ms, value: 0.0, histogram })
+            }
+            None => row.floats.get(0).map(|value| VectorSample::of_float(row.labels, t_ms, value)),
+        })
         .collect()
 }
 
@@ -275,6 +286,9 @@ fn matrix(block: Block, steps: Steps) -> Vec<Series> {
             for (step, value) in row.floats.iter() {
                 series.samples.push(steps.at(step), value);
             }
+            let histograms = row.histograms.iter();
+            series.samples.histograms =
+                histograms.map(|(step, histogram)| histogram_sample(steps.at(step), histogram)).collect();
             series
         })
         .collect()

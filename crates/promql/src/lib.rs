@@ -9,6 +9,7 @@ mod engine;
 mod error;
 mod eval;
 mod functions;
+mod histogram;
 pub mod memory;
 pub mod notation;
 pub mod syntax;

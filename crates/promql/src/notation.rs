@@ -1,21 +1,34 @@
 //! The notation of series in acceptance scripts and unit tests of rules: `metric{label="value"} 1+2x3 _ stale`.
 
-use relatum_model::{Labels, MatchOp, stale_nan};
+use std::sync::Arc;
 
+use relatum_model::histogram::{Buckets, CounterReset, Span};
+use relatum_model::{Histogram, Labels, MatchOp, stale_nan};
+
+use crate::histogram;
 use crate::syntax::parse_selector;
 
 /// How many samples one series may have: a count is a few digits, and must not fill the memory.
 const POINTS_MAX: usize = 10_000_000;
 
 /// One place in a sequence of samples.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Point {
     /// No sample.
     Missing,
     /// A number.
     Float(f64),
-    /// A histogram, which is not read.
-    Histogram,
+    /// A native histogram.
+    Histogram(Arc<DescribedHistogram>),
+}
+
+/// A histogram as it is described.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DescribedHistogram {
+    /// The histogram.
+    pub histogram: Histogram<f64>,
+    /// Whether the description says what is known of the histogram before; if not, any answer is right.
+    pub hint_is_given: bool,
 }
 
 /// A series as its line describes it.
@@ -25,14 +38,14 @@ pub struct Described {
     pub labels: Labels,
     /// Its samples, one after the other at equal distances.
     pub points: Vec<Point>,
-    /// Whether the line gives start timestamps instead of values.
-    pub is_start_timestamps: bool,
+    /// When the samples began to count, in milliseconds from the time of each, if the line says that instead of values.
+    pub starts: Option<Vec<Option<i64>>>,
 }
 
 impl Described {
     /// Whether any sample is a histogram.
     pub fn has_histograms(&self) -> bool {
-        self.points.contains(&Point::Histogram)
+        self.points.iter().any(|point| matches!(point, Point::Histogram(_)))
     }
 }
 
@@ -40,13 +53,13 @@ impl Described {
 pub fn parse(line: &str) -> Result<Described, String> {
     let end = metric_end(line);
     let (metric, rest) = line.split_at(end);
-    let (metric, is_start_timestamps) = match metric.trim().strip_suffix("@st") {
-        Some(metric) => (metric, true),
-        None => (metric.trim(), false),
-    };
-    let labels = parse_labels(metric)?;
-    let points = if is_start_timestamps { Vec::new() } else { parse_points(rest)? };
-    Ok(Described { labels, points, is_start_timestamps })
+    match metric.trim().strip_suffix("@st") {
+        Some(metric) => {
+            let starts = Some(parse_starts(rest)?);
+            Ok(Described { labels: parse_labels(metric)?, points: Vec::new(), starts })
+        }
+        None => Ok(Described { labels: parse_labels(metric)?, points: parse_points(rest)?, starts: None }),
+    }
 }
 
 /// Where the metric ends: at the first blank outside of braces, or behind them.
@@ -89,25 +102,8 @@ fn parse_points(text: &str) -> Result<Vec<Point>, String> {
     let mut points = Vec::new();
     let mut rest = text.trim();
     while !rest.is_empty() {
-        if let Some(inside) = rest.strip_prefix("{{") {
-            // Up to three items may hang together: histogram, sign and histogram, count.
-            let mut end = inside.find("}}").ok_or("unclosed histogram")? + 4;
-            if rest[end..].starts_with(['+', '-']) && rest[end + 1..].starts_with("{{") {
-                end += 3 + rest[end + 3..].find("}}").ok_or("unclosed histogram")? + 2;
-            }
-            let after = rest[end..].split_whitespace().next().unwrap_or("");
-            let count = match after.strip_prefix('x').filter(|_| rest[end..].starts_with('x')) {
-                Some(count) => {
-                    end += 1 + count.len();
-                    parse_count(count, after)? + 1
-                }
-                None => 1,
-            };
-            points.resize(points.len() + count, Point::Histogram);
-            if points.len() > POINTS_MAX {
-                return Err(format!("more than {POINTS_MAX} samples"));
-            }
-            rest = rest[end..].trim_start();
+        if rest.starts_with("{{") {
+            rest = parse_histograms(rest, &mut points)?.trim_start();
             continue;
         }
         let (item, after) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
@@ -118,6 +114,141 @@ fn parse_points(text: &str) -> Result<Vec<Point>, String> {
         rest = after.trim_start();
     }
     Ok(points)
+}
+
+/// Reads one histogram, or several that grow from one to the next, and gives what is behind.
+fn parse_histograms<'t>(text: &'t str, points: &mut Vec<Point>) -> Result<&'t str, String> {
+    let (start, mut rest) = histogram_in_braces(text)?;
+    let mut step = None;
+    for (sign, factor) in [('+', 1.0), ('-', -1.0)] {
+        if let Some(after) = rest.strip_prefix(sign).filter(|after| after.starts_with("{{")) {
+            let (found, after) = histogram_in_braces(after)?;
+            step = Some((found, factor));
+            rest = after;
+        }
+    }
+    let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+    let (times, after) = rest.split_at(end);
+    let times = match times.strip_prefix('x') {
+        Some(count) => parse_count(count, times)?,
+        None if times.is_empty() && step.is_none() => 0,
+        None => return Err(format!("not a count: {times}")),
+    };
+    if points.len() + times >= POINTS_MAX {
+        return Err(format!("more than {POINTS_MAX} samples"));
+    }
+    let Some((step, factor)) = step else {
+        points.resize(points.len() + times + 1, Point::Histogram(Arc::new(start)));
+        return Ok(after);
+    };
+    let hint_is_given = step.hint_is_given;
+    let mut histogram = start.histogram;
+    for at in 0..=times {
+        if at > 0 {
+            if histogram.schema > step.histogram.schema {
+                return Err(format!(
+                    "error combining histograms: cannot merge from schema {} to {}",
+                    step.histogram.schema, histogram.schema
+                ));
+            }
+            let combine = if factor > 0.0 { histogram::add } else { histogram::subtract };
+            (histogram, _) = combine(&histogram, &step.histogram).map_err(
+                |_| "cannot apply this operation on histograms with a mix of exponential and custom bucket schemas",
+            )?;
+        }
+        points.push(Point::Histogram(Arc::new(DescribedHistogram { histogram: histogram.clone(), hint_is_given })));
+    }
+    Ok(after)
+}
+
+fn histogram_in_braces(text: &str) -> Result<(DescribedHistogram, &str), String> {
+    let inside = text.strip_prefix("{{").ok_or("not a histogram")?;
+    let (inside, after) = inside.split_once("}}").ok_or("unclosed histogram")?;
+    let (histogram, hint_is_given) = parse_histogram(inside)?;
+    Ok((DescribedHistogram { histogram, hint_is_given }, after))
+}
+
+/// Reads what stands between the braces of a histogram, and tells whether it says something of the histogram before.
+pub fn parse_histogram(text: &str) -> Result<(Histogram<f64>, bool), String> {
+    let mut histogram = Histogram::default();
+    let (mut offset, mut n_offset, mut hint_is_given) = (0, 0, false);
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let (key, after) = rest.split_once(':').ok_or_else(|| format!("not a part of a histogram: {rest}"))?;
+        let (value, after) = match after.strip_prefix('[') {
+            Some(list) => list.split_once(']').ok_or("unclosed list")?,
+            None => after.split_at(after.find(char::is_whitespace).unwrap_or(after.len())),
+        };
+        rest = after.trim_start();
+        let number = || parse_number(value);
+        let whole = || value.parse::<i32>().map_err(|error| format!("{value}: {error}"));
+        let list = || value.split_whitespace().map(parse_number).collect::<Result<Vec<f64>, String>>();
+        match key {
+            "schema" => histogram.schema = whole()?,
+            "sum" => histogram.sum = number()?,
+            "count" => histogram.count = number()?,
+            "z_bucket" => histogram.zero_count = number()?,
+            "z_bucket_w" => histogram.zero_threshold = number()?,
+            "custom_values" => histogram.custom_bounds = list()?.into(),
+            "buckets" => histogram.positive.counts = list()?,
+            "n_buckets" => histogram.negative.counts = list()?,
+            "offset" => offset = whole()?,
+            "n_offset" => n_offset = whole()?,
+            "counter_reset_hint" => {
+                hint_is_given = true;
+                histogram.counter_reset = match value {
+                    "unknown" => CounterReset::Unknown,
+                    "reset" => CounterReset::Reset,
+                    "not_reset" => CounterReset::NotReset,
+                    "gauge" => CounterReset::Gauge,
+                    other => return Err(format!("not a counter reset hint: {other}")),
+                };
+            }
+            other => return Err(format!("not a part of a histogram: {other}")),
+        }
+    }
+    for (offset, Buckets { spans, counts }) in [(offset, &mut histogram.positive), (n_offset, &mut histogram.negative)]
+    {
+        if !counts.is_empty() {
+            spans.push(Span { offset, length: counts.len() as u32 });
+        }
+    }
+    Ok((histogram, hint_is_given))
+}
+
+/// Reads when samples began to count: `-30s-1mx2` is half a minute before the first, and a minute more each time.
+fn parse_starts(text: &str) -> Result<Vec<Option<i64>>, String> {
+    let mut starts = Vec::new();
+    for item in text.split_whitespace() {
+        let (body, count) = match item.rsplit_once('x') {
+            Some((body, count)) => (body, Some(parse_count(count, item)?)),
+            None => (item, None),
+        };
+        if starts.len() + count.unwrap_or(0) >= POINTS_MAX {
+            return Err(format!("more than {POINTS_MAX} samples"));
+        }
+        if body == "_" {
+            starts.resize(starts.len() + count.unwrap_or(1), None);
+            continue;
+        }
+        let sign = body.char_indices().skip(1).find(|(_, c)| matches!(c, '+' | '-')).map(|(at, _)| at);
+        let (first, step) = body.split_at(sign.unwrap_or(body.len()));
+        let (mut start_ms, step_ms) = (signed_ms(first)?, if step.is_empty() { 0 } else { signed_ms(step)? });
+        for _ in 0..=count.unwrap_or(0) {
+            starts.push(Some(start_ms));
+            start_ms = start_ms.saturating_add(step_ms);
+        }
+    }
+    Ok(starts)
+}
+
+fn signed_ms(text: &str) -> Result<i64, String> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let duration = relatum_model::time::parse_duration(digits).map_err(|error| format!("{text}: {error}"))?;
+    Ok(sign * i64::try_from(duration.as_millis()).map_err(|error| format!("{text}: {error}"))?)
 }
 
 fn parse_count(count: &str, item: &str) -> Result<usize, String> {
@@ -190,7 +321,7 @@ mod tests {
                 Point::Missing => " _".to_owned(),
                 Point::Float(value) if relatum_model::is_stale(*value) => " stale".to_owned(),
                 Point::Float(value) => format!(" {value}"),
-                Point::Histogram => " histogram".to_owned(),
+                Point::Histogram(described) => format!(" {}", histogram::to_text(&described.histogram)),
             });
             format!("{}{}", series.labels, points.collect::<String>())
         });
@@ -202,7 +333,16 @@ mod tests {
         check("up 1", Ok("up 1"));
         check("up{a=\"b c\"} 1+2x3 _ stale", Ok("up{a=\"b c\"} 1 3 5 7 _ stale"));
         check("up 0x2 _x2 5-5x1", Ok("up 0 0 0 _ _ 5 0"));
-        check("up {{count:1}}x1 2", Ok("up histogram histogram 2"));
+        check("up {{count:1}}x1 2", Ok("up {count:1, sum:0} {count:1, sum:0} 2"));
+        check(
+            "up {{schema:1 sum:-3 z_bucket:1 z_bucket_w:0.5 buckets:[1 2] offset:3 n_buckets:[1]}}",
+            Ok(
+                "up {count:0, sum:-3, [-1,-0.7071067811865475):1, [-0.5,0.5]:1, (2,2.82842712474619]:1, (2.82842712474619,4]:2}",
+            ),
+        );
+        check("up {{count:2}}-{{count:3}}x1 1", Ok("up {count:2, sum:0} {count:-1, sum:0} 1"));
+        check("up {{count:2 buckets:[1]}", Err("unclosed histogram"));
+        check("up {{size:2}}", Err("not a part of a histogram: size"));
         check("{} -1", Ok("{} -1"));
         check("up{a=\"b\" 1", Err("up{a=\"b\" 1: 1:10: parse error: unexpected character inside braces: '1'"));
         check("up one", Err("not a value: one"));

@@ -1,6 +1,8 @@
 //! What a query gives.
 
-use relatum_model::{Labels, Series};
+use std::sync::Arc;
+
+use relatum_model::{Histogram, Labels, Series};
 
 use crate::syntax::ValueType;
 
@@ -46,6 +48,15 @@ pub struct VectorSample {
     pub labels: Labels,
     /// The time of the evaluation, not of the sample it came from.
     pub t_ms: i64,
-    /// The value.
+    /// The value; 0 if it is a histogram.
     pub value: f64,
+    /// The value, if it is a native histogram.
+    pub histogram: Option<Arc<Histogram<f64>>>,
+}
+
+impl VectorSample {
+    /// An element whose value is a float.
+    pub fn of_float(labels: Labels, t_ms: i64, value: f64) -> Self {
+        VectorSample { labels, t_ms, value, histogram: None }
+    }
 }

@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::alert::{ActiveAlert, AlertState, ms};
 use crate::alerting::{AlertingRule, Surroundings, texts};
-use crate::recording::record;
+use crate::recording::{Recorded, record};
 use crate::restore::{has_past, restore};
 use crate::view::{GroupView, RuleDetails, RuleHealth, RuleView};
 
@@ -241,7 +241,7 @@ impl Group {
             }
         }
         if !self.orphans.is_empty() {
-            let ends = self.orphans.drain().map(|labels| (labels, stale_nan())).collect::<Vec<_>>();
+            let ends = self.orphans.drain().map(|labels| (labels, Recorded::Float(stale_nan()))).collect::<Vec<_>>();
             if let Err(error) = append(tick.append, &ends, at_ms) {
                 warn!(group = self.definition.name, error, "series of removed rules cannot be ended");
             }
@@ -291,7 +291,7 @@ impl Group {
     pub fn retire(&mut self, tick: &Tick<'_>) -> Vec<Alert> {
         let at_ms = tick.now_ms - ms(self.query_offset);
         let series = self.rules.iter_mut().flat_map(|state| state.series.drain()).chain(self.orphans.drain());
-        let ends: Vec<(Labels, f64)> = series.map(|labels| (labels, stale_nan())).collect();
+        let ends: Vec<(Labels, Recorded)> = series.map(|labels| (labels, Recorded::Float(stale_nan()))).collect();
         if let Err(error) = append(tick.append, &ends, at_ms) {
             warn!(group = self.definition.name, error, "series of a removed group cannot be ended");
         }
@@ -374,7 +374,7 @@ impl Query for TemplateQuery<'_> {
 fn samples(value: Value) -> Result<Vec<VectorSample>, String> {
     match value {
         Value::Vector(samples) => Ok(samples),
-        Value::Scalar { t_ms, value } => Ok(vec![VectorSample { labels: Labels::empty(), t_ms, value }]),
+        Value::Scalar { t_ms, value } => Ok(vec![VectorSample::of_float(Labels::empty(), t_ms, value)]),
         Value::String { .. } | Value::Matrix(_) => Err("rule result is not a vector or scalar".to_owned()),
     }
 }
@@ -394,28 +394,33 @@ fn evaluate_rule(state: &mut RuleState, tick: &Tick<'_>, at_ms: i64, limit: usiz
                 external_url: tick.external_url,
                 query: &TemplateQuery { tick, at_ms },
             };
-            alerting.evaluate(&samples, tick.now_ms, limit, surroundings)?
+            let series = alerting.evaluate(&samples, tick.now_ms, limit, surroundings)?;
+            series.into_iter().map(|(labels, value)| (labels, Recorded::Float(value))).collect()
         }
         (None, RuleKind::Record { name }) => record(name, &state.rule.labels, &samples, limit)?,
         (None, RuleKind::Alert { .. }) => unreachable!("an alerting rule has its alerts"),
     };
     let now: HashSet<Labels> = series.iter().map(|(labels, _)| labels.clone()).collect();
     let n_samples = series.len() as u64;
-    series.extend(state.series.difference(&now).map(|gone| (gone.clone(), stale_nan())));
+    series.extend(state.series.difference(&now).map(|gone| (gone.clone(), Recorded::Float(stale_nan()))));
     append(tick.append, &series, at_ms)?;
     state.series = now;
     Ok(n_samples)
 }
 
 /// Appends in one batch. A sample that is refused because a newer one is there already, as after a clock step, is left out.
-fn append(store: &dyn Append, series: &[(Labels, f64)], at_ms: i64) -> Result<(), String> {
+fn append(store: &dyn Append, series: &[(Labels, Recorded)], at_ms: i64) -> Result<(), String> {
     if series.is_empty() {
         return Ok(());
     }
     let mut appender = store.appender();
     let mut refused = None;
     for (labels, value) in series {
-        match appender.append(SeriesRef::NONE, labels, at_ms, *value) {
+        let appended = match value {
+            Recorded::Float(value) => appender.append(SeriesRef::NONE, labels, at_ms, *value),
+            Recorded::Histogram(histogram) => appender.append_histogram(SeriesRef::NONE, labels, at_ms, 0, histogram),
+        };
+        match appended {
             Ok(_) => {}
             Err(error @ (Refused::OutOfOrder | Refused::DuplicateTimestamp | Refused::TooOld)) => {
                 refused.get_or_insert((labels, error));

@@ -1,10 +1,18 @@
 //! Recording rules: what an expression gives becomes a series of its own.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use relatum_model::Labels;
 use relatum_model::labels::METRIC_NAME;
+use relatum_model::{Labels, NativeHistogram};
 use relatum_promql::VectorSample;
+
+/// What a rule appends to a series.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Recorded {
+    Float(f64),
+    Histogram(Arc<NativeHistogram>),
+}
 
 /// The series to append for a rule that records into the metric `name`.
 ///
@@ -14,7 +22,7 @@ pub(crate) fn record(
     labels: &[(String, String)],
     samples: &[VectorSample],
     limit: usize,
-) -> Result<Vec<(Labels, f64)>, String> {
+) -> Result<Vec<(Labels, Recorded)>, String> {
     if limit > 0 && samples.len() > limit {
         return Err(format!("exceeded limit of {limit} with {} series", samples.len()));
     }
@@ -31,7 +39,11 @@ pub(crate) fn record(
             if !seen.insert(labels.clone()) {
                 return Err("vector contains metrics with the same labelset after applying rule labels".to_owned());
             }
-            Ok((labels, sample.value))
+            let value = match &sample.histogram {
+                Some(histogram) => Recorded::Histogram(Arc::new(NativeHistogram::Float((**histogram).clone()))),
+                None => Recorded::Float(sample.value),
+            };
+            Ok((labels, value))
         })
         .collect()
 }

@@ -304,6 +304,7 @@ fn query_engine(flags: &Flags, config: &Config) -> relatum_promql::Engine {
         subquery_step: config.global.evaluation_interval,
         delayed_name_removal: flags.has_feature("promql-delayed-name-removal"),
         type_and_unit_labels: flags.has_feature("type-and-unit-labels"),
+        start_timestamps: flags.has_feature("use-start-timestamps"),
         ..EngineOptions::default()
     };
     for feature in &flags.features {

@@ -376,6 +376,22 @@ impl Histogram<u64> {
 }
 
 impl Histogram<f64> {
+    /// As [`Histogram::buckets`], but none reaches into the zero bucket, and a zero bucket with less than nothing is left out: so
+    /// Prometheus looks at them.
+    pub fn buckets_beside_zero(&self) -> impl Iterator<Item = Bucket<f64>> + '_ {
+        let zero = self.zero_threshold;
+        self.buckets()
+            .filter(|bucket| !(bucket.lower_is_included && bucket.upper_is_included) || bucket.count > 0.0)
+            .map(move |mut bucket| {
+                if bucket.upper < 0.0 && bucket.upper > -zero {
+                    bucket.upper = -zero;
+                } else if bucket.lower > 0.0 && bucket.lower < zero {
+                    bucket.lower = zero;
+                }
+                bucket
+            })
+    }
+
     /// Whether the histogram makes sense: spans and bounds fit together and nothing is negative. Rounding may have taken the
     /// counts apart, so their sum is not looked at.
     pub fn validate(&self) -> Result<(), HistogramError> {

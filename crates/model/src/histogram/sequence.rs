@@ -150,3 +150,73 @@ fn goes_on(before: &Histogram<f64>, now: &Histogram<f64>) -> bool {
         && now.custom_bounds == before.custom_bounds
         && !now.is_reset_since(before)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::histogram::{Buckets, CUSTOM_SCHEMA, Span};
+
+    fn histogram(counts: &[f64]) -> Histogram<f64> {
+        Histogram {
+            count: counts.iter().sum(),
+            zero_threshold: 0.001,
+            positive: Buckets { spans: vec![Span { offset: 1, length: counts.len() as u32 }], counts: counts.to_vec() },
+            ..Histogram::default()
+        }
+    }
+
+    #[test]
+    fn resets() {
+        type Change = fn(&mut Histogram<f64>);
+        let rows: &[(Change, bool, &str)] = &[
+            (|_| {}, false, "nothing changed"),
+            (|h| h.count -= 1.0, true, "the count fell"),
+            (|h| h.positive.counts[1] -= 1.0, true, "a bucket fell"),
+            (|h| (h.positive.spans[0].length, h.positive.counts) = (2, vec![1.0, 9.0]), true, "a bucket is gone"),
+            (|h| h.schema = 1, true, "the buckets are finer"),
+            (|h| (h.schema, h.positive.counts) = (-1, vec![3.0, 3.0, 0.0]), false, "the buckets are coarser"),
+            (|h| h.zero_threshold = 0.0001, true, "the zero bucket is smaller"),
+            (|h| (h.zero_threshold, h.zero_count) = (2.0, 1.0), false, "the zero bucket took in the first one"),
+            (|h| h.zero_threshold = 1.5, true, "the zero bucket ends inside one that has observations"),
+            (|h| (h.counter_reset, h.count) = (CounterReset::NotReset, 0.0), false, "the hint knows better"),
+            (|h| h.counter_reset = CounterReset::Reset, true, "the hint says so"),
+        ];
+        for (change, expected, why) in rows {
+            let before = histogram(&[1.0, 2.0, 3.0]);
+            let mut now = before.clone();
+            change(&mut now);
+            assert_eq!(now.is_reset_since(&before), *expected, "{why}");
+        }
+        let custom = |bounds: &[f64], counts: &[f64]| Histogram {
+            schema: CUSTOM_SCHEMA,
+            zero_threshold: 0.0,
+            custom_bounds: bounds.into(),
+            positive: Buckets { spans: vec![Span { offset: 0, length: counts.len() as u32 }], counts: counts.to_vec() },
+            ..histogram(counts)
+        };
+        let before = custom(&[1.0, 2.0, 3.0], &[1.0, 1.0, 1.0, 1.0]);
+        assert!(!custom(&[2.0, 5.0], &[2.0, 1.0, 1.0]).is_reset_since(&before));
+        assert!(custom(&[2.0, 5.0], &[1.0, 2.0, 1.0]).is_reset_since(&before));
+    }
+
+    #[test]
+    fn hints_as_a_store_gives_them() {
+        use CounterReset::{Gauge, NotReset, Reset, Unknown};
+        let with = |hint, histogram: Histogram<f64>| Histogram { counter_reset: hint, ..histogram };
+        let mut hinting = Hinting::default();
+        let sequence = [
+            (with(Unknown, histogram(&[1.0])), Unknown, "the first"),
+            (with(Unknown, histogram(&[2.0])), NotReset, "went on"),
+            (with(Unknown, histogram(&[1.0])), Unknown, "a reset begins a chunk"),
+            (with(NotReset, histogram(&[2.0])), NotReset, "went on"),
+            (with(Reset, histogram(&[3.0])), Unknown, "a reset that is said to be one"),
+            (with(Gauge, histogram(&[3.0])), Gauge, "a gauge"),
+            (with(Unknown, histogram(&[3.0])), Unknown, "a counter again"),
+        ];
+        for (histogram, expected, why) in sequence {
+            assert_eq!(hinting.next(&histogram), expected, "{why}");
+        }
+        hinting.interrupt();
+        assert_eq!(hinting.next(&histogram(&[9.0])), Unknown, "a float came in between");
+    }
+}

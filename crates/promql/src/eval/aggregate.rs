@@ -6,7 +6,7 @@ use relatum_model::Labels;
 use relatum_model::labels::METRIC_NAME;
 
 use super::{Block, Evaluator, Row, Scalars, Steps, execution};
-use crate::annotation::go_float;
+use crate::annotation::{go_float, texts};
 use crate::error::QueryError;
 use crate::syntax::{Aggregate, AggregateOp, Expr};
 
@@ -66,9 +66,13 @@ impl Evaluator<'_> {
         };
         let block = self.vector(&node.expr, steps)?;
         let grouping = Grouping::new(node, &block.rows);
+        let has_histograms = block.rows.iter().any(|row| !row.histograms.is_empty());
         match (node.op, param) {
             (AggregateOp::Quantile, Some((q, expr))) => {
                 self.check_quantiles(&q, expr, steps);
+                if has_histograms {
+                    self.annotations.inform(node.expr.span(), texts::ignored_in_aggregation(node.op));
+                }
                 self.fold_quantile(block, &grouping, &q, steps)
             }
             (AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk, Some((k, _))) => {
@@ -77,6 +81,9 @@ impl Evaluator<'_> {
                     return Ok(Block::default());
                 }
                 bounds.check_counts()?;
+                if has_histograms && node.op != AggregateOp::Limitk {
+                    self.annotations.inform(node.span, texts::ignored_in_aggregation(node.op));
+                }
                 self.pick_some(node.op, block, &grouping, &k, steps)
             }
             (AggregateOp::LimitRatio, Some((ratio, expr))) => {
@@ -98,7 +105,17 @@ impl Evaluator<'_> {
                 }
                 self.pick_ratio(block, &grouping, &ratio, steps)
             }
-            _ => self.fold(node.op, block, &grouping, steps),
+            _ if !has_histograms => self.fold(node.op, &block, &grouping, steps),
+            (AggregateOp::Sum | AggregateOp::Avg, _) => {
+                let folded = self.fold(node.op, &block, &grouping, steps)?;
+                let is_mean = node.op == AggregateOp::Avg;
+                self.fold_histograms(is_mean, &block.rows, &grouping, folded, node.expr.span())
+            }
+            (AggregateOp::Count | AggregateOp::Group, _) => self.fold(node.op, &block, &grouping, steps),
+            _ => {
+                self.annotations.inform(node.expr.span(), texts::ignored_in_aggregation(node.op));
+                self.fold(node.op, &block, &grouping, steps)
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! Operators between two numbers, or a number and a vector. For two vectors see `matching` and `set`.
 
+use super::binary_histograms::{Combination, Operand, combine};
 use super::invariant::is_worth_one_step;
 use super::{Block, Evaluated, Evaluator, Scalars, Steps, absent, is_absent};
 use crate::error::QueryError;
@@ -72,8 +73,22 @@ impl Evaluator<'_> {
             chain.push(next);
             first = &next.left;
         }
+        let outside = self.buckets_asked;
+        self.buckets_asked = chain.iter().fold(outside, |around, node| around.beside(node.op));
+        let value = self.operate_chain(first, &chain, steps, held);
+        self.buckets_asked = outside;
+        value
+    }
+
+    fn operate_chain(
+        &mut self,
+        first: &Expr,
+        chain: &[&Binary],
+        steps: Steps,
+        held: usize,
+    ) -> Result<Evaluated, QueryError> {
         let mut value = self.eval(first, steps)?;
-        for node in chain.into_iter().rev() {
+        for node in chain.iter().rev() {
             let right = self.eval(&node.right, steps)?;
             value = self.operate(node, value, right, steps)?;
             self.budget.settle(held.saturating_add(value.slots()))?;
@@ -134,7 +149,9 @@ impl Evaluator<'_> {
         number: &Scalars,
         number_is_left: bool,
     ) -> Result<Block, QueryError> {
-        if matches!(node.op, BinaryOp::TrimUpper | BinaryOp::TrimLower) && !block.rows.is_empty() {
+        if matches!(node.op, BinaryOp::TrimUpper | BinaryOp::TrimLower)
+            && block.rows.iter().any(|row| !row.floats.is_empty())
+        {
             self.refuse_floats(node);
         }
         let f = if number_is_left && !node.return_bool { swapped(node.op) } else { element(node.op, node.return_bool) };
@@ -145,14 +162,29 @@ impl Evaluator<'_> {
                 (Scalars::Each(numbers), true) => row.floats.map_steps(|step, value| f(numbers[step], value)),
                 (Scalars::Each(numbers), false) => row.floats.map_steps(|step, value| f(value, numbers[step])),
             }
+            if !row.histograms.is_empty() {
+                let annotations = &mut self.annotations;
+                row.histograms.map(|step, histogram| {
+                    let number = Operand::Float(number.at(step));
+                    let (left, right) = if number_is_left {
+                        (number, Operand::Histogram(&histogram))
+                    } else {
+                        (Operand::Histogram(&histogram), number)
+                    };
+                    match combine(node, left, right, annotations) {
+                        Combination::Histogram(histogram) => Some(histogram),
+                        // A histogram and a number give a histogram or nothing.
+                        Combination::Float(_) | Combination::Filtered | Combination::Refused => None,
+                    }
+                });
+            }
             if changes_metric(node.op) || node.return_bool {
                 self.forget_name(row);
             }
         }
+        block.rows.retain(|row| !row.is_empty());
         if changes_metric(node.op) || node.return_bool {
             self.settle_names(&mut block)?;
-        } else {
-            block.rows.retain(|row| !row.floats.is_empty());
         }
         Ok(block)
     }

@@ -1,13 +1,14 @@
 //! The values of expressions while they are evaluated: series by series, each with one column over all steps.
 //!
 //! A column has a slot for every step between its first and its last value. A slot without a value holds [`ABSENT`], which no
-//! calculation gives; so loops over columns need no second array. Histograms, when they come, stand beside `floats` in [`Row`]:
-//! a slot has one or the other.
+//! calculation gives; so loops over columns need no second array. Histograms stand beside `floats` in [`Row`]: a step has one or
+//! the other.
 
 use std::collections::HashMap;
 
 use relatum_model::{Labels, is_stale, stale_nan};
 
+use super::histogram_column::HistogramColumn;
 use crate::error::QueryError;
 
 /// Marks a slot without a value: the staleness marker, which selectors never let through and arithmetic never gives.
@@ -107,6 +108,12 @@ impl Column {
 
     /// Takes over the values of `other`; `false` if both have one at the same step.
     fn merge(&mut self, other: &Column) -> bool {
+        if other.values.is_empty() || self.values.is_empty() {
+            if self.values.is_empty() {
+                *self = other.clone();
+            }
+            return true;
+        }
         let first = self.first.min(other.first);
         let end = (self.first + self.values.len()).max(other.first + other.values.len());
         let mut values = Vec::with_capacity(end - first);
@@ -129,6 +136,55 @@ pub(crate) struct Row {
     /// Whether the metric's name goes at the end of the evaluation; only with delayed name removal.
     pub(crate) drop_name: bool,
     pub(crate) floats: Column,
+    pub(crate) histograms: HistogramColumn,
+}
+
+impl Row {
+    /// A series that has floats only, and a name to keep if any.
+    pub(crate) fn of_floats(labels: Labels, floats: Column) -> Self {
+        Row { labels, drop_name: false, floats, histograms: HistogramColumn::default() }
+    }
+
+    /// A row like this one with other values.
+    pub(crate) fn with_values(&self, floats: Column, histograms: HistogramColumn) -> Self {
+        Row { labels: self.labels.clone(), drop_name: self.drop_name, floats, histograms }
+    }
+
+    /// Whether there is no value at any step.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.histograms.is_empty() && self.floats.is_empty()
+    }
+
+    /// What the row costs.
+    pub(crate) fn slots(&self) -> usize {
+        self.floats.slots() + self.histograms.slots()
+    }
+
+    /// Whether there is a value at `step`.
+    #[inline]
+    pub(crate) fn has(&self, step: usize) -> bool {
+        !is_absent(self.floats.at(step)) || self.histograms.get(step).is_some()
+    }
+
+    /// The steps that have a value: those of floats, then those of histograms.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = usize> + '_ {
+        self.floats.iter().map(|(step, _)| step).chain(self.histograms.iter().map(|(step, _)| step))
+    }
+
+    /// Takes away the values at steps where `keep` does not hold.
+    pub(crate) fn retain(&mut self, keep: impl Fn(usize) -> bool) {
+        self.floats.map_steps(|step, value| if keep(step) { value } else { absent() });
+        self.histograms.map(|step, histogram| keep(step).then_some(histogram));
+    }
+
+    /// Takes over the values of `other`; `false` if both have one at the same step.
+    fn merge(&mut self, other: &Row) -> bool {
+        let is_mixed = !(self.histograms.is_empty() && other.histograms.is_empty());
+        if is_mixed && other.steps().any(|step| self.has(step)) {
+            return false;
+        }
+        self.floats.merge(&other.floats) && self.histograms.merge(&other.histograms)
+    }
 }
 
 /// An instant vector over all steps. At a single step the order of the rows is that of the elements.
@@ -140,7 +196,7 @@ pub(crate) struct Block {
 impl Block {
     /// What the block costs.
     pub(crate) fn slots(&self) -> usize {
-        self.rows.iter().map(|row| row.floats.slots()).sum()
+        self.rows.iter().map(Row::slots).sum()
     }
 
     /// Whether two rows have the same labels, and will have them to the end.
@@ -164,7 +220,7 @@ impl Block {
                     merged.push(row);
                 }
                 Some(&at) => {
-                    if !merged[at].floats.merge(&row.floats) {
+                    if !merged[at].merge(&row) {
                         return Err(duplicate_labelset());
                     }
                 }

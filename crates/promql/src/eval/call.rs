@@ -7,10 +7,19 @@ use super::select::Take;
 use super::{Block, Column, Evaluated, Evaluator, Row, Scalars, Steps, absent, is_absent};
 use crate::error::QueryError;
 use crate::functions::{clock, math};
+use crate::histogram::{FloatHistogram, variance};
 use crate::syntax::{Call, Edges, Expr};
 
 impl Evaluator<'_> {
     pub(super) fn call(&mut self, call: &Call, steps: Steps) -> Result<Evaluated, QueryError> {
+        let outside = self.buckets_asked;
+        self.buckets_asked = outside.inside(call);
+        let value = self.function(call, steps);
+        self.buckets_asked = outside;
+        value
+    }
+
+    fn function(&mut self, call: &Call, steps: Steps) -> Result<Evaluated, QueryError> {
         let name = call.function.name;
         let args = Args { call };
         match name {
@@ -52,7 +61,7 @@ impl Evaluator<'_> {
                 None => {
                     let now = moments(steps);
                     self.budget.charge(steps.count)?;
-                    Block { rows: vec![Row { labels: Labels::empty(), drop_name: false, floats: now }] }
+                    Block { rows: vec![Row::of_floats(Labels::empty(), now)] }
                 }
             };
             return self.map(block, |_, value| part(clock::whole_seconds(value)));
@@ -62,7 +71,7 @@ impl Evaluator<'_> {
                 let scalars = self.scalars(args.at(0), steps)?;
                 self.budget.charge(steps.count)?;
                 let floats = Column::from_values(0, scalars.iter(steps.count).collect());
-                Ok(Block { rows: vec![Row { labels: Labels::empty(), drop_name: false, floats }] })
+                Ok(Block { rows: vec![Row::of_floats(Labels::empty(), floats)] })
             }
             "absent" => self.absent(args.at(0), steps),
             "absent_over_time" => {
@@ -72,8 +81,7 @@ impl Evaluator<'_> {
                     floats.push(step, 1.0);
                 }
                 let labels = labels_if_absent(args.at(0));
-                let rows =
-                    if floats.slots() == 0 { Vec::new() } else { vec![Row { labels, drop_name: false, floats }] };
+                let rows = if floats.slots() == 0 { Vec::new() } else { vec![Row::of_floats(labels, floats)] };
                 Ok(Block { rows })
             }
             "timestamp" => {
@@ -81,8 +89,17 @@ impl Evaluator<'_> {
                     let mut block = self.newest_samples(selector, steps, Take::Time)?;
                     return self.rename(&mut block).map(|()| block);
                 }
-                let block = self.vector(args.at(0), steps)?;
-                self.map(block, |step, _| steps.at(step) as f64 / 1000.0)
+                let mut block = self.vector(args.at(0), steps)?;
+                for row in &mut block.rows {
+                    let mut present: Vec<usize> = row.steps().collect();
+                    present.sort_unstable();
+                    let mut floats = Column::default();
+                    for step in present {
+                        floats.push(step, steps.at(step) as f64 / 1000.0);
+                    }
+                    *row = row.with_values(floats, super::HistogramColumn::default());
+                }
+                self.rename(&mut block).map(|()| block)
             }
             "clamp" => {
                 let block = self.vector(args.at(0), steps)?;
@@ -131,20 +148,47 @@ impl Evaluator<'_> {
                 let block = self.vector(args.at(2), steps)?;
                 self.histogram_fraction(&low, &high, block, args.at(2), steps)
             }
-            // Floats are no histograms, so these find nothing in them; nor do floats know when they started to count.
-            "histogram_avg" | "histogram_count" | "histogram_sum" | "histogram_stddev" | "histogram_stdvar"
-            | "start_timestamp" => {
-                self.vector(args.at(0), steps)?;
-                Ok(Block::default())
+            "histogram_avg" | "histogram_count" | "histogram_sum" | "histogram_stddev" | "histogram_stdvar" => {
+                let block = self.vector(args.at(0), steps)?;
+                self.map_histograms(block, |histogram| match name {
+                    "histogram_avg" => histogram.sum / histogram.count,
+                    "histogram_count" => histogram.count,
+                    "histogram_sum" => histogram.sum,
+                    "histogram_stdvar" => variance(histogram),
+                    _ => variance(histogram).sqrt(),
+                })
             }
+            "start_timestamp" => match args.at(0) {
+                Expr::Selector(selector) if self.settings.start_timestamps => {
+                    let mut block = self.newest_samples(selector, steps, Take::Start)?;
+                    self.rename(&mut block).map(|()| block)
+                }
+                // What was calculated does not know when it began.
+                other => self.vector(other, steps).map(|_| Block::default()),
+            },
             _ => self.range_function(name, args, steps),
         }
     }
 
-    /// Applies `f` to every value; the result is another metric.
+    /// Applies `f` to every float, and leaves histograms out; the result is another metric.
     fn map(&mut self, mut block: Block, f: impl Fn(usize, f64) -> f64) -> Result<Block, QueryError> {
         for row in &mut block.rows {
             row.floats.map_steps(&f);
+        }
+        without_histograms(&mut block);
+        self.rename(&mut block)?;
+        Ok(block)
+    }
+
+    /// Makes a float of every histogram, and leaves floats out; the result is another metric.
+    fn map_histograms(&mut self, mut block: Block, f: impl Fn(&FloatHistogram) -> f64) -> Result<Block, QueryError> {
+        block.rows.retain(|row| !row.histograms.is_empty());
+        for row in &mut block.rows {
+            let mut floats = Column::default();
+            for (step, histogram) in row.histograms.iter() {
+                floats.push(step, f(histogram));
+            }
+            *row = row.with_values(floats, super::HistogramColumn::default());
         }
         self.rename(&mut block)?;
         Ok(block)
@@ -177,7 +221,7 @@ impl Evaluator<'_> {
         self.budget.charge(steps.count)?;
         let mut found = vec![false; steps.count];
         for row in &block.rows {
-            for (step, _) in row.floats.iter() {
+            for step in row.steps() {
                 found[step] = true;
             }
         }
@@ -186,7 +230,7 @@ impl Evaluator<'_> {
             floats.push(step, 1.0);
         }
         let labels = labels_if_absent(arg);
-        let rows = if floats.slots() == 0 { Vec::new() } else { vec![Row { labels, drop_name: false, floats }] };
+        let rows = if floats.slots() == 0 { Vec::new() } else { vec![Row::of_floats(labels, floats)] };
         Ok(Block { rows })
     }
 
@@ -229,6 +273,14 @@ impl<'c> Args<'c> {
             _ => None,
         });
         matrix.unwrap_or_default()
+    }
+}
+
+/// Takes away all histograms, and the rows that have nothing else.
+pub(super) fn without_histograms(block: &mut Block) {
+    if block.rows.iter().any(|row| !row.histograms.is_empty()) {
+        block.rows.iter_mut().for_each(|row| row.histograms.clear());
+        block.rows.retain(|row| !row.floats.is_empty());
     }
 }
 

@@ -7,13 +7,17 @@ use relatum_model::labels::METRIC_NAME;
 
 use super::{Block, Column, Evaluated, Evaluator, Row, Steps, execution};
 use crate::error::QueryError;
-use crate::syntax::{Aggregate, Expr};
+use crate::histogram::to_text;
+use crate::syntax::{Aggregate, Expr, StringLiteral};
 
 impl Evaluator<'_> {
     pub(super) fn count_values(&mut self, node: &Aggregate, param: &Expr, steps: Steps) -> Result<Block, QueryError> {
         let Evaluated::Text(label) = self.eval(param, Steps::instant(steps.start_ms))? else {
             unreachable!("the type of the parameter was checked by the parser")
         };
+        if let Expr::String(StringLiteral { not_utf8: Some(text), .. }) = param.without_parens() {
+            return Err(execution(format!("invalid label name {text}")));
+        }
         if label.is_empty() {
             return Err(execution(format!("invalid label name {}", relatum_model::text::quote(&label))));
         }
@@ -24,14 +28,21 @@ impl Evaluator<'_> {
             self.budget.check()?;
             // Values repeat, and making labels is dear.
             let mut of_value: HashMap<u64, usize> = HashMap::new();
+            let mut place = |text: String| {
+                let labels = labels_with_value(node, &row.labels, &label, text);
+                *places.entry(labels.clone()).or_insert_with(|| {
+                    groups.push((labels, HashMap::new()));
+                    groups.len() - 1
+                })
+            };
+            let mut found: Vec<(usize, usize)> = Vec::with_capacity(row.floats.slots());
             for (step, value) in row.floats.iter() {
-                let group = *of_value.entry(value.to_bits()).or_insert_with(|| {
-                    let labels = labels_with_value(node, &row.labels, &label, value);
-                    *places.entry(labels.clone()).or_insert_with(|| {
-                        groups.push((labels, HashMap::new()));
-                        groups.len() - 1
-                    })
-                });
+                found.push((step, *of_value.entry(value.to_bits()).or_insert_with(|| place(plain(value)))));
+            }
+            for (step, histogram) in row.histograms.iter() {
+                found.push((step, place(to_text(histogram))));
+            }
+            for (step, group) in found {
                 let counts = &mut groups[group].1;
                 if !counts.contains_key(&step) {
                     self.budget.charge(1)?;
@@ -48,16 +59,16 @@ impl Evaluator<'_> {
                 floats.push(step, count);
             }
             self.budget.charge(floats.slots())?;
-            rows.push(Row { labels, drop_name: false, floats });
+            rows.push(Row::of_floats(labels, floats));
         }
         Ok(Block { rows })
     }
 }
 
-fn labels_with_value(node: &Aggregate, labels: &Labels, label: &str, value: f64) -> Labels {
+fn labels_with_value(node: &Aggregate, labels: &Labels, label: &str, value: String) -> Labels {
     let named = |name: &str| node.grouping.iter().any(|grouped| grouped == name);
     let mut builder = labels.to_builder();
-    builder.set(label, plain(value));
+    builder.set(label, value);
     builder.retain(
         |name, _| if node.without { name != METRIC_NAME && !named(name) } else { named(name) || name == label },
     );

@@ -11,6 +11,8 @@ use crate::syntax::AggregateOp;
 
 /// What a group holds at one step while its values come in.
 trait Fold: Clone {
+    /// Whether histograms count as values, whatever is in them.
+    const TAKES_HISTOGRAMS: bool = false;
     /// With the first value.
     fn start(value: f64) -> Self;
     /// With one more value.
@@ -99,6 +101,8 @@ impl Fold for Smallest {
 struct Count(f64);
 
 impl Fold for Count {
+    const TAKES_HISTOGRAMS: bool = true;
+
     fn start(_: f64) -> Self {
         Count(1.0)
     }
@@ -117,6 +121,8 @@ impl Fold for Count {
 struct Presence;
 
 impl Fold for Presence {
+    const TAKES_HISTOGRAMS: bool = true;
+
     fn start(_: f64) -> Self {
         Presence
     }
@@ -178,7 +184,7 @@ impl Evaluator<'_> {
     pub(super) fn fold(
         &mut self,
         op: AggregateOp,
-        block: Block,
+        block: &Block,
         grouping: &Grouping,
         steps: Steps,
     ) -> Result<Block, QueryError> {
@@ -195,7 +201,7 @@ impl Evaluator<'_> {
         }
     }
 
-    fn fold_as<F: Fold>(&mut self, block: Block, grouping: &Grouping, steps: Steps) -> Result<Block, QueryError> {
+    fn fold_as<F: Fold>(&mut self, block: &Block, grouping: &Grouping, steps: Steps) -> Result<Block, QueryError> {
         let members = grouping.members();
         // A sample is a time and a value; what folds values may need more room.
         self.budget.charge(steps.count.saturating_mul(size_of::<Option<F>>() / 16))?;
@@ -219,6 +225,12 @@ impl Evaluator<'_> {
                         None => *slot = Some(F::start(*value)),
                     }
                 }
+                for (step, _) in row.histograms.iter().filter(|_| F::TAKES_HISTOGRAMS) {
+                    match &mut slots[step] {
+                        Some(fold) => fold.add(0.0),
+                        slot => *slot = Some(F::start(0.0)),
+                    }
+                }
             }
             let mut floats = Column::default();
             for (step, slot) in slots.iter_mut().enumerate() {
@@ -227,7 +239,7 @@ impl Evaluator<'_> {
                 }
             }
             if floats.slots() > 0 {
-                rows.push(Row { labels: labels.clone(), drop_name, floats });
+                rows.push(Row { drop_name, ..Row::of_floats(labels.clone(), floats) });
             }
         }
         Ok(Block { rows })
@@ -257,7 +269,7 @@ impl Evaluator<'_> {
             }
             if floats.slots() > 0 {
                 let drop_name = members.iter().any(|at| block.rows[*at].drop_name);
-                rows.push(Row { labels: labels.clone(), drop_name, floats });
+                rows.push(Row { drop_name, ..Row::of_floats(labels.clone(), floats) });
             }
         }
         Ok(Block { rows })

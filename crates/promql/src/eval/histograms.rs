@@ -1,15 +1,15 @@
-//! `histogram_quantile`, `histogram_quantiles` and `histogram_fraction` of classic histograms.
-//!
-//! Histograms that are samples of their own will be looked for here first, beside the rows with a bucket label.
+//! `histogram_quantile`, `histogram_quantiles` and `histogram_fraction`, of native histograms and of classic ones.
 
 use std::collections::HashMap;
 
 use relatum_model::Labels;
 use relatum_model::text::quote;
 
-use super::{Block, Column, Evaluator, Row, Scalars, Steps};
+use super::{Block, Column, Evaluator, HistogramColumn, Row, Scalars, Steps, absent};
+use crate::annotation::texts;
 use crate::error::QueryError;
 use crate::functions::buckets;
+use crate::histogram::{QuantileNote, fraction, quantile};
 use crate::syntax::Expr;
 
 impl Evaluator<'_> {
@@ -40,19 +40,10 @@ impl Evaluator<'_> {
                 self.budget.charge(steps.count)?;
                 let mut columns: Vec<(u64, Column)> = Vec::new();
                 for step in 0..steps.count {
-                    if !histogram.fill(step, &mut scratch) {
-                        continue;
-                    }
                     let q = q.at(step);
-                    let (value, repair) = buckets::quantile(q, &mut scratch, steps.at(step));
-                    if let Some(repair) = repair {
-                        let text = self.about(
-                            "input to histogram_quantile needed to be fixed for monotonicity (see \
-                             https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)",
-                            &histogram.labels,
-                        );
-                        self.annotations.inform_of_repair(arg.without_parens().span(), text, repair);
-                    }
+                    let Some(value) = self.quantile_of(histogram, q, (step, steps), arg, &mut scratch) else {
+                        continue;
+                    };
                     // Only a label of its own tells quantiles apart that change from step to step.
                     let key = if label.is_some() { q.to_bits() } else { 0 };
                     match columns.iter_mut().find(|(found, _)| *found == key) {
@@ -65,7 +56,7 @@ impl Evaluator<'_> {
                     }
                 }
                 for (key, floats) in columns {
-                    let mut row = Row { labels: histogram.labels.clone(), drop_name: histogram.drop_name, floats };
+                    let mut row = histogram.row(floats);
                     self.forget_name(&mut row);
                     if let Some(label) = label {
                         if !labels_of_q.iter().any(|(found, _)| *found == key) {
@@ -90,6 +81,48 @@ impl Evaluator<'_> {
         Ok(block)
     }
 
+    fn quantile_of(
+        &mut self,
+        histogram: &Histogram,
+        q: f64,
+        (step, steps): (usize, Steps),
+        arg: &Expr,
+        scratch: &mut Vec<buckets::Bucket>,
+    ) -> Option<f64> {
+        let span = arg.without_parens().span();
+        match &histogram.counts {
+            Counts::Native(column) => {
+                let (value, note) = quantile(q, column.get(step)?);
+                if let Some(note) = note {
+                    let text = match note {
+                        QuantileNote::IsNan => "input to histogram_quantile has NaN observations, result is NaN",
+                        QuantileNote::IsSkewed => {
+                            "input to histogram_quantile has NaN observations, result is skewed higher"
+                        }
+                    };
+                    let text = self.about(text, &histogram.labels);
+                    self.annotations.inform(span, text);
+                }
+                Some(value)
+            }
+            Counts::Classic(columns) => {
+                if !fill(columns, step, scratch) {
+                    return None;
+                }
+                let (value, repair) = buckets::quantile(q, scratch, steps.at(step));
+                if let Some(repair) = repair {
+                    let text = self.about(
+                        "input to histogram_quantile needed to be fixed for monotonicity (see \
+                         https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)",
+                        &histogram.labels,
+                    );
+                    self.annotations.inform_of_repair(span, text, repair);
+                }
+                Some(value)
+            }
+        }
+    }
+
     pub(super) fn histogram_fraction(
         &mut self,
         low: &Scalars,
@@ -105,11 +138,28 @@ impl Evaluator<'_> {
             self.budget.charge(steps.count)?;
             let mut floats = Column::default();
             for step in 0..steps.count {
-                if histogram.fill(step, &mut scratch) {
-                    floats.push(step, buckets::fraction(low.at(step), high.at(step), &mut scratch));
+                let (low, high) = (low.at(step), high.at(step));
+                match &histogram.counts {
+                    Counts::Native(column) => {
+                        let Some(native) = column.get(step) else { continue };
+                        let (value, note) = fraction(low, high, native);
+                        if note.is_some() {
+                            let text = self.about(
+                                "input to histogram_fraction has NaN observations, which are excluded from all fractions",
+                                &histogram.labels,
+                            );
+                            self.annotations.inform(arg.without_parens().span(), text);
+                        }
+                        floats.push(step, value);
+                    }
+                    Counts::Classic(columns) => {
+                        if fill(columns, step, &mut scratch) {
+                            floats.push(step, buckets::fraction(low, high, &mut scratch));
+                        }
+                    }
                 }
             }
-            let mut row = Row { labels: histogram.labels, drop_name: histogram.drop_name, floats };
+            let mut row = histogram.row(floats);
             self.forget_name(&mut row);
             rows.push(row);
         }
@@ -118,11 +168,15 @@ impl Evaluator<'_> {
         Ok(block)
     }
 
-    /// The classic histograms of a vector: its rows by labels without `le`.
+    /// The histograms of a vector: the native ones, then the classic ones, which are its rows by labels without `le`.
     fn histograms(&mut self, block: Block, arg: &Expr) -> Vec<Histogram> {
         let mut places: HashMap<Labels, usize> = HashMap::new();
-        let mut histograms: Vec<Histogram> = Vec::new();
+        let (mut natives, mut classics): (Vec<Histogram>, Vec<Histogram>) = (Vec::new(), Vec::new());
         for row in block.rows {
+            if !row.histograms.is_empty() {
+                let (labels, counts) = (row.labels.clone(), Counts::Native(row.histograms));
+                natives.push(Histogram { labels, drop_name: row.drop_name, counts });
+            }
             if row.floats.is_empty() {
                 continue;
             }
@@ -135,15 +189,28 @@ impl Evaluator<'_> {
             };
             let labels = row.labels.filtered(|name| name != "le");
             let at = *places.entry(labels.clone()).or_insert_with(|| {
-                histograms.push(Histogram { labels, drop_name: row.drop_name, buckets: Vec::new() });
-                histograms.len() - 1
+                classics.push(Histogram { labels, drop_name: row.drop_name, counts: Counts::Classic(Vec::new()) });
+                classics.len() - 1
             });
-            histograms[at].buckets.push((bound, row.floats));
+            if let Counts::Classic(columns) = &mut classics[at].counts {
+                columns.push((bound, row.floats));
+            }
         }
-        for histogram in &mut histograms {
-            histogram.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+        for histogram in &mut classics {
+            if let Counts::Classic(columns) = &mut histogram.counts {
+                columns.sort_by(|a, b| a.0.total_cmp(&b.0));
+            }
         }
-        histograms
+        for native in &mut natives {
+            if let Some(at) = places.get(&native.labels)
+                && separate(native, &mut classics[*at])
+            {
+                let text = self.about(texts::mixed_classic_and_native(), &native.labels);
+                self.annotations.warn(arg.without_parens().span(), text);
+            }
+        }
+        natives.append(&mut classics);
+        natives
     }
 
     /// `text`, with the metric's name as far as it is still known.
@@ -157,25 +224,53 @@ impl Evaluator<'_> {
     }
 }
 
-/// A classic histogram over all steps.
+/// A histogram over all steps.
 struct Histogram {
     labels: Labels,
     drop_name: bool,
-    // Sorted by bound.
-    buckets: Vec<(f64, Column)>,
+    counts: Counts,
+}
+
+enum Counts {
+    Native(HistogramColumn),
+    /// The buckets with their bounds, sorted by those.
+    Classic(Vec<(f64, Column)>),
 }
 
 impl Histogram {
-    /// Puts the buckets at `step` into `buckets`; `false` if there are none.
-    fn fill(&self, step: usize, buckets: &mut Vec<buckets::Bucket>) -> bool {
-        buckets.clear();
-        for (bound, column) in &self.buckets {
-            if let Some(count) = column.get(step) {
-                buckets.push(buckets::Bucket { bound: *bound, count });
+    fn row(&self, floats: Column) -> Row {
+        Row { drop_name: self.drop_name, ..Row::of_floats(self.labels.clone(), floats) }
+    }
+}
+
+/// Takes away both a native and a classic histogram at steps where they have the same labels; `true` if there are any.
+fn separate(native: &mut Histogram, classic: &mut Histogram) -> bool {
+    let (Counts::Native(column), Counts::Classic(buckets)) = (&mut native.counts, &mut classic.counts) else {
+        return false;
+    };
+    let mut has_met = false;
+    column.map(|step, histogram| {
+        let is_met = buckets.iter().any(|(_, bucket)| bucket.get(step).is_some());
+        if is_met {
+            has_met = true;
+            for (_, bucket) in buckets.iter_mut() {
+                bucket.map_steps(|at, value| if at == step { absent() } else { value });
             }
         }
-        !buckets.is_empty()
+        (!is_met).then_some(histogram)
+    });
+    has_met
+}
+
+/// Puts the buckets at `step` into `buckets`; `false` if there are none.
+fn fill(columns: &[(f64, Column)], step: usize, buckets: &mut Vec<buckets::Bucket>) -> bool {
+    buckets.clear();
+    for (bound, column) in columns {
+        if let Some(count) = column.get(step) {
+            buckets.push(buckets::Bucket { bound: *bound, count });
+        }
     }
+    !buckets.is_empty()
 }
 
 /// The bound of a bucket, as Go reads floats.

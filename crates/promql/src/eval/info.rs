@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use relatum_model::labels::{INSTANCE, JOB, METRIC_NAME};
 use relatum_model::{Labels, LabelsBuilder, MatchOp, Matcher};
 
+use super::names::in_braces;
 use super::select::Take;
-use super::{Block, Column, Evaluator, Row, Steps, When, execution, is_absent};
+use super::{Block, Column, Evaluator, HistogramColumn, Row, Steps, When, execution};
 use crate::error::QueryError;
 use crate::syntax::{At, DurationExpr, Expr};
 
@@ -66,26 +67,30 @@ impl Evaluator<'_> {
             }
             let identity = identity(&row.labels);
             let of_target: Vec<&Chosen> = by_name.values().filter_map(|chosen| chosen.get(&identity)).collect();
-            self.budget.charge(row.floats.slots())?;
+            self.budget.charge(row.slots())?;
             // Which infos a target has may change on the way, and with them the labels.
-            let mut columns: Vec<(Vec<usize>, Column)> = Vec::new();
-            for (step, value) in row.floats.iter() {
+            let mut columns: Vec<(Vec<usize>, Column, HistogramColumn)> = Vec::new();
+            let place = |columns: &mut Vec<(Vec<usize>, Column, HistogramColumn)>, step: usize| {
                 let found: Vec<usize> = of_target.iter().filter_map(|chosen| chosen[step]).collect();
-                match columns.iter_mut().find(|(infos, _)| *infos == found) {
-                    Some((_, column)) => column.push(step, value),
-                    None => {
-                        let mut column = Column::default();
-                        column.push(step, value);
-                        columns.push((found, column));
-                    }
-                }
+                columns.iter().position(|(infos, ..)| *infos == found).unwrap_or_else(|| {
+                    columns.push((found, Column::default(), HistogramColumn::default()));
+                    columns.len() - 1
+                })
+            };
+            for (step, value) in row.floats.iter() {
+                let at = place(&mut columns, step);
+                columns[at].1.push(step, value);
             }
-            for (found, floats) in columns {
+            for (step, histogram) in row.histograms.iter() {
+                let at = place(&mut columns, step);
+                columns[at].2.push(step, histogram.clone());
+            }
+            for (found, floats, histograms) in columns {
                 if found.is_empty() && wanted.labels.iter().any(|matcher| !matcher.matches_empty()) {
                     continue;
                 }
                 let labels = enrich(&row.labels, found.iter().map(|at| &infos.rows[*at].labels), &wanted)?;
-                rows.push(Row { labels, drop_name: row.drop_name, floats });
+                rows.push(Row { labels, drop_name: row.drop_name, floats, histograms });
             }
         }
         let mut block = Block { rows };
@@ -112,7 +117,11 @@ impl Evaluator<'_> {
             return Ok(Block::default());
         }
         matchers.extend(wanted.labels.iter().chain(&wanted.names).cloned());
-        self.newest_of(&matchers, when, steps, Take::Time, false)
+        let infos = self.newest_of(&matchers, when, steps, Take::FloatTime)?;
+        if infos.rows.iter().any(|row| !row.histograms.is_empty()) {
+            return Err(execution("info sample should be float"));
+        }
+        Ok(infos)
     }
 
     /// For each info metric and target, the row with the newest sample at each step.
@@ -135,13 +144,13 @@ impl Evaluator<'_> {
                 let other_time = other.floats.at(step);
                 if time > other_time {
                     chosen[step] = Some(at);
-                } else if time == other_time && block.rows.iter().any(|row| !is_absent(row.floats.at(step))) {
+                } else if time == other_time && block.rows.iter().any(|row| row.has(step)) {
                     let milliseconds = |seconds: f64| (seconds * 1000.0).round() as i64;
                     return Err(execution(format!(
                         "found duplicate series for info metric: existing {} @ {}, new {} @ {}",
-                        other.labels,
+                        in_braces(&other.labels),
                         milliseconds(other_time),
-                        row.labels,
+                        in_braces(&row.labels),
                         milliseconds(time)
                     )));
                 }

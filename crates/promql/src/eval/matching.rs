@@ -10,8 +10,10 @@ use relatum_model::Labels;
 use relatum_model::labels::METRIC_NAME;
 
 use super::binary::{Element, both, changes_metric, element};
-use super::names::is_metadata;
-use super::{Block, Column, Evaluator, Row, Steps, execution, is_absent};
+use super::binary_histograms::{Combination, Operand, combine};
+use super::names::{in_braces, is_metadata};
+use super::{Block, Column, Evaluator, HistogramColumn, Row, Steps, execution, is_absent};
+use crate::annotation::Annotations;
 use crate::error::QueryError;
 use crate::syntax::{Binary, BinaryOp, Cardinality, VectorMatching};
 
@@ -77,6 +79,16 @@ impl<'a> Partner<'a> {
             Partner::Fill { labels, .. } => labels,
         }
     }
+
+    fn operand(self, step: usize) -> Option<Operand<'a>> {
+        match self {
+            Partner::Row(row) => {
+                let float = row.floats.get(step).map(Operand::Float);
+                float.or_else(|| row.histograms.get(step).map(Operand::Histogram))
+            }
+            Partner::Fill { value, .. } => Some(Operand::Float(value)),
+        }
+    }
 }
 
 /// The operation and its two sides.
@@ -118,9 +130,6 @@ impl Evaluator<'_> {
         {
             return Ok(Block::default());
         }
-        if matches!(node.op, BinaryOp::TrimUpper | BinaryOp::TrimLower) {
-            self.refuse_floats(node);
-        }
         let meeting = Meeting {
             node,
             matching,
@@ -145,7 +154,7 @@ impl Evaluator<'_> {
             }
             if let Some(value) = fill_ones {
                 let partner = Partner::Fill { value, labels: &group.signature };
-                let is_alone = |step| group.ones.iter().all(|one| is_absent(ones.rows[*one].floats.at(step)));
+                let is_alone = |step| group.ones.iter().all(|one| !ones.rows[*one].has(step));
                 let outcome = self.meet(&meeting, Partner::Row(row), partner, needs_met, is_alone)?;
                 outcomes.push((at, outcome));
             }
@@ -155,12 +164,12 @@ impl Evaluator<'_> {
             for (row, &at) in ones.rows.iter().zip(&groups.of_ones) {
                 let group = &groups.all[at];
                 let partner = Partner::Fill { value, labels: &group.signature };
-                let is_alone = |step| group.many.iter().all(|one| is_absent(many.rows[*one].floats.at(step)));
+                let is_alone = |step| group.many.iter().all(|one| !many.rows[*one].has(step));
                 let outcome = self.meet(&meeting, partner, Partner::Row(row), false, is_alone)?;
                 outcomes.push((at, outcome));
             }
         }
-        let rows = outcomes.into_iter().map(|(_, outcome)| outcome.row).filter(|row| row.floats.slots() > 0).collect();
+        let rows = outcomes.into_iter().map(|(_, outcome)| outcome.row).filter(|row| row.slots() > 0).collect();
         let mut block = Block { rows };
         if !(steps.is_instant && self.settings.delayed_name_removal) {
             block.merge_duplicates()?;
@@ -178,8 +187,16 @@ impl Evaluator<'_> {
         may_meet: impl Fn(usize) -> bool,
     ) -> Result<Outcome, QueryError> {
         self.budget.charge(meeting.steps.count)?;
-        let outcome = meeting.meet(many, one, needs_met, may_meet);
-        self.budget.release(meeting.steps.count - outcome.row.floats.slots());
+        let has_histograms = |partner: Partner<'_>| matches!(partner, Partner::Row(row) if !row.histograms.is_empty());
+        // Trimming is for histograms, so whoever else comes is told.
+        let is_trimming = matches!(meeting.node.op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
+        let outcome = if is_trimming || has_histograms(many) || has_histograms(one) {
+            meeting.meet_all(many, one, needs_met, may_meet, &mut self.annotations)
+        } else {
+            meeting.meet(many, one, needs_met, may_meet)
+        };
+        self.budget.release(meeting.steps.count);
+        self.budget.charge(outcome.row.slots())?;
         Ok(outcome)
     }
 }
@@ -204,11 +221,9 @@ impl Meeting<'_> {
             Partner::Row(row) => row.floats.at(step),
             Partner::Fill { value, .. } => value,
         };
-        // Trimming floats gives nothing, not even a match.
-        let gives_nothing = matches!(self.node.op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
         for step in from..to.min(self.steps.count) {
             let (a, b) = (value_of(many, step), value_of(one, step));
-            if gives_nothing || !both(a, b) || !may_meet(step) {
+            if !both(a, b) || !may_meet(step) {
                 continue;
             }
             if needs_met {
@@ -224,7 +239,43 @@ impl Meeting<'_> {
         } else {
             Labels::empty()
         };
-        Outcome { row: Row { labels, drop_name: self.drops_name_later, floats }, met }
+        Outcome { row: Row { drop_name: self.drops_name_later, ..Row::of_floats(labels, floats) }, met }
+    }
+
+    /// As [`Meeting::meet`], of partners that may have histograms.
+    fn meet_all(
+        &self,
+        many: Partner<'_>,
+        one: Partner<'_>,
+        needs_met: bool,
+        may_meet: impl Fn(usize) -> bool,
+        annotations: &mut Annotations,
+    ) -> Outcome {
+        let (mut floats, mut histograms, mut met) = (Column::default(), HistogramColumn::default(), Vec::new());
+        for step in 0..self.steps.count {
+            let (Some(a), Some(b)) = (many.operand(step), one.operand(step)) else { continue };
+            if !may_meet(step) {
+                continue;
+            }
+            let (left, right) = if self.is_swapped { (b, a) } else { (a, b) };
+            let combination = combine(self.node, left, right, annotations);
+            if matches!(combination, Combination::Refused) {
+                continue;
+            }
+            if needs_met {
+                met.push(step);
+            }
+            match combination {
+                Combination::Float(_) | Combination::Histogram(_) if self.node.return_bool => floats.push(step, 1.0),
+                Combination::Filtered if self.node.return_bool => floats.push(step, 0.0),
+                Combination::Float(value) => floats.push(step, value),
+                Combination::Histogram(histogram) => histograms.push(step, histogram),
+                Combination::Filtered | Combination::Refused => {}
+            }
+        }
+        let is_empty = floats.slots() == 0 && histograms.is_empty() && met.is_empty();
+        let labels = if is_empty { Labels::empty() } else { self.result_labels(many.labels(), one.labels()) };
+        Outcome { row: Row { labels, drop_name: self.drops_name_later, floats, histograms }, met }
     }
 
     fn result_labels(&self, many: &Labels, one: &Labels) -> Labels {
@@ -250,20 +301,22 @@ impl Meeting<'_> {
     fn refuse_ambiguous(&self, groups: &Groups, many: &Block, ones: &Block, has_fill: bool) -> Result<(), QueryError> {
         for group in groups.all.iter().filter(|group| group.ones.len() > 1) {
             for step in 0..self.steps.count {
-                let mut present = group.ones.iter().filter(|one| !is_absent(ones.rows[**one].floats.at(step)));
+                let mut present = group.ones.iter().filter(|one| ones.rows[**one].has(step));
                 let (Some(first), Some(second)) = (present.next(), present.next()) else { continue };
                 // Where the other side has no element at all, nobody asks.
-                if !has_fill && many.rows.iter().all(|row| is_absent(row.floats.at(step))) {
+                if !has_fill && many.rows.iter().all(|row| !row.has(step)) {
                     continue;
                 }
                 let (first, second) = (&ones.rows[*first].labels, &ones.rows[*second].labels);
-                let mut names = [first.to_string(), second.to_string()];
+                let mut names = [in_braces(first), in_braces(second)];
                 names.sort();
                 let side = if self.is_swapped { "left" } else { "right" };
                 return Err(execution(format!(
                     "found duplicate series for the match group {} on the {side} hand-side of the operation: [{}, {}];\
                      many-to-many matching not allowed: matching labels must be unique on one side",
-                    group.signature, names[0], names[1],
+                    in_braces(&group.signature),
+                    names[0],
+                    names[1],
                 )));
             }
         }

@@ -6,11 +6,15 @@
 
 mod aggregate;
 mod binary;
+mod binary_histograms;
 mod block;
+mod bucket_use;
 mod budget;
 mod call;
 mod count_values;
 mod fold;
+mod fold_histograms;
+mod histogram_column;
 mod histograms;
 mod info;
 mod invariant;
@@ -29,13 +33,17 @@ mod window;
 use relatum_model::Series;
 
 pub(crate) use block::{Block, Column, Row, Scalars, absent, is_absent};
+pub(crate) use bucket_use::BucketUse;
 pub(crate) use budget::Budget;
+pub(crate) use histogram_column::HistogramColumn;
 pub(crate) use steps::Steps;
+pub(crate) use subquery::histogram_sample;
 pub(crate) use views::Views;
-pub(crate) use window::Window;
+pub(crate) use window::{HistogramPoint, Notes, Outcome, Window};
 
 use crate::annotation::Annotations;
 use crate::error::QueryError;
+use crate::histogram;
 use crate::syntax::{At, DurationContext, DurationExpr, Expr, UnaryOp, ValueType};
 
 /// What a query takes from the engine and from its options.
@@ -49,6 +57,8 @@ pub(crate) struct Settings {
     pub(crate) delayed_name_removal: bool,
     /// Whether the type of a metric is in its labels.
     pub(crate) type_and_unit_labels: bool,
+    /// Whether functions of counters look at when samples began to count.
+    pub(crate) start_timestamps: bool,
 }
 
 /// One evaluation of one query.
@@ -60,6 +70,7 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) views: Views<'a>,
     pub(crate) budget: Budget,
     pub(crate) annotations: Annotations,
+    pub(crate) buckets_asked: BucketUse,
 }
 
 /// The value of an expression that is not a range vector.
@@ -152,7 +163,8 @@ impl Evaluator<'_> {
                 let mut series: Vec<Series> = Vec::with_capacity(block.rows.len());
                 for mut row in block.rows {
                     self.finish_labels(&mut row);
-                    series.push(Series { labels: row.labels, samples: subquery::samples(&row.floats, inner) });
+                    let samples = subquery::samples(&row, inner);
+                    series.push(Series { labels: row.labels, samples });
                 }
                 series.sort_by(|a, b| a.labels.cmp(&b.labels));
                 Ok(series)
@@ -183,10 +195,15 @@ impl Evaluator<'_> {
             Evaluated::Scalar(scalars) => Ok(Evaluated::Scalar(Scalars::Constant(scalars.at(0)))),
             Evaluated::Text(text) => Ok(Evaluated::Text(text)),
             Evaluated::Vector(mut block) => {
-                block.rows.retain(|row| row.floats.get(0).is_some());
+                block.rows.retain(|row| row.has(0));
                 for row in &mut block.rows {
                     self.budget.charge(steps.count)?;
-                    row.floats = Column::constant(row.floats.at(0), steps.count);
+                    if let Some(histogram) = row.histograms.get(0) {
+                        let (histogram, count) = (std::sync::Arc::clone(histogram), steps.count);
+                        *row = row.with_values(Column::default(), HistogramColumn::constant(&histogram, count));
+                    } else {
+                        row.floats = Column::constant(row.floats.at(0), steps.count);
+                    }
                 }
                 Ok(Evaluated::Vector(block))
             }
@@ -199,6 +216,10 @@ impl Evaluator<'_> {
             Evaluated::Vector(mut block) => {
                 for row in &mut block.rows {
                     row.floats.map(|value| -value);
+                    row.histograms.map(|_, mut value| {
+                        histogram::scale(std::sync::Arc::make_mut(&mut value), -1.0);
+                        Some(value)
+                    });
                     self.forget_name(row);
                 }
                 self.settle_names(&mut block)?;

@@ -5,6 +5,7 @@
 
 use relatum_model::Labels;
 use relatum_model::labels::METRIC_NAME;
+use relatum_model::text::quote;
 
 use super::{Block, Evaluator, Row};
 use crate::error::QueryError;
@@ -21,6 +22,17 @@ pub(crate) fn without_metadata(labels: &Labels) -> Labels {
     } else {
         labels.clone()
     }
+}
+
+/// All labels between braces, the name among them, as errors of Prometheus show them.
+pub(super) fn in_braces(labels: &Labels) -> String {
+    let label = |(name, value): (&str, &str)| {
+        let is_plain = !name.starts_with(|c: char| c.is_ascii_digit())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let name = if is_plain { name.to_owned() } else { quote(name) };
+        format!("{name}={}", quote(value))
+    };
+    format!("{{{}}}", labels.iter().map(label).collect::<Vec<_>>().join(", "))
 }
 
 impl Evaluator<'_> {

@@ -1,9 +1,10 @@
 //! Functions of range vectors: each is a kernel that slides as a window over one series after the other.
 
 use super::call::Args;
+use super::window::{Mixed, Notes, Outcome};
 use super::{Block, Evaluator, Steps, Window, absent, execution};
 use crate::error::QueryError;
-use crate::functions::{extended, over_time, quantile, rate, regression};
+use crate::functions::{counter, extended, mixed, over_time, quantile, rate, regression};
 use crate::syntax::Edges;
 
 impl Evaluator<'_> {
@@ -26,6 +27,10 @@ impl Evaluator<'_> {
                 }
             }
         };
+        let changing_mixed = |is_counter, is_rate| {
+            let kind = rate::Kind { is_counter, is_rate };
+            move |window: &Window<'_>, notes: &mut Notes<'_>| counter::change(window, edges, kind, notes)
+        };
         let counting = |count: fn(&[f64]) -> f64| {
             move |window: &Window<'_>| match edges {
                 Edges::Plain => count(window.values),
@@ -35,15 +40,48 @@ impl Evaluator<'_> {
         let of_values = |f: fn(&[f64]) -> f64| move |window: &Window<'_>| f(window.values);
         let seconds = |t_ms: i64| t_ms as f64 / 1000.0;
         match name {
-            "rate" => self.over_windows(name, args.at(0), steps, &mut changing(true, true)),
-            "increase" => self.over_windows(name, args.at(0), steps, &mut changing(true, false)),
-            "delta" => self.over_windows(name, args.at(0), steps, &mut changing(false, false)),
-            "irate" => self.over_windows(name, args.at(0), steps, &mut |window| rate::instant(window, true)),
-            "idelta" => self.over_windows(name, args.at(0), steps, &mut |window| rate::instant(window, false)),
-            "resets" => self.over_windows(name, args.at(0), steps, &mut counting(rate::resets)),
-            "changes" => self.over_windows(name, args.at(0), steps, &mut counting(rate::changes)),
-            "sum_over_time" => self.over_windows(name, args.at(0), steps, &mut of_values(over_time::sum)),
-            "avg_over_time" => self.over_windows(name, args.at(0), steps, &mut of_values(over_time::avg)),
+            "rate" => {
+                let mixed = Mixed::Known(&mut changing_mixed(true, true));
+                self.over_all_windows(name, args.at(0), steps, &mut changing(true, true), mixed)
+            }
+            "increase" => {
+                let mixed = Mixed::Known(&mut changing_mixed(true, false));
+                self.over_all_windows(name, args.at(0), steps, &mut changing(true, false), mixed)
+            }
+            "delta" => {
+                let mixed = Mixed::Known(&mut changing_mixed(false, false));
+                self.over_all_windows(name, args.at(0), steps, &mut changing(false, false), mixed)
+            }
+            "irate" => self.over_all_windows(
+                name,
+                args.at(0),
+                steps,
+                &mut |window| rate::instant(window, true),
+                Mixed::Known(&mut |window, notes| counter::instant(window, true, notes)),
+            ),
+            "idelta" => self.over_all_windows(
+                name,
+                args.at(0),
+                steps,
+                &mut |window| rate::instant(window, false),
+                Mixed::Known(&mut |window, notes| counter::instant(window, false, notes)),
+            ),
+            "resets" => {
+                let mixed = Mixed::Known(&mut |window, _| mixed::resets(window, edges));
+                self.over_all_windows(name, args.at(0), steps, &mut counting(rate::resets), mixed)
+            }
+            "changes" => {
+                let mixed = Mixed::Known(&mut |window, _| mixed::changes(window, edges));
+                self.over_all_windows(name, args.at(0), steps, &mut counting(rate::changes), mixed)
+            }
+            "sum_over_time" => {
+                let mixed = Mixed::Known(&mut mixed::sum);
+                self.over_all_windows(name, args.at(0), steps, &mut of_values(over_time::sum), mixed)
+            }
+            "avg_over_time" => {
+                let mixed = Mixed::Known(&mut mixed::avg);
+                self.over_all_windows(name, args.at(0), steps, &mut of_values(over_time::avg), mixed)
+            }
             "max_over_time" => self.over_windows(name, args.at(0), steps, &mut of_values(over_time::max)),
             "min_over_time" => self.over_windows(name, args.at(0), steps, &mut of_values(over_time::min)),
             "stdvar_over_time" => self.over_windows(name, args.at(0), steps, &mut of_values(over_time::variance)),
@@ -51,18 +89,28 @@ impl Evaluator<'_> {
                 self.over_windows(name, args.at(0), steps, &mut of_values(|values| over_time::variance(values).sqrt()))
             }
             "count_over_time" => {
-                self.over_windows(name, args.at(0), steps, &mut of_values(|values| values.len() as f64))
+                let mixed = Mixed::Known(&mut |window, _| Outcome::Float(mixed::count(window)));
+                self.over_all_windows(name, args.at(0), steps, &mut of_values(|values| values.len() as f64), mixed)
             }
-            "present_over_time" => self.over_windows(name, args.at(0), steps, &mut of_values(|_| 1.0)),
-            "first_over_time" => self.over_windows(name, args.at(0), steps, &mut of_values(|values| values[0])),
+            "present_over_time" => {
+                let mixed = Mixed::Known(&mut |_, _| Outcome::Float(1.0));
+                self.over_all_windows(name, args.at(0), steps, &mut of_values(|_| 1.0), mixed)
+            }
+            "first_over_time" => {
+                let mixed = Mixed::Known(&mut |window, _| mixed::first(window));
+                self.over_all_windows(name, args.at(0), steps, &mut of_values(|values| values[0]), mixed)
+            }
             "last_over_time" => {
-                self.over_windows(name, args.at(0), steps, &mut of_values(|values| values[values.len() - 1]))
+                let mixed = Mixed::Known(&mut |window, _| mixed::last(window));
+                self.over_all_windows(name, args.at(0), steps, &mut of_values(|values| values[values.len() - 1]), mixed)
             }
             "ts_of_first_over_time" => {
-                self.over_windows(name, args.at(0), steps, &mut |window| seconds(window.times[0]))
+                let mixed = Mixed::Known(&mut |window, _| Outcome::Float(seconds(mixed::first_ms(window))));
+                self.over_all_windows(name, args.at(0), steps, &mut |window| seconds(window.times[0]), mixed)
             }
             "ts_of_last_over_time" => {
-                self.over_windows(name, args.at(0), steps, &mut |window| seconds(window.times[window.times.len() - 1]))
+                let mixed = Mixed::Known(&mut |window, _| Outcome::Float(seconds(mixed::last_ms(window))));
+                self.over_all_windows(name, args.at(0), steps, &mut |window| seconds(mixed::last_ms(window)), mixed)
             }
             "ts_of_max_over_time" => self.over_windows(name, args.at(0), steps, &mut |window| {
                 seconds(window.times[over_time::last_max(window.values)])

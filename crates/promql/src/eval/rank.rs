@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use relatum_model::Labels;
 
 use super::aggregate::Grouping;
-use super::{Block, Column, Evaluator, Row, Scalars, Steps};
+use super::{Block, Column, Evaluator, HistogramColumn, Row, Scalars, Steps};
 use crate::error::QueryError;
 use crate::syntax::AggregateOp;
 
@@ -93,20 +93,25 @@ impl Heap {
 /// Collects who is kept at each step.
 struct Kept {
     columns: Vec<Column>,
+    histograms: Vec<HistogramColumn>,
     // At a single step the order counts.
     order: Vec<usize>,
 }
 
 impl Kept {
     fn new(n_rows: usize) -> Self {
-        Kept { columns: vec![Column::default(); n_rows], order: Vec::new() }
+        let histograms = vec![HistogramColumn::default(); n_rows];
+        Kept { columns: vec![Column::default(); n_rows], histograms, order: Vec::new() }
     }
 
-    fn add(&mut self, step: usize, (row, value): Element) {
-        if self.columns[row].slots() == 0 {
+    fn add(&mut self, step: usize, (row, value): Element, block: &Block) {
+        if self.columns[row].slots() == 0 && self.histograms[row].is_empty() {
             self.order.push(row);
         }
-        self.columns[row].push(step, value);
+        match block.rows[row].histograms.get(step) {
+            Some(histogram) => self.histograms[row].push(step, histogram.clone()),
+            None => self.columns[row].push(step, value),
+        }
     }
 
     fn into_block(mut self, block: &Block, steps: Steps) -> Block {
@@ -117,9 +122,8 @@ impl Kept {
             .order
             .iter()
             .map(|at| {
-                let row = &block.rows[*at];
-                let floats = std::mem::take(&mut self.columns[*at]);
-                Row { labels: row.labels.clone(), drop_name: row.drop_name, floats }
+                block.rows[*at]
+                    .with_values(std::mem::take(&mut self.columns[*at]), std::mem::take(&mut self.histograms[*at]))
             })
             .collect();
         Block { rows }
@@ -151,7 +155,7 @@ impl Evaluator<'_> {
             for members in &members {
                 heap.elements.clear();
                 for &row in members {
-                    let Some(value) = block.rows[row].floats.get(step) else { continue };
+                    let Some(value) = place_of(&block.rows[row], step, op == AggregateOp::Limitk) else { continue };
                     if op != AggregateOp::Limitk {
                         heap.offer((row, value), k);
                     } else if heap.elements.len() < k {
@@ -164,7 +168,7 @@ impl Evaluator<'_> {
                     heap.sort();
                 }
                 for element in &heap.elements {
-                    kept.add(step, *element);
+                    kept.add(step, *element, &block);
                 }
             }
         }
@@ -193,7 +197,7 @@ impl Evaluator<'_> {
             for members in &members {
                 heap.elements.clear();
                 for &row in members {
-                    let Some(value) = block.rows[row].floats.get(step) else { continue };
+                    let Some(value) = place_of(&block.rows[row], step, true) else { continue };
                     // A negative ratio is the complement of the positive one.
                     let is_kept = if ratio > 0.0 { places[row] < ratio } else { places[row] >= 1.0 + ratio };
                     if is_kept {
@@ -201,12 +205,17 @@ impl Evaluator<'_> {
                     }
                 }
                 for element in &heap.elements {
-                    kept.add(step, *element);
+                    kept.add(step, *element, &block);
                 }
             }
         }
         Ok(kept.into_block(&block, steps))
     }
+}
+
+/// The value that decides about an element's place. A histogram, if wanted at all, has that of zero.
+fn place_of(row: &Row, step: usize, takes_histograms: bool) -> Option<f64> {
+    row.floats.get(step).or_else(|| (takes_histograms && row.histograms.get(step).is_some()).then_some(0.0))
 }
 
 /// Where between 0 and 1 the hash of the labels lies: the same in every process, and the same as in Prometheus.

@@ -16,6 +16,9 @@ impl Evaluator<'_> {
             );
         }
         let mut block = self.vector(args.at(0), steps)?;
+        if !name.starts_with("sort_by_label") {
+            super::call::without_histograms(&mut block);
+        }
         if steps.count != 1 {
             return Ok(block);
         }

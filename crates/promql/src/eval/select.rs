@@ -1,11 +1,17 @@
 //! Selectors: from the samples of series to the values at the steps.
 
-use relatum_model::storage::{Hints, TimeRange};
-use relatum_model::{Matcher, Samples, Series, is_stale};
+use std::sync::Arc;
 
-use super::{Block, Column, Evaluator, Row, Steps, When};
+use relatum_model::histogram::CounterReset;
+use relatum_model::storage::{Hints, TimeRange};
+use relatum_model::{HistogramSample, Matcher, NativeHistogram, Samples, Series, is_stale};
+
+use super::window::{HistogramPoint, Notes};
+use super::{Block, Column, Evaluator, HistogramColumn, Row, Steps, When};
+use crate::annotation::texts;
 use crate::error::QueryError;
 use crate::functions::extended;
+use crate::histogram::FloatHistogram;
 use crate::syntax::{Edges, VectorSelector};
 
 /// What of the newest sample becomes the value.
@@ -14,6 +20,10 @@ pub(super) enum Take {
     Value,
     /// Its time in seconds.
     Time,
+    /// Its time in seconds if it is a float, and itself if it is a histogram.
+    FloatTime,
+    /// When it began to count, in seconds; 0 if that is not known.
+    Start,
 }
 
 impl Evaluator<'_> {
@@ -31,7 +41,10 @@ impl Evaluator<'_> {
     ) -> Result<Block, QueryError> {
         let when = self.when(selector.at, selector.offset.as_ref())?;
         let is_smoothed = selector.edges == Edges::Smoothed && take == Take::Value;
-        self.newest_of(&selector.all_matchers(), when, steps, take, is_smoothed)
+        if is_smoothed {
+            return self.smoothed(selector, when, steps);
+        }
+        self.newest_of(&selector.all_matchers(), when, steps, take)
     }
 
     /// As [`Evaluator::newest_samples`], of the series that satisfy `matchers`.
@@ -41,26 +54,55 @@ impl Evaluator<'_> {
         when: When,
         steps: Steps,
         take: Take,
-        is_smoothed: bool,
     ) -> Result<Block, QueryError> {
         let lookback_ms = self.settings.lookback_ms;
         let range = TimeRange {
             // A sample exactly as old as the lookback is too old.
             min_ms: when.at(steps.start_ms).saturating_sub(lookback_ms).saturating_add(1),
-            max_ms: when.at(steps.last_ms()).saturating_add(if is_smoothed { lookback_ms } else { 0 }),
+            max_ms: when.at(steps.last_ms()),
         };
-        let hints = Hints { step_ms: if steps.is_instant { 0 } else { steps.step_ms }, ..Hints::default() };
         let mut block = Block::default();
-        self.each_series(matchers, range, &hints, |evaluator, series| {
+        self.each_series(matchers, range, &instant_hints(steps), |evaluator, series| {
             evaluator.budget.charge(steps.count)?;
-            let floats = if is_smoothed {
-                smoothed_column(&without_stale(series.samples), steps, when, lookback_ms)
+            let row = if series.samples.histograms.is_empty() {
+                Row::of_floats(series.labels, newest_column(&series.samples, steps, when, lookback_ms, take))
             } else {
-                newest_column(&series.samples, steps, when, lookback_ms, take)
+                newest_of_both(series, steps, when, lookback_ms, take)
             };
-            evaluator.budget.release(steps.count - floats.slots());
-            if floats.slots() > 0 {
-                block.rows.push(Row { labels: series.labels, drop_name: false, floats });
+            evaluator.budget.release(steps.count);
+            evaluator.budget.charge(row.slots())?;
+            if row.slots() > 0 {
+                block.rows.push(row);
+            }
+            Ok(())
+        })?;
+        Ok(block)
+    }
+
+    /// An instant vector whose values are on the lines between the samples before and behind each moment.
+    fn smoothed(&mut self, selector: &VectorSelector, when: When, steps: Steps) -> Result<Block, QueryError> {
+        let lookback_ms = self.settings.lookback_ms;
+        let range = TimeRange {
+            min_ms: when.at(steps.start_ms).saturating_sub(lookback_ms).saturating_add(1),
+            max_ms: when.at(steps.last_ms()).saturating_add(lookback_ms),
+        };
+        let mut block = Block::default();
+        self.each_series(&selector.all_matchers(), range, &instant_hints(steps), |evaluator, series| {
+            evaluator.budget.charge(steps.count)?;
+            let Series { labels, samples } = series;
+            let samples = without_stale(samples);
+            let mut row = Row::of_floats(labels, Column::default());
+            if samples.histograms.is_empty() {
+                row.floats = smoothed_column(&samples, steps, when, lookback_ms);
+            } else {
+                let name = row.labels.metric_name().unwrap_or_default().to_owned();
+                let mut notes = Notes::new(&mut evaluator.annotations, &name, selector.span);
+                (row.floats, row.histograms) = smoothed_of_both(&samples, steps, when, lookback_ms, &mut notes);
+            }
+            evaluator.budget.release(steps.count);
+            evaluator.budget.charge(row.slots())?;
+            if row.slots() > 0 {
+                block.rows.push(row);
             }
             Ok(())
         })?;
@@ -80,9 +122,14 @@ impl Evaluator<'_> {
         }
         let reader = self.views.covering(range)?;
         let cancel = self.budget.cancel().clone();
-        for series in reader.series(matchers, hints, &cancel)? {
+        let without_buckets = self.buckets_asked.are_spare();
+        let hints = Hints { without_buckets, ..hints.clone() };
+        for series in reader.series(matchers, &hints, &cancel)? {
             self.budget.check()?;
-            let series = series?;
+            let mut series = series?;
+            if without_buckets && !series.samples.histograms.is_empty() {
+                series.samples.histograms = counts_and_sums(&series.samples.histograms);
+            }
             let n_samples = series.samples.len();
             self.budget.charge(n_samples)?;
             visit(self, series)?;
@@ -104,10 +151,162 @@ fn newest_column(samples: &Samples, steps: Steps, when: When, lookback_ms: i64, 
         }
         let Some(newest) = seen.checked_sub(1) else { continue };
         if times[newest] > at_ms.saturating_sub(lookback_ms) && !is_stale(values[newest]) {
-            column.push(step, if take == Take::Value { values[newest] } else { times[newest] as f64 / 1000.0 });
+            let value = match take {
+                Take::Value => values[newest],
+                Take::Time | Take::FloatTime => times[newest] as f64 / 1000.0,
+                Take::Start => samples.starts.get(newest).copied().unwrap_or(0) as f64 / 1000.0,
+            };
+            column.push(step, value);
         }
     }
     column
+}
+
+/// As [`newest_column`], of a series with histograms.
+fn newest_of_both(series: Series, steps: Steps, when: When, lookback_ms: i64, take: Take) -> Row {
+    let Series { labels, samples } = series;
+    let (times, histograms) = (&samples.timestamps, &samples.histograms);
+    let mut row = Row::of_floats(labels, Column::default());
+    let (mut floats_seen, mut histograms_seen) = (0, 0);
+    // The one that was taken last, as it is often taken again.
+    let mut taken: Option<(i64, Arc<FloatHistogram>)> = None;
+    for step in 0..steps.count {
+        let at_ms = when.at(steps.at(step));
+        while floats_seen < times.len() && times[floats_seen] <= at_ms {
+            floats_seen += 1;
+        }
+        while histograms_seen < histograms.len() && histograms[histograms_seen].t_ms <= at_ms {
+            histograms_seen += 1;
+        }
+        let oldest_ms = at_ms.saturating_sub(lookback_ms);
+        let float = floats_seen.checked_sub(1).map(|at| times[at]).filter(|t| *t > oldest_ms);
+        let histogram = histograms_seen.checked_sub(1).map(|at| &histograms[at]).filter(|h| h.t_ms > oldest_ms);
+        match (float, histogram) {
+            (None, None) => {}
+            (Some(float_ms), histogram) if histogram.is_none_or(|histogram| histogram.t_ms < float_ms) => {
+                let newest = floats_seen - 1;
+                if is_stale(samples.values[newest]) {
+                    continue;
+                }
+                let value = match take {
+                    Take::Value => samples.values[newest],
+                    Take::Time | Take::FloatTime => float_ms as f64 / 1000.0,
+                    Take::Start => samples.starts.get(newest).copied().unwrap_or(0) as f64 / 1000.0,
+                };
+                row.floats.push(step, value);
+            }
+            (_, Some(newest)) if newest.histogram.is_stale() => {}
+            (_, Some(newest)) => match take {
+                Take::Value | Take::FloatTime => {
+                    let histogram = match &taken {
+                        Some((t_ms, histogram)) if *t_ms == newest.t_ms => Arc::clone(histogram),
+                        _ => Arc::new(newest.histogram.to_float()),
+                    };
+                    taken = Some((newest.t_ms, Arc::clone(&histogram)));
+                    row.histograms.push(step, histogram);
+                }
+                Take::Time => row.floats.push(step, newest.t_ms as f64 / 1000.0),
+                Take::Start => row.floats.push(step, newest.start_ms as f64 / 1000.0),
+            },
+            (Some(_), None) => unreachable!("a float alone is the newest sample"),
+        }
+    }
+    row
+}
+
+fn instant_hints(steps: Steps) -> Hints {
+    Hints { step_ms: if steps.is_instant { 0 } else { steps.step_ms }, ..Hints::default() }
+}
+
+/// As [`smoothed_column`], of a series with histograms. Where floats are near as well there is no value.
+fn smoothed_of_both(
+    samples: &Samples,
+    steps: Steps,
+    when: When,
+    lookback_ms: i64,
+    notes: &mut Notes<'_>,
+) -> (Column, HistogramColumn) {
+    let floats = smoothed_column(samples, steps, when, lookback_ms);
+    let histograms = histogram_points(samples);
+    let (mut found, mut smoothed) = (Column::default(), HistogramColumn::default());
+    for step in 0..steps.count {
+        let at_ms = when.at(steps.at(step));
+        let (from_ms, to_ms) = (at_ms.saturating_sub(lookback_ms), at_ms.saturating_add(lookback_ms));
+        let from = histograms.partition_point(|h| h.t_ms <= from_ms);
+        let to = histograms.partition_point(|h| h.t_ms <= to_ms);
+        let near = &histograms[from..to];
+        let has_floats =
+            samples.timestamps.partition_point(|t| *t <= from_ms) < samples.timestamps.partition_point(|t| *t <= to_ms);
+        if near.is_empty() {
+            if let Some(value) = floats.get(step) {
+                found.push(step, value);
+            }
+            continue;
+        }
+        if has_floats {
+            notes.warn(texts::mixed_types(notes.metric));
+            continue;
+        }
+        let before = near.partition_point(|h| h.t_ms < at_ms);
+        let histogram = match (before.checked_sub(1).map(|at| &near[at]), near.get(before)) {
+            (_, Some(next)) if next.t_ms == at_ms => Some(FloatHistogram::clone(&next.histogram)),
+            (Some(previous), Some(next)) => {
+                let is_gauge = |point: &HistogramPoint| point.histogram.counter_reset == CounterReset::Gauge;
+                let is_counter = !is_gauge(previous) || !is_gauge(next);
+                if previous.histogram.has_custom_bounds() == next.histogram.has_custom_bounds() {
+                    extended::between(previous, next, at_ms, is_counter, notes)
+                } else {
+                    notes.warn(texts::mixed_schemas(notes.metric));
+                    None
+                }
+            }
+            (Some(previous), None) => {
+                // What is known of the sample before it says nothing of the value.
+                let mut histogram = FloatHistogram::clone(&previous.histogram);
+                histogram.counter_reset = CounterReset::Unknown;
+                Some(histogram)
+            }
+            (None, _) => None,
+        };
+        if let Some(histogram) = histogram {
+            smoothed.push(step, Arc::new(histogram));
+        }
+    }
+    (found, smoothed)
+}
+
+/// The histograms without their buckets. As these tell of resets, it is written down where one was and where none was.
+fn counts_and_sums(samples: &[HistogramSample]) -> Vec<HistogramSample> {
+    let mut previous: Option<FloatHistogram> = None;
+    let mut bare = Vec::with_capacity(samples.len());
+    for sample in samples {
+        let whole = sample.histogram.to_float();
+        let mut counter_reset = whole.counter_reset;
+        if counter_reset == CounterReset::Unknown
+            && !whole.is_stale()
+            && let Some(previous) = &previous
+        {
+            let is_reset = whole.is_reset_since(previous);
+            counter_reset = if is_reset { CounterReset::Reset } else { CounterReset::NotReset };
+        }
+        let FloatHistogram { schema, count, sum, .. } = whole;
+        let histogram = FloatHistogram { schema, counter_reset, count, sum, ..FloatHistogram::default() };
+        bare.push(HistogramSample { histogram: Arc::new(NativeHistogram::Float(histogram)), ..sample.clone() });
+        if !whole.is_stale() {
+            previous = Some(whole);
+        }
+    }
+    bare
+}
+
+/// The histograms of a series as calculations have them.
+pub(super) fn histogram_points(samples: &Samples) -> Vec<HistogramPoint> {
+    let point = |sample: &HistogramSample| HistogramPoint {
+        t_ms: sample.t_ms,
+        start_ms: sample.start_ms,
+        histogram: Arc::new(sample.histogram.to_float()),
+    };
+    samples.histograms.iter().map(point).collect()
 }
 
 /// Like [`newest_column`], but on the line between the samples before and behind each moment.
@@ -139,9 +338,16 @@ fn smoothed_column(samples: &Samples, steps: Steps, when: When, lookback_ms: i64
 /// The samples that are no staleness markers: ranges do not see those.
 pub(super) fn without_stale(mut samples: Samples) -> Samples {
     if samples.values.iter().any(|value| is_stale(*value)) {
-        let mut keep = samples.values.iter().map(|value| !is_stale(*value));
-        samples.timestamps.retain(|_| keep.next().unwrap_or(false));
-        samples.values.retain(|value| !is_stale(*value));
+        let keep: Vec<bool> = samples.values.iter().map(|value| !is_stale(*value)).collect();
+        retain(&mut samples.timestamps, &keep);
+        retain(&mut samples.starts, &keep);
+        retain(&mut samples.values, &keep);
     }
+    samples.histograms.retain(|sample| !sample.histogram.is_stale());
     samples
+}
+
+fn retain<T>(column: &mut Vec<T>, keep: &[bool]) {
+    let mut keep = keep.iter();
+    column.retain(|_| keep.next().copied().unwrap_or(false));
 }

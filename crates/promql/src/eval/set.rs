@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use relatum_model::Labels;
 
 use super::matching::signature;
-use super::{Block, Evaluator, Steps, absent};
+use super::{Block, Evaluator, Steps};
 use crate::error::QueryError;
 use crate::syntax::{Binary, BinaryOp, VectorMatching};
 
@@ -59,7 +59,7 @@ impl Evaluator<'_> {
                     entry.insert(vec![false; steps.count])
                 }
             };
-            for (step, _) in row.floats.iter() {
+            for step in row.steps() {
                 steps_present[step] = true;
             }
         }
@@ -72,8 +72,8 @@ fn filter(block: &mut Block, matching: &VectorMatching, present: &HashMap<Labels
     block.rows.retain_mut(|row| match present.get(&signature(&row.labels, matching)) {
         None => !keep_matched,
         Some(present) => {
-            row.floats.map_steps(|step, value| if present[step] == keep_matched { value } else { absent() });
-            !row.floats.is_empty()
+            row.retain(|step| present[step] == keep_matched);
+            !row.is_empty()
         }
     });
 }

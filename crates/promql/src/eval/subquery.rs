@@ -1,9 +1,13 @@
 //! Subqueries: an expression evaluated at steps of its own, whose values are then samples.
 
-use relatum_model::Samples;
+use std::sync::Arc;
 
-use super::{Block, Column, Evaluator, Steps, When, execution};
+use relatum_model::histogram::CounterReset;
+use relatum_model::{HistogramSample, NativeHistogram, Samples};
+
+use super::{Block, Evaluator, Row, Steps, When, execution};
 use crate::error::QueryError;
+use crate::histogram::FloatHistogram;
 use crate::syntax::Subquery;
 
 impl Evaluator<'_> {
@@ -18,8 +22,11 @@ impl Evaluator<'_> {
         let end_ms = when.at(steps.last_ms());
         let start_ms = after(when.at(steps.start_ms).saturating_sub(range_ms), step_ms.max(1));
         let inner = Steps::range(start_ms, end_ms, step_ms);
-        let block = self.vector(&node.expr, inner)?;
-        Ok((block, inner))
+        let outside = self.buckets_asked;
+        self.buckets_asked = outside.needing_buckets();
+        let block = self.vector(&node.expr, inner);
+        self.buckets_asked = outside;
+        Ok((block?, inner))
     }
 }
 
@@ -29,11 +36,30 @@ fn after(t_ms: i64, step_ms: i64) -> i64 {
     if aligned <= t_ms { aligned.saturating_add(step_ms) } else { aligned }
 }
 
-/// The values of a column as samples.
-pub(super) fn samples(column: &Column, steps: Steps) -> Samples {
+/// The values of a row as samples.
+pub(super) fn samples(row: &Row, steps: Steps) -> Samples {
     let mut samples = Samples::default();
-    for (step, value) in column.iter() {
+    for (step, value) in row.floats.iter() {
         samples.push(steps.at(step), value);
     }
+    samples.histograms =
+        row.histograms.iter().map(|(step, histogram)| histogram_sample(steps.at(step), histogram)).collect();
     samples
+}
+
+/// The samples with nothing said of resets: the moments of a subquery may leave one out, or show one again and again.
+pub(super) fn without_hints(mut samples: Samples) -> Samples {
+    for sample in &mut samples.histograms {
+        if let NativeHistogram::Float(histogram) = Arc::make_mut(&mut sample.histogram)
+            && histogram.counter_reset != CounterReset::Gauge
+        {
+            histogram.counter_reset = CounterReset::Unknown;
+        }
+    }
+    samples
+}
+
+/// A histogram that was calculated, as a sample.
+pub(crate) fn histogram_sample(t_ms: i64, histogram: &Arc<FloatHistogram>) -> HistogramSample {
+    HistogramSample { t_ms, start_ms: 0, histogram: Arc::new(NativeHistogram::Float(FloatHistogram::clone(histogram))) }
 }

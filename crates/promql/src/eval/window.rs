@@ -1,12 +1,16 @@
 //! Range vectors: a function slides a window over the samples of one series after the other.
 
+use std::sync::Arc;
+
 use relatum_model::storage::{Hints, TimeRange};
 use relatum_model::{Labels, Samples, Series};
 
-use super::select::without_stale;
-use super::{Block, Column, Evaluator, Row, Steps, When, absent, execution, is_absent, subquery};
+use super::select::{histogram_points, without_stale};
+use super::{Block, Column, Evaluator, Row, Steps, When, execution, is_absent, subquery};
+use crate::annotation::{Annotations, texts};
 use crate::error::QueryError;
 use crate::functions::extended;
+use crate::histogram::FloatHistogram;
 use crate::syntax::{Edges, Expr, MatrixSelector, Span};
 
 /// The samples of one series that a function sees at one step, oldest first; at least one.
@@ -22,6 +26,48 @@ pub(crate) struct Window<'a> {
     /// The samples. With `anchored` and `smoothed` also those around the range.
     pub(crate) times: &'a [i64],
     pub(crate) values: &'a [f64],
+    /// When the floats began to count, 0 where that is not known; empty if nobody asks or nobody knows.
+    pub(crate) starts: &'a [i64],
+    /// The histograms, oldest first.
+    pub(crate) histograms: &'a [HistogramPoint],
+}
+
+/// A histogram of a series.
+#[derive(Debug, Clone)]
+pub(crate) struct HistogramPoint {
+    pub(crate) t_ms: i64,
+    /// When it began to count; 0 if that is not known.
+    pub(crate) start_ms: i64,
+    pub(crate) histogram: Arc<FloatHistogram>,
+}
+
+/// Takes what a function has to say of the series it looks at.
+pub(crate) struct Notes<'a> {
+    annotations: &'a mut Annotations,
+    /// The name of the metric; empty if it has none any more.
+    pub(crate) metric: &'a str,
+    span: Span,
+}
+
+impl<'a> Notes<'a> {
+    pub(crate) fn new(annotations: &'a mut Annotations, metric: &'a str, span: Span) -> Self {
+        Notes { annotations, metric, span }
+    }
+
+    /// Warns.
+    pub(crate) fn warn(&mut self, text: impl Into<String>) {
+        self.annotations.warn(self.span, text);
+    }
+
+    /// Warns of samples that began before the ones they follow.
+    pub(crate) fn warn_of_overlap(&mut self) {
+        self.annotations.warn_again(self.span, texts::start_overlap(self.metric));
+    }
+
+    /// Informs.
+    pub(crate) fn inform(&mut self, text: impl Into<String>) {
+        self.annotations.inform(self.span, text);
+    }
 }
 
 impl Window<'_> {
@@ -31,8 +77,27 @@ impl Window<'_> {
     }
 }
 
-/// What a function makes of a window; [`absent`] for nothing.
+/// What a function makes of a window with floats only; [`absent`] for nothing.
 pub(crate) type Kernel<'k> = dyn FnMut(&Window<'_>) -> f64 + 'k;
+
+/// What a function makes of a window in which there may be histograms.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Nothing,
+    Float(f64),
+    Histogram(Arc<FloatHistogram>),
+}
+
+/// As [`Kernel`], for windows with histograms, or with floats that know when they began to count.
+pub(crate) type MixedKernel<'k> = dyn FnMut(&Window<'_>, &mut Notes<'_>) -> Outcome + 'k;
+
+/// How a function treats windows with histograms.
+pub(crate) enum Mixed<'k, 'f> {
+    /// It looks at the floats alone, and says so if it would have had a result or there is at least one.
+    Ignored,
+    /// It knows what to do with them.
+    Known(&'f mut MixedKernel<'k>),
+}
 
 /// Where the windows of a range vector are, and how wide.
 #[derive(Debug, Clone, Copy)]
@@ -49,10 +114,11 @@ pub(super) struct RangeSeries {
     pub(super) labels: Labels,
     pub(super) drop_name: bool,
     pub(super) samples: Samples,
+    pub(super) histograms: Vec<HistogramPoint>,
 }
 
 impl Evaluator<'_> {
-    /// Slides `kernel` over the series of the range vector `arg`; `function` is its name.
+    /// Slides `kernel` over the series of the range vector `arg`; `function` is its name. Histograms are left out.
     pub(super) fn over_windows(
         &mut self,
         function: &str,
@@ -60,15 +126,57 @@ impl Evaluator<'_> {
         steps: Steps,
         kernel: &mut Kernel<'_>,
     ) -> Result<Block, QueryError> {
+        self.over_all_windows(function, arg, steps, kernel, Mixed::Ignored)
+    }
+
+    /// As [`Evaluator::over_windows`], with `mixed` for windows that may have histograms.
+    pub(super) fn over_all_windows(
+        &mut self,
+        function: &str,
+        arg: &Expr,
+        steps: Steps,
+        kernel: &mut Kernel<'_>,
+        mut mixed: Mixed<'_, '_>,
+    ) -> Result<Block, QueryError> {
         let keeps_name = matches!(function, "last_over_time" | "first_over_time");
+        let uses_starts =
+            self.settings.start_timestamps && matches!(function, "rate" | "increase" | "irate" | "resets");
+        let span = place(arg);
         let mut block = Block::default();
-        self.each_range(function, arg, steps, |evaluator, reach, series| {
+        self.each_range(function, arg, steps, |evaluator, reach, mut series| {
             evaluator.budget.charge(steps.count)?;
-            let floats = slide(&series.samples, steps, reach, kernel);
-            evaluator.budget.release(steps.count - floats.slots());
-            if floats.slots() > 0 {
-                let mut row = Row { labels: series.labels, drop_name: series.drop_name, floats };
-                if matches!(function, "rate" | "increase") {
+            if !uses_starts {
+                series.samples.starts.clear();
+            }
+            let RangeSeries { labels, drop_name, samples, histograms } = &series;
+            let mut row = Row { drop_name: *drop_name, ..Row::of_floats(labels.clone(), Column::default()) };
+            if histograms.is_empty() && samples.starts.is_empty() {
+                row.floats = slide(samples, steps, reach, kernel);
+            } else {
+                let metric = labels.metric_name().unwrap_or_default();
+                let mut notes = Notes::new(&mut evaluator.annotations, metric, span);
+                slide_all(samples, histograms, steps, reach, &mut |window| {
+                    let outcome = match &mut mixed {
+                        Mixed::Known(known) => known(window, &mut notes),
+                        Mixed::Ignored if window.times.is_empty() => Outcome::Nothing,
+                        Mixed::Ignored => {
+                            if !window.histograms.is_empty() {
+                                notes.inform(texts::ignored_in_range(notes.metric));
+                            }
+                            Outcome::Float(kernel(window))
+                        }
+                    };
+                    match outcome {
+                        Outcome::Float(value) if !is_absent(value) => row.floats.push(window.step, value),
+                        Outcome::Histogram(histogram) => row.histograms.push(window.step, histogram),
+                        Outcome::Float(_) | Outcome::Nothing => {}
+                    }
+                });
+            }
+            evaluator.budget.release(steps.count);
+            evaluator.budget.charge(row.slots())?;
+            if row.slots() > 0 {
+                if matches!(function, "rate" | "increase") && row.floats.slots() > 0 {
                     evaluator.doubt_counter(&row.labels, arg);
                 }
                 if !keeps_name {
@@ -89,10 +197,7 @@ impl Evaluator<'_> {
         self.budget.charge(steps.count)?;
         let mut found = vec![false; steps.count];
         self.each_range("absent_over_time", arg, steps, |_, reach, series| {
-            slide(&series.samples, steps, reach, &mut |window| {
-                found[window.step] = true;
-                absent()
-            });
+            slide_all(&series.samples, &series.histograms, steps, reach, &mut |window| found[window.step] = true);
             Ok(())
         })?;
         Ok(found)
@@ -112,7 +217,9 @@ impl Evaluator<'_> {
                 let (reach, range, hints) = self.reach(matrix, function, steps)?;
                 self.each_series(&matrix.selector.all_matchers(), range, &hints, |evaluator, series| {
                     let Series { labels, samples } = series;
-                    visit(evaluator, reach, RangeSeries { labels, drop_name: false, samples: without_stale(samples) })
+                    let samples = without_stale(samples);
+                    let histograms = histogram_points(&samples);
+                    visit(evaluator, reach, RangeSeries { labels, drop_name: false, samples, histograms })
                 })
             }
             Expr::Subquery(node) => {
@@ -122,8 +229,13 @@ impl Evaluator<'_> {
                 let (block, inner) = self.subquery_block(node, steps)?;
                 for row in block.rows {
                     self.budget.check()?;
-                    let samples = subquery::samples(&row.floats, inner);
-                    visit(self, reach, RangeSeries { labels: row.labels, drop_name: row.drop_name, samples })?;
+                    let samples = subquery::without_hints(subquery::samples(&row, inner));
+                    let histograms = histogram_points(&samples);
+                    visit(
+                        self,
+                        reach,
+                        RangeSeries { labels: row.labels, drop_name: row.drop_name, samples, histograms },
+                    )?;
                 }
                 Ok(())
             }
@@ -162,9 +274,14 @@ impl Evaluator<'_> {
         self.each_series(&matrix.selector.all_matchers(), range, &hints, |evaluator, series| {
             let Series { labels, samples } = series;
             let mut inside = Samples::default();
-            slide(&without_stale(samples), steps, reach, &mut |window| {
+            let samples = without_stale(samples);
+            let histograms = histogram_points(&samples);
+            let word = if edges == Edges::Anchored { "anchored" } else { "smoothed" };
+            if edges != Edges::Plain && !histograms.is_empty() {
+                return Err(execution(format!("{word} modifier is not supported with histograms")));
+            }
+            slide_all(&samples, &histograms, steps, reach, &mut |window| {
                 inside = extended::range_samples(edges, window);
-                absent()
             });
             if !inside.is_empty() {
                 // These stay.
@@ -180,9 +297,7 @@ impl Evaluator<'_> {
     fn doubt_counter(&mut self, labels: &Labels, arg: &Expr) {
         let Some(name) = labels.metric_name() else { return };
         let quoted = relatum_model::text::quote(name);
-        // Prometheus has forgotten by then where a subquery stood.
-        let arg = arg.without_parens();
-        let span = if matches!(arg, Expr::Subquery(_)) { Span::default() } else { arg.span() };
+        let span = place(arg);
         if self.settings.type_and_unit_labels {
             let kind = labels.value("__type__");
             if kind != "counter" && kind != "histogram" {
@@ -201,30 +316,88 @@ impl Evaluator<'_> {
     }
 }
 
-/// Calls `kernel` for the window at each of `steps` that has samples.
+/// Where annotations about the range vector `arg` point to. Prometheus has forgotten by then where a subquery stood.
+fn place(arg: &Expr) -> Span {
+    let arg = arg.without_parens();
+    if matches!(arg, Expr::Subquery(_)) { Span::default() } else { arg.span() }
+}
+
+/// Where the window is at one step.
+struct Frame {
+    at_ms: i64,
+    start_ms: i64,
+    end_ms: i64,
+    // What is shown: behind the first, up to the second.
+    shown_from_ms: i64,
+    shown_to_ms: i64,
+}
+
+impl Reach {
+    fn frame(self, at_ms: i64) -> Frame {
+        let end_ms = self.when.at(at_ms);
+        let start_ms = end_ms.saturating_sub(self.range_ms);
+        let shown_from_ms = start_ms.saturating_sub(self.before_ms);
+        Frame { at_ms, start_ms, end_ms, shown_from_ms, shown_to_ms: end_ms.saturating_add(self.behind_ms) }
+    }
+}
+
+/// Calls `kernel` for the window at each of `steps` that has samples, which are all floats.
 fn slide(samples: &Samples, steps: Steps, reach: Reach, kernel: &mut Kernel<'_>) -> Column {
     let times = &samples.timestamps;
     let mut column = Column::default();
     let (mut from, mut to) = (0, 0);
     for step in 0..steps.count {
-        let at_ms = steps.at(step);
-        let end_ms = reach.when.at(at_ms);
-        let start_ms = end_ms.saturating_sub(reach.range_ms);
-        let shown_to_ms = end_ms.saturating_add(reach.behind_ms);
-        let shown_from_ms = start_ms.saturating_sub(reach.before_ms);
-        while to < times.len() && times[to] <= shown_to_ms {
+        let frame = reach.frame(steps.at(step));
+        while to < times.len() && times[to] <= frame.shown_to_ms {
             to += 1;
         }
-        while from < to && times[from] <= shown_from_ms {
+        while from < to && times[from] <= frame.shown_from_ms {
             from += 1;
         }
         if from < to {
-            let (times, values) = (&times[from..to], &samples.values[from..to]);
-            let value = kernel(&Window { step, at_ms, start_ms, end_ms, times, values });
+            let value = kernel(&Window {
+                step,
+                at_ms: frame.at_ms,
+                start_ms: frame.start_ms,
+                end_ms: frame.end_ms,
+                times: &times[from..to],
+                values: &samples.values[from..to],
+                starts: &[],
+                histograms: &[],
+            });
             if !is_absent(value) {
                 column.push(step, value);
             }
         }
     }
     column
+}
+
+/// Calls `visit` for the window at each of `steps` that has samples of either kind.
+fn slide_all(
+    samples: &Samples,
+    histograms: &[HistogramPoint],
+    steps: Steps,
+    reach: Reach,
+    visit: &mut dyn FnMut(&Window<'_>),
+) {
+    for step in 0..steps.count {
+        let frame = reach.frame(steps.at(step));
+        let from = samples.timestamps.partition_point(|t| *t <= frame.shown_from_ms);
+        let to = samples.timestamps.partition_point(|t| *t <= frame.shown_to_ms).max(from);
+        let first = histograms.partition_point(|h| h.t_ms <= frame.shown_from_ms);
+        let last = histograms.partition_point(|h| h.t_ms <= frame.shown_to_ms).max(first);
+        if from < to || first < last {
+            visit(&Window {
+                step,
+                at_ms: frame.at_ms,
+                start_ms: frame.start_ms,
+                end_ms: frame.end_ms,
+                times: &samples.timestamps[from..to],
+                values: &samples.values[from..to],
+                starts: if samples.starts.is_empty() { &[] } else { &samples.starts[from..to] },
+                histograms: &histograms[first..last],
+            });
+        }
+    }
 }

@@ -2,8 +2,10 @@
 
 pub(crate) mod buckets;
 pub(crate) mod clock;
+pub(crate) mod counter;
 pub(crate) mod extended;
 pub(crate) mod math;
+pub(crate) mod mixed;
 pub(crate) mod natural;
 pub(crate) mod over_time;
 pub(crate) mod quantile;

@@ -88,7 +88,16 @@ mod tests {
     fn check(samples: &[(i64, f64)], kind: Kind, expected: f64) {
         let times: Vec<i64> = samples.iter().map(|(t, _)| *t).collect();
         let values: Vec<f64> = samples.iter().map(|(_, v)| *v).collect();
-        let window = Window { step: 0, at_ms: 60_000, start_ms: 0, end_ms: 60_000, times: &times, values: &values };
+        let window = Window {
+            step: 0,
+            at_ms: 60_000,
+            start_ms: 0,
+            end_ms: 60_000,
+            times: &times,
+            values: &values,
+            starts: &[],
+            histograms: &[],
+        };
         let value = extrapolated(&window, kind);
         assert!((value / expected - 1.0).abs() < 1e-12, "{value} is not {expected}");
     }

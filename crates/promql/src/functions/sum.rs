@@ -1,7 +1,7 @@
 //! Sums that keep what rounding would lose.
 
 /// A sum with Neumaier's compensation, bit for bit as Prometheus adds.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Sum {
     pub(crate) value: f64,
     pub(crate) lost: f64,

@@ -69,6 +69,8 @@ pub struct Number {
 pub struct StringLiteral {
     /// The text with all escapes resolved.
     pub value: String,
+    /// The text with its quotes, if its bytes are not UTF-8: then `value` is not all of it.
+    pub not_utf8: Option<String>,
     /// Where it stood, with its quotes.
     pub span: Span,
 }

@@ -79,10 +79,35 @@ fn unknown_unit(word: &str) -> Option<&str> {
 ///
 /// Bytes that escapes make and that are not UTF-8 become U+FFFD, because labels are UTF-8 here.
 pub(super) fn unquote(word: &str) -> String {
+    match String::from_utf8(unquoted_bytes(word)) {
+        Ok(text) => text,
+        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+    }
+}
+
+/// `word` with its quotes as Go would write it, if the bytes that it stands for are not UTF-8.
+pub(super) fn quoted_bytes(word: &str) -> Option<String> {
+    let bytes = unquoted_bytes(word);
+    if std::str::from_utf8(&bytes).is_ok() {
+        return None;
+    }
+    let mut quoted = String::from("\"");
+    for chunk in bytes.utf8_chunks() {
+        let valid = quote(chunk.valid());
+        quoted.push_str(&valid[1..valid.len() - 1]);
+        for byte in chunk.invalid() {
+            quoted.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    quoted.push('"');
+    Some(quoted)
+}
+
+fn unquoted_bytes(word: &str) -> Vec<u8> {
     let quote = word.as_bytes()[0];
     let inner = &word[1..word.len() - 1];
     if quote == b'`' || !inner.contains('\\') {
-        return inner.to_owned();
+        return inner.as_bytes().to_vec();
     }
     let mut out = Vec::with_capacity(inner.len());
     let mut rest = inner;
@@ -113,7 +138,7 @@ pub(super) fn unquote(word: &str) -> String {
         rest = &rest[at + length..];
     }
     out.extend_from_slice(rest.as_bytes());
-    String::from_utf8_lossy(&out).into_owned()
+    out
 }
 
 fn number_at(text: &str, start: usize, digits: usize, radix: u32) -> u32 {

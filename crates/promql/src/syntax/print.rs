@@ -7,7 +7,9 @@ use std::time::Duration;
 use relatum_model::text::{is_legacy_label_name, quote};
 use relatum_model::time::format_duration;
 
-use super::ast::{Aggregate, At, Binary, Call, Cardinality, Edges, Expr, Number, Subquery, VectorSelector};
+use super::ast::{
+    Aggregate, At, Binary, Call, Cardinality, Edges, Expr, Number, StringLiteral, Subquery, VectorSelector,
+};
 use super::duration::DurationExpr;
 use super::operators::BinaryOp;
 
@@ -41,6 +43,7 @@ impl Display for Text<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self.expr {
             Expr::Number(node) => node.fmt(f),
+            Expr::String(StringLiteral { not_utf8: Some(text), .. }) => f.write_str(text),
             Expr::String(node) => f.write_str(&quoted(&node.value)),
             Expr::Selector(node) => write_selector(node, self.before_operator, f),
             Expr::Matrix(node) => {

@@ -1,28 +1,28 @@
 //! Loads series, makes evaluations, and compares.
 
-use relatum_model::storage::Scope;
-use relatum_model::{Labels, Series, is_stale};
-use relatum_promql::memory::Memory;
-use relatum_promql::notation::{Described, Point};
-use relatum_promql::syntax::{At, Expr, selectors};
-use relatum_promql::{Answer, Engine, QueryError, QueryOptions, Value};
+use std::collections::HashMap;
 
+use relatum_model::histogram::Buckets;
+use relatum_model::storage::Scope;
+use relatum_model::{Histogram, Labels, Series, is_stale};
+use relatum_promql::memory::Memory;
+use relatum_promql::notation::{Described, DescribedHistogram, Point};
+use relatum_promql::syntax::{At, Expr};
+use relatum_promql::{Answer, Engine, QueryError, QueryOptions, Value, VectorSample};
+
+use crate::nhcb::custom_bucket_histograms;
 use crate::script::{Command, Eval, Expected, Kind, Moments};
 
 /// How an evaluation went.
 pub(crate) enum Outcome {
     Passed,
     Failed(String),
-    /// It needs kinds of samples that are not kept yet.
-    Skipped,
 }
 
 /// What was loaded.
 #[derive(Default)]
 pub(crate) struct World {
     memory: Memory,
-    // Series that cannot be loaded as they were meant.
-    left_out: Vec<Labels>,
 }
 
 impl World {
@@ -36,50 +36,41 @@ impl World {
                 self.load(*step_ms, *with_nhcb, series);
                 None
             }
-            Kind::Eval(eval) => Some(if self.needs_more_than_floats(engine, eval) {
-                Outcome::Skipped
-            } else {
+            Kind::Eval(eval) => Some(
                 self.eval(engine, eval)
-                    .map_or_else(|reason| Outcome::Failed(format!("{}: {reason}", eval.query)), |()| Outcome::Passed)
-            }),
+                    .map_or_else(|reason| Outcome::Failed(format!("{}: {reason}", eval.query)), |()| Outcome::Passed),
+            ),
         }
     }
 
     fn load(&mut self, step_ms: i64, with_nhcb: bool, series: &[Described]) {
+        // When samples began to count is said in a line of its own.
+        let mut starts: HashMap<&Labels, &[Option<i64>]> = HashMap::new();
         for described in series {
-            if described.has_histograms() || described.is_start_timestamps {
-                self.left_out.push(described.labels.clone());
+            if let Some(of_series) = &described.starts {
+                starts.insert(&described.labels, of_series);
             }
-            if let (true, Some(name)) = (with_nhcb, described.labels.metric_name()) {
-                for suffix in ["_bucket", "_count", "_sum"] {
-                    if let Some(base) = name.strip_suffix(suffix) {
-                        let mut builder = described.labels.to_builder();
-                        builder.set("__name__", base).remove("le");
-                        self.left_out.push(builder.build());
-                    }
-                }
-            }
+        }
+        for described in series {
+            let starts = starts.get(&described.labels).copied().unwrap_or_default();
             for (at, point) in described.points.iter().enumerate() {
-                if let Point::Float(value) = point {
-                    self.memory.add(&described.labels, at as i64 * step_ms, *value);
+                let t_ms = at as i64 * step_ms;
+                let start_ms = starts.get(at).copied().flatten().map_or(0, |from_sample| t_ms + from_sample);
+                match point {
+                    Point::Float(value) => self.memory.add_started(&described.labels, t_ms, start_ms, *value),
+                    Point::Histogram(described_histogram) => {
+                        let histogram = described_histogram.histogram.clone();
+                        self.memory.add_histogram(&described.labels, t_ms, start_ms, histogram);
+                    }
+                    Point::Missing => {}
                 }
             }
         }
-    }
-
-    fn needs_more_than_floats(&self, engine: &Engine, eval: &Eval) -> bool {
-        let expected = match &eval.expected {
-            Expected::Series(series) | Expected::RangeVector { series, .. } => series.as_slice(),
-            _ => &[],
-        };
-        if expected.iter().any(Described::has_histograms) {
-            return true;
+        if with_nhcb {
+            for (labels, t_ms, histogram) in custom_bucket_histograms(step_ms, series) {
+                self.memory.add_histogram(&labels, t_ms, 0, histogram);
+            }
         }
-        let Ok(expr) = engine.parse(&eval.query) else { return false };
-        selectors(&expr).iter().any(|selector| {
-            let matchers = selector.all_matchers();
-            self.left_out.iter().any(|labels| matchers.iter().all(|matcher| matcher.matches_labels(labels)))
-        })
     }
 
     fn eval(&self, engine: &Engine, eval: &Eval) -> Result<(), String> {
@@ -117,8 +108,13 @@ impl World {
         let middle = series
             .into_iter()
             .filter_map(|series| {
-                let value = series.samples.iter().find(|sample| sample.t_ms == at_ms)?.value;
-                Some((series.labels, value))
+                let float =
+                    series.samples.iter().find(|sample| sample.t_ms == at_ms).map(|sample| Found::Float(sample.value));
+                let histogram = || {
+                    let found = series.samples.histograms.iter().find(|sample| sample.t_ms == at_ms)?;
+                    Some(Found::Histogram(Box::new(found.histogram.to_float())))
+                };
+                Some((series.labels.clone(), float.or_else(histogram)?))
             })
             .collect::<Vec<_>>();
         check_vector(eval, &middle).map_err(|reason| format!("in range mode: {reason}"))
@@ -217,12 +213,34 @@ fn check_annotations(eval: &Eval, answer: &Answer) -> Result<(), String> {
     Ok(())
 }
 
+/// A value that was found.
+#[derive(Debug)]
+enum Found {
+    Float(f64),
+    Histogram(Box<Histogram<f64>>),
+}
+
+impl Found {
+    fn is(&self, expected: &Point) -> bool {
+        match (self, expected) {
+            (Found::Float(found), Point::Float(expected)) => is_near(*found, *expected),
+            (Found::Histogram(found), Point::Histogram(expected)) => is_same_histogram(found, expected),
+            _ => false,
+        }
+    }
+}
+
 fn check_value(eval: &Eval, value: &Value) -> Result<(), String> {
     match (value, &eval.expected) {
-        (Value::Scalar { value, .. }, _) => check_vector(eval, &[(Labels::empty(), *value)]),
+        (Value::Scalar { value, .. }, _) => check_vector(eval, &[(Labels::empty(), Found::Float(*value))]),
         (Value::String { text, .. }, Expected::Text(expected)) if text == expected => Ok(()),
         (Value::Vector(vector), _) => {
-            let found: Vec<(Labels, f64)> = vector.iter().map(|sample| (sample.labels.clone(), sample.value)).collect();
+            let found = |sample: &VectorSample| match &sample.histogram {
+                Some(histogram) => Found::Histogram(Box::new(Histogram::clone(histogram))),
+                None => Found::Float(sample.value),
+            };
+            let found: Vec<(Labels, Found)> =
+                vector.iter().map(|sample| (sample.labels.clone(), found(sample))).collect();
             check_vector(eval, &found)
         }
         (Value::Matrix(found), Expected::RangeVector { start_ms, step_ms, series }) => {
@@ -240,14 +258,14 @@ fn check_value(eval: &Eval, value: &Value) -> Result<(), String> {
     }
 }
 
-fn check_vector(eval: &Eval, found: &[(Labels, f64)]) -> Result<(), String> {
-    let expected: Vec<(Labels, f64)> = match &eval.expected {
-        Expected::Scalar(value) => vec![(Labels::empty(), *value)],
+fn check_vector(eval: &Eval, found: &[(Labels, Found)]) -> Result<(), String> {
+    let expected: Vec<(Labels, Point)> = match &eval.expected {
+        Expected::Scalar(value) => vec![(Labels::empty(), Point::Float(*value))],
         Expected::Series(series) => series
             .iter()
             .filter_map(|described| match described.points.first() {
-                Some(Point::Float(value)) => Some((described.labels.clone(), *value)),
-                _ => None,
+                None | Some(Point::Missing) => None,
+                Some(point) => Some((described.labels.clone(), point.clone())),
             })
             .collect(),
         other => return Err(format!("gives {found:?}, not {other:?}")),
@@ -255,7 +273,7 @@ fn check_vector(eval: &Eval, found: &[(Labels, f64)]) -> Result<(), String> {
     let is_right = found.len() == expected.len()
         && found.iter().enumerate().all(|(at, (labels, value))| {
             expected.iter().enumerate().any(|(expected_at, (expected_labels, expected_value))| {
-                labels == expected_labels && is_near(*value, *expected_value) && (!eval.is_ordered || at == expected_at)
+                labels == expected_labels && value.is(expected_value) && (!eval.is_ordered || at == expected_at)
             })
         });
     if is_right { Ok(()) } else { Err(format!("gives {found:?}, not {expected:?}")) }
@@ -265,28 +283,57 @@ fn check_matrix(found: &[Series], expected: &[Described], start_ms: i64, step_ms
     if !found.is_sorted_by(|a, b| a.labels < b.labels) {
         return Err(format!("is not sorted: {found:?}"));
     }
-    let expected: Vec<(&Labels, Vec<(i64, f64)>)> = expected
+    let expected: Vec<(&Labels, Vec<(i64, &Point)>)> = expected
         .iter()
         .map(|described| {
-            let points = described.points.iter().enumerate().filter_map(|(at, point)| match point {
-                Point::Float(value) => Some((start_ms + at as i64 * step_ms, *value)),
-                _ => None,
-            });
-            (&described.labels, points.collect())
+            let points = described.points.iter().enumerate();
+            let points = points.filter(|(_, point)| **point != Point::Missing);
+            (&described.labels, points.map(|(at, point)| (start_ms + at as i64 * step_ms, point)).collect())
         })
         .collect();
+    let values = |series: &Series| {
+        let floats = series.samples.iter().map(|sample| (sample.t_ms, Found::Float(sample.value)));
+        let histograms = series.samples.histograms.iter();
+        let histograms =
+            histograms.map(|sample| (sample.t_ms, Found::Histogram(Box::new(sample.histogram.to_float()))));
+        let mut values: Vec<(i64, Found)> = floats.chain(histograms).collect();
+        values.sort_by_key(|(t_ms, _)| *t_ms);
+        values
+    };
     let is_right = found.len() == expected.len()
         && found.iter().all(|series| {
+            let values = values(series);
             expected.iter().any(|(labels, points)| {
                 **labels == series.labels
-                    && points.len() == series.samples.len()
+                    && points.len() == values.len()
                     && points
                         .iter()
-                        .zip(series.samples.iter())
-                        .all(|((t_ms, value), sample)| *t_ms == sample.t_ms && is_near(sample.value, *value))
+                        .zip(&values)
+                        .all(|((t_ms, expected), (found_ms, found))| t_ms == found_ms && found.is(expected))
             })
         });
     if is_right { Ok(()) } else { Err(format!("gives {found:?}, not {expected:?}")) }
+}
+
+/// Equal but for rounding and empty buckets; what is known of the histogram before counts if the script says something of it.
+fn is_same_histogram(found: &Histogram<f64>, described: &DescribedHistogram) -> bool {
+    let mut found = found.clone();
+    let mut expected = described.histogram.clone();
+    found.compact();
+    expected.compact();
+    let is_same = |found: &Buckets<f64>, expected: &Buckets<f64>| {
+        found.counts.len() == expected.counts.len()
+            && found.iter().zip(expected.iter()).all(|(a, b)| a.0 == b.0 && is_near(a.1, b.1))
+    };
+    (!described.hint_is_given || found.counter_reset == expected.counter_reset)
+        && found.schema == expected.schema
+        && found.zero_threshold == expected.zero_threshold
+        && found.custom_bounds == expected.custom_bounds
+        && is_near(found.zero_count, expected.zero_count)
+        && is_near(found.count, expected.count)
+        && is_near(found.sum, expected.sum)
+        && is_same(&found.positive, &expected.positive)
+        && is_same(&found.negative, &expected.negative)
 }
 
 /// Equal but for rounding, as the notation's own runner has it.

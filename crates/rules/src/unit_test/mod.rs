@@ -72,7 +72,7 @@ impl<'a> Run<'a> {
             let at_ms = (0..).map(|n| test.start_ms.saturating_add(ms(test.interval).saturating_mul(n)));
             let samples = described.points.iter().zip(at_ms).filter_map(|(point, t_ms)| match point {
                 Point::Float(value) => Some(Sample { t_ms, value: *value }),
-                Point::Missing | Point::Histogram => None,
+                Point::Missing | Point::Histogram(_) => None,
             });
             let mut samples: Vec<Sample> = samples.collect();
             samples.reverse();

@@ -109,7 +109,7 @@ fn what_cannot_be_carried_out() {
          promql_expr_test: [{expr: input, eval_time: 5m}]}",
         &[
             "    rule: Broken, time: 0s, err: found duplicate series for the match group {} on the right hand-side of the \
-           operation: [input{a=\"x\"}, input{a=\"y\"}];many-to-many matching not allowed: \
+           operation: [{__name__=\"input\", a=\"x\"}, {__name__=\"input\", a=\"y\"}];many-to-many matching not allowed: \
            matching labels must be unique on one side",
         ],
     );

@@ -1,6 +1,7 @@
 //! Query results as JSON, written straight into bytes: no tree in between.
 
-use relatum_model::{Labels, Samples};
+use relatum_model::histogram::Bucket;
+use relatum_model::{Histogram, Labels, NativeHistogram, Samples};
 use relatum_promql::Value;
 
 /// Writes `{"resultType":…,"result":…}`.
@@ -24,14 +25,31 @@ pub(crate) fn encode(value: &Value) -> Vec<u8> {
         }
         Value::Vector(samples) => array(&mut out, samples, |out, sample| {
             metric(out, &sample.labels);
-            out.extend_from_slice(b",\"value\":");
-            point(out, sample.t_ms, sample.value);
+            match &sample.histogram {
+                Some(value) => {
+                    out.extend_from_slice(b",\"histogram\":");
+                    histogram_point(out, sample.t_ms, value);
+                }
+                None => {
+                    out.extend_from_slice(b",\"value\":");
+                    point(out, sample.t_ms, sample.value);
+                }
+            }
             out.push(b'}');
         }),
         Value::Matrix(series) => array(&mut out, series, |out, series| {
             metric(out, &series.labels);
-            out.extend_from_slice(b",\"values\":");
-            points(out, &series.samples);
+            if !series.samples.values.is_empty() || series.samples.histograms.is_empty() {
+                out.extend_from_slice(b",\"values\":");
+                points(out, &series.samples);
+            }
+            if !series.samples.histograms.is_empty() {
+                out.extend_from_slice(b",\"histograms\":");
+                array(out, &series.samples.histograms, |out, sample| match &*sample.histogram {
+                    NativeHistogram::Float(histogram) => histogram_point(out, sample.t_ms, histogram),
+                    NativeHistogram::Integer(histogram) => histogram_point(out, sample.t_ms, &histogram.to_float()),
+                });
+            }
             out.push(b'}');
         }),
     }
@@ -82,6 +100,41 @@ fn point(out: &mut Vec<u8>, t_ms: i64, value: f64) {
     out.extend_from_slice(b"\"]");
 }
 
+/// A time and a histogram: its count, its sum, and of each bucket that is not empty whether its bounds are inside, its bounds and
+/// its count.
+fn histogram_point(out: &mut Vec<u8>, t_ms: i64, histogram: &Histogram<f64>) {
+    let quoted = |out: &mut Vec<u8>, value: f64| {
+        out.push(b'"');
+        number(out, value);
+        out.push(b'"');
+    };
+    out.push(b'[');
+    seconds(out, t_ms);
+    out.extend_from_slice(b",{\"count\":");
+    quoted(out, histogram.count);
+    out.extend_from_slice(b",\"sum\":");
+    quoted(out, histogram.sum);
+    let buckets: Vec<Bucket<f64>> = histogram.buckets_beside_zero().collect();
+    if !buckets.is_empty() {
+        out.extend_from_slice(b",\"buckets\":");
+        array(out, &buckets, |out, bucket| {
+            out.extend_from_slice(match (bucket.lower_is_included, bucket.upper_is_included) {
+                (false, true) => b"[0,",
+                (true, false) => b"[1,",
+                (false, false) => b"[2,",
+                (true, true) => b"[3,",
+            });
+            quoted(out, bucket.lower);
+            out.push(b',');
+            quoted(out, bucket.upper);
+            out.push(b',');
+            quoted(out, bucket.count);
+            out.push(b']');
+        });
+    }
+    out.extend_from_slice(b"}]");
+}
+
 /// Milliseconds as seconds with at most three decimals and no exponent.
 pub(crate) fn seconds(out: &mut Vec<u8>, t_ms: i64) {
     if t_ms < 0 {
@@ -112,7 +165,10 @@ fn string(out: &mut Vec<u8>, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use relatum_model::Series;
+    use std::sync::Arc;
+
+    use relatum_model::histogram::{Buckets, Span};
+    use relatum_model::{HistogramSample, Series};
     use relatum_promql::VectorSample;
 
     use super::*;
@@ -128,13 +184,39 @@ mod tests {
         check(Value::String { t_ms: -1, text: "a\"".into() }, r#"{"resultType":"string","result":[-0.001,"a\""]}"#);
         let labels = Labels::from_pairs([("__name__", "up"), ("job", "a")]);
         check(
-            Value::Vector(vec![VectorSample { labels: labels.clone(), t_ms: 1000, value: f64::INFINITY }]),
+            Value::Vector(vec![VectorSample::of_float(labels.clone(), 1000, f64::INFINITY)]),
             r#"{"resultType":"vector","result":[{"metric":{"__name__":"up","job":"a"},"value":[1,"+Inf"]}]}"#,
         );
         let samples = Samples::of_floats(vec![0, 10_010], vec![-0.0, 0.25]);
         check(
             Value::Matrix(vec![Series { labels: Labels::empty(), samples }]),
             r#"{"resultType":"matrix","result":[{"metric":{},"values":[[0,"-0"],[10.01,"0.25"]]}]}"#,
+        );
+        let buckets = |offset| Buckets { spans: vec![Span { offset, length: 1 }], counts: vec![1.0] };
+        let histogram = Arc::new(Histogram {
+            count: 3.5,
+            sum: -1.0,
+            zero_count: 1.5,
+            zero_threshold: 0.25,
+            positive: buckets(2),
+            negative: buckets(0),
+            ..Histogram::default()
+        });
+        let shown = r#"[2,{"count":"3.5","sum":"-1","buckets":[[1,"-1","-0.5","1"],[3,"-0.25","0.25","1.5"],[0,"2","4","1"]]}]"#;
+        let sample = VectorSample {
+            histogram: Some(Arc::clone(&histogram)),
+            ..VectorSample::of_float(Labels::empty(), 2000, 0.0)
+        };
+        check(
+            Value::Vector(vec![sample]),
+            &format!(r#"{{"resultType":"vector","result":[{{"metric":{{}},"histogram":{shown}}}]}}"#),
+        );
+        let histogram = Arc::new(NativeHistogram::Float(Histogram::clone(&histogram)));
+        let histograms = vec![HistogramSample { t_ms: 2000, start_ms: 0, histogram }];
+        let samples = Samples { histograms, ..Samples::default() };
+        check(
+            Value::Matrix(vec![Series { labels: Labels::empty(), samples }]),
+            &format!(r#"{{"resultType":"matrix","result":[{{"metric":{{}},"histograms":[{shown}]}}]}}"#),
         );
     }
 }

@@ -96,7 +96,10 @@ fn result(body: &mut String, value: &Value) {
         Value::Vector(samples) => {
             let _ = write!(body, "<p class=note>{} series</p><table>", samples.len());
             for sample in samples {
-                let value = relatum_model::text::format_value(sample.value);
+                let value = match &sample.histogram {
+                    Some(histogram) => format!("{} observations", relatum_model::text::format_value(histogram.count)),
+                    None => relatum_model::text::format_value(sample.value),
+                };
                 let labels = sample.labels.to_string();
                 let _ = write!(body, "<tr><td><code>{}</code><td class=n>{value}", Escaped(&labels));
             }

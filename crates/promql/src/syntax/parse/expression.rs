@@ -59,7 +59,8 @@ impl Parser<'_> {
     fn literal(&mut self) -> Result<Box<Expr>, ParseError> {
         let token = self.take();
         Ok(Box::new(if token.kind == Kind::String {
-            Expr::String(StringLiteral { value: literal::unquote(self.word(token)), span: token.span })
+            let (value, not_utf8) = (literal::unquote(self.word(token)), literal::quoted_bytes(self.word(token)));
+            Expr::String(StringLiteral { value, not_utf8, span: token.span })
         } else {
             Expr::Number(self.number(token)?)
         }))
