@@ -24,9 +24,9 @@ use crate::agent_file::{AgentFile, AgentFileError};
 use crate::control::{Failure, serve};
 use crate::events::{Event, EventQueue};
 use crate::log::LogRing;
-use crate::metrics::{self, Metrics, Passes};
+use crate::metrics::{self, Fill, Fills, Metrics, Passes};
 use crate::offers::board::Board;
-use crate::offers::{consumer, provider, standing};
+use crate::offers::{Live, consumer, provider, standing};
 use crate::options::{self, LISTEN_DEFAULT, Options};
 use crate::pipeline::desire::CHARM;
 use crate::pipeline::observe::{FileOptions, Place, Sources};
@@ -180,15 +180,14 @@ impl Agent {
         let stopping = || Failure::failed("the agent is stopping");
         let seen = seen.ok_or_else(stopping)?;
         let report = seen.report.ok_or_else(|| Failure::internal(seen.failure.clone().unwrap_or_default()))?;
-        let (at_ms, remotes) =
-            (crate::now_ms(), self.workload.get().map(|workload| workload.remotes()).unwrap_or_default());
+        let at_ms = crate::now_ms();
         let facts = Facts {
             listen: self.listen,
             api_url: self.api_url.clone(),
             public_url: self.public_url.clone(),
             rendered: self.rendered.display().to_string(),
             at_ms,
-            live: standing::live(&report.world, &self.board, &remotes, at_ms),
+            live: self.live(&report, at_ms),
             failure: seen.failure,
             restart_needed: crate::lock(&self.file_options).restart_needed.clone(),
         };
@@ -205,10 +204,21 @@ impl Agent {
         self.passes.borrow().report.clone()
     }
 
+    /// How other agents are doing.
+    fn live(&self, report: &Report, at_ms: i64) -> Live {
+        let remotes = self.workload.get().map(|workload| workload.remotes()).unwrap_or_default();
+        standing::live(&report.world, &self.board, &remotes, at_ms)
+    }
+
     fn metrics(&self) -> Vec<MetricFamily> {
-        let report = self.passes.borrow().report.clone();
-        let queue = metrics::queue_fill(self.queue.waiting());
-        metrics::families(*crate::lock(&self.counted), report.as_deref(), queue, self.log.fill())
+        let report = self.newest();
+        let live = report.as_ref().map(|report| self.live(report, crate::now_ms())).unwrap_or_default();
+        let fills = Fills {
+            events: metrics::queue_fill(self.queue.waiting()),
+            log_lines: self.log.fill(),
+            questions: Fill { length: self.board.n_asking(), max: provider::WAITING_MAX },
+        };
+        metrics::families(*crate::lock(&self.counted), report.as_deref().map(|report| (report, &live)), fills)
     }
 
     /// Re-reads `relatum.yaml`. If it is bad, what it said before stays in effect.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use relatum_model::exposition::MetricFamily;
 
 use crate::events::Event;
+use crate::offers::Live;
 use crate::pipeline::Report;
 
 /// Says how the agent does, now.
@@ -26,8 +27,20 @@ pub(crate) struct Fill {
     pub(crate) max: usize,
 }
 
+/// Everything of ours that has a bound.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fills {
+    /// Events that wait for a pass.
+    pub(crate) events: Fill,
+    /// Log lines in memory.
+    pub(crate) log_lines: Fill,
+    /// Questions of other agents that wait for news.
+    pub(crate) questions: Fill,
+}
+
 /// The families; nothing about relations before the first pass.
-pub(crate) fn families(passes: Passes, report: Option<&Report>, queue: Fill, log: Fill) -> Vec<MetricFamily> {
+pub(crate) fn families(passes: Passes, report: Option<(&Report, &Live)>, fills: Fills) -> Vec<MetricFamily> {
+    let Fills { events: queue, log_lines: log, questions } = fills;
     let mut families = vec![
         MetricFamily::counter(
             "relatum_agent_passes_total",
@@ -47,12 +60,33 @@ pub(crate) fn families(passes: Passes, report: Option<&Report>, queue: Fill, log
         MetricFamily::gauge("relatum_agent_events", "Events that wait for a pass.", queue.length as f64),
         MetricFamily::gauge("relatum_agent_events_max", "How many events can wait for a pass.", queue.max as f64),
         MetricFamily::gauge("relatum_agent_log_lines", "Log lines kept in memory.", log.length as f64),
+        MetricFamily::gauge(
+            "relatum_agent_offer_questions",
+            "Questions of other agents that wait for news.",
+            questions.length as f64,
+        ),
+        MetricFamily::gauge(
+            "relatum_agent_offer_questions_max",
+            "How many questions of other agents can wait.",
+            questions.max as f64,
+        ),
         MetricFamily::gauge("relatum_agent_log_lines_max", "Log lines that can be kept in memory.", log.max as f64),
     ];
-    if let Some(report) = report {
+    if let Some((report, live)) = report {
+        let problems = report.problems.len() + live.problems.len();
         families.extend([
             MetricFamily::gauge("relatum_agent_relations", "Relations.", report.world.relations.len() as f64),
-            MetricFamily::gauge("relatum_agent_problems", "Problems that status shows.", report.problems.len() as f64),
+            MetricFamily::gauge("relatum_agent_problems", "Problems that status shows.", problems as f64),
+            MetricFamily::gauge(
+                "relatum_agent_tiers_connected",
+                "Other agents that are connected, above and below.",
+                live.n_connected as f64,
+            ),
+            MetricFamily::gauge(
+                "relatum_agent_tiers",
+                "Other agents that are related by offers, above and below.",
+                live.n_tiers as f64,
+            ),
             MetricFamily::gauge(
                 "relatum_agent_applied",
                 "Whether the server runs what is rendered.",

@@ -6,6 +6,7 @@ pub mod process;
 pub mod program;
 pub mod raw_http;
 pub mod remote_write;
+pub mod tls_front;
 
 use std::time::{Duration, Instant};
 

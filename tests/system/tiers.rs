@@ -13,7 +13,7 @@ use anyhow::{Context, ensure};
 use libtest_mimic::Trial;
 use relatum_tests::peers::{self, Peer};
 use relatum_tests::program::Agent;
-use relatum_tests::{PATIENCE, http, wait_for};
+use relatum_tests::{PATIENCE, http, raw_http, wait_for};
 use serde_json::{Value, json};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -23,6 +23,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         crate::with("tiers_send_to_a_prometheus", &[Peer::NodeExporter, Peer::Prometheus], false, plain_prometheus),
         crate::plain("tiers_end_from_either_side", ends),
         crate::plain("tiers_name_what_is_wrong_with_an_upstream", troubles),
+        crate::plain("tiers_speak_over_tls", over_tls),
+        crate::plain("offers_take_odd_questions_calmly", odd_questions),
         crate::plain("tiers_refuse_loops_and_load_once_over_two_ways", loops_and_diamonds),
     ]
 }
@@ -340,6 +342,90 @@ fn troubles() -> anyhow::Result<()> {
     let answer = http::post(&format!("{url}/api/v1/write"), &[("Authorization", "Bearer x")], Vec::new())?;
     ensure!(answer.status == 401 && answer.body.contains("no offer here has this URL and this secret"), "{answer:?}");
     Ok(())
+}
+
+fn over_tls() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let (below, above) = (tier(dir.path(), "below")?, tier(dir.path(), "above")?);
+    let (port, ca) = relatum_tests::tls_front::start(above.url.trim_start_matches("http://"))?;
+    let (url, secret) = offer(&above)?;
+    let (_, path) = url.rsplit_once("/offers/").context("an offer's URL")?;
+    let url = format!("https://127.0.0.1:{port}/offers/{path}");
+    let token = secret.display().to_string();
+    // Nobody trusts the certificate without being told to.
+    below.must(["relate", "send-remote-write", &url, "--token-file", &token])?;
+    wait_for("the certificate to be named", PATIENCE, || {
+        problems(&below).ok()?.iter().any(|p| p.contains("certificate signed by unknown authority")).then_some(())
+    })
+    .with_context(|| format!("it says {:?}", problems(&below)))?;
+    below.must(["relate", "send-remote-write", &url, "--token-file", &token, "--ca", &ca.display().to_string()])?;
+    wait_for("samples from below", PATIENCE, || {
+        http::query(&above.url, r#"up{juju_model="below"} == 1"#).ok().filter(|result| result.len() == 1)
+    })
+    .with_context(|| format!("it says {:?}", problems(&below)))?;
+    ensure!(problems(&below)?.is_empty(), "it says {:?}", problems(&below)?);
+    let status = below.must(["status"])?;
+    ensure!(!status.contains("plain HTTP"), "a warning about plain HTTP:\n{status}");
+    Ok(())
+}
+
+fn odd_questions() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let above = tier(dir.path(), "above")?;
+    let (url, secret) = offer(&above)?;
+    let secret = fs::read_to_string(secret)?;
+    let authority = above.url.trim_start_matches("http://").to_owned();
+    let offer = url.split_once(&authority).context("the URL has the authority")?.1.to_owned();
+    let relation = format!("{offer}/v1/relations/44909066-2a75-4b0b-8367-63a3c83539e7");
+    let bearer = &*format!("bearer {}", secret.trim());
+    let question = |change: &dyn Fn(&mut Value)| {
+        let mut question = json!({
+            "relatum": 1, "tier": "t", "model": "m", "interface": "prometheus_remote_write",
+            "endpoint": "send-remote-write", "revision": "1-a", "seen": "", "wait_ms": 0,
+            "bags": {"application": {}, "units": {"prometheus/0": {}}},
+        });
+        change(&mut question);
+        question.to_string()
+    };
+    let good = question(&|_| {});
+    let (strange, unnamed) = (format!("{offer}/v1/relations/../../x"), format!("{offer}/v1/relations/x"));
+    let newer = format!("{offer}/v2/relations/x");
+    let cases: Vec<(&str, &str, &str, String, u16, &str)> = vec![
+        ("PUT", &relation, "", good.clone(), 401, "wrong-secret"),
+        ("PUT", &relation, "Basic eDp5", good.clone(), 401, "wrong-secret"),
+        ("PUT", "/offers/000000000000/v1/relations/x", bearer, good.clone(), 401, "wrong-secret"),
+        ("DELETE", &relation, "", String::new(), 401, "wrong-secret"),
+        ("PUT", &relation, bearer, "{".into(), 400, "bad-request"),
+        ("PUT", &relation, bearer, "[".repeat(100_000), 400, "bad-request"),
+        ("PUT", &relation, bearer, "x".repeat((16 << 20) + 1), 400, "bad-request"),
+        ("PUT", &relation, bearer, question(&|q| q["model"] = "a\nb".into()), 400, "control characters"),
+        ("PUT", &relation, bearer, question(&|q| q["endpoint"] = "../x".into()), 400, "not the name"),
+        ("PUT", &relation, bearer, question(&|q| q["bags"] = json!([])), 400, "bad-request"),
+        ("PUT", &relation, bearer, question(&|q| q["interface"] = "grafana_dashboard".into()), 409, "wrong-interface"),
+        ("PUT", &strange, bearer, good.clone(), 404, "unknown-version"),
+        ("PUT", &unnamed, bearer, good.clone(), 400, "uuid"),
+        ("PUT", &newer, bearer, good.clone(), 404, "unknown-version"),
+        ("GET", &offer, "", String::new(), 404, "relatum relate"),
+        // Nothing was left by all these, and a good one is still taken; so is its end, as often as it is said.
+        ("PUT", &relation, bearer, good, 200, "\"held\":\"1-a\""),
+        ("DELETE", &relation, bearer, String::new(), 204, ""),
+        ("DELETE", &relation, bearer, String::new(), 204, ""),
+        ("DELETE", &unnamed, bearer, String::new(), 204, ""),
+    ];
+    for (method, target, authorization, body, status, part) in cases {
+        let headers = [("Authorization".to_owned(), authorization.to_owned())];
+        let shown: String = body.chars().take(80).collect();
+        let answer = raw_http::ask(&authority, method, target, &headers, body.as_bytes())
+            .with_context(|| format!("{method} {target} {shown}"))?;
+        ensure!(
+            answer.status == status && answer.body.contains(part),
+            "{method} {target} {shown}: {} {}, expected {status} with {part:?}",
+            answer.status,
+            answer.body
+        );
+    }
+    ensure!(relations(&above)?.is_empty(), "something was left: {:?}", relations(&above)?);
+    above.nothing_unexpected()
 }
 
 fn loops_and_diamonds() -> anyhow::Result<()> {

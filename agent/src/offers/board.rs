@@ -112,6 +112,11 @@ impl Board {
         Asking { board: Arc::clone(self), relation, clock }
     }
 
+    /// How many questions wait now.
+    pub(crate) fn n_asking(&self) -> usize {
+        crate::lock(&self.consumers).values().map(|consumer| consumer.asking).sum()
+    }
+
     /// The consumers heard of since the start, of those relations that `is_there`; others are forgotten.
     pub(crate) fn consumers(&self, is_there: impl Fn(u64) -> bool) -> BTreeMap<u64, Consumer> {
         let mut consumers = crate::lock(&self.consumers);

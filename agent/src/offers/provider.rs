@@ -29,7 +29,7 @@ use crate::store::Offer;
 const RECEIVE: &str = "receive-remote-write";
 
 /// How many questions wait for news at a time. More are answered at once, and asked again.
-const WAITING_MAX: usize = 256;
+pub(crate) const WAITING_MAX: usize = 256;
 
 /// What the handlers share.
 #[derive(Clone)]

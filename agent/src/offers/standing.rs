@@ -19,6 +19,10 @@ pub struct Live {
     pub notes: BTreeMap<u64, StatusInfo>,
     /// What a person should know.
     pub warnings: Vec<String>,
+    /// How many other agents are related.
+    pub n_tiers: usize,
+    /// How many of them are connected.
+    pub n_connected: usize,
 }
 
 /// The name, in the rendered configuration, of where samples are sent to for `relation`.
@@ -42,6 +46,7 @@ pub(crate) fn live(world: &World, board: &Board, remotes: &[Remote], now_ms: i64
     let upstreams = board.upstreams();
     for upstream in &world.offers.upstreams {
         let Some(relation) = find(world, upstream.relation) else { continue };
+        live.count(upstreams.get(&upstream.relation).is_some_and(|upstream| upstream.state.is_ok()));
         live.add_upstream(relation, upstreams.get(&upstream.relation));
         if upstream.url.starts_with("http://") {
             live.warnings.push(format!(
@@ -54,7 +59,9 @@ pub(crate) fn live(world: &World, board: &Board, remotes: &[Remote], now_ms: i64
     let consumers = board.consumers(|relation| world.offers.connection(relation).is_some());
     for connection in &world.offers.connections {
         let Some(relation) = find(world, connection.relation) else { continue };
-        let note = note_of_consumer(consumers.get(&connection.relation), &connection.model, now_ms);
+        let consumer = consumers.get(&connection.relation);
+        live.count(consumer.is_some_and(|consumer| consumer.is_connected(now_ms)));
+        let note = note_of_consumer(consumer, &connection.model, now_ms);
         live.notes.insert(relation.id, note);
     }
     for relation in &world.relations {
@@ -79,6 +86,11 @@ pub(crate) fn live(world: &World, board: &Board, remotes: &[Remote], now_ms: i64
 }
 
 impl Live {
+    fn count(&mut self, connected: bool) {
+        self.n_tiers += 1;
+        self.n_connected += usize::from(connected);
+    }
+
     fn add_upstream(&mut self, relation: &StoredRelation, upstream: Option<&Upstream>) {
         let Some(upstream) = upstream else {
             self.notes.insert(relation.id, info("waiting", "the offer was not asked yet"));
