@@ -74,6 +74,11 @@ impl Board {
         !same
     }
 
+    /// Whether the upstream of `relation` has answered last time.
+    pub(crate) fn is_connected(&self, relation: u64) -> bool {
+        crate::lock(&self.upstreams).get(&relation).is_some_and(|upstream| upstream.state.is_ok())
+    }
+
     /// A relation to an upstream is no more.
     pub(crate) fn remove_upstream(&self, relation: u64) {
         crate::lock(&self.upstreams).remove(&relation);

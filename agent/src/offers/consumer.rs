@@ -189,6 +189,8 @@ impl Conversation {
         let seen = newest.as_ref().and_then(|report| report.world.offers.upstream(self.relation));
         let seen = seen.map(|upstream| upstream.revision.clone()).unwrap_or_default();
         drop(newest);
+        // The first question after trouble is answered at once, so that its end is known.
+        let is_connected = self.agent.board.is_connected(self.relation);
         let question = Question {
             relatum: VERSION,
             tier: said.tier.clone(),
@@ -198,7 +200,7 @@ impl Conversation {
             revision: said.revision.clone(),
             bags: (*held != said.revision).then(|| said.bags.clone()),
             seen,
-            wait_ms: WAIT_MAX.as_millis() as u64,
+            wait_ms: if is_connected { WAIT_MAX.as_millis() as u64 } else { 0 },
             lag_ms: self.lag_ms(said),
         };
         let answer = link.ask(&question).await?;
@@ -212,7 +214,7 @@ impl Conversation {
         if answer.bags.is_some() {
             self.hear(&task.upstream, answer).await?;
         }
-        Ok(if is_asked_for || is_news { Turn::News } else { Turn::Nothing })
+        Ok(if is_asked_for || is_news || !is_connected { Turn::News } else { Turn::Nothing })
     }
 
     /// Writes the other side's bags and waits for the pass that sees them.
