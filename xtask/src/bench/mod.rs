@@ -1,5 +1,4 @@
 //! `cargo xtask bench`: numbers with their targets, always of the release build; a file is one bench.
 
 pub(crate) mod relate;
-mod tiers;
 pub(crate) mod tsdb;

@@ -19,21 +19,19 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) fn run() -> anyhow::Result<()> {
     crate::run(&mut cargo(&["build", "--release", "--quiet", "--package", "relatum-cli", "--bin", "relatum"]))?;
     let program = target_dir().join("release").join("relatum");
-    let (mut ready, mut visible, mut scraped, mut travelled) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut ready, mut visible, mut scraped) = (Vec::new(), Vec::new(), Vec::new());
     for number in 1..=RUNS {
         eprintln!("run {number} of {RUNS}");
         let once = measure(&program)?;
         ready.push(once.ready);
         visible.push(percentile(once.visible, 95));
         scraped.push(percentile(once.scraped, 95));
-        travelled.push(percentile(super::tiers::measure(&program)?, 95));
     }
     println!("{:<58}{:>10}{:>10}", "", "median", "target");
     for (what, values, target) in [
         (format!("start to ready with {RELATIONS} relations"), ready, "300 ms"),
         ("relate returned to target in /api/v1/targets, p95".to_owned(), visible, "20 ms"),
         ("relate returned to first scrape sent, p95".to_owned(), scraped, "100 ms"),
-        ("rule changed to alert two tiers up, p95".to_owned(), travelled, "2000 ms"),
     ] {
         let median = percentile(values, 50).as_secs_f64() * 1000.0;
         println!("{what:<58}{:>10}{target:>10}", format!("{median:.1} ms"));
@@ -69,7 +67,7 @@ fn measure(program: &Path) -> anyhow::Result<Measured> {
     Ok(Measured { ready, visible, scraped })
 }
 
-pub(super) struct Agent {
+struct Agent {
     child: Child,
     program: PathBuf,
     data_dir: PathBuf,
@@ -78,7 +76,7 @@ pub(super) struct Agent {
 
 impl Agent {
     /// Starts an agent and waits until it is ready.
-    pub(super) fn start(program: &Path, dir: &Path) -> anyhow::Result<Self> {
+    fn start(program: &Path, dir: &Path) -> anyhow::Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let (data_dir, config) = (dir.join("data"), dir.join("relatum.yaml"));
         std::fs::write(&config, "")?;
@@ -97,18 +95,16 @@ impl Agent {
     }
 
     fn relate(&self, address: &str, name: &str) -> anyhow::Result<()> {
-        self.command(&["relate", "metrics-endpoint", address, "--name", name]).map(drop)
+        let status = Command::new(&self.program)
+            .args(["relate", "metrics-endpoint", address, "--name", name])
+            .env("RELATUM_DATA_DIR", &self.data_dir)
+            .stdout(Stdio::null())
+            .status()?;
+        ensure!(status.success(), "relate {address} failed: {status}");
+        Ok(())
     }
 
-    /// Runs a command, which must succeed; what it prints.
-    pub(super) fn command(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let mut command = Command::new(&self.program);
-        let output = command.args(arguments).env("RELATUM_DATA_DIR", &self.data_dir).output()?;
-        ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(String::from_utf8(output.stdout)?)
-    }
-
-    pub(super) fn get(&self, path: &str) -> anyhow::Result<String> {
+    fn get(&self, path: &str) -> anyhow::Result<String> {
         let mut stream = TcpStream::connect(&self.address)?;
         write!(stream, "GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();
@@ -153,7 +149,7 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     write!(stream, "{head} {}\r\n\r\n{body}", body.len())
 }
 
-pub(super) fn wait(what: &str, mut condition: impl FnMut() -> bool) -> anyhow::Result<()> {
+fn wait(what: &str, mut condition: impl FnMut() -> bool) -> anyhow::Result<()> {
     let start = Instant::now();
     while !condition() {
         ensure!(start.elapsed() < PATIENCE, "waited in vain for {what}");
@@ -170,10 +166,10 @@ fn percentile(mut values: Vec<Duration>, percent: usize) -> Duration {
 }
 
 /// A folder that goes when the run ends.
-pub(super) struct Folder(pub(super) PathBuf);
+struct Folder(PathBuf);
 
 impl Folder {
-    pub(super) fn new() -> anyhow::Result<Self> {
+    fn new() -> anyhow::Result<Self> {
         let unique = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos();
         let path = std::env::temp_dir().join(format!("relatum-bench-{}-{unique}", std::process::id()));
         std::fs::create_dir_all(&path)?;
