@@ -15,6 +15,7 @@ mod readme;
 mod remote_write;
 mod shipped_rules;
 mod tiers;
+mod verdicts;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use relatum_tests::peers::Peer;
@@ -35,6 +36,7 @@ fn main() {
         readme::trials(),
         remote_write::trials(),
         tiers::trials(),
+        verdicts::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }

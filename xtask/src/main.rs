@@ -19,6 +19,7 @@ usage: cargo xtask CHORE
   bench relate     how fast the agent starts, and a relation becomes a scraped target
   bench tsdb [large]
                    what the store alone costs with 10,000 series, or 100,000
+  bench texts      how fast queries, expositions and configurations are read
   peers            bring the real peers and print where they are
 ";
 
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         ["bench", "relate"] => bench::relate::run(),
         ["bench", "tsdb"] => bench::tsdb::run(10),
         ["bench", "tsdb", "large"] => bench::tsdb::run(100),
+        ["bench", "texts"] => bench::texts::run(),
         ["peers"] => peers::bring().map(|peers| print!("{peers}")),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

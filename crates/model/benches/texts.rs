@@ -18,26 +18,25 @@ fn main() {
     let bodies = [text(0), text(1)];
     let open_metrics = format!("{}# EOF\n", bodies[0]);
     let bytes = bodies[0].len();
-    println!("text: {n_samples} samples, {} bytes each", bytes / n_samples);
-
-    row("text, cold", bytes, n_samples, || count(bodies[0].as_bytes(), Format::Text));
-    row("openmetrics, cold", open_metrics.len(), n_samples, || count(open_metrics.as_bytes(), Format::OpenMetrics));
-    row("openmetrics, strict", open_metrics.len(), n_samples, || {
+    println!("text, {n_samples} samples of {} bytes", bytes / n_samples);
+    row("  cold", ">= 500 MB/s", bytes, n_samples, || count(bodies[0].as_bytes(), Format::Text));
+    row("  as openmetrics", "", open_metrics.len(), n_samples, || count(open_metrics.as_bytes(), Format::OpenMetrics));
+    row("  as openmetrics, strict", "", open_metrics.len(), n_samples, || {
         count(open_metrics.as_bytes(), Format::OpenMetricsStrict)
     });
 
     let mut layout = Layout::new();
     known(&mut layout, &bodies[0]);
-    row("text, same layout and values", bytes, n_samples, || known(&mut layout, &bodies[0]));
+    row("  layout unchanged", ">= 1500 MB/s", bytes, n_samples, || known(&mut layout, &bodies[0]));
     let mut round = 0;
-    row("text, same layout, half the values new", bytes, n_samples, || {
+    row("  layout unchanged, every second value new", ">= 1500 MB/s", bytes, n_samples, || {
         round += 1;
         known(&mut layout, &bodies[round % 2])
     });
 
     let body = protobuf();
-    println!("protobuf: {n_samples} samples, {} bytes each", body.len() / n_samples);
-    row("protobuf", body.len(), n_samples, || {
+    println!("protobuf, {n_samples} samples of {} bytes", body.len() / n_samples);
+    row("  cold", "", body.len(), n_samples, || {
         let mut entries = Entries::new(&body, HistogramParts { native: true, classic_of_native: false });
         let mut n = 0;
         while let Some(item) = entries.next_entry().expect("the body is good") {
@@ -50,7 +49,7 @@ fn main() {
     });
 }
 
-fn row(name: &str, bytes: usize, n_samples: usize, mut read: impl FnMut() -> usize) {
+fn row(name: &str, target: &str, bytes: usize, n_samples: usize, mut read: impl FnMut() -> usize) {
     let mut best = Duration::MAX;
     for _ in 0..N_ROUNDS {
         let start = Instant::now();
@@ -58,8 +57,8 @@ fn row(name: &str, bytes: usize, n_samples: usize, mut read: impl FnMut() -> usi
         best = best.min(start.elapsed());
         assert_eq!(n, n_samples, "{name}");
     }
-    let seconds = best.as_secs_f64();
-    println!("{name:42} {:8.0} MB/s {:8.1} ns/sample", bytes as f64 / seconds / 1e6, seconds * 1e9 / n_samples as f64);
+    let speed = format!("{:.0} MB/s", bytes as f64 / best.as_secs_f64() / 1e6);
+    println!("{name:<58}{speed:>14}{target:>14}");
 }
 
 fn count(body: &[u8], format: Format) -> usize {

@@ -176,7 +176,9 @@ fn from_reading(error: &serde_yaml::Error) -> YamlError {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::LazyLock;
 
+    use ::regex::Regex;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -309,11 +311,32 @@ mod tests {
         assert_eq!(from_json_or_yaml(&value.to_string()).unwrap().to_string(), value.to_string());
     }
 
+    /// Scalars that are not strings, by the type repository of YAML 1.1 (yaml.org/type).
+    static TYPED: LazyLock<Regex> = LazyLock::new(|| {
+        let types = [
+            "y|Y|yes|Yes|YES|n|N|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF",
+            r"[-+]?([0-9][0-9_]*)?\.[0-9.]*([eE][-+][0-9]+)?|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+\.[0-9_]*",
+            r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)|<<|=|~|null|Null|NULL|",
+            r"[-+]?(0b[01_]+|0[0-7_]+|0|[1-9][0-9_]*|0x[0-9a-fA-F_]+|[1-9][0-9_]*(:[0-5]?[0-9])+)",
+            r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt]|[ \t]+)[0-9]{1,2}:[0-9]{2}:[0-9]{2}.*",
+        ];
+        Regex::new(&format!("^({})$", types.join("|"))).expect("the expression is valid")
+    });
+
     proptest! {
         #[test]
         fn every_string_comes_back(strings in prop::collection::vec("[ \n\t:#'\"{}\\[\\],&*!|>%@~?=<\\\\a1_.0xé\u{85}\u{2028}\r-]{0,9}|\\PC*", 1..20)) {
             let text = to_string(&strings).unwrap();
             prop_assert_eq!(from_str::<Vec<String>>(&text).unwrap(), strings);
+        }
+
+        /// What readers of YAML 1.1 take for something else than a string stands in quotes, as a value and as a key.
+        #[test]
+        fn look_alikes_are_quoted(text in "[0-9_:.+\\-eExobtTzZinfaNIFA~=< ]{0,8}|[yYnNtTfFoO][a-zA-Z]{0,4}") {
+            for written in [to_string(&[&text]).unwrap(), to_string(&json!({&text: 1})).unwrap()] {
+                let is_plain = !written.trim_start_matches("- ").starts_with(['"', '\'']);
+                prop_assert!(!(is_plain && TYPED.is_match(&text)), "{written}");
+            }
         }
 
         #[test]
