@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use relatum_model::Labels;
 use relatum_model::storage::{AppendError, Appender, Refused, SeriesRef};
+use relatum_model::{Labels, NativeHistogram};
 
 use crate::core::Core;
 use crate::head::reference_of;
+use crate::histogram::{Encoded, HISTOGRAM_BYTES_MAX};
 use crate::series::{MemSeries, Phase};
 use crate::wal::record::LABELS_BYTES_MAX;
 
@@ -32,7 +33,9 @@ pub(crate) struct Batch<'s> {
 pub(crate) struct Pending {
     pub(crate) series: Arc<MemSeries>,
     pub(crate) t_ms: i64,
+    /// The value's bits; of a native histogram, its fingerprint.
     pub(crate) bits: u64,
+    pub(crate) histogram: Option<Encoded>,
     // The sample of the same series that was accepted before this one.
     previous: Option<u32>,
 }
@@ -68,7 +71,14 @@ impl<'s> Batch<'s> {
         }
     }
 
-    fn append_one(&mut self, cached: SeriesRef, labels: &Labels, t_ms: i64, bits: u64) -> Result<SeriesRef, Refused> {
+    fn append_one(
+        &mut self,
+        cached: SeriesRef,
+        labels: &Labels,
+        t_ms: i64,
+        bits: u64,
+        histogram: Option<Encoded>,
+    ) -> Result<SeriesRef, Refused> {
         if t_ms > self.newest_allowed_ms {
             return Err(Refused::TooFarInFuture);
         }
@@ -83,12 +93,18 @@ impl<'s> Batch<'s> {
             }
         };
         let reference = reference_of(&series);
-        self.accept(series, t_ms, bits)?;
+        self.accept(series, t_ms, bits, histogram)?;
         Ok(reference)
     }
 
     /// Takes the sample into the batch unless it is a repetition, which changes nothing.
-    fn accept(&mut self, series: Arc<MemSeries>, t_ms: i64, bits: u64) -> Result<(), Refused> {
+    fn accept(
+        &mut self,
+        series: Arc<MemSeries>,
+        t_ms: i64,
+        bits: u64,
+        histogram: Option<Encoded>,
+    ) -> Result<(), Refused> {
         let same = |stored: u64| if stored == bits { Ok(()) } else { Err(Refused::DuplicateTimestamp) };
         let tip = self.tips.get(&series.id).copied();
         let cut_end_ms = self.store.cut_end_ms();
@@ -131,11 +147,11 @@ impl<'s> Batch<'s> {
             }
         }
         drop(state);
-        self.push(series, t_ms, bits);
+        self.push(series, t_ms, bits, histogram);
         Ok(())
     }
 
-    fn push(&mut self, series: Arc<MemSeries>, t_ms: i64, bits: u64) {
+    fn push(&mut self, series: Arc<MemSeries>, t_ms: i64, bits: u64, histogram: Option<Encoded>) {
         let at = u32::try_from(self.pending.len())
             .expect("a batch of four thousand million samples does not fit into memory");
         let id = series.id;
@@ -153,7 +169,7 @@ impl<'s> Batch<'s> {
                 }
             })
             .or_insert(Tip { newest: (t_ms, bits), last: at, indexed: false });
-        self.pending.push(Pending { series, t_ms, bits, previous });
+        self.pending.push(Pending { series, t_ms, bits, histogram, previous });
     }
 
     /// Makes the samples of one series in this batch findable by time.
@@ -183,7 +199,7 @@ impl<'s> Batch<'s> {
         for pending in before {
             let detached = pending.series.state().phase == Phase::Detached;
             let series = if detached { self.store.find_or_make(&pending.series.labels) } else { pending.series };
-            if let Err(reason) = self.accept(series, pending.t_ms, pending.bits) {
+            if let Err(reason) = self.accept(series, pending.t_ms, pending.bits, pending.histogram) {
                 self.store.counters().refused(&reason);
             }
         }
@@ -192,8 +208,25 @@ impl<'s> Batch<'s> {
 
 impl Appender for Batch<'_> {
     fn append(&mut self, cached: SeriesRef, labels: &Labels, t_ms: i64, value: f64) -> Result<SeriesRef, Refused> {
-        self.append_one(cached, labels, t_ms, value.to_bits())
+        self.append_one(cached, labels, t_ms, value.to_bits(), None)
             .inspect_err(|reason| self.store.counters().refused(reason))
+    }
+
+    fn append_histogram(
+        &mut self,
+        cached: SeriesRef,
+        labels: &Labels,
+        t_ms: i64,
+        start_ms: i64,
+        histogram: &Arc<NativeHistogram>,
+    ) -> Result<SeriesRef, Refused> {
+        let encoded = Encoded::new(start_ms, histogram);
+        let taken = if encoded.bytes().len() > HISTOGRAM_BYTES_MAX {
+            Err(Refused::NativeHistogram)
+        } else {
+            self.append_one(cached, labels, t_ms, encoded.fingerprint(), Some(encoded))
+        };
+        taken.inspect_err(|reason| self.store.counters().refused(reason))
     }
 
     fn commit(mut self: Box<Self>) -> Result<(), AppendError> {

@@ -8,6 +8,7 @@
 pub(crate) mod bytes;
 pub(crate) mod column;
 pub(crate) mod deleted;
+pub(crate) mod histograms;
 pub(crate) mod layout;
 pub(crate) mod merge;
 pub(crate) mod postings;
@@ -23,7 +24,8 @@ mod tests {
     use std::path::Path;
 
     use proptest::prelude::*;
-    use relatum_model::{Labels, MatchOp, Matcher};
+    use relatum_model::storage::TimeRange;
+    use relatum_model::{Labels, MatchOp, Matcher, Samples};
 
     use super::layout::Damage;
     use super::reader::{Block, ChunkReader, OpenBlockError};
@@ -53,8 +55,9 @@ mod tests {
             let series = walk.series(*number)?;
             let mut samples = Vec::new();
             for chunk in &series.chunks {
-                let times = reader.times(chunk)?;
-                samples.extend(times.iter().copied().zip(reader.values(chunk)?.iter().map(|value| value.to_bits())));
+                let mut of_chunk = Samples::default();
+                reader.push(chunk, TimeRange::ALL, &[], &mut of_chunk)?;
+                samples.extend(of_chunk.iter().map(|sample| (sample.t_ms, sample.value.to_bits())));
             }
             content.insert(series.labels, samples);
         }

@@ -172,15 +172,15 @@ impl Blocks {
             }
             let found = (|| {
                 let index = block.index()?;
-                let Some(chunk) = index.find(labels)?.and_then(|series| series.chunks.last().copied()) else {
-                    return Ok(None);
-                };
-                let mut reader = ChunkReader::new(index);
-                Ok(reader.times(&chunk)?.last().copied().zip(reader.values(&chunk)?.last().copied()))
+                let Some(series) = index.find(labels)? else { return Ok(None) };
+                // Floats stand before histograms, so the last chunk need not be the newest.
+                let Some(chunk) = series.chunks.iter().max_by_key(|chunk| chunk.max_ms) else { return Ok(None) };
+                let bits = ChunkReader::new(index).bits_at(chunk, chunk.count.saturating_sub(1))?;
+                Ok(bits.map(|bits| (chunk.max_ms, bits)))
             })();
             match found {
-                Ok(Some((t_ms, value))) if newest.is_none_or(|(newest_ms, _)| t_ms > newest_ms) => {
-                    newest = Some((t_ms, value.to_bits()));
+                Ok(Some((t_ms, bits))) if newest.is_none_or(|(newest_ms, _)| t_ms > newest_ms) => {
+                    newest = Some((t_ms, bits));
                 }
                 Ok(_) => {}
                 Err(damage) => block.report(damage),
@@ -197,16 +197,16 @@ impl Blocks {
             let found = (|| {
                 let index = block.index()?;
                 let Some(series) = index.find(labels)? else { return Ok(None) };
-                let Some(chunk) = series.chunks.iter().find(|chunk| (chunk.min_ms..=chunk.max_ms).contains(&t_ms))
-                else {
-                    return Ok(None);
-                };
-                let mut reader = ChunkReader::new(index);
                 if block.deleted().of(series.number).iter().any(|span| span.contains(t_ms)) {
                     return Ok(None);
                 }
-                let Ok(at) = reader.times(chunk)?.binary_search(&t_ms) else { return Ok(None) };
-                Ok(reader.values(chunk)?.get(at).map(|value| value.to_bits()))
+                let mut reader = ChunkReader::new(index);
+                for chunk in series.chunks.iter().filter(|chunk| (chunk.min_ms..=chunk.max_ms).contains(&t_ms)) {
+                    if let Ok(at) = reader.times(chunk)?.binary_search(&t_ms) {
+                        return reader.bits_at(chunk, at);
+                    }
+                }
+                Ok(None)
             })();
             found.unwrap_or_else(|damage| {
                 block.report(damage);

@@ -13,7 +13,7 @@ use crate::log_files::Checkpoint;
 use crate::series::{MemSeries, Phase};
 use crate::wal::FileKind;
 use crate::wal::frame::{FileHeader, close_frame, open_frame};
-use crate::wal::record::{PART_BYTES, Row, SECTION_ROWS, encode_rows, encode_series};
+use crate::wal::record::{HistogramRows, PART_BYTES, Row, SECTION_ROWS, encode_histograms, encode_rows, encode_series};
 
 impl Core {
     /// Applies the retention, and writes a checkpoint when more than half of the log is samples that nobody can see any more.
@@ -156,6 +156,7 @@ impl Core {
         let in_blocks = self.aside().is_some();
         let mut samples = 0;
         let mut rows: Vec<Row> = Vec::new();
+        let mut histograms = HistogramRows::default();
         for series in self.listed() {
             // Series without a visible sample are defined as well: a later segment may go on with their numbers.
             encode_series(&mut out.buffer, series.id, &series.labels);
@@ -164,6 +165,13 @@ impl Core {
             let snapshot =
                 if in_blocks { state.snapshot_without_aside(range, commit) } else { state.snapshot(range, commit) };
             drop(state);
+            for (t_ms, histogram) in snapshot.histograms() {
+                samples += 1;
+                if let Some(rows) = histograms.push(series.id, t_ms, histogram) {
+                    encode_histograms(&mut out.buffer, &rows);
+                    out.split()?;
+                }
+            }
             for sample in snapshot.decode().iter() {
                 rows.push(Row { id: series.id, t_ms: sample.t_ms, bits: sample.value.to_bits() });
                 if rows.len() == SECTION_ROWS {
@@ -172,6 +180,7 @@ impl Core {
             }
         }
         samples += out.rows(&mut rows)?;
+        encode_histograms(&mut out.buffer, &histograms.rest());
         close_frame(&mut out.buffer, out.at, out.salt, commit, out.part, true);
         out.flush()?;
         file.sync()?;

@@ -22,7 +22,9 @@ use crate::replay::{self, Recovery};
 use crate::series::{MemSeries, Phase};
 use crate::stats::{Counters, Stats};
 use crate::wal::frame::{close_frame, open_frame};
-use crate::wal::record::{PART_BYTES, Row, SECTION_ROWS, encode_rows, encode_series};
+use crate::wal::record::{
+    HistogramRows as Histograms, PART_BYTES, Row, SECTION_ROWS, encode_histograms, encode_rows, encode_series,
+};
 use crate::wal::writer::{self, Segment, WriteFailure, Writer};
 
 /// A larger buffer than this is given back after the commit that needed it.
@@ -320,10 +322,13 @@ impl Core {
             self.counters.series_created.add(fresh.len() as u64);
         }
         let mut newest_ms = i64::MIN;
-        for Pending { series, t_ms, bits, .. } in pending {
+        for Pending { series, t_ms, bits, histogram, .. } in pending {
             let mut state = series.state();
             state.phase = Phase::Listed;
-            state.push(commit, *t_ms, *bits, oldest_reader);
+            match histogram {
+                None => state.push(commit, *t_ms, *bits, oldest_reader),
+                Some(histogram) => state.push_histogram(commit, *t_ms, histogram.clone()),
+            };
             newest_ms = newest_ms.max(*t_ms);
         }
         self.newest_ms.fetch_max(newest_ms, Ordering::Relaxed);
@@ -493,9 +498,28 @@ fn encode_commit(out: &mut Vec<u8>, pending: &[Pending], salt: u32, commit: u64)
             encode_series(out, pending.series.id, &pending.series.labels);
         }
     }
-    for rows in pending.chunks(SECTION_ROWS) {
+    let row = |p: &Pending| Row { id: p.series.id, t_ms: p.t_ms, bits: p.bits };
+    if pending.iter().all(|pending| pending.histogram.is_none()) {
+        for rows in pending.chunks(SECTION_ROWS) {
+            split(out, &mut frame, &mut part);
+            encode_rows(out, rows.iter().map(row));
+        }
+    } else {
+        let floats: Vec<Row> = pending.iter().filter(|pending| pending.histogram.is_none()).map(row).collect();
+        for rows in floats.chunks(SECTION_ROWS) {
+            split(out, &mut frame, &mut part);
+            encode_rows(out, rows.iter().copied());
+        }
+        let mut histograms = Histograms::default();
+        for pending in pending {
+            let Some(histogram) = &pending.histogram else { continue };
+            if let Some(rows) = histograms.push(pending.series.id, pending.t_ms, histogram) {
+                split(out, &mut frame, &mut part);
+                encode_histograms(out, &rows);
+            }
+        }
         split(out, &mut frame, &mut part);
-        encode_rows(out, rows.iter().map(|p| Row { id: p.series.id, t_ms: p.t_ms, bits: p.bits }));
+        encode_histograms(out, &histograms.rest());
     }
     close_frame(out, frame, salt, commit, part, true);
 }

@@ -126,6 +126,7 @@ impl Core {
                     }
                     let samples = state.aside(TimeRange { min_ms, max_ms });
                     starts.extend(samples.timestamps.iter().map(|t_ms| t_ms.div_euclid(width_ms)));
+                    starts.extend(samples.histograms.iter().map(|sample| sample.t_ms.div_euclid(width_ms)));
                 }
                 if starts.len() > BLOCKS_MAX {
                     break;
@@ -163,6 +164,7 @@ impl Core {
             bits.clear();
             bits.extend(samples.values.iter().map(|value| value.to_bits()));
             writer.samples(&samples.timestamps, &bits)?;
+            writer.histograms(&samples.histograms)?;
             writer.end_series(&series.labels);
         }
         writer.finish()?;

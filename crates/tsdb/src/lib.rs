@@ -20,6 +20,7 @@ mod error;
 mod followers;
 pub mod fs;
 mod head;
+mod histogram;
 mod index;
 mod log_files;
 mod metrics;

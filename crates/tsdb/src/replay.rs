@@ -15,6 +15,7 @@ use crate::blocks::catalog::CutMark;
 use crate::error::OpenError;
 use crate::fs::Fs;
 use crate::head::Head;
+use crate::histogram::Encoded;
 use crate::log_files::{Checkpoint, LogFiles, Segment};
 use crate::series::{MemSeries, Phase};
 use crate::wal::FileKind;
@@ -365,6 +366,32 @@ impl Replay {
                         if state.push(commit, row.t_ms, row.bits, u64::MAX) {
                             self.recovery.samples += 1;
                             self.newest_ms = self.newest_ms.max(Some(row.t_ms));
+                        }
+                    }
+                }
+                Ok(Section::Histograms(rows)) => {
+                    self.rows += rows.len() as u64;
+                    for (id, t_ms, bytes) in rows {
+                        let histogram = Encoded::from_bytes(bytes);
+                        if let Err(damage) = histogram.decode(t_ms) {
+                            self.recovery.dropped(name, offset, 0, 1, damage.to_string());
+                            continue;
+                        }
+                        let Some(series) = self.by_id.get(&id) else {
+                            unknown += 1;
+                            continue;
+                        };
+                        let mut state = series.state();
+                        if t_ms < self.in_blocks_before_ms {
+                            state.seed(t_ms, histogram.fingerprint());
+                            continue;
+                        }
+                        if self.cut.is_some_and(|cut| t_ms < cut.end_ms) {
+                            state.read_back_late();
+                        }
+                        if state.push_histogram(commit, t_ms, histogram) {
+                            self.recovery.samples += 1;
+                            self.newest_ms = self.newest_ms.max(Some(t_ms));
                         }
                     }
                 }

@@ -3,9 +3,10 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use relatum_model::storage::TimeRange;
-use relatum_model::{Labels, Samples};
+use relatum_model::{HistogramSample, Labels, Samples};
 
 use crate::chunk::{CHUNK_SAMPLES_MAX, Chunk, OpenChunk, pack};
+use crate::histogram::Encoded;
 
 /// How many late samples a series collects before they are sorted into its chunks.
 const LATE_SAMPLES_MAX: usize = 64;
@@ -53,6 +54,8 @@ pub(crate) struct State {
     open: OpenChunk,
     // Samples that came behind a newer one of the series, sorted by time.
     late: Vec<LateSample>,
+    // Native histograms, sorted by time. Few series have any.
+    histograms: Vec<HeldHistogram>,
     // What a cut is moving into blocks; `None` nearly always.
     aside: Option<Box<Aside>>,
     newest: Option<(i64, u64)>,
@@ -68,6 +71,15 @@ struct Aside {
     // As in `State`.
     chunks: Vec<Chunk>,
     late: Vec<LateSample>,
+    histograms: Vec<HeldHistogram>,
+}
+
+/// A native histogram in memory: visible from its commit on.
+#[derive(Debug, Clone)]
+struct HeldHistogram {
+    t_ms: i64,
+    commit: u64,
+    histogram: Encoded,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -126,7 +138,11 @@ impl State {
 
     /// Whether there is no sample at all.
     pub(crate) fn is_empty(&self) -> bool {
-        self.closed.is_empty() && self.open.count() == 0 && self.late.is_empty() && self.aside.is_none()
+        self.closed.is_empty()
+            && self.open.count() == 0
+            && self.late.is_empty()
+            && self.histograms.is_empty()
+            && self.aside.is_none()
     }
 
     /// Whether the newest sample before the last cut has to be looked up in the blocks.
@@ -159,13 +175,16 @@ impl State {
         let closed = self.closed.iter().take_while(|chunk| chunk.max_ms < end_ms);
         let closed: u64 = closed.map(|chunk| u64::from(chunk.count())).sum();
         let open = if self.open.last().is_some_and(|(last_ms, _)| last_ms < end_ms) { self.open.count() } else { 0 };
-        closed + u64::from(open) + self.late.partition_point(|sample| sample.t_ms < end_ms) as u64
+        let late = self.late.partition_point(|sample| sample.t_ms < end_ms);
+        let histograms = self.histograms.partition_point(|held| held.t_ms < end_ms);
+        closed + u64::from(open) + (late + histograms) as u64
     }
 
     /// How many samples there are.
     pub(crate) fn samples(&self) -> u64 {
         let chunks = self.closed.iter().chain(self.aside.iter().flat_map(|aside| &aside.chunks));
-        let late = self.late.len() + self.aside.as_ref().map_or(0, |aside| aside.late.len());
+        let aside = self.aside.as_ref().map_or(0, |aside| aside.late.len() + aside.histograms.len());
+        let late = self.late.len() + self.histograms.len() + aside;
         chunks.map(|chunk| u64::from(chunk.count())).sum::<u64>() + u64::from(self.open.count()) + late as u64
     }
 
@@ -174,10 +193,8 @@ impl State {
         let chunk = self.closed.first().map(|chunk| chunk.min_ms);
         let chunk = chunk.or_else(|| self.open.last().map(|_| self.open.min_ms()));
         let late = self.late.first().map(|sample| sample.t_ms);
-        match (chunk, late) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let histogram = self.histograms.first().map(|held| held.t_ms);
+        [chunk, late, histogram].into_iter().flatten().min()
     }
 
     /// Sets aside what a reader of `commit` sees before `end_ms`, with what an earlier cut that failed left there. Returns
@@ -186,10 +203,15 @@ impl State {
     /// Readers still see it all, until [`State::forget_aside`].
     pub(crate) fn set_aside(&mut self, end_ms: i64, commit: u64) -> bool {
         let before = TimeRange { min_ms: i64::MIN, max_ms: end_ms.saturating_sub(1) };
-        let Some(TimeRange { max_ms, .. }) = self.visible(before, commit) else { return self.aside.is_some() };
+        // Nothing of it is in order if not even its first moment is visible.
+        let max_ms = self.visible(before, commit).map_or(i64::MIN, |range| range.max_ms);
         let taken = |sample: &LateSample| sample.commit <= commit && sample.t_ms <= max_ms;
         let mut late: Vec<LateSample> = self.late.extract_if(.., |sample| taken(sample)).collect();
         self.late.shrink_to_fit();
+        // Those are seen by their commit alone, so the span that was asked for counts.
+        let taken = |held: &HeldHistogram| held.commit <= commit && held.t_ms < end_ms;
+        let mut histograms: Vec<HeldHistogram> = self.histograms.extract_if(.., |held| taken(held)).collect();
+        self.histograms.shrink_to_fit();
         let whole = self.closed.partition_point(|chunk| chunk.max_ms <= max_ms);
         let mut chunks: Vec<Chunk> = self.closed.drain(..whole).collect();
         // At most one chunk lies on both sides.
@@ -205,7 +227,7 @@ impl State {
         }
         self.closed.shrink_to_fit();
         if let Some(earlier) = self.aside.take() {
-            let Aside { chunks: earlier_chunks, late: earlier_late } = *earlier;
+            let Aside { chunks: earlier_chunks, late: earlier_late, histograms: earlier_histograms } = *earlier;
             if chunks.first().is_none_or(|chunk| earlier_chunks.last().is_none_or(|last| last.max_ms < chunk.min_ms)) {
                 chunks.splice(..0, earlier_chunks);
             } else {
@@ -217,9 +239,11 @@ impl State {
             }
             late.extend(earlier_late);
             late.sort_unstable_by_key(|sample| sample.t_ms);
+            histograms.extend(earlier_histograms);
+            histograms.sort_unstable_by_key(|held| held.t_ms);
         }
-        if !chunks.is_empty() || !late.is_empty() {
-            self.aside = Some(Box::new(Aside { chunks, late }));
+        if !chunks.is_empty() || !late.is_empty() || !histograms.is_empty() {
+            self.aside = Some(Box::new(Aside { chunks, late, histograms }));
         }
         self.aside.is_some()
     }
@@ -234,7 +258,8 @@ impl State {
         let Some(aside) = &self.aside else { return Vec::new() };
         let chunks = aside.chunks.iter().map(|chunk| TimeRange { min_ms: chunk.min_ms, max_ms: chunk.max_ms });
         let late = aside.late.iter().map(|sample| TimeRange { min_ms: sample.t_ms, max_ms: sample.t_ms });
-        chunks.chain(late).collect()
+        let histograms = aside.histograms.iter().map(|held| TimeRange { min_ms: held.t_ms, max_ms: held.t_ms });
+        chunks.chain(late).chain(histograms).collect()
     }
 
     /// Drops what was set aside: it is in a block, and no reader looks for it here.
@@ -268,7 +293,23 @@ impl State {
         true
     }
 
-    /// The bits of the value stored for exactly `t_ms`.
+    /// Adds a native histogram that `commit` brings.
+    ///
+    /// Returns `false`, and changes nothing, if a sample for that moment is there already.
+    pub(crate) fn push_histogram(&mut self, commit: u64, t_ms: i64, histogram: Encoded) -> bool {
+        if self.newest.is_some_and(|(newest_ms, _)| t_ms <= newest_ms) && self.value_at(t_ms).is_some() {
+            return false;
+        }
+        if self.newest.is_none_or(|(newest_ms, _)| t_ms > newest_ms) {
+            self.newest = Some((t_ms, histogram.fingerprint()));
+        }
+        let at = self.histograms.partition_point(|held| held.t_ms < t_ms);
+        self.histograms.insert(at, HeldHistogram { t_ms, commit, histogram });
+        self.last_commit = commit;
+        true
+    }
+
+    /// The bits of the value stored for exactly `t_ms`; for a native histogram, its fingerprint.
     pub(crate) fn value_at(&self, t_ms: i64) -> Option<u64> {
         if let Some((newest_ms, bits)) = self.newest
             && newest_ms == t_ms
@@ -277,6 +318,9 @@ impl State {
         }
         if let Ok(at) = self.late.binary_search_by_key(&t_ms, |sample| sample.t_ms) {
             return Some(self.late[at].bits);
+        }
+        if let Ok(at) = self.histograms.binary_search_by_key(&t_ms, |held| held.t_ms) {
+            return Some(self.histograms[at].histogram.fingerprint());
         }
         let find =
             |chunk: &Chunk| chunk.iter().find(|(t, _)| *t >= t_ms).filter(|(t, _)| *t == t_ms).map(|(_, bits)| bits);
@@ -289,7 +333,9 @@ impl State {
             let aside = self.aside.as_ref()?;
             let chunk = aside.chunks.iter().find(|chunk| (chunk.min_ms..=chunk.max_ms).contains(&t_ms));
             let late = || aside.late.iter().find(|sample| sample.t_ms == t_ms).map(|sample| sample.bits);
-            chunk.and_then(find).or_else(late)
+            let held =
+                || aside.histograms.iter().find(|held| held.t_ms == t_ms).map(|held| held.histogram.fingerprint());
+            chunk.and_then(find).or_else(late).or_else(held)
         })
     }
 
@@ -327,6 +373,8 @@ impl State {
         self.closed.shrink_to_fit();
         let gone = self.late.partition_point(|sample| sample.t_ms < cutoff_ms);
         self.late.drain(..gone);
+        let gone = self.histograms.partition_point(|held| held.t_ms < cutoff_ms);
+        self.histograms.drain(..gone);
         if self.open.last().is_some_and(|(last_ms, _)| last_ms < cutoff_ms) {
             self.open = OpenChunk::default();
         }
@@ -356,6 +404,10 @@ impl State {
 
     /// Whether a reader of `commit` sees a sample inside `range`.
     pub(crate) fn has_samples(&self, range: TimeRange, commit: u64) -> bool {
+        let of_aside = self.aside.iter().flat_map(|aside| &aside.histograms);
+        if self.histograms.iter().chain(of_aside).any(|held| held.is_seen(range, commit)) {
+            return true;
+        }
         let Some(range) = self.visible(range, commit) else { return false };
         // Most ranges hold the end of a chunk, which answers without decoding.
         let reaches = |chunk: &Chunk| {
@@ -375,26 +427,40 @@ impl State {
     /// What a reader of `commit` sees inside `range`, ready to be decoded without the lock.
     pub(crate) fn snapshot(&self, range: TimeRange, commit: u64) -> Snapshot {
         let mut snapshot = self.snapshot_without_aside(range, commit);
-        if let Some(aside) = &self.aside
-            && !snapshot.range.is_empty()
-        {
-            snapshot.aside = Some(Box::new(aside.snapshot(snapshot.range, commit)));
+        if let Some(aside) = &self.aside {
+            let mut of_aside = aside.snapshot(snapshot.range, commit);
+            of_aside.histograms = held_in(&aside.histograms, range, commit);
+            snapshot.aside = Some(Box::new(of_aside));
         }
         snapshot
     }
 
     /// The same without what a cut is moving into blocks.
     pub(crate) fn snapshot_without_aside(&self, range: TimeRange, commit: u64) -> Snapshot {
+        let histograms = held_in(&self.histograms, range, commit);
         let Some(range) = self.visible(range, commit) else {
-            return Snapshot { range: TimeRange { min_ms: 0, max_ms: -1 }, ..Snapshot::default() };
+            return Snapshot { range: TimeRange { min_ms: 0, max_ms: -1 }, histograms, ..Snapshot::default() };
         };
         let mut chunks = self.closed_in(range).to_vec();
         if self.open_reaches(range) {
             chunks.push(self.open.snapshot());
         }
         let late = self.late.iter().filter(|sample| sample.commit <= commit && range.contains(sample.t_ms));
-        Snapshot { range, chunks, late: late.map(|sample| (sample.t_ms, sample.bits)).collect(), aside: None }
+        let late = late.map(|sample| (sample.t_ms, sample.bits)).collect();
+        Snapshot { range, chunks, late, histograms, aside: None }
     }
+}
+
+impl HeldHistogram {
+    fn is_seen(&self, range: TimeRange, commit: u64) -> bool {
+        self.commit <= commit && range.contains(self.t_ms)
+    }
+}
+
+/// The histograms that a reader of `commit` sees inside `range`.
+fn held_in(histograms: &[HeldHistogram], range: TimeRange, commit: u64) -> Vec<(i64, Encoded)> {
+    let seen = histograms.iter().filter(|held| held.is_seen(range, commit));
+    seen.map(|held| (held.t_ms, held.histogram.clone())).collect()
 }
 
 impl Aside {
@@ -405,6 +471,7 @@ impl Aside {
             range,
             chunks: self.chunks.iter().filter(reaches).cloned().collect(),
             late: late.map(|sample| (sample.t_ms, sample.bits)).collect(),
+            histograms: held_in(&self.histograms, range, commit),
             aside: None,
         }
     }
@@ -415,16 +482,23 @@ pub(crate) struct Snapshot {
     range: TimeRange,
     chunks: Vec<Chunk>,
     late: Vec<(i64, u64)>,
+    histograms: Vec<(i64, Encoded)>,
     aside: Option<Box<Snapshot>>,
 }
 
 impl Default for Snapshot {
     fn default() -> Self {
-        Snapshot { range: TimeRange::ALL, chunks: Vec::new(), late: Vec::new(), aside: None }
+        Snapshot { range: TimeRange::ALL, chunks: Vec::new(), late: Vec::new(), histograms: Vec::new(), aside: None }
     }
 }
 
 impl Snapshot {
+    /// The native histograms as they are held, with their times.
+    pub(crate) fn histograms(&self) -> impl Iterator<Item = (i64, &Encoded)> {
+        let of_aside = self.aside.iter().flat_map(|aside| &aside.histograms);
+        self.histograms.iter().chain(of_aside).map(|(t_ms, histogram)| (*t_ms, histogram))
+    }
+
     /// The samples, oldest first.
     pub(crate) fn decode(&self) -> Samples {
         let n = self.chunks.iter().map(|chunk| chunk.count() as usize).sum::<usize>() + self.late.len();
@@ -445,6 +519,9 @@ impl Snapshot {
         for (late_ms, late_bits) in late {
             samples.push(late_ms, f64::from_bits(late_bits));
         }
+        // They were decoded when they were read back, and those that came since were encoded here.
+        let histograms = self.histograms.iter().filter_map(|(t_ms, histogram)| histogram.decode(*t_ms).ok());
+        samples.histograms.extend(histograms);
         match &self.aside {
             Some(aside) => merge(aside.decode(), samples),
             None => samples,
@@ -454,8 +531,18 @@ impl Snapshot {
 
 /// Samples of one series from two places, oldest first; of two for one moment the first place's counts.
 pub(crate) fn merge(mut first: Samples, mut second: Samples) -> Samples {
-    let (Some(&first_end), Some(&second_start)) = (first.timestamps.last(), second.timestamps.first()) else {
+    if first.is_empty() || second.is_empty() {
         return if first.is_empty() { second } else { first };
+    }
+    let histograms = merge_histograms(&mut first, &mut second);
+    let mut merged = merge_floats(first, second);
+    merged.histograms = histograms;
+    merged
+}
+
+fn merge_floats(mut first: Samples, mut second: Samples) -> Samples {
+    let (Some(&first_end), Some(&second_start)) = (first.timestamps.last(), second.timestamps.first()) else {
+        return if first.timestamps.is_empty() { second } else { first };
     };
     if first_end < second_start {
         first.timestamps.append(&mut second.timestamps);
@@ -474,6 +561,26 @@ pub(crate) fn merge(mut first: Samples, mut second: Samples) -> Samples {
     }
     rest.for_each(|sample| merged.push(sample.t_ms, sample.value));
     merged
+}
+
+/// Takes the histograms of both; one that stands where the other place has a float counts only if it is of the first, and the
+/// float goes then.
+fn merge_histograms(first: &mut Samples, second: &mut Samples) -> Vec<HistogramSample> {
+    let mut histograms = std::mem::take(&mut first.histograms);
+    let taken = |times: &[i64], t_ms: i64| times.binary_search(&t_ms).is_ok();
+    let others = std::mem::take(&mut second.histograms);
+    if histograms.is_empty() && others.is_empty() {
+        return histograms;
+    }
+    let times: Vec<i64> = histograms.iter().map(|sample| sample.t_ms).collect();
+    if second.timestamps.iter().any(|t_ms| taken(&times, *t_ms)) {
+        let kept: Vec<_> = second.iter().filter(|sample| !taken(&times, sample.t_ms)).collect();
+        (second.timestamps, second.values) = kept.iter().map(|sample| (sample.t_ms, sample.value)).unzip();
+    }
+    let free = |sample: &HistogramSample| !taken(&times, sample.t_ms) && !taken(&first.timestamps, sample.t_ms);
+    histograms.extend(others.into_iter().filter(free));
+    histograms.sort_by_key(|sample| sample.t_ms);
+    histograms
 }
 
 #[cfg(test)]

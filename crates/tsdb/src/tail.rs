@@ -326,7 +326,8 @@ impl Core {
                         }
                     }
                 }
-                Ok(Section::BadSeries { .. }) | Err(_) => {}
+                // Followers take floats.
+                Ok(Section::Histograms(_) | Section::BadSeries { .. }) | Err(_) => {}
             }
         }
     }

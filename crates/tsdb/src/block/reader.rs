@@ -12,10 +12,12 @@ use relatum_model::{Labels, Matcher, Samples};
 use tracing::error;
 
 use crate::fs::{Fs, MappedFile};
+use crate::histogram::Encoded;
 
 use super::bytes::Cursor;
 use super::column::{decode_integers, decode_values};
 use super::deleted::Deleted;
+use super::histograms::{HISTOGRAMS, decode_histograms};
 use super::layout::{BadBlock, Damage, Footer, SectionKind, Summary, checksum};
 use super::postings::{self, Postings};
 use super::symbols::Symbols;
@@ -370,7 +372,14 @@ impl<'b> ChunkReader<'b> {
         samples: &mut Samples,
     ) -> Result<(), Damage> {
         let times = self.times(chunk)?;
-        let mut values = self.values(chunk)?;
+        let column = self.encoded_values(chunk)?;
+        if column.first() == Some(&HISTOGRAMS) {
+            let inside = |t_ms: i64| range.contains(t_ms) && !deleted.iter().any(|span| span.contains(t_ms));
+            let histograms = decode_histograms(column, &times)?;
+            samples.histograms.extend(histograms.into_iter().filter(|sample| inside(sample.t_ms)));
+            return Ok(());
+        }
+        let mut values = decode_values(column, chunk.count)?;
         if times.len() != values.len() {
             return Err(Damage("a chunk has more times than values"));
         }
@@ -393,9 +402,15 @@ impl<'b> ChunkReader<'b> {
         Ok(())
     }
 
-    /// The values of a chunk.
-    pub(crate) fn values(&self, chunk: &ChunkPlace) -> Result<Vec<f64>, Damage> {
-        decode_values(self.encoded_values(chunk)?, chunk.count)
+    /// The bits of the value in place `at` of a chunk; of a native histogram, its fingerprint.
+    pub(crate) fn bits_at(&mut self, chunk: &ChunkPlace, at: usize) -> Result<Option<u64>, Damage> {
+        let column = self.encoded_values(chunk)?;
+        if column.first() == Some(&HISTOGRAMS) {
+            let histograms = decode_histograms(column, &self.times(chunk)?)?;
+            let encoded = histograms.get(at).map(|sample| Encoded::new(sample.start_ms, &sample.histogram));
+            return Ok(encoded.map(|encoded| encoded.fingerprint()));
+        }
+        Ok(decode_values(column, chunk.count)?.get(at).map(|value| value.to_bits()))
     }
 
     /// The values of a chunk as they are on disk.

@@ -8,12 +8,13 @@ use std::path::Path;
 
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
-use relatum_model::Labels;
+use relatum_model::{HistogramSample, Labels};
 
 use crate::fs::{AppendFile, Fs};
 
 use super::bytes::put_varint;
 use super::column::{encode_integers, encode_values};
+use super::histograms::{self, encode_histograms};
 use super::layout::{self, Footer, Section, Summary, checksum, encode_header};
 use super::{postings, symbols};
 
@@ -119,6 +120,17 @@ impl<'s> BlockWriter<'s> {
         let mut column = Vec::new();
         encode_values(&mut column, bits);
         self.encoded_chunk(times, &column)
+    }
+
+    /// Adds native histograms, which ascend in time, as chunks of one shape each.
+    pub(crate) fn histograms(&mut self, histograms: &[HistogramSample]) -> io::Result<()> {
+        for run in histograms::runs(histograms) {
+            let times: Vec<i64> = run.iter().map(|sample| sample.t_ms).collect();
+            let mut column = Vec::new();
+            encode_histograms(&mut column, run);
+            self.encoded_chunk(&times, &column)?;
+        }
+        Ok(())
     }
 
     /// The same with a column of values as another block has it.

@@ -8,6 +8,7 @@ use relatum_model::Labels;
 use thiserror::Error;
 
 use crate::chunk::{unzigzag, zigzag};
+use crate::histogram::{Encoded, HISTOGRAM_BYTES_MAX};
 
 /// The largest number of rows in one section; bounds what a decoder holds.
 pub(crate) const ROWS_MAX: usize = 1 << 16;
@@ -22,8 +23,12 @@ pub(crate) const PART_BYTES: usize = 1 << 20;
 /// How many rows a writer puts into one section.
 pub(crate) const SECTION_ROWS: usize = 1 << 15;
 
+/// A writer ends a section of histograms that is longer than this.
+const HISTOGRAMS_BYTES: usize = 1 << 19;
+
 const SERIES: u8 = 1;
 const SAMPLES: u8 = 2;
+const HISTOGRAMS: u8 = 3;
 
 /// One sample as the log holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +68,43 @@ pub(crate) fn encode_rows(out: &mut Vec<u8>, rows: impl ExactSizeIterator<Item =
     }
 }
 
+/// Writes native histograms, with the series' number and time of each, as one section.
+pub(crate) fn encode_histograms(out: &mut Vec<u8>, rows: &[(u64, i64, Encoded)]) {
+    debug_assert!(rows.len() <= ROWS_MAX, "rows are split into sections before");
+    out.push(HISTOGRAMS);
+    put_varint(out, rows.len() as u64);
+    put_runs(out, rows.iter().map(|(id, _, _)| *id as i64));
+    put_runs(out, rows.iter().map(|(_, t_ms, _)| *t_ms));
+    for (_, _, histogram) in rows {
+        put_varint(out, histogram.bytes().len() as u64);
+        out.extend_from_slice(histogram.bytes());
+    }
+}
+
+/// Collects native histograms until there are enough for a section.
+#[derive(Debug, Default)]
+pub(crate) struct HistogramRows {
+    rows: Vec<(u64, i64, Encoded)>,
+    bytes: usize,
+}
+
+impl HistogramRows {
+    /// Adds one; returns those before it if they are enough.
+    pub(crate) fn push(&mut self, id: u64, t_ms: i64, histogram: &Encoded) -> Option<Vec<(u64, i64, Encoded)>> {
+        let full = self.bytes > HISTOGRAMS_BYTES || self.rows.len() == ROWS_MAX;
+        let before = full.then(|| self.rest());
+        self.bytes += histogram.bytes().len();
+        self.rows.push((id, t_ms, histogram.clone()));
+        before
+    }
+
+    /// Takes what is left.
+    pub(crate) fn rest(&mut self) -> Vec<(u64, i64, Encoded)> {
+        self.bytes = 0;
+        std::mem::take(&mut self.rows)
+    }
+}
+
 /// Part of a payload.
 #[derive(Debug)]
 pub(crate) enum Section<'a> {
@@ -72,6 +114,8 @@ pub(crate) enum Section<'a> {
     BadSeries { id: u64 },
     /// Samples in the order in which they were appended.
     Rows(Rows<'a>),
+    /// Native histograms in the order in which they were appended: the series' number, the time, and the histogram.
+    Histograms(Vec<(u64, i64, &'a [u8])>),
 }
 
 /// The sections of `payload`, one by one; ends after the first error.
@@ -124,6 +168,28 @@ fn section<'a>(cursor: &mut Cursor<'a>) -> Result<Section<'a>, BadPayload> {
             }
             let values = cursor.bytes(total)?;
             Ok(Section::Rows(Rows { ids, times, lengths, values, at: 0, n }))
+        }
+        HISTOGRAMS => {
+            let n = cursor.varint()?;
+            // Each takes a byte at least.
+            if n > ROWS_MAX as u64 || n > cursor.0.len() as u64 {
+                return Err(BadPayload("too many histograms in a section"));
+            }
+            let n = n as usize;
+            let (mut ids, mut times) = (cursor.runs(n)?, cursor.runs(n)?);
+            let mut rows = Vec::with_capacity(n);
+            for _ in 0..n {
+                let length = cursor.varint()?;
+                if length > HISTOGRAM_BYTES_MAX as u64 {
+                    return Err(BadPayload("histogram too large"));
+                }
+                let bytes = cursor.bytes(length as usize)?;
+                let (Some(id), Some(t_ms)) = (ids.next(), times.next()) else {
+                    return Err(BadPayload("section ends early"));
+                };
+                rows.push((id as u64, t_ms, bytes));
+            }
+            Ok(Section::Histograms(rows))
         }
         _ => Err(BadPayload("unknown kind of section")),
     }
@@ -279,7 +345,7 @@ mod tests {
         for section in sections(payload) {
             match section? {
                 Section::Series { id, labels } => series.push((id, labels)),
-                Section::BadSeries { .. } => {}
+                Section::BadSeries { .. } | Section::Histograms(_) => {}
                 Section::Rows(more) => rows.extend(more),
             }
         }

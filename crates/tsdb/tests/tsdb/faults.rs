@@ -9,7 +9,7 @@ use relatum_model::storage::{Append, AppendError, SeriesRef};
 use relatum_tsdb::{Durability, Options, Store};
 
 use crate::faulty_fs::{After, Fault, FaultyFs};
-use crate::support::{NOW_MS, content, labels, options, write};
+use crate::support::{NOW_MS, content, histogram, labels, options, write};
 
 const BATCHES: i64 = 14;
 
@@ -38,6 +38,9 @@ fn commit(store: &Store, n: i64) -> Result<(), AppendError> {
     }
     // And one behind it, which is late.
     appender.append(SeriesRef::NONE, &labels("shared"), NOW_MS + n - 500, 0.5).expect("the sample is in the window");
+    let _ = appender
+        .append_histogram(SeriesRef::NONE, &labels("native"), NOW_MS + n, 0, &histogram(n))
+        .expect("the histogram is in order");
     appender.commit()
 }
 
@@ -109,13 +112,14 @@ fn batches(store: &Store, context: &str) -> BTreeSet<i64> {
     for n in 0..=BATCHES {
         let mut parts: Vec<bool> = series(n).iter().map(|name| at(name, NOW_MS + n)).collect();
         parts.push(at("shared", NOW_MS + n - 500));
+        parts.push(at("native", NOW_MS + n));
         assert!(parts.iter().all(|part| *part == parts[0]), "batch {n} is there in part: {parts:?}, {context}");
         if parts[0] {
             found.insert(n);
         }
     }
     let samples: usize = content.values().map(Vec::len).sum();
-    assert_eq!(samples, found.len() * 4, "samples nobody wrote, {context}");
+    assert_eq!(samples, found.len() * 5, "samples nobody wrote, {context}");
     found
 }
 

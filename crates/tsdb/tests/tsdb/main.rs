@@ -6,6 +6,7 @@ mod damage;
 mod faults;
 mod faulty_fs;
 mod following;
+mod histograms;
 mod kill;
 mod maintenance;
 mod property;

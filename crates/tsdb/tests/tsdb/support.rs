@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use relatum_model::Labels;
+use relatum_model::histogram::{Buckets, Span};
 use relatum_model::storage::{Append, Cancel, Hints, Refused, Scope, Select, SeriesRef, TimeRange};
+use relatum_model::{Histogram, HistogramSample, Labels, NativeHistogram};
 use relatum_tsdb::{Clock, Options, Store};
 
 /// A clock that moves only when it is told to.
@@ -60,7 +61,7 @@ pub(crate) fn write(store: &Store, samples: &[(&str, i64, f64)]) -> Vec<Refused>
     refused
 }
 
-/// Everything in the store: by series, the samples as time and bits.
+/// Everything in the store: by series, the samples as time and bits; of a native histogram, the inverted bits of its sum.
 pub(crate) type Content = BTreeMap<String, Vec<(i64, u64)>>;
 
 pub(crate) fn content(store: &Store) -> Content {
@@ -72,7 +73,31 @@ pub(crate) fn content_in(store: &Store, range: TimeRange) -> Content {
     let set = reader.series(&[], &Hints::default(), &Cancel::new()).expect("a selection starts");
     set.map(|series| {
         let series = series.expect("a series is read");
-        (series.labels.to_string(), series.samples.iter().map(|s| (s.t_ms, s.value.to_bits())).collect())
+        let mut samples: Vec<_> = series.samples.iter().map(|s| (s.t_ms, s.value.to_bits())).collect();
+        samples.extend(series.samples.histograms.iter().map(|sample| (sample.t_ms, !sum_of(sample).to_bits())));
+        samples.sort_unstable();
+        (series.labels.to_string(), samples)
     })
     .collect()
+}
+
+pub(crate) fn sum_of(sample: &HistogramSample) -> f64 {
+    match &*sample.histogram {
+        NativeHistogram::Integer(histogram) => histogram.sum,
+        NativeHistogram::Float(histogram) => histogram.sum,
+    }
+}
+
+/// A native histogram with this sum; others have other buckets as well.
+pub(crate) fn histogram(sum: i64) -> Arc<NativeHistogram> {
+    let counts: Vec<u64> = (0..4).map(|bucket| (sum.unsigned_abs() % 1000) * bucket).collect();
+    let whole = Histogram {
+        schema: 2,
+        zero_threshold: 0.001,
+        count: counts.iter().sum(),
+        sum: sum as f64,
+        positive: Buckets { spans: vec![Span { offset: (sum / 100) as i32, length: 4 }], counts },
+        ..Histogram::default()
+    };
+    Arc::new(if sum % 7 == 0 { NativeHistogram::Float(whole.to_float()) } else { NativeHistogram::Integer(whole) })
 }
