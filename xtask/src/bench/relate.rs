@@ -13,6 +13,7 @@ use crate::{cargo, target_dir};
 
 const RUNS: usize = 5;
 const RELATIONS: usize = 100;
+const DECLARED: usize = 1000;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How fast the agent starts with many relations, and how fast a relation becomes a scraped target: the median of five runs.
@@ -20,23 +21,94 @@ pub(crate) fn run() -> anyhow::Result<()> {
     crate::run(&mut cargo(&["build", "--release", "--quiet", "--package", "relatum-cli", "--bin", "relatum"]))?;
     let program = target_dir().join("release").join("relatum");
     let (mut ready, mut visible, mut scraped) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut dropped, mut loaded, mut status, mut memory) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for number in 1..=RUNS {
         eprintln!("run {number} of {RUNS}");
         let once = measure(&program)?;
         ready.push(once.ready);
         visible.push(percentile(once.visible, 95));
         scraped.push(percentile(once.scraped, 95));
+        let once = measure_declared(&program)?;
+        dropped.push(percentile(once.dropped, 95));
+        loaded.push(once.loaded);
+        status.push(once.status);
+        memory.push(once.memory_kib);
     }
     println!("{:<58}{:>10}{:>10}", "", "median", "target");
     for (what, values, target) in [
         (format!("start to ready with {RELATIONS} relations"), ready, "300 ms"),
         ("relate returned to target in /api/v1/targets, p95".to_owned(), visible, "20 ms"),
         ("relate returned to first scrape sent, p95".to_owned(), scraped, "100 ms"),
+        ("file written into relations.d to target, p95".to_owned(), dropped, "100 ms"),
+        (format!("{DECLARED} declared relations written to all targets"), loaded, "1000 ms"),
+        (format!("status with {DECLARED} relations"), status, "30 ms"),
     ] {
         let median = percentile(values, 50).as_secs_f64() * 1000.0;
         println!("{what:<58}{:>10}{target:>10}", format!("{median:.1} ms"));
     }
+    memory.sort_unstable();
+    let median = memory[memory.len() / 2] as f64 / 1024.0;
+    println!(
+        "{:<58}{:>10}{:>10}",
+        format!("memory of the idle agent with {DECLARED} relations"),
+        format!("{median:.1} MB"),
+        "80 MB"
+    );
     Ok(())
+}
+
+struct MeasuredDeclared {
+    dropped: Vec<Duration>,
+    loaded: Duration,
+    status: Duration,
+    memory_kib: u64,
+}
+
+/// Files dropped into `relations.d` one by one, then one with many relations. Their targets are never there, so that what is
+/// measured is the agent and not the scrapes.
+fn measure_declared(program: &Path) -> anyhow::Result<MeasuredDeclared> {
+    let dir = Folder::new()?;
+    let agent = Agent::start(program, &dir.0)?;
+    let folder = dir.0.join("relations.d");
+    std::fs::create_dir(&folder)?;
+    let entry = |number: usize| {
+        format!(
+            "- {{endpoint: metrics-endpoint, application: a{number}, addresses: ['127.9.{}.{}:1'], interval: 1h}}\n",
+            number / 250,
+            number % 250
+        )
+    };
+    let targets = || agent.get("/api/v1/targets?state=active");
+    let mut dropped = Vec::new();
+    for number in 0..20 {
+        let begun = Instant::now();
+        std::fs::write(folder.join(format!("{number}.yaml")), format!("relations:\n{}", entry(number)))?;
+        let address = format!("127.9.0.{number}:1/");
+        wait("the declared target", || targets().is_ok_and(|body| body.contains(&address)))?;
+        dropped.push(begun.elapsed());
+    }
+    for number in 0..20 {
+        std::fs::remove_file(folder.join(format!("{number}.yaml")))?;
+    }
+    wait("no declared target", || targets().is_ok_and(|body| !body.contains("127.9.")))?;
+    let text: String = (0..DECLARED).map(entry).collect();
+    let begun = Instant::now();
+    std::fs::write(folder.join("many.yaml"), format!("relations:\n{text}"))?;
+    let last = format!("127.9.{}.{}:1/", (DECLARED - 1) / 250, (DECLARED - 1) % 250);
+    wait("all declared targets", || targets().is_ok_and(|body| body.contains(&last)))?;
+    let loaded = begun.elapsed();
+    // Each target is tried once; after that nothing happens for an hour.
+    wait("every target to be tried", || targets().is_ok_and(|body| !body.contains("\"health\":\"unknown\"")))?;
+    let status = agent.status()?;
+    let memory_kib = memory_kib(agent.child.id())?;
+    Ok(MeasuredDeclared { dropped, loaded, status, memory_kib })
+}
+
+/// The resident memory of a process.
+fn memory_kib(pid: u32) -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("the kernel tells no memory")?;
+    Ok(line.trim().trim_end_matches("kB").trim().parse()?)
 }
 
 struct Measured {
@@ -102,6 +174,18 @@ impl Agent {
             .status()?;
         ensure!(status.success(), "relate {address} failed: {status}");
         Ok(())
+    }
+
+    /// How long `relatum status --relations` takes.
+    fn status(&self) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        let status = Command::new(&self.program)
+            .args(["status", "--relations"])
+            .env("RELATUM_DATA_DIR", &self.data_dir)
+            .stdout(Stdio::null())
+            .status()?;
+        ensure!(status.success(), "status failed: {status}");
+        Ok(begun.elapsed())
     }
 
     fn get(&self, path: &str) -> anyhow::Result<String> {
