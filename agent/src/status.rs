@@ -51,7 +51,11 @@ pub fn status(report: &Report, facts: &Facts) -> Status {
         world.relations.iter().map(|relation| relation_status(relation, report, &problems)).collect();
     for relation in relations.iter_mut().filter(|relation| relation.status.current == "joined") {
         if let Some(note) = facts.live.notes.get(&relation.id) {
+            let known = std::mem::take(&mut relation.status.message);
             relation.status = note.clone();
+            if !known.is_empty() {
+                relation.status.message = format!("{known}; {}", note.message);
+            }
         }
     }
     relations.sort_by(|a, b| (&a.provider, &a.requirer, a.id).cmp(&(&b.provider, &b.requirer, b.id)));

@@ -50,7 +50,7 @@ pub(crate) fn live(world: &World, board: &Board, remotes: &[Remote], now_ms: i64
         live.add_upstream(relation, upstreams.get(&upstream.relation));
         if upstream.url.starts_with("http://") {
             live.warnings.push(format!(
-                "{} goes over plain HTTP: its secret and its samples can be read on the way to {}",
+                "{} goes over plain HTTP: its secret and all that it carries can be read on the way to {}",
                 key(relation),
                 upstream.url
             ));

@@ -2,4 +2,5 @@
 
 pub(crate) mod relate;
 pub(crate) mod texts;
+mod tiers;
 pub(crate) mod tsdb;

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) fn run() -> anyhow::Result<()> {
     crate::run(&mut cargo(&["build", "--release", "--quiet", "--package", "relatum-cli", "--bin", "relatum"]))?;
     let program = target_dir().join("release").join("relatum");
-    let (mut ready, mut visible, mut scraped) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ready, mut visible, mut scraped, mut travelled) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut dropped, mut loaded, mut status, mut memory) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for number in 1..=RUNS {
         eprintln!("run {number} of {RUNS}");
@@ -28,6 +28,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         ready.push(once.ready);
         visible.push(percentile(once.visible, 95));
         scraped.push(percentile(once.scraped, 95));
+        travelled.push(percentile(super::tiers::measure(&program)?, 95));
         let once = measure_declared(&program)?;
         dropped.push(percentile(once.dropped, 95));
         loaded.push(once.loaded);
@@ -39,6 +40,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         (format!("start to ready with {RELATIONS} relations"), ready, "300 ms"),
         ("relate returned to target in /api/v1/targets, p95".to_owned(), visible, "20 ms"),
         ("relate returned to first scrape sent, p95".to_owned(), scraped, "100 ms"),
+        ("rule changed to its alert two tiers up, p95".to_owned(), travelled, "2000 ms"),
         ("file written into relations.d to target, p95".to_owned(), dropped, "100 ms"),
         (format!("{DECLARED} declared relations written to all targets"), loaded, "1000 ms"),
         (format!("status with {DECLARED} relations"), status, "30 ms"),
@@ -139,7 +141,7 @@ fn measure(program: &Path) -> anyhow::Result<Measured> {
     Ok(Measured { ready, visible, scraped })
 }
 
-struct Agent {
+pub(super) struct Agent {
     child: Child,
     program: PathBuf,
     data_dir: PathBuf,
@@ -148,7 +150,7 @@ struct Agent {
 
 impl Agent {
     /// Starts an agent and waits until it is ready.
-    fn start(program: &Path, dir: &Path) -> anyhow::Result<Self> {
+    pub(super) fn start(program: &Path, dir: &Path) -> anyhow::Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let (data_dir, config) = (dir.join("data"), dir.join("relatum.yaml"));
         std::fs::write(&config, "")?;
@@ -167,13 +169,15 @@ impl Agent {
     }
 
     fn relate(&self, address: &str, name: &str) -> anyhow::Result<()> {
-        let status = Command::new(&self.program)
-            .args(["relate", "metrics-endpoint", address, "--name", name])
-            .env("RELATUM_DATA_DIR", &self.data_dir)
-            .stdout(Stdio::null())
-            .status()?;
-        ensure!(status.success(), "relate {address} failed: {status}");
-        Ok(())
+        self.command(&["relate", "metrics-endpoint", address, "--name", name]).map(drop)
+    }
+
+    /// Runs a command, which must succeed; what it prints.
+    pub(super) fn command(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let mut command = Command::new(&self.program);
+        let output = command.args(arguments).env("RELATUM_DATA_DIR", &self.data_dir).output()?;
+        ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// How long `relatum status --relations` takes.
@@ -188,7 +192,7 @@ impl Agent {
         Ok(begun.elapsed())
     }
 
-    fn get(&self, path: &str) -> anyhow::Result<String> {
+    pub(super) fn get(&self, path: &str) -> anyhow::Result<String> {
         let mut stream = TcpStream::connect(&self.address)?;
         write!(stream, "GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();
@@ -233,7 +237,7 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     write!(stream, "{head} {}\r\n\r\n{body}", body.len())
 }
 
-fn wait(what: &str, mut condition: impl FnMut() -> bool) -> anyhow::Result<()> {
+pub(super) fn wait(what: &str, mut condition: impl FnMut() -> bool) -> anyhow::Result<()> {
     let start = Instant::now();
     while !condition() {
         ensure!(start.elapsed() < PATIENCE, "waited in vain for {what}");
@@ -250,10 +254,10 @@ fn percentile(mut values: Vec<Duration>, percent: usize) -> Duration {
 }
 
 /// A folder that goes when the run ends.
-struct Folder(PathBuf);
+pub(super) struct Folder(pub(super) PathBuf);
 
 impl Folder {
-    fn new() -> anyhow::Result<Self> {
+    pub(super) fn new() -> anyhow::Result<Self> {
         let unique = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos();
         let path = std::env::temp_dir().join(format!("relatum-bench-{}-{unique}", std::process::id()));
         std::fs::create_dir_all(&path)?;
