@@ -20,8 +20,10 @@ mod output;
 mod promql;
 mod query;
 mod relate;
+mod remove_application;
 mod remove_offer;
 mod remove_relation;
+mod remove_unit;
 mod render;
 mod rules;
 mod serve;
@@ -88,6 +90,10 @@ enum Command {
     Relate(relate::Args),
     /// Remove a relation
     RemoveRelation(remove_relation::Args),
+    /// Remove units of an application
+    RemoveUnit(remove_unit::Args),
+    /// Remove applications with all their relations
+    RemoveApplication(remove_application::Args),
     /// Offer an endpoint to other agents
     Offer(offer::Args),
     /// List the offers and who uses them
@@ -160,6 +166,8 @@ async fn talk(global: &Global, command: Command) -> Result<(), CommandFailure> {
     match command {
         Command::Relate(args) => relate::run(global, args).await,
         Command::RemoveRelation(args) => remove_relation::run(global, &args).await,
+        Command::RemoveUnit(args) => remove_unit::run(global, &args).await,
+        Command::RemoveApplication(args) => remove_application::run(global, &args).await,
         Command::Offer(args) => offer::run(global, &args).await,
         Command::Offers => offers::run(global).await,
         Command::RemoveOffer(args) => remove_offer::run(global, &args).await,

@@ -11,6 +11,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         crate::plain("every_command_prints_every_format", formats),
         crate::plain("relate_makes_applications_and_units", relate),
+        crate::plain("units_and_applications_are_removed", removal),
         crate::plain("secrets_are_shown_only_when_asked_for", secrets),
         crate::plain("the_agent_measures_itself", metrics),
         crate::plain("config_is_set_and_reset", config),
@@ -74,6 +75,26 @@ fn relate() -> anyhow::Result<()> {
     urls.sort_unstable();
     ensure!(urls == ["http://10.0.0.1:9100/metrics", "http://[::1]:9100/metrics"], "targets: {urls:?}");
     Ok(())
+}
+
+fn removal() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let agent = Agent::start(dir.path())?;
+    let targets = || -> anyhow::Result<usize> {
+        let data = relatum_tests::http::api(&agent.url, "targets", &[("state", "active")])?;
+        let targets = data["activeTargets"].as_array().into_iter().flatten();
+        Ok(targets.filter(|target| target["labels"]["juju_application"] == "nodes").count())
+    };
+    agent.must(["relate", "metrics-endpoint", "127.0.0.1:1", "127.0.0.1:2", "--name", "nodes"])?;
+    ensure!(targets()? == 2, "not related: {}", targets()?);
+    ensure!(agent.must(["remove-unit", "nodes/1"])? == "removed nodes/1\n", "another answer");
+    ensure!(targets()? == 1, "the unit's target is still there");
+    let removed = agent.must(["remove-application", "nodes"])?;
+    let expected =
+        "removed nodes\n  - nodes/0\n  - metrics-endpoint:1  nodes:metrics-endpoint  prometheus:metrics-endpoint\n";
+    ensure!(removed == expected, "printed {removed}");
+    ensure!(targets()? == 0, "the application's target is still there");
+    agent.nothing_unexpected()
 }
 
 fn secrets() -> anyhow::Result<()> {

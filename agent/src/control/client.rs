@@ -13,7 +13,8 @@ use tokio::net::UnixStream;
 
 use super::{
     ChangeConfiguration, Configuration, Datasource, Failure, LogLine, MadeOffer, MakeOffer, OfferList, Relate, Related,
-    RelationDetail, RemoveOffer, RemoveRelation, Removed, RemovedOffer, Rendered, Status, Stopping,
+    RelationDetail, RemoveApplications, RemoveOffer, RemoveRelation, RemoveUnits, Removed, RemovedApplications,
+    RemovedOffer, RemovedUnits, Rendered, Status, Stopping,
 };
 
 /// Talks to the agent behind one socket. Every call opens a connection of its own.
@@ -41,6 +42,16 @@ impl Client {
     /// `remove-relation`.
     pub async fn remove_relation(&self, request: &RemoveRelation) -> Result<Removed, Failure> {
         self.post("/v1/remove-relation", request).await
+    }
+
+    /// `remove-unit`.
+    pub async fn remove_units(&self, request: &RemoveUnits) -> Result<RemovedUnits, Failure> {
+        self.post("/v1/remove-unit", request).await
+    }
+
+    /// `remove-application`.
+    pub async fn remove_applications(&self, request: &RemoveApplications) -> Result<RemovedApplications, Failure> {
+        self.post("/v1/remove-application", request).await
     }
 
     /// `show-relation`; `which` as in [`crate::control`].

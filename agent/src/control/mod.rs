@@ -5,6 +5,8 @@
 //! | `GET /v1/status` | | [`Status`] |
 //! | `POST /v1/relate` | [`Relate`] | [`Related`] |
 //! | `POST /v1/remove-relation` | [`RemoveRelation`] | [`Removed`] |
+//! | `POST /v1/remove-unit` | [`RemoveUnits`] | [`RemovedUnits`] |
+//! | `POST /v1/remove-application` | [`RemoveApplications`] | [`RemovedApplications`] |
 //! | `GET /v1/relations/WHICH` | | [`RelationDetail`]; WHICH is an id, `endpoint:id` or `a:x b:y`, percent-encoded |
 //! | `GET /v1/offers` | | [`OfferList`] |
 //! | `POST /v1/offers` | [`MakeOffer`] | [`MadeOffer`] |
@@ -26,6 +28,7 @@ mod types;
 pub use types::{
     ApplicationStatus, ChangeConfiguration, ConfigOption, Configuration, ConnectionStatus, Datasource, Document,
     Failure, FailureClass, LogLine, MadeOffer, MakeOffer, ModelStatus, OfferList, OfferStatus, Problem, Relate,
-    Related, RelationDetail, RelationStatus, RemoveOffer, RemoveRelation, Removed, RemovedOffer, Rendered,
-    RenderedFile, Source, Status, StatusInfo, Stopping, UnitDetail, UnitStatus,
+    Related, RelationDetail, RelationStatus, RemoveApplications, RemoveOffer, RemoveRelation, RemoveUnits, Removed,
+    RemovedApplication, RemovedApplications, RemovedOffer, RemovedUnit, RemovedUnits, Rendered, RenderedFile, Source,
+    Status, StatusInfo, Stopping, UnitDetail, UnitStatus,
 };

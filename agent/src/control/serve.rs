@@ -1,6 +1,7 @@
 //! The agent's end of the control socket.
 
 mod offers;
+mod removal;
 
 use std::fs;
 use std::future::Future;
@@ -140,6 +141,7 @@ fn router(agent: Arc<Agent>) -> Router {
         .route("/v1/reload", post(do_reload))
         .route("/v1/shutdown", post(do_shutdown))
         .merge(offers::routes())
+        .merge(removal::routes())
         .fallback(async || {
             Failure::usage("this agent does not know the request").hint("is it of the same version as the command?")
         })

@@ -1,6 +1,7 @@
 //! Requests and answers of the control API.
 
 mod offers;
+mod removal;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use offers::{ConnectionStatus, MadeOffer, MakeOffer, OfferList, OfferStatus, RemoveOffer, RemovedOffer};
+pub use removal::{
+    RemoveApplications, RemoveUnits, RemovedApplication, RemovedApplications, RemovedUnit, RemovedUnits,
+};
 
 /// A file the caller has read, so that the caller's permissions count and not the agent's.
 #[derive(Clone, Serialize, Deserialize)]

@@ -30,10 +30,8 @@ pub(super) fn relate(
     let name = wanted.application.as_str();
     let known = known(name, world)?;
     let role = our_role(endpoint).expect("endpoints that take addresses are no peers").other();
-    let mut taken = BTreeSet::new();
     let mut present = BTreeSet::new();
-    if let Some((application, settings)) = &known {
-        taken.extend(application.units.iter().copied());
+    if let Some((_, settings)) = &known {
         let bags = world.relations.iter().filter(|relation| relation.end(role).application == name);
         let bags = bags
             .flat_map(|relation| relation.bags.iter())
@@ -53,10 +51,10 @@ pub(super) fn relate(
     let remote = store::Endpoint { application: name.to_owned(), name: remote_endpoint(endpoint).to_owned() };
     let relation = join(endpoint, &remote, world, change)?;
     let mut added = Vec::new();
-    for authority in wanted.authorities.iter().filter(|authority| !present.contains(*authority)) {
-        // The number after the highest ever used here: a number that comes back would continue another target's series.
-        let number = taken.last().map_or(0, |last| last + 1);
-        taken.insert(number);
+    // A number that comes back would continue another target's series.
+    let first = known.as_ref().map_or(0, |(application, _)| application.next_unit);
+    let new = wanted.authorities.iter().filter(|authority| !present.contains(*authority));
+    for (number, authority) in (first..).zip(new) {
         let unit = format!("{name}/{number}");
         change.put_unit(name, number)?;
         change.put_bag(relation, role, &unit, &settings.unit_bag(&unit, authority))?;
@@ -105,7 +103,7 @@ pub(super) fn declare(
             }
         }
     }
-    let mut next = known.and_then(|(application, _)| application.units.last().copied()).map_or(0, |last| last + 1);
+    let mut next = known.map_or(0, |(application, _)| application.next_unit);
     let mut added = Vec::new();
     for authority in &wanted.authorities {
         let unit = present.get(authority).cloned().unwrap_or_else(|| {

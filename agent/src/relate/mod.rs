@@ -12,6 +12,8 @@ mod grammar;
 pub mod hand_made;
 mod offer;
 mod remove;
+mod remove_application;
+mod remove_unit;
 
 use relatum_relations::endpoints::{self, Endpoint};
 use thiserror::Error;
@@ -21,6 +23,8 @@ use crate::store::{self, Change, Role, StoreError, StoredRelation, World};
 
 pub(crate) use remove::remove_declared;
 pub use remove::{Which, find, remove};
+pub(crate) use remove_application::remove_applications;
+pub(crate) use remove_unit::remove_units;
 
 /// Why `relate` was not done: refused, or the store failed.
 #[derive(Debug, Error)]

@@ -107,7 +107,7 @@ pub(super) fn refuse_declared(id: u64, world: &World) -> Result<(), Failure> {
     }
 }
 
-fn take_away(relation: &StoredRelation, world: &World, change: &Change<'_>) -> Result<(), StoreError> {
+pub(super) fn take_away(relation: &StoredRelation, world: &World, change: &Change<'_>) -> Result<(), StoreError> {
     change.remove_relation(relation.id)?;
     for end in [&relation.provider, &relation.requirer] {
         let others = world.relations.iter().filter(|other| other.id != relation.id);

@@ -335,3 +335,5 @@ fn offers_are_related_by_url_and_secret() {
         bench.refused(request, class, part);
     }
 }
+
+mod removal;

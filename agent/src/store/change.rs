@@ -65,8 +65,10 @@ impl<'a> Change<'a> {
         self.execute("write a unit", sql, (application, number))
     }
 
-    /// Removes a unit. Its bags are removed by the caller.
+    /// Removes a unit; no other one gets its number. Its bags are removed by the caller.
     pub fn remove_unit(&self, application: &str, number: u32) -> Result<(), StoreError> {
+        let sql = "UPDATE application SET next_unit = ?2 WHERE name = ?1 AND next_unit < ?2";
+        self.execute("keep the number of a unit", sql, (application, number.saturating_add(1)))?;
         let sql = "DELETE FROM unit WHERE application = ?1 AND number = ?2";
         self.execute("remove a unit", sql, (application, number))
     }

@@ -7,7 +7,7 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// The schema this program writes.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 /// The n-th entry leads from schema n to n + 1.
 const STEPS: [&str; VERSION as usize] = [
@@ -107,12 +107,16 @@ CREATE TABLE declared (
     UNIQUE (endpoint, application)
 ) STRICT;
 ",
+    "
+-- Above the number of every unit that was removed, so that no number comes back and continues another target's series.
+ALTER TABLE application ADD COLUMN next_unit INTEGER NOT NULL DEFAULT 0;
+",
 ];
 
 /// The tables whose rows have a history: name, columns of the key, other columns.
 const TRACKED: [(&str, &[&str], &[&str]); 9] = [
     ("meta", &["key"], &["value"]),
-    ("application", &["name"], &["origin", "charm", "settings"]),
+    ("application", &["name"], &["origin", "charm", "settings", "next_unit"]),
     ("unit", &["application", "number"], &[]),
     (
         "relation",

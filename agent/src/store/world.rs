@@ -87,6 +87,8 @@ pub struct Application {
     pub settings: String,
     /// The numbers of its units.
     pub units: Vec<u32>,
+    /// The number of the next unit made here: above every number that was ever used.
+    pub next_unit: u32,
 }
 
 /// Which end of a relation.
@@ -244,17 +246,18 @@ pub(super) fn refresh(connection: &Connection, world: &mut World, id: u64) -> Re
 
 /// All applications, or the one called `name`.
 fn applications(connection: &Connection, name: Option<&str>) -> Result<BTreeMap<String, Application>, StoreError> {
-    let sql = format!("SELECT name, origin, charm, settings FROM application {}", only("name", name));
-    let read = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?));
+    let sql = format!("SELECT name, origin, charm, settings, next_unit FROM application {}", only("name", name));
+    let read = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?, row.get(4)?));
     let mut applications = BTreeMap::new();
-    for (name, origin, charm, settings) in rows_of(connection, &sql, [name], read).attempt("read the applications")? {
+    let found = rows_of(connection, &sql, [name], read).attempt("read the applications")?;
+    for (name, origin, charm, settings, next_unit) in found {
         let Some(origin) = Origin::parse(&origin) else {
             return Err(StoreError::Damaged {
                 what: format!("application {name}"),
                 reason: format!("origin {origin}"),
             });
         };
-        applications.insert(name, Application { origin, charm, settings, units: Vec::new() });
+        applications.insert(name, Application { origin, charm, settings, units: Vec::new(), next_unit });
     }
     let only_one = only("application", name);
     let sql = format!("SELECT application, number FROM unit {only_one} ORDER BY application, number");
@@ -262,6 +265,7 @@ fn applications(connection: &Connection, name: Option<&str>) -> Result<BTreeMap<
     for (application, number) in rows_of(connection, &sql, [name], read).attempt("read the units")? {
         if let Some(application) = applications.get_mut(&application) {
             application.units.push(number);
+            application.next_unit = application.next_unit.max(number.saturating_add(1));
         }
     }
     Ok(applications)

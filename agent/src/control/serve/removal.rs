@@ -1,0 +1,61 @@
+//! `/v1/remove-unit` and `/v1/remove-application`.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::routing::post;
+use tracing::info;
+
+use super::{Answer, blocking, json, read};
+use crate::control::{RemoveApplications, RemoveUnits, RemovedApplication, RemovedApplications, RemovedUnits};
+use crate::daemon::Agent;
+use crate::events::Event;
+use crate::relate::{self, RelateError};
+use crate::status;
+
+/// The routes.
+pub(super) fn routes() -> Router<Arc<Agent>> {
+    Router::new().route("/v1/remove-unit", post(units)).route("/v1/remove-application", post(applications))
+}
+
+async fn units(State(agent): State<Arc<Agent>>, body: Bytes) -> Answer {
+    let RemoveUnits { units } = read(&body)?;
+    let shared = Arc::clone(&agent);
+    let removed = blocking(move || {
+        let description = format!("remove-unit {}", units.join(" "));
+        let mut store = crate::lock(&shared.store);
+        Ok(store.mutate::<_, RelateError>(&description, |change| relate::remove_units(&units, change))?.1)
+    })
+    .await?;
+    let ticket = agent.queue.push(Event::RelationsChanged);
+    agent.settled(ticket).await?;
+    for unit in &removed {
+        info!(unit = unit.name, "unit removed");
+    }
+    json(&RemovedUnits { units: removed })
+}
+
+async fn applications(State(agent): State<Arc<Agent>>, body: Bytes) -> Answer {
+    let RemoveApplications { applications } = read(&body)?;
+    let shared = Arc::clone(&agent);
+    let removed = blocking(move || {
+        let description = format!("remove-application {}", applications.join(" "));
+        let mut store = crate::lock(&shared.store);
+        let removed = store
+            .mutate::<_, RelateError>(&description, |change| relate::remove_applications(&applications, change))?;
+        Ok(removed.1)
+    })
+    .await?;
+    let ticket = agent.queue.push(Event::RelationsChanged);
+    let (report, _) = agent.settled(ticket).await?;
+    let mut gone = Vec::new();
+    for application in removed {
+        info!(application = application.name, relations = application.relations.len(), "application removed");
+        let row = |relation| status::relation_status(relation, &report, &[]);
+        let relations = application.relations.iter().map(row).collect();
+        gone.push(RemovedApplication { name: application.name, units: application.units, relations });
+    }
+    json(&RemovedApplications { applications: gone })
+}
