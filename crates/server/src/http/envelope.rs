@@ -12,6 +12,7 @@ pub(crate) enum ErrorKind {
     Canceled,
     Timeout,
     Internal,
+    Unavailable,
 }
 
 impl ErrorKind {
@@ -22,6 +23,7 @@ impl ErrorKind {
             ErrorKind::Canceled => "canceled",
             ErrorKind::Timeout => "timeout",
             ErrorKind::Internal => "internal",
+            ErrorKind::Unavailable => "unavailable",
         }
     }
 
@@ -32,7 +34,7 @@ impl ErrorKind {
             // 499 is not registered; Prometheus and nginx use it for a client that went away.
             ErrorKind::Canceled => StatusCode::from_u16(499).expect("499 is a status code"),
             ErrorKind::Timeout => StatusCode::SERVICE_UNAVAILABLE,
-            ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            ErrorKind::Internal | ErrorKind::Unavailable => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 }

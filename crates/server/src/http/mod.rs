@@ -1,5 +1,6 @@
 //! The HTTP surface: Prometheus' API, its operational paths, the remote-write receiver, and plain pages.
 
+mod admin;
 mod envelope;
 mod federate;
 mod front;
@@ -60,6 +61,9 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/status/flags", get(status::flags))
         .route("/status/tsdb", get(tsdb_status::head))
         .route("/status/walreplay", get(tsdb_status::wal_replay))
+        .route("/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))
+        .route("/admin/tsdb/clean_tombstones", post(admin::clean_tombstones).put(admin::clean_tombstones))
+        .route("/admin/tsdb/snapshot", post(admin::snapshot).put(admin::snapshot))
         .route("/notifications", get(status::notifications))
         .fallback(front::not_found)
         .layer(CompressionLayer::new())
