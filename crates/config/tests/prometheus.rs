@@ -308,6 +308,29 @@ fn hostile_texts_are_refused() {
     }
 }
 
+/// Templates and regular expressions without end: refused with a place or a reason, or read, and never for long.
+#[test]
+fn deep_templates_and_expressions_are_refused() {
+    const DEEP: usize = 100_000;
+    let start = std::time::Instant::now();
+    for text in [
+        "{{ ".to_owned() + &"(".repeat(DEEP),
+        "{{ if 1 }}".repeat(DEEP),
+        "{{ range $x := ".repeat(DEEP),
+        "{{ \"a".to_owned() + &"b".repeat(DEEP),
+        "{{ 1 | ".to_owned() + &"print | ".repeat(DEEP),
+    ] {
+        let error = Template::parse(&text).err().unwrap_or_else(|| panic!("{} was read", &text[..20]));
+        assert!(error.line > 0, "{}", error.message);
+    }
+    for pattern in ["(".repeat(DEEP), "(".repeat(DEEP) + &")".repeat(DEEP), "[".repeat(DEEP), "a{1000}".repeat(1000)] {
+        let error = relatum_model::Matcher::new(relatum_model::MatchOp::Regex, "a", &pattern);
+        assert!(error.is_err(), "{} was read", &pattern[..20]);
+    }
+    // Without optimization, and beside other programs.
+    assert!(start.elapsed() < Duration::from_secs(20), "took {:?}", start.elapsed());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
