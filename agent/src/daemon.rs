@@ -217,6 +217,7 @@ impl Agent {
             events: metrics::queue_fill(self.queue.waiting()),
             log_lines: self.log.fill(),
             questions: Fill { length: self.board.n_asking(), max: provider::WAITING_MAX },
+            wrong_secrets: self.board.wrong_secrets().total,
         };
         metrics::families(*crate::lock(&self.counted), report.as_deref().map(|report| (report, &live)), fills)
     }

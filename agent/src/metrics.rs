@@ -27,7 +27,7 @@ pub(crate) struct Fill {
     pub(crate) max: usize,
 }
 
-/// Everything of ours that has a bound.
+/// How full everything of ours is that has a bound, and what was turned away.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fills {
     /// Events that wait for a pass.
@@ -36,11 +36,13 @@ pub(crate) struct Fills {
     pub(crate) log_lines: Fill,
     /// Questions of other agents that wait for news.
     pub(crate) questions: Fill,
+    /// How many had no right to ask.
+    pub(crate) wrong_secrets: u64,
 }
 
 /// The families; nothing about relations before the first pass.
 pub(crate) fn families(passes: Passes, report: Option<(&Report, &Live)>, fills: Fills) -> Vec<MetricFamily> {
-    let Fills { events: queue, log_lines: log, questions } = fills;
+    let Fills { events: queue, log_lines: log, questions, wrong_secrets } = fills;
     let mut families = vec![
         MetricFamily::counter(
             "relatum_agent_passes_total",
@@ -60,6 +62,11 @@ pub(crate) fn families(passes: Passes, report: Option<(&Report, &Live)>, fills: 
         MetricFamily::gauge("relatum_agent_events", "Events that wait for a pass.", queue.length as f64),
         MetricFamily::gauge("relatum_agent_events_max", "How many events can wait for a pass.", queue.max as f64),
         MetricFamily::gauge("relatum_agent_log_lines", "Log lines kept in memory.", log.length as f64),
+        MetricFamily::counter(
+            "relatum_agent_offer_wrong_secrets_total",
+            "How often offers were asked for without their secret.",
+            wrong_secrets as f64,
+        ),
         MetricFamily::gauge(
             "relatum_agent_offer_questions",
             "Questions of other agents that wait for news.",

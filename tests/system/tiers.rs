@@ -338,6 +338,8 @@ fn troubles() -> anyhow::Result<()> {
     // Nothing else is disturbed.
     let up = http::query(&agent.url, "up{job=\"prometheus\"}")?;
     ensure!(up.len() == 1 && up[0]["value"][1] == "1", "it does not scrape itself any more: {up:?}");
+    let warned = above.must(["status"])?;
+    ensure!(warned.contains("with a wrong secret"), "the tier above says nothing of it:\n{warned}");
     // The write URL of an offer says what is wrong, too.
     let answer = http::post(&format!("{url}/api/v1/write"), &[("Authorization", "Bearer x")], Vec::new())?;
     ensure!(answer.status == 401 && answer.body.contains("no offer here has this URL and this secret"), "{answer:?}");

@@ -13,12 +13,27 @@ use super::link::Trouble;
 pub(crate) struct Board {
     upstreams: Mutex<BTreeMap<u64, Upstream>>,
     consumers: Mutex<BTreeMap<u64, Consumer>>,
+    wrong_secrets: Mutex<WrongSecrets>,
     changes: watch::Sender<u64>,
+}
+
+/// How often somebody came to our offers without their secret.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct WrongSecrets {
+    /// Since the start.
+    pub(crate) total: u64,
+    /// When last, milliseconds since 1970.
+    pub(crate) last_ms: i64,
 }
 
 impl Default for Board {
     fn default() -> Self {
-        Board { upstreams: Mutex::default(), consumers: Mutex::default(), changes: watch::channel(0).0 }
+        Board {
+            upstreams: Mutex::default(),
+            consumers: Mutex::default(),
+            wrong_secrets: Mutex::default(),
+            changes: watch::channel(0).0,
+        }
     }
 }
 
@@ -115,6 +130,17 @@ impl Board {
         consumer.lag_ms = lag_ms;
         seen.clone_into(&mut consumer.seen);
         Asking { board: Arc::clone(self), relation, clock }
+    }
+
+    /// Somebody came without the secret.
+    pub(crate) fn count_wrong_secret(&self, now_ms: i64) {
+        let mut wrong = crate::lock(&self.wrong_secrets);
+        *wrong = WrongSecrets { total: wrong.total + 1, last_ms: now_ms };
+    }
+
+    /// How often that was.
+    pub(crate) fn wrong_secrets(&self) -> WrongSecrets {
+        *crate::lock(&self.wrong_secrets)
     }
 
     /// How many questions wait now.

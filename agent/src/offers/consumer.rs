@@ -27,6 +27,9 @@ use crate::workload::Workload;
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
+/// The pause after news: nobody notices it, and a peer that has news without end does not keep us busy.
+const NEWS_PAUSE: Duration = Duration::from_millis(20);
+
 /// An answer without news that comes faster than this was not waited for; asking again at once would be a flood.
 const PATIENCE_EXPECTED: Duration = Duration::from_secs(1);
 
@@ -146,7 +149,7 @@ impl Conversation {
                 Ok(Turn::Over) => break,
                 Ok(Turn::News) => {
                     pause = PAUSE_MIN;
-                    continue;
+                    NEWS_PAUSE
                 }
                 Ok(Turn::Nothing) => {
                     pause = PAUSE_MIN;

@@ -184,3 +184,82 @@ fn strange(status: StatusCode, body: &[u8]) -> String {
     let line: String = line.chars().filter(|c| !c.is_control()).take(SHOWN_CHARS_MAX).collect();
     if line.is_empty() { format!("status {status}") } else { format!("status {status}: {line}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What comes of asking a server that answers with `status` and `body`; `None` if all is well.
+    async fn ask(status: &str, body: &str) -> Option<String> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/offers/abc", listener.local_addr().unwrap());
+        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 1 << 16];
+            let _ = stream.read(&mut request).await;
+            // Whoever asks may well hang up before all is written.
+            let _ = stream.write_all(answer.as_bytes()).await;
+        });
+        let upstream = Upstream {
+            relation: 1,
+            consumer: "c".to_owned(),
+            url,
+            secret: Secret::new("s"),
+            ca: None,
+            revision: String::new(),
+        };
+        let question = Question {
+            relatum: VERSION,
+            tier: String::new(),
+            model: String::new(),
+            interface: String::new(),
+            endpoint: String::new(),
+            revision: String::new(),
+            bags: None,
+            seen: String::new(),
+            wait_ms: 0,
+            lag_ms: None,
+        };
+        let link = Link::open(&HttpClients::default(), &upstream).unwrap();
+        link.ask(&question).await.err().map(|trouble| trouble.message())
+    }
+
+    #[tokio::test]
+    async fn what_may_answer() {
+        let good = |version: u32| {
+            format!(r#"{{"relatum":{version},"tier":"t","model":"m","endpoint":"e","held":"","revision":"1-a"}}"#)
+        };
+        let refusal = |word: &str| format!(r#"{{"relatum":1,"error":"{word}","message":"because"}}"#);
+        let long = "x".repeat(BODY_BYTES_MAX + 1);
+        let cases = [
+            ("200 OK", good(1), None),
+            // Keys that a later version adds are passed over, another version is not.
+            ("200 OK", good(1).replace("\"tier\"", "\"later\":1,\"tier\""), None),
+            ("200 OK", good(2), Some("not a relatum agent: it answers in version 2")),
+            ("200 OK", "<html>".to_owned(), Some("not a relatum agent: the answer is none")),
+            ("200 OK", long, Some("not a relatum agent: its answer is longer than")),
+            ("404 Not Found", "\n page\u{7} not found\nmore".to_owned(), Some("status 404 Not Found: page not found")),
+            ("302 Found", String::new(), Some("not a relatum agent: status 302 Found")),
+            ("502 Bad Gateway", "nobody home".to_owned(), Some("cannot be reached: status 502 Bad Gateway: nobody")),
+            ("401 Unauthorized", refusal("wrong-secret"), Some("does not know this URL with this secret")),
+            ("401 Unauthorized", "login".to_owned(), Some("not a relatum agent: status 401")),
+            ("409 Conflict", refusal("wrong-interface"), Some("refuses: because")),
+            ("503 Service Unavailable", refusal("not-ready"), Some("cannot be reached: because")),
+            ("400 Bad Request", refusal("some-later-word"), Some("not a relatum agent: status 400")),
+        ];
+        for (status, body, expected) in cases {
+            let shown: String = body.chars().take(60).collect();
+            let said = ask(status, &body).await;
+            let fits = match (&said, expected) {
+                (None, None) => true,
+                (Some(said), Some(part)) => said.contains(part),
+                _ => false,
+            };
+            assert!(fits, "{status} {shown}: {said:?}, expected {expected:?}");
+        }
+    }
+}

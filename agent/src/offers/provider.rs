@@ -84,7 +84,10 @@ impl Provider {
         let fits = secret::fits(given, offer.map_or("", |offer| &offer.secret_sha256));
         match offer.cloned() {
             Some(offer) if fits => Ok((report, offer)),
-            _ => Err(Refusal::new(Reason::WrongSecret, "no offer here has this URL and this secret")),
+            _ => {
+                self.agent.board.count_wrong_secret(crate::now_ms());
+                Err(Refusal::new(Reason::WrongSecret, "no offer here has this URL and this secret"))
+            }
         }
     }
 }

@@ -25,6 +25,9 @@ pub struct Live {
     pub n_connected: usize,
 }
 
+/// How long after a wrong secret `status` speaks of it.
+const WRONG_SECRETS_SHOWN_MS: i64 = 10 * 60 * 1000;
+
 /// The name, in the rendered configuration, of where samples are sent to for `relation`.
 pub(crate) fn remote_name(endpoint: &str, relation: u64) -> String {
     format!("{endpoint}_{relation}")
@@ -45,7 +48,11 @@ pub(crate) fn live(world: &World, board: &Board, remotes: &[Remote], now_ms: i64
     let mut live = Live::default();
     let upstreams = board.upstreams();
     for upstream in &world.offers.upstreams {
-        let Some(relation) = find(world, upstream.relation) else { continue };
+        let Some(relation) = find(world, upstream.relation) else {
+            let text = format!("{} does not know yet that relation {} is gone", upstream.url, upstream.relation);
+            live.warnings.push(text);
+            continue;
+        };
         live.count(upstreams.get(&upstream.relation).is_some_and(|upstream| upstream.state.is_ok()));
         live.add_upstream(relation, upstreams.get(&upstream.relation));
         if upstream.url.starts_with("http://") {
@@ -76,6 +83,11 @@ pub(crate) fn live(world: &World, board: &Board, remotes: &[Remote], now_ms: i64
                 hint: Some(hint_of_failure(failure).to_owned()),
             });
         }
+    }
+    let wrong = board.wrong_secrets();
+    if wrong.total > 0 && now_ms - wrong.last_ms < WRONG_SECRETS_SHOWN_MS {
+        let (total, last) = (wrong.total, clock(wrong.last_ms));
+        live.warnings.push(format!("offers were asked for with a wrong secret {total} times, last at {last}"));
     }
     if world.offers.made.iter().any(|offer| !offer.removed) {
         let warning = "offers are answered over plain HTTP: their secrets and the samples can be read on the way; put a proxy with \
