@@ -115,7 +115,7 @@ pub fn settings(values: &Values) -> (Settings, Vec<Problem>) {
             && let Err(message) = check(name, value)
         {
             let hint = (*source == Source::File).then(|| "set under `options:` in relatum.yaml".to_owned());
-            problems.push(Problem { relation: None, unit: None, key: Some(name.clone()), message, hint });
+            problems.push(Problem { key: Some(name.clone()), message, hint, ..Problem::default() });
         }
     }
     let text = |name: &str| values.get(name).map(|(value, _)| value.as_str()).unwrap_or_default();
@@ -127,11 +127,9 @@ pub fn settings(values: &Values) -> (Settings, Vec<Problem>) {
     let too_long = parse_duration(&timeout).ok() > parse_duration(&scrape_interval).ok();
     if too_long && timeout_source != Some(Source::Default) {
         problems.push(Problem {
-            relation: None,
-            unit: None,
             key: Some("scrape_timeout".to_owned()),
             message: format!("{timeout} is longer than scrape_interval {scrape_interval}, which is used instead"),
-            hint: None,
+            ..Problem::default()
         });
     }
     let settings = Settings {

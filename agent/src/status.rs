@@ -40,13 +40,7 @@ pub fn status(report: &Report, facts: &Facts) -> Status {
     let world = &report.world;
     let mut problems = report.problems.clone();
     problems.extend(facts.live.problems.iter().cloned());
-    problems.extend(facts.failure.as_ref().map(|message| Problem {
-        relation: None,
-        unit: None,
-        key: None,
-        message: message.clone(),
-        hint: None,
-    }));
+    problems.extend(facts.failure.as_ref().map(Problem::new));
     let mut relations: Vec<RelationStatus> =
         world.relations.iter().map(|relation| relation_status(relation, report, &problems)).collect();
     for relation in relations.iter_mut().filter(|relation| relation.status.current == "joined") {

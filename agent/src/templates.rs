@@ -101,15 +101,15 @@ impl Templates {
     }
 
     /// Fills `template` with `context`.
-    pub fn render(&self, template: Template, context: &Value) -> Result<String, Problem> {
+    pub fn render(&self, template: Template, context: &Value) -> Result<String, Box<Problem>> {
         if let Some(problem) = self.broken.get(&template) {
-            return Err(problem.clone());
+            return Err(Box::new(problem.clone()));
         }
         self.registry.render(template.folder(), context).map_err(|error| {
             let own = format!("templates/{}/template.hbs", template.folder());
             let path = self.paths.get(&template).unwrap_or(&own);
             let place = error.line_no.zip(error.column_no);
-            problem(path, place, render_reason(&error))
+            Box::new(problem(path, place, render_reason(&error)))
         })
     }
 }
@@ -117,11 +117,10 @@ impl Templates {
 fn problem(path: &str, place: Option<(usize, usize)>, reason: String) -> Problem {
     let place = place.map_or_else(String::new, |(line, column)| format!(" line {line}, column {column}:"));
     Problem {
-        relation: None,
-        unit: None,
         key: Some(path.to_owned()),
         message: format!("template cannot be used:{place} {reason}"),
         hint: Some("the files rendered before stay as they are until it is repaired or removed".to_owned()),
+        ..Problem::default()
     }
 }
 

@@ -115,7 +115,7 @@ fn problems(status: &Status) -> Table {
         table.row([
             bad(problem.relation.as_deref().unwrap_or("agent")),
             cell(&problem.unit),
-            cell(&problem.key),
+            cell(&problem.place()),
             problem.message.clone(),
             cell(&problem.hint),
         ]);

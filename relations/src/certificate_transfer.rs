@@ -92,7 +92,7 @@ fn under(bag: &Databag, key: &str) -> Vec<Result<String, String>> {
             }
             Ok(Some(Value::String(text))) => vec![one(&text)],
             Ok(Some(other)) => vec![Err(format!("value is {}, not a list", type_name(&other)))],
-            Err(refused) => vec![Err(refused.message)],
+            Err(refused) => vec![Err(refused.message.into())],
         },
     }
 }

@@ -11,6 +11,7 @@ use serde_json::{Map, Number, Value};
 use thiserror::Error;
 
 use crate::bag::{self, Databag};
+use crate::place::Place;
 use crate::problem::Problem;
 
 /// A larger value is refused unread. The largest real ones (all rules of a site, forwarded) stay below a tenth of this.
@@ -26,8 +27,22 @@ pub enum JsonError {
     #[error("value is {0} bytes long, more than {VALUE_BYTES_MAX}")]
     TooLong(usize),
     /// The text is not JSON, is nested deeper than 128, or has more than [`PARTS_MAX`] parts.
-    #[error("value is not JSON we can take: {0}")]
-    Syntax(String),
+    #[error("value is not JSON we can take: {reason}")]
+    Syntax {
+        /// What the reader says, without the place.
+        reason: String,
+        /// Where it stopped.
+        place: Place,
+    },
+}
+
+impl JsonError {
+    fn syntax(text: &str, error: &serde_json::Error) -> Self {
+        let place = Place::of_error(text, error);
+        let mut reason = error.to_string();
+        reason.truncate(reason.rfind(" at line ").unwrap_or(reason.len()));
+        JsonError::Syntax { reason, place }
+    }
 }
 
 /// Reads `text`. Keys keep their order; of a repeated key the last value counts, at the place of the first, as in Python.
@@ -40,14 +55,20 @@ pub fn parse(text: &str) -> Result<Value, JsonError> {
     Bounded { parts_left: &parts_left }
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value))
-        .map_err(|error| JsonError::Syntax(error.to_string()))
+        .map_err(|error| JsonError::syntax(text, &error))
 }
 
 /// Reads the value under `key`. What Python takes for false (no key, `null`, `""`, `[]`, `{}`, …) is `None`: peers mean
 /// "nothing" by it.
 pub(crate) fn read(bag: &Databag, key: &str) -> Result<Option<Value>, Problem> {
     let Some(text) = bag::value(bag, key) else { return Ok(None) };
-    let value = parse(text).map_err(|error| Problem::new(error.to_string()).key(key))?;
+    let value = parse(text).map_err(|error| {
+        let problem = Problem::new(error.to_string()).key(key);
+        match error {
+            JsonError::TooLong(_) => problem,
+            JsonError::Syntax { place, .. } => problem.place(place),
+        }
+    })?;
     Ok(Some(value).filter(|value| !is_empty(value)))
 }
 

@@ -18,6 +18,7 @@ pub mod ingress_per_unit;
 pub mod json;
 pub mod loki_push_api;
 pub mod name;
+pub mod place;
 pub mod problem;
 pub mod prometheus_api;
 pub mod prometheus_remote_write;
@@ -30,5 +31,6 @@ pub mod tracing;
 
 pub use bag::{Databag, Relation, Side};
 pub use name::UnitName;
+pub use place::Place;
 pub use problem::Problem;
 pub use topology::Topology;

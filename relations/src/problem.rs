@@ -4,6 +4,19 @@ use std::fmt;
 
 use crate::bag::Relation;
 use crate::name::UnitName;
+use crate::place::Place;
+
+/// A longer path is cut.
+const PATH_CHARACTERS_MAX: usize = 200;
+
+/// A part of a value.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Inside {
+    /// The path, such as `[0].tls_config`; empty for the value as a whole.
+    pub path: String,
+    /// Where that stands in the value's text.
+    pub place: Option<Place>,
+}
 
 /// A part of a relation that was left out, and why.
 ///
@@ -17,8 +30,10 @@ pub struct Problem {
     pub unit: Option<String>,
     /// The key in the databag.
     pub key: Option<String>,
+    /// Where inside the value; `None` when the value as a whole is meant. Boxed, because most results have no problem to carry.
+    pub inside: Option<Box<Inside>>,
     /// What is wrong, naming the job, group or rule.
-    pub message: String,
+    pub message: Box<str>,
     /// What to do about it, when we know.
     pub hint: Option<Box<str>>,
 }
@@ -26,7 +41,7 @@ pub struct Problem {
 impl Problem {
     /// A problem that is not tied to a relation yet.
     pub fn new(message: impl Into<String>) -> Self {
-        Problem { relation: None, unit: None, key: None, message: message.into(), hint: None }
+        Problem { relation: None, unit: None, key: None, inside: None, message: message.into().into(), hint: None }
     }
 
     /// The same problem, found in `relation`.
@@ -47,6 +62,21 @@ impl Problem {
         self
     }
 
+    /// The same problem, found at `path` inside the value. A path made of a peer's names is cut.
+    pub fn path(mut self, path: &str) -> Self {
+        let path: String = path.trim_start_matches('.').chars().take(PATH_CHARACTERS_MAX).collect();
+        if !path.is_empty() {
+            self.inside.get_or_insert_default().path = path;
+        }
+        self
+    }
+
+    /// The same problem, found at `place` of the value's text.
+    pub fn place(mut self, place: Place) -> Self {
+        self.inside.get_or_insert_default().place = Some(place);
+        self
+    }
+
     /// The same problem, with advice.
     pub fn hint(mut self, hint: impl Into<Box<str>>) -> Self {
         self.hint = Some(hint.into());
@@ -54,7 +84,7 @@ impl Problem {
     }
 }
 
-/// `endpoint:id unit key: message (hint)`, leaving out what there is not.
+/// `endpoint:id unit key.path line:column: message (hint)`, leaving out what there is not.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut place = Vec::new();
@@ -62,7 +92,11 @@ impl fmt::Display for Problem {
             place.push(format!("{endpoint}:{id}"));
         }
         place.extend(self.unit.clone());
-        place.extend(self.key.clone());
+        let inside = self.inside.as_deref().cloned().unwrap_or_default();
+        let path = &inside.path;
+        let dot = if path.is_empty() || path.starts_with('[') { "" } else { "." };
+        place.extend(self.key.as_ref().map(|key| format!("{key}{dot}{path}")));
+        place.extend(inside.place.map(|place| format!("{}:{}", place.line, place.column)));
         if !place.is_empty() {
             write!(f, "{}: ", place.join(" "))?;
         }

@@ -19,6 +19,7 @@ use relatum_config::prometheus::GlobalConfig;
 use serde_json::{Map, Value};
 
 use crate::bag::Relation;
+use crate::place;
 use crate::problem::Problem;
 
 pub use event::event;
@@ -107,12 +108,13 @@ pub(crate) fn read_rules(relation: &Relation) -> (Option<RuleFile>, bool, Vec<Pr
     (rules, has_rules, bounded(problems, relation))
 }
 
-/// The problems as those of `relation`, those beyond [`PROBLEMS_MAX`] as one.
+/// The problems as those of `relation`, with their places, those beyond [`PROBLEMS_MAX`] as one.
 fn bounded(mut problems: Vec<Problem>, relation: &Relation) -> Vec<Problem> {
     let left_over = problems.len().saturating_sub(PROBLEMS_MAX);
     if left_over > 0 {
         problems.truncate(PROBLEMS_MAX);
         problems.push(Problem::new(format!("{left_over} more problems")));
     }
+    place::locate(&mut problems, relation);
     problems.into_iter().map(|problem| problem.relation(relation)).collect()
 }

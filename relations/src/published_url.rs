@@ -79,7 +79,7 @@ mod tests {
     #[track_caller]
     fn check(value: &str, expected: Result<Option<&str>, &str>) {
         let bag = Databag::from([("endpoint".to_owned(), value.to_owned())]);
-        let seen = url(&bag, "endpoint").map_err(|problem| problem.message);
+        let seen = url(&bag, "endpoint").map_err(|problem| String::from(problem.message));
         assert_eq!(seen.as_ref().map(Option::as_deref).map_err(String::as_str), expected, "{value}");
     }
 

@@ -348,7 +348,7 @@ pub struct RelationStatus {
 }
 
 /// Something wrong, where, and what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Problem {
     /// `endpoint:id`; none when it concerns the agent as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -359,6 +359,15 @@ pub struct Problem {
     /// The key in the bag, the option or the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// The path inside the key's value, such as `[0].tls_config`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Where that stands in the value's text: the line, counted from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// The column in characters, counted from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<usize>,
     /// What is wrong.
     pub message: String,
     /// What to do.
@@ -366,9 +375,29 @@ pub struct Problem {
     pub hint: Option<String>,
 }
 
+impl Problem {
+    /// A problem of the agent as a whole.
+    pub fn new(message: impl Into<String>) -> Self {
+        Problem { message: message.into(), ..Problem::default() }
+    }
+
+    /// `key.path:line:column`, as far as they are known.
+    pub fn place(&self) -> Option<String> {
+        let mut place = self.key.clone()?;
+        if let Some(path) = &self.path {
+            place.push_str(if path.starts_with('[') { "" } else { "." });
+            place.push_str(path);
+        }
+        if let (Some(line), Some(column)) = (self.line, self.column) {
+            place.push_str(&format!(":{line}:{column}"));
+        }
+        Some(place)
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = [&self.relation, &self.unit, &self.key];
+        let place = [self.relation.clone(), self.unit.clone(), self.place()];
         for part in place.into_iter().flatten() {
             write!(f, "{part}: ")?;
         }

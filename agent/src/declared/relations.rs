@@ -125,7 +125,7 @@ impl Declarations {
             key += &format!(":{column}");
         }
         let hint = file.map(|_| "what it declared before stays".to_owned());
-        Problem { relation: None, unit: None, key: Some(key), message, hint }
+        Problem { key: Some(key), message, hint, ..Problem::default() }
     }
 }
 

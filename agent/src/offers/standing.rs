@@ -77,10 +77,9 @@ pub(crate) fn live(world: &World, board: &Board, remotes: &[Remote], now_ms: i64
         if let Some(failure) = remotes.iter().find(failing).and_then(|remote| remote.failure.as_ref()) {
             live.problems.push(Problem {
                 relation: Some(key(relation)),
-                unit: None,
-                key: None,
                 message: format!("samples are not delivered: {failure}"),
                 hint: Some(hint_of_failure(failure).to_owned()),
+                ..Problem::default()
             });
         }
     }
@@ -116,10 +115,9 @@ impl Live {
             Err(trouble) => {
                 self.problems.push(Problem {
                     relation: Some(key(relation)),
-                    unit: None,
-                    key: None,
                     message: format!("{}, since {since}", trouble.message()),
                     hint: Some(trouble.hint().to_owned()),
+                    ..Problem::default()
                 });
             }
         }

@@ -87,12 +87,11 @@ fn problem(path: &str, owners: &Owners, message: String) -> Problem {
             Some(Owner::Relation((endpoint, id))) => Some(format!("{endpoint}:{id}")),
             _ => None,
         },
-        unit: None,
         key: match owners.get(path) {
             Some(Owner::File(source)) => Some(source.clone()),
             _ => Some(path.to_owned()).filter(|path| !path.is_empty()),
         },
         message,
-        hint: None,
+        ..Problem::default()
     }
 }

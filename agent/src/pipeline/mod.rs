@@ -195,11 +195,9 @@ impl Pipeline {
                 }
                 Err(error) => {
                     problems.push(Problem {
-                        relation: None,
-                        unit: None,
-                        key: None,
                         message: crate::chain(&error),
                         hint: Some("what ran before goes on".to_owned()),
+                        ..Problem::default()
                     });
                     return (Vec::new(), false);
                 }

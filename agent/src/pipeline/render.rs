@@ -77,7 +77,7 @@ impl Renderer {
                 }
                 Err(problem) => {
                     rendered.failed.insert(path);
-                    rendered.problems.push(problem);
+                    rendered.problems.push(*problem);
                 }
             }
         }

@@ -23,37 +23,44 @@ const PATH_KEYS: &[&str] = &[
 /// Keys below which names are the peer's own.
 const FREE_KEYS: &[&str] = &["labels", "params", "static_configs"];
 
+/// Something in a job that keeps it from being scraped.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct JobFault {
+    /// The path inside the job; empty for the job as a whole.
+    pub(super) path: String,
+    /// What is wrong.
+    pub(super) message: String,
+}
+
 /// What keeps `job` from being scraped beside jobs that take what they leave open from `global`; empty if nothing does.
-pub(super) fn job(job: &Map<String, Value>, global: &GlobalConfig) -> Vec<String> {
-    let mut reasons = Vec::new();
+pub(super) fn job(job: &Map<String, Value>, global: &GlobalConfig) -> Vec<JobFault> {
+    let mut faults = Vec::new();
     for (key, value) in job.iter().filter(|(key, _)| !FREE_KEYS.contains(&key.as_str())) {
         // Here the three paths are not paths: the databag holds the content.
         let inline = key == "tls_config";
-        find_paths(key, value, inline, &mut reasons);
+        find_paths(key, key, value, inline, &mut faults);
     }
     let is_set = |key: &str| {
         let value = job.get("tls_config").and_then(|tls| tls.get(key));
         value.is_some_and(|value| !is_empty(value))
     };
     if is_set("cert_file") != is_set("key_file") {
-        reasons.push("tls_config needs both cert_file and key_file, or neither".to_owned());
+        let message = "tls_config needs both cert_file and key_file, or neither".to_owned();
+        faults.push(JobFault { path: "tls_config".to_owned(), message });
     }
-    if reasons.is_empty() { format_faults(job, global) } else { reasons }
+    if faults.is_empty() { format_faults(job, global) } else { faults }
 }
 
 /// What the reader of scrape files says about `job`, read from the text that would be rendered.
-fn format_faults(job: &Map<String, Value>, global: &GlobalConfig) -> Vec<String> {
+fn format_faults(job: &Map<String, Value>, global: &GlobalConfig) -> Vec<JobFault> {
     let text = match yaml::to_string(&json!({"scrape_configs": [job]})) {
         Ok(text) => text,
-        Err(error) => return vec![error.message],
+        Err(error) => return vec![JobFault { path: String::new(), message: error.message }],
     };
     let Err(problems) = ScrapeConfigFile::parse_for(&text, global, &[]) else { return Vec::new() };
     let describe = |problem: relatum_config::Problem| {
         let key = problem.key.strip_prefix("scrape_configs[0]").unwrap_or(&problem.key);
-        match key.trim_start_matches('.') {
-            "" => problem.message,
-            key => format!("{} (in {key})", problem.message),
-        }
+        JobFault { path: key.trim_start_matches('.').to_owned(), message: problem.message }
     };
     problems.into_iter().map(describe).collect()
 }
@@ -64,21 +71,24 @@ pub(super) struct Fault {
     pub(super) group: Option<usize>,
     /// The position of the rule in its group; `None` when the fault is not in a rule.
     pub(super) rule: Option<usize>,
+    /// The path inside the rule, or inside the group; empty for the whole of it.
+    pub(super) path: String,
     /// What is wrong.
     pub(super) message: String,
 }
 
 /// What keeps `groups` from being one rule file; empty if nothing does. Judged by the text that would be rendered.
-pub(super) fn rule_groups(groups: &[Value]) -> Vec<Fault> {
+pub(super) fn rule_groups(groups: &[&Value]) -> Vec<Fault> {
     let text = match yaml::to_string(&json!({"groups": groups})) {
         Ok(text) => text,
-        Err(error) => return vec![Fault { group: None, rule: None, message: error.message }],
+        Err(error) => return vec![Fault { group: None, rule: None, path: String::new(), message: error.message }],
     };
     let problems = RuleFile::parse(&text).err().unwrap_or_default();
     let fault = |problem: relatum_config::Problem| {
-        let (group, rest) = position(&problem.key, "groups[").unzip();
-        let rule = rest.and_then(|rest| position(rest, ".rules[")).map(|(rule, _)| rule);
-        Fault { group: group.filter(|at| *at < groups.len()), rule, message: problem.message }
+        let (group, of_group) = position(&problem.key, "groups[").unzip();
+        let (rule, of_rule) = of_group.and_then(|rest| position(rest, ".rules[")).unzip();
+        let path = of_rule.or(of_group).unwrap_or_default().to_owned();
+        Fault { group: group.filter(|at| *at < groups.len()), rule, path, message: problem.message }
     };
     problems.into_iter().map(fault).collect()
 }
@@ -89,19 +99,25 @@ fn position<'a>(path: &'a str, start: &str) -> Option<(usize, &'a str)> {
     Some((number.parse().ok()?, rest))
 }
 
-fn find_paths(key: &str, value: &Value, inline: bool, reasons: &mut Vec<String>) {
+/// Looks for keys that name files in `value`, which stands under `key` at `path`.
+fn find_paths(path: &str, key: &str, value: &Value, inline: bool, faults: &mut Vec<JobFault>) {
     match value {
         Value::Object(entries) => {
             for (key, value) in entries.iter().filter(|(key, _)| !FREE_KEYS.contains(&key.as_str())) {
                 let is_content = inline && matches!(key.as_str(), "ca_file" | "cert_file" | "key_file");
                 if !is_content {
-                    find_paths(key, value, false, reasons);
+                    find_paths(&format!("{path}.{key}"), key, value, false, faults);
                 }
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| find_paths(key, item, false, reasons)),
-        Value::String(path) if !path.is_empty() && PATH_KEYS.contains(&key) => {
-            reasons.push(format!("{key} names a file on our disk, which a relation may not"));
+        Value::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                find_paths(&format!("{path}[{at}]"), key, item, false, faults);
+            }
+        }
+        Value::String(file) if !file.is_empty() && PATH_KEYS.contains(&key) => {
+            let message = format!("{key} names a file on our disk, which a relation may not");
+            faults.push(JobFault { path: path.to_owned(), message });
         }
         _ => {}
     }

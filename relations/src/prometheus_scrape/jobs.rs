@@ -6,6 +6,7 @@ use relatum_config::prometheus::GlobalConfig;
 use relatum_model::text::quote;
 use serde_json::{Map, Value, json};
 
+use super::check::JobFault;
 use super::expand::{EXPANDED_BYTES_MAX, Expanded, expand, set};
 use super::hosts::hosts;
 use super::{Job, Origin, SCRAPE_JOBS, SCRAPE_METADATA, check, dedupe};
@@ -125,39 +126,45 @@ impl Sieve<'_> {
         let count = candidates.len();
         self.n_seen += count;
         if self.n_seen > JOBS_MAX {
-            return self.refuse(index, config, &format!("the relation has more than {JOBS_MAX} jobs"));
+            return self.refuse(index, config, "", &format!("the relation has more than {JOBS_MAX} jobs"));
         }
-        let mut faults: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut faults: BTreeMap<JobFault, Vec<String>> = BTreeMap::new();
         for (candidate, unit) in candidates {
             let name = candidate.get("job_name").and_then(Value::as_str).unwrap_or_default().to_owned();
-            let reasons = check::job(&candidate, self.global);
-            if reasons.is_empty() {
+            let found = check::job(&candidate, self.global);
+            if found.is_empty() {
                 let relation = (self.relation.endpoint.clone(), self.relation.id);
                 self.jobs.push(Job { config: candidate, origin: Origin { relation, index, unit } });
                 continue;
             }
-            for reason in reasons {
+            for fault in found {
                 // The name differs from unit to unit, the fault does not.
-                let reason = reason.replace(&format!(" for scrape config with job name {}", quote(&name)), "");
-                faults.entry(reason).or_default().extend(unit.clone());
+                let message = fault.message.replace(&format!(" for scrape config with job name {}", quote(&name)), "");
+                // The static configs of a unit's job are not those of the peer's job.
+                let is_made = unit.is_some() && fault.path.starts_with("static_configs");
+                let path = if is_made { "static_configs".to_owned() } else { fault.path };
+                faults.entry(JobFault { path, message }).or_default().extend(unit.clone());
             }
         }
-        for (reason, units) in faults {
+        for (fault, units) in faults {
             let which = match units.as_slice() {
                 units if units.len() == count => String::new(),
                 [] => String::new(),
                 [unit] => format!("{unit}: "),
                 [unit, rest @ ..] => format!("{unit} and {} more units: ", rest.len()),
             };
-            self.refuse(index, config, &format!("{which}{reason}"));
+            self.refuse(index, config, &fault.path, &format!("{which}{}", fault.message));
         }
     }
 
-    fn refuse(&mut self, index: usize, config: &Value, reason: &str) {
+    /// Reports what is wrong at `path` of job number `index`.
+    fn refuse(&mut self, index: usize, config: &Value, path: &str, reason: &str) {
         let name = config.get("job_name").and_then(Value::as_str).unwrap_or_default();
         let name: String = name.chars().take(100).collect();
         let which = if name.is_empty() { format!("job {index}") } else { format!("job {index} ({name:?})") };
-        self.problems.push(Problem::new(format!("{which}: {reason}")).key(SCRAPE_JOBS));
+        let dot = if path.is_empty() { "" } else { "." };
+        let path = format!("[{index}]{dot}{path}");
+        self.problems.push(Problem::new(format!("{which}: {reason}")).key(SCRAPE_JOBS).path(&path));
     }
 
     /// Takes jobs of a peer that says who it is: our names, its targets, and labels that say whose they are.
@@ -174,7 +181,7 @@ impl Sieve<'_> {
                     }
                     self.keep_valid(index, config, expansion);
                 }
-                Err(reason) => self.refuse(index, config, &reason),
+                Err(reason) => self.refuse(index, config, "", &reason),
             }
         }
     }
@@ -183,12 +190,14 @@ impl Sieve<'_> {
     fn pass_through(&mut self, configs: &[Value]) {
         for (index, config) in configs.iter().enumerate() {
             let Value::Object(job) = config else {
-                self.refuse(index, config, &format!("job is {}, not an object", type_name(config)));
+                self.refuse(index, config, "", &format!("job is {}, not an object", type_name(config)));
                 continue;
             };
             match job.get("job_name").and_then(Value::as_str) {
                 Some(name) if !name.is_empty() => self.keep_valid(index, config, vec![(job.clone(), None)]),
-                _ => self.refuse(index, config, "job_name is missing, and so is the metadata it could be made from"),
+                _ => {
+                    self.refuse(index, config, "", "job_name is missing, and so is the metadata it could be made from")
+                }
             }
         }
     }

@@ -21,6 +21,10 @@ pub const RULE_FILE_PREFIX: &str = "juju_";
 /// Charm authors write this where the topology's matchers go.
 const TOKEN: &str = "%%juju_topology%%";
 
+/// What to do about a rule that still holds the token.
+const TOKEN_HINT: &str =
+    "labels that name juju_model, juju_model_uuid and juju_application let the topology token be replaced";
+
 /// How much text the expressions of one relation may grow to: each selector gets three matchers more.
 const BOUND_BYTES_MAX: usize = 32 << 20;
 
@@ -64,12 +68,12 @@ pub(super) fn read(relation: &Relation) -> (Option<RuleFile>, bool, Vec<Problem>
     let mut problems: Vec<Problem> = published
         .keys()
         .filter(|key| *key != "groups")
-        .map(|key| problem(format!("unknown key {}", name(key))))
+        .map(|key| problem(format!("unknown key {}", name(key))).path(key))
         .collect();
     let groups = match published.get("groups") {
         Some(Value::Array(groups)) => groups.as_slice(),
         Some(other) => {
-            problems.push(problem(format!("groups is {}, not a list", type_name(other))));
+            problems.push(problem(format!("groups is {}, not a list", type_name(other))).path("groups"));
             &[]
         }
         None => {
@@ -106,6 +110,26 @@ fn identifier(relation: &Relation, groups: &[Value]) -> String {
     of_labels().or_else(of_metadata).or_else(of_groups).unwrap_or_else(|| relation.remote.application.clone())
 }
 
+/// A group, and where it and its rules stood in the databag before some were left out.
+struct Kept {
+    group: Value,
+    at: usize,
+    rules_at: Vec<usize>,
+}
+
+impl Kept {
+    /// The group's name, or its number where it has none.
+    fn title(&self) -> String {
+        group_title(self.at, &self.group)
+    }
+
+    /// A problem of rule number `rule_at` of those that are left; `path` leads on from the rule.
+    fn rule_problem(&self, rule_at: usize, path: &str, reason: &str) -> Problem {
+        let stood_at = self.rules_at.get(rule_at).copied().unwrap_or(rule_at);
+        rule_problem((self.at, &self.group), (stood_at, &self.group["rules"][rule_at]), path, reason)
+    }
+}
+
 /// The groups as they can be run.
 fn fit_groups(published: &[Value], problems: &mut Vec<Problem>) -> Vec<Value> {
     let mut groups = Vec::new();
@@ -113,16 +137,19 @@ fn fit_groups(published: &[Value], problems: &mut Vec<Problem>) -> Vec<Value> {
     for (at, group) in published.iter().enumerate() {
         match bound_group(at, group, &mut bytes_left, problems) {
             Ok(group) => groups.extend(group),
-            Err(reason) => problems.push(problem(format!("{}: {reason}", group_title(at, group)))),
+            Err(reason) => {
+                let path = format!("groups[{at}]");
+                problems.push(problem(format!("{}: {reason}", group_title(at, group))).path(&path));
+            }
         }
     }
-    fit(groups, problems)
+    fit(groups, problems).into_iter().map(|kept| kept.group).collect()
 }
 
 /// Leaves out what is at fault until the rest is a rule file. Nearly always the first look finds nothing.
-fn fit(mut groups: Vec<Value>, problems: &mut Vec<Problem>) -> Vec<Value> {
+fn fit(mut groups: Vec<Kept>, problems: &mut Vec<Problem>) -> Vec<Kept> {
     for _ in 0..ROUNDS_MAX {
-        let faults = check::rule_groups(&groups);
+        let faults = check::rule_groups(&groups.iter().map(|kept| &kept.group).collect::<Vec<_>>());
         if faults.is_empty() {
             return groups;
         }
@@ -141,7 +168,7 @@ fn fit(mut groups: Vec<Value>, problems: &mut Vec<Problem>) -> Vec<Value> {
 }
 
 /// The groups without the rules at fault, and without groups that are at fault themselves or lose all their rules.
-fn without(groups: Vec<Value>, faults: Vec<Fault>, problems: &mut Vec<Problem>) -> Vec<Value> {
+fn without(groups: Vec<Kept>, faults: Vec<Fault>, problems: &mut Vec<Problem>) -> Vec<Kept> {
     let mut of_groups: HashMap<usize, Vec<Fault>> = HashMap::new();
     for fault in faults {
         if let Some(at) = fault.group {
@@ -149,30 +176,32 @@ fn without(groups: Vec<Value>, faults: Vec<Fault>, problems: &mut Vec<Problem>) 
         }
     }
     let mut left = Vec::new();
-    for (at, mut group) in groups.into_iter().enumerate() {
+    for (at, mut kept) in groups.into_iter().enumerate() {
         let Some(faults) = of_groups.remove(&at) else {
-            left.push(group);
+            left.push(kept);
             continue;
         };
         let (of_rules, of_group): (Vec<Fault>, Vec<Fault>) = faults.into_iter().partition(|fault| fault.rule.is_some());
         if !of_group.is_empty() {
-            let title = group_title(at, &group);
-            problems.extend(of_group.into_iter().map(|fault| problem(format!("{title}: {}", fault.message))));
+            for fault in of_group {
+                let path = format!("groups[{}]{}", kept.at, fault.path);
+                problems.push(problem(format!("{}: {}", kept.title(), fault.message)).path(&path));
+            }
             continue;
         }
         let mut unfit = HashSet::new();
         for fault in of_rules {
             let rule_at = fault.rule.unwrap_or_default();
             unfit.insert(rule_at);
-            let rule = &group["rules"][rule_at];
-            let reason = without_place(&fault.message, &group, rule_at, rule);
-            problems.push(rule_problem(at, &group, rule_at, rule, reason));
+            let reason = without_place(&fault.message, &kept.group, rule_at, &kept.group["rules"][rule_at]);
+            problems.push(kept.rule_problem(rule_at, &fault.path, reason));
         }
-        if let Some(Value::Array(rules)) = group.get_mut("rules") {
-            let mut rule_at = 0..;
+        if let Some(Value::Array(rules)) = kept.group.get_mut("rules") {
+            let (mut rule_at, mut stood_at) = (0.., 0..);
             rules.retain(|_| rule_at.next().is_none_or(|at| !unfit.contains(&at)));
+            kept.rules_at.retain(|_| stood_at.next().is_none_or(|at| !unfit.contains(&at)));
             if !rules.is_empty() {
-                left.push(group);
+                left.push(kept);
             }
         }
     }
@@ -193,20 +222,23 @@ fn bound_group(
     group: &Value,
     bytes_left: &mut usize,
     problems: &mut Vec<Problem>,
-) -> Result<Option<Value>, String> {
+) -> Result<Option<Kept>, String> {
     let Value::Object(fields) = group else {
         return Err(format!("group is {}, not an object", type_name(group)));
     };
     let rules = match fields.get("rules") {
-        None | Some(Value::Null) => return Ok(Some(group.clone())),
+        None | Some(Value::Null) => return Ok(Some(Kept { group: group.clone(), at, rules_at: Vec::new() })),
         Some(Value::Array(rules)) => rules,
         Some(other) => return Err(format!("rules is {}, not a list", type_name(other))),
     };
-    let mut bound = Vec::with_capacity(rules.len());
+    let (mut bound, mut rules_at) = (Vec::with_capacity(rules.len()), Vec::with_capacity(rules.len()));
     for (rule_at, rule) in rules.iter().enumerate() {
         match bound_rule(rule, bytes_left) {
-            Ok(rule) => bound.push(rule),
-            Err(reason) => problems.push(rule_problem(at, group, rule_at, rule, &reason)),
+            Ok(rule) => {
+                bound.push(rule);
+                rules_at.push(rule_at);
+            }
+            Err(reason) => problems.push(rule_problem((at, group), (rule_at, rule), "", &reason)),
         }
     }
     if bound.is_empty() && !rules.is_empty() {
@@ -216,7 +248,8 @@ fn bound_group(
         let is_rules = key == "rules";
         (key.clone(), if is_rules { Value::Array(std::mem::take(&mut bound)) } else { value.clone() })
     };
-    Ok(Some(fields.iter().map(with_rules).collect()))
+    let group = fields.iter().map(with_rules).collect();
+    Ok(Some(Kept { group, at, rules_at }))
 }
 
 /// The rule, with the matchers of its topology in every selector if its labels name one.
@@ -284,10 +317,16 @@ fn group_title(at: usize, group: &Value) -> String {
     }
 }
 
-fn rule_problem(group_at: usize, group: &Value, at: usize, rule: &Value, reason: &str) -> Problem {
-    let number = at + 1;
+/// What is wrong with a rule of a group, each with its position in the databag. `path` leads on from the rule.
+fn rule_problem(group: (usize, &Value), rule: (usize, &Value), path: &str, reason: &str) -> Problem {
+    let ((group_at, group), (at, rule)) = (group, rule);
     let rule_name = rule_name(rule).map(|text| format!(", {}", name(text))).unwrap_or_default();
-    problem(format!("{}, rule {number}{rule_name}: {reason}", group_title(group_at, group)))
+    let problem = problem(format!("{}, rule {}{rule_name}: {reason}", group_title(group_at, group), at + 1))
+        .path(&format!("groups[{group_at}].rules[{at}]{path}"));
+    match rule.get("expr").and_then(Value::as_str) {
+        Some(expr) if expr.contains(TOKEN) => problem.hint(TOKEN_HINT),
+        _ => problem,
+    }
 }
 
 /// A peer's name for something, quoted and cut.

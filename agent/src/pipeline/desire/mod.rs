@@ -135,11 +135,10 @@ pub fn desire(observed: &Observed, memory: &mut Memory) -> Desired {
     let values = charm_config::layer(&observed.option_defaults, &world.config, &observed.file.options);
     let (settings, mut problems) = charm_config::settings(&values);
     problems.extend(observed.file.fault.as_ref().map(|(file, reason)| Problem {
-        relation: None,
-        unit: None,
         key: Some(file.clone()),
         message: reason.clone(),
         hint: Some("what it said before stays in effect".to_owned()),
+        ..Problem::default()
     }));
     problems.extend(observed.declared.iter().cloned());
     let us = Us { topology: topology(&world.model), unit: OUR_UNIT.parse().expect("our unit has a unit's name") };
@@ -195,11 +194,10 @@ impl Desired {
     /// Takes the files of `scrape.d` and `rules.d` as they are.
     fn take_local_files(&mut self, observed: &Observed) {
         let problem = |file: &str, reason: &str| Problem {
-            relation: None,
-            unit: None,
             key: Some(file.to_owned()),
             message: reason.to_owned(),
             hint: Some("what it said before stays in effect".to_owned()),
+            ..Problem::default()
         };
         for (path, (source, content)) in &observed.local.files {
             self.owners.insert(path.clone(), Owner::File(source.clone()));
@@ -229,11 +227,15 @@ pub fn topology(model: &Model) -> Topology {
 
 /// A problem of `relations` as the control API shows it.
 pub(crate) fn problem(problem: relatum_relations::Problem) -> Problem {
+    let inside = problem.inside.map(|inside| *inside).unwrap_or_default();
     Problem {
         relation: problem.relation.map(|(endpoint, id)| format!("{endpoint}:{id}")),
         unit: problem.unit,
         key: problem.key,
-        message: problem.message,
+        path: Some(inside.path).filter(|path| !path.is_empty()),
+        line: inside.place.map(|place| place.line),
+        column: inside.place.map(|place| place.column),
+        message: problem.message.into(),
         hint: problem.hint.map(Into::into),
     }
 }

@@ -1,0 +1,184 @@
+//! Where in a value of a databag something stands: its line and column in the text, found by its path.
+//!
+//! The values have been read by then, so that a text is looked through again only when something is wrong with it.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+use crate::bag::Relation;
+use crate::problem::{Inside, Problem};
+
+/// A position in a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place {
+    /// The line, counted from 1.
+    pub line: usize,
+    /// The column in characters, counted from 1.
+    pub column: usize,
+}
+
+impl Place {
+    /// The position of a fault that a reader of JSON found; it counts columns in bytes.
+    pub(crate) fn of_error(text: &str, error: &serde_json::Error) -> Self {
+        let line = text.split('\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
+        let before = line.as_bytes().get(..error.column().saturating_sub(1)).unwrap_or(line.as_bytes());
+        Place { line: error.line().max(1), column: n_characters(before) + 1 }
+    }
+}
+
+/// Gives each problem with a path the place that the path has in the databags of `relation`.
+///
+/// Where a path leads nowhere, because something is missing, the place is that of the part it would be in.
+pub(crate) fn locate(problems: &mut [Problem], relation: &Relation) {
+    let mut of_keys: BTreeMap<(Option<String>, String), Vec<usize>> = BTreeMap::new();
+    for (at, problem) in problems.iter().enumerate() {
+        if let (Some(key), Some(Inside { place: None, .. })) = (&problem.key, problem.inside.as_deref()) {
+            of_keys.entry((problem.unit.clone(), key.clone())).or_default().push(at);
+        }
+    }
+    for ((unit, key), wanted) in of_keys {
+        let bag = match unit {
+            None => Some(&relation.remote.app_bag),
+            Some(unit) => unit.parse().ok().and_then(|unit| relation.remote.units.get(&unit)),
+        };
+        let Some(text) = bag.and_then(|bag| bag.get(&key)) else { continue };
+        let path = |&at: &usize| problems[at].inside.as_ref().map_or("", |inside| &inside.path);
+        let found = places(text, &wanted.iter().map(path).collect::<Vec<_>>());
+        for (at, place) in wanted.into_iter().zip(found) {
+            problems[at].inside.get_or_insert_default().place = Some(place);
+        }
+    }
+}
+
+/// The place of each of `paths` in `text`, or of the longest part of it that is there.
+fn places(text: &str, paths: &[&str]) -> Vec<Place> {
+    let mut offsets = vec![0; paths.len()];
+    let wanted = paths.iter().enumerate().map(|(at, path)| (at, steps(path))).collect();
+    find(text, 0, text, wanted, &mut offsets);
+
+    // In one walk over the text: a databag may be megabytes on one line.
+    let mut order: Vec<usize> = (0..paths.len()).collect();
+    order.sort_by_key(|&at| offsets[at]);
+    let mut places = vec![Place { line: 1, column: 1 }; paths.len()];
+    let (mut seen, mut here) = (0, Place { line: 1, column: 1 });
+    for at in order {
+        for line in text.as_bytes()[seen..offsets[at]].split_inclusive(|&byte| byte == b'\n') {
+            here = match line.ends_with(b"\n") {
+                true => Place { line: here.line + 1, column: 1 },
+                false => Place { column: here.column + n_characters(line), ..here },
+            };
+        }
+        seen = offsets[at];
+        places[at] = here;
+    }
+    places
+}
+
+fn n_characters(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|&&byte| byte & 0xc0 != 0x80).count()
+}
+
+/// One step down into a value.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Step<'a> {
+    Item(usize),
+    Key(&'a str),
+}
+
+/// The steps of `a[1].b`, the first of them last. What is no path has the steps up to there.
+fn steps(path: &str) -> Vec<Step<'_>> {
+    let (mut steps, mut rest) = (Vec::new(), path);
+    while !rest.is_empty() {
+        if let Some((number, after)) = rest.strip_prefix('[').and_then(|inside| inside.split_once(']')) {
+            let Ok(number) = number.parse() else { break };
+            steps.push(Step::Item(number));
+            rest = after;
+        } else {
+            let key = rest.strip_prefix('.').unwrap_or(rest);
+            let (key, after) = key.split_at(key.find(['.', '[']).unwrap_or(key.len()));
+            if key.is_empty() {
+                break;
+            }
+            steps.push(Step::Key(key));
+            rest = after;
+        }
+    }
+    steps.reverse();
+    steps
+}
+
+/// What is looked for below one value: which of the paths, and its steps from there, the first last.
+type Wanted<'a> = Vec<(usize, Vec<Step<'a>>)>;
+
+/// Writes down where the value `raw`, which starts at `base` of the text, or what is looked for below it stands. As deep as the
+/// paths are, whatever the nesting of the value.
+fn find(raw: &str, base: usize, text: &str, wanted: Wanted<'_>, offsets: &mut [usize]) {
+    let base = base + (raw.len() - raw.trim_start().len());
+    let mut below: BTreeMap<Step<'_>, Wanted<'_>> = BTreeMap::new();
+    for (at, mut steps) in wanted {
+        offsets[at] = base;
+        if let Some(step) = steps.pop() {
+            below.entry(step).or_default().push((at, steps));
+        }
+    }
+    if below.is_empty() {
+        return;
+    }
+    let (mut items, mut entries): (Vec<&RawValue>, BTreeMap<String, &RawValue>) = Default::default();
+    match raw.trim_start().starts_with('[') {
+        true => items = serde_json::from_str(raw).unwrap_or_default(),
+        false => entries = serde_json::from_str(raw).unwrap_or_default(),
+    }
+    for (step, wanted) in below {
+        let part = match step {
+            Step::Item(at) => items.get(at),
+            Step::Key(key) => entries.get(key),
+        };
+        if let Some(part) = part {
+            // The part borrows from the text, which tells where it starts.
+            let start = part.get().as_ptr() as usize - text.as_ptr() as usize;
+            find(part.get(), start, text, wanted, offsets);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, path: &str, line: usize, column: usize) {
+        assert_eq!(places(text, &["", path])[1], Place { line, column }, "{path} in {text}");
+    }
+
+    #[test]
+    fn paths() {
+        check(r#"[{"a": 1}, {"a": [1, 2]}]"#, "[1].a[1]", 1, 22);
+        check(r#"[{"a": 1}, {"a": [1, 2]}]"#, "[1]", 1, 12);
+        check("{\"a\":\n  {\"b\":\n    \"é\", \"c\": 1}}", "a.c", 3, 15);
+        check("  {}", "", 1, 3);
+        // What is not there is missing from what is.
+        check(r#"{"groups": [{"name": "g"}]}"#, "groups[0].rules[3].expr", 1, 13);
+        check(r#"{"groups": [{"name": "g"}]}"#, "groups[7]", 1, 12);
+        check(r#"{"a": 1, "a": 2}"#, "a", 1, 15);
+        // Not paths, and not JSON.
+        check(r#"{"a": 1}"#, "a[x]..", 1, 7);
+        check(r#"{"a": "#, "a", 1, 1);
+        check("", "a", 1, 1);
+    }
+
+    #[test]
+    fn deep_values_need_no_stack() {
+        let deep = format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+        check(&deep, "[0][0][0]", 1, 4);
+    }
+
+    #[test]
+    fn places_of_errors() {
+        for (text, line, column) in [("[1,]", 1, 4), ("{\n\"é\": x}", 2, 6), ("", 1, 1)] {
+            let error = serde_json::from_str::<serde_json::Value>(text).expect_err("bad JSON");
+            assert_eq!(Place::of_error(text, &error), Place { line, column }, "{text}: {error}");
+        }
+    }
+}
