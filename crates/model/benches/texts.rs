@@ -1,17 +1,18 @@
 //! How fast the formats are read that processes expose their metrics in: one core, one body after another.
 //!
-//! Each row is the best of several rounds, because what disturbs a round only makes it slower.
+//! Each row is the mean of several rounds, in time of the processor.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
 
 use relatum_model::Labels;
 use relatum_model::exposition::protobuf::{Entries, FamilyWriter, HistogramParts, Item, WrittenTimes};
 use relatum_model::exposition::{Entry, Format, Layout, MetricKind, ParseError, Placed, parse};
 
+mod cpu_time;
+
 const N_FAMILIES: usize = 800;
 const N_SERIES: usize = 100;
-const N_ROUNDS: usize = 15;
+const N_ROUNDS: u32 = 20;
 
 fn main() {
     let n_samples = N_FAMILIES * N_SERIES;
@@ -50,14 +51,8 @@ fn main() {
 }
 
 fn row(name: &str, target: &str, bytes: usize, n_samples: usize, mut read: impl FnMut() -> usize) {
-    let mut best = Duration::MAX;
-    for _ in 0..N_ROUNDS {
-        let start = Instant::now();
-        let n = black_box(read());
-        best = best.min(start.elapsed());
-        assert_eq!(n, n_samples, "{name}");
-    }
-    let speed = format!("{:.0} MB/s", bytes as f64 / best.as_secs_f64() / 1e6);
+    let spent = cpu_time::mean(N_ROUNDS, || assert_eq!(black_box(read()), n_samples, "{name}"));
+    let speed = format!("{:.0} MB/s", bytes as f64 / spent.as_secs_f64() / 1e6);
     println!("{name:<58}{speed:>14}{target:>14}");
 }
 

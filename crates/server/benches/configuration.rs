@@ -1,18 +1,21 @@
 //! How long a large configuration takes to be read and checked: whole, and with one file of it changed.
 //!
-//! Each row is the best of several rounds, because what disturbs a round only makes it slower.
+//! Each row is the mean of several rounds, in time of the processor.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use relatum_server::files::Loader;
 
+#[path = "../../model/benches/cpu_time/mod.rs"]
+mod cpu_time;
+
 const N_FILES: usize = 300;
 const N_TARGETS_OF_A_FILE: usize = 100;
-const N_ROUNDS: usize = 7;
+const N_ROUNDS: u32 = 10;
 
 fn main() {
     let mut files: BTreeMap<PathBuf, String> =
@@ -24,33 +27,30 @@ fn main() {
     let bytes: usize = files.values().map(String::len).sum();
     let what = format!("{} targets ({} MB) read and checked", N_FILES * N_TARGETS_OF_A_FILE, bytes / 1_000_000);
 
-    let mut whole = Duration::MAX;
     let mut loader = Loader::default();
-    for _ in 0..N_ROUNDS {
+    let whole = cpu_time::mean(N_ROUNDS, || {
         loader = Loader::default();
-        whole = whole.min(load(&loader, &files));
-    }
+        load(&loader, &files);
+    });
     row(&what, whole, "< 4000 ms");
 
-    let mut one = Duration::MAX;
-    for round in 0..N_ROUNDS {
+    let mut round = 0;
+    let one = cpu_time::mean(N_ROUNDS, || {
         let changed = files.get_mut(Path::new("/p/scrape/150.yml")).expect("it is one of the files");
         *changed = changed.replace(&format!("port: \"{round}\""), &format!("port: \"{}\"", round + 1));
-        one = one.min(load(&loader, &files));
-    }
+        round += 1;
+        load(&loader, &files);
+    });
     row("the same with one file changed", one, "< 20 ms");
 }
 
-fn load(loader: &Loader, files: &BTreeMap<PathBuf, String>) -> Duration {
-    let start = Instant::now();
+fn load(loader: &Loader, files: &BTreeMap<PathBuf, String>) {
     let loaded = loader.load(files, Path::new("/p/prometheus.yml")).expect("the files are good");
-    let elapsed = start.elapsed();
     assert_eq!(black_box(loaded).scrape_jobs.len(), N_FILES);
-    elapsed
 }
 
-fn row(what: &str, best: Duration, target: &str) {
-    println!("{what:<58}{:>14}{target:>14}", format!("{:.1} ms", best.as_secs_f64() * 1000.0));
+fn row(what: &str, spent: Duration, target: &str) {
+    println!("{what:<58}{:>14}{target:>14}", format!("{:.1} ms", spent.as_secs_f64() * 1000.0));
 }
 
 /// A file as it is rendered for one relation: every unit a target with the labels that say where it comes from.

@@ -14,7 +14,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     for (package, name) in benches {
         crate::run(&mut bench(package, name, &["--no-run"]))?;
     }
-    println!("{:<58}{:>14}{:>14}", "", "best", "target");
+    println!("{:<58}{:>14}{:>14}", "", "mean", "target");
     for (package, name) in benches {
         crate::run(&mut bench(package, name, &[]))?;
     }
