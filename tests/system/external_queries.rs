@@ -60,7 +60,7 @@ impl Pair {
     }
 }
 
-fn server(command: &mut Command, data: &Path, dir: &Path) -> anyhow::Result<(Running, String)> {
+pub(crate) fn server(command: &mut Command, data: &Path, dir: &Path) -> anyhow::Result<(Running, String)> {
     let address = format!("127.0.0.1:{}", free_port()?);
     command
         .arg(format!("--config.file={}", dir.join("prometheus.yml").display()))
@@ -73,7 +73,7 @@ fn server(command: &mut Command, data: &Path, dir: &Path) -> anyhow::Result<(Run
     Ok((running, url))
 }
 
-fn equal(ours: &Value, theirs: &Value) -> anyhow::Result<usize> {
+pub(crate) fn equal(ours: &Value, theirs: &Value) -> anyhow::Result<usize> {
     if let (Some(ours), Some(theirs)) = (ours.as_array(), theirs.as_array()) {
         // Names, values or label sets: both sorted.
         ensure!(ours == theirs, "ours: {ours:?}\ntheirs: {theirs:?}");
@@ -142,7 +142,7 @@ fn points(ours: &Value, theirs: &Value) -> anyhow::Result<()> {
 }
 
 /// The whole minute before now, a little later than a multiple of every step, so that no window has an edge on a sample.
-fn end_ms() -> i64 {
+pub(crate) fn end_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("the clock is past 1970");
     since.as_millis() as i64 / 60_000 * 60_000 - 60_000 + 3_333
 }
@@ -158,7 +158,7 @@ fn samples(end_ms: i64, seed: u64, value: impl Fn(u64) -> f64) -> Vec<Sample> {
 }
 
 /// Small repeatable noise between 0 and 1.
-fn noise(seed: u64, n: u64) -> f64 {
+pub(crate) fn noise(seed: u64, n: u64) -> f64 {
     let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ n.wrapping_mul(0xd1b5_4a32_d192_ed03);
     x ^= x >> 29;
     x = x.wrapping_mul(0xbf58_476d_1ce4_e5b9);

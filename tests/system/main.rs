@@ -8,6 +8,7 @@ mod commands;
 mod crash;
 mod declared;
 mod external_queries;
+mod generated_queries;
 mod http_surface;
 mod main_job;
 mod metric_checks;
@@ -31,6 +32,7 @@ fn main() {
         bad_input::trials(),
         checks::trials(),
         external_queries::trials(),
+        generated_queries::trials(),
         http_surface::trials(),
         shipped_rules::trials(),
         readme::trials(),

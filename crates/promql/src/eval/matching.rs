@@ -130,7 +130,7 @@ impl Evaluator<'_> {
         {
             return Ok(Block::default());
         }
-        let meeting = Meeting {
+        let mut meeting = Meeting {
             node,
             matching,
             f: element(node.op, node.return_bool),
@@ -140,7 +140,11 @@ impl Evaluator<'_> {
             steps,
         };
         let groups = Groups::new(&many, &ones, matching);
-        meeting.refuse_ambiguous(&groups, &many, &ones, has_fill)?;
+        // The first conflict is the one to tell, so behind an ambiguous step nothing more is looked for.
+        let ambiguous = meeting.find_ambiguous(&groups, &many, &ones, has_fill);
+        if let Some((step, _)) = &ambiguous {
+            meeting.steps.count = *step;
+        }
 
         let mut outcomes: Vec<(usize, Outcome)> = Vec::with_capacity(many.rows.len());
         for (row, &at) in many.rows.iter().zip(&groups.of_many) {
@@ -160,6 +164,9 @@ impl Evaluator<'_> {
             }
         }
         meeting.refuse_conflicts(&outcomes, &groups)?;
+        if let Some((_, error)) = ambiguous {
+            return Err(error);
+        }
         if let Some(value) = fill_many {
             for (row, &at) in ones.rows.iter().zip(&groups.of_ones) {
                 let group = &groups.all[at];
@@ -297,10 +304,17 @@ impl Meeting<'_> {
         builder.build()
     }
 
-    /// Several rows of one signature on the side that must have one, at the same step.
-    fn refuse_ambiguous(&self, groups: &Groups, many: &Block, ones: &Block, has_fill: bool) -> Result<(), QueryError> {
+    /// The first step at which several rows of one signature are on the side that must have one, and what is wrong there.
+    fn find_ambiguous(
+        &self,
+        groups: &Groups,
+        many: &Block,
+        ones: &Block,
+        has_fill: bool,
+    ) -> Option<(usize, QueryError)> {
+        let mut found: Option<(usize, QueryError)> = None;
         for group in groups.all.iter().filter(|group| group.ones.len() > 1) {
-            for step in 0..self.steps.count {
+            for step in 0..found.as_ref().map_or(self.steps.count, |(step, _)| *step) {
                 let mut present = group.ones.iter().filter(|one| ones.rows[**one].has(step));
                 let (Some(first), Some(second)) = (present.next(), present.next()) else { continue };
                 // Where the other side has no element at all, nobody asks.
@@ -311,16 +325,18 @@ impl Meeting<'_> {
                 let mut names = [in_braces(first), in_braces(second)];
                 names.sort();
                 let side = if self.is_swapped { "left" } else { "right" };
-                return Err(execution(format!(
+                let error = execution(format!(
                     "found duplicate series for the match group {} on the {side} hand-side of the operation: [{}, {}];\
                      many-to-many matching not allowed: matching labels must be unique on one side",
                     in_braces(&group.signature),
                     names[0],
                     names[1],
-                )));
+                ));
+                found = Some((step, error));
+                break;
             }
         }
-        Ok(())
+        found
     }
 
     /// Several results of one signature at the same step, where there may be one only.
