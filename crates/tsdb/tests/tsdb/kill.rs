@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use relatum_model::storage::{Append, SeriesRef};
 use relatum_tsdb::{Options, Store};
@@ -16,7 +17,7 @@ const SERIES: usize = 20;
 #[test]
 fn writer() {
     let Some(dir) = std::env::var_os(DIR) else { return };
-    let store = Store::open(Path::new(&dir), Options { segment_bytes: 20_000, ..options() }).unwrap();
+    let store = Store::open(Path::new(&dir), Options { segment_bytes: 20_000, block_range: Duration::from_millis(50), ..options() }).unwrap();
     let first = content(&store).values().map(Vec::len).max().unwrap_or(0) as i64;
     let mut out = std::io::stdout().lock();
     for n in first.. {
@@ -29,8 +30,11 @@ fn writer() {
         if writeln!(out, "acknowledged {n}").and_then(|()| out.flush()).is_err() {
             return;
         }
-        if n % 100 == 99 {
-            store.checkpoint().unwrap();
+        match n % 100 {
+            99 => store.checkpoint().unwrap(),
+            30 | 65 => store.cut().unwrap(),
+            80 => store.compact().unwrap(),
+            _ => {}
         }
     }
 }
@@ -40,7 +44,7 @@ fn what_was_acknowledged_survives_kill_9() {
     let dir = tempfile::tempdir().unwrap();
     let mut acknowledged = -1;
     // Odd numbers, so that the signal meets the writer anywhere.
-    for lines in [1, 3, 170, 17, 99, 250] {
+    for lines in [1, 3, 170, 17, 99, 250, 30, 31, 32, 5, 66, 65, 2, 80, 81, 7, 13, 29, 61, 1] {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "kill::writer", "--nocapture"])
             .env(DIR, dir.path())
