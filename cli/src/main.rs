@@ -33,6 +33,7 @@ mod status;
 mod table;
 mod targets;
 mod test_rules;
+mod tsdb;
 mod version;
 
 use std::path::PathBuf;
@@ -122,6 +123,8 @@ enum Command {
     Fmt(fmt::Args),
     /// Carry out unit tests of rules, as promtool does
     Test(test_rules::Args),
+    /// Look at the files of a store
+    Tsdb(tsdb::Args),
     /// Format a query, or change its matchers
     Promql(promql::Args),
     /// Print what another program needs to find us
@@ -150,6 +153,7 @@ fn run(cli: Cli) -> Result<ExitCode, CommandFailure> {
         Command::Check(args) => return check::run(&args),
         Command::Fmt(args) => return fmt::run(&args),
         Command::Test(args) => return test_rules::run(&args),
+        Command::Tsdb(args) => return tsdb::run(&global, &args),
         Command::Demo(args) => demo::run(&global, &args),
         Command::Agent(args) => daemon::run(&global, &args),
         Command::Serve(args) => serve::run(&args),
@@ -187,6 +191,7 @@ async fn talk(global: &Global, command: Command) -> Result<(), CommandFailure> {
         | Command::Check(_)
         | Command::Fmt(_)
         | Command::Test(_)
+        | Command::Tsdb(_)
         | Command::Promql(_)
         | Command::Completion(_)
         | Command::Version => {

@@ -22,6 +22,7 @@ pub mod fs;
 mod head;
 mod histogram;
 mod index;
+pub mod inspect;
 mod log_files;
 mod metrics;
 mod options;

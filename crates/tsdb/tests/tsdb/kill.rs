@@ -17,7 +17,11 @@ const SERIES: usize = 20;
 #[test]
 fn writer() {
     let Some(dir) = std::env::var_os(DIR) else { return };
-    let store = Store::open(Path::new(&dir), Options { segment_bytes: 20_000, block_range: Duration::from_millis(50), ..options() }).unwrap();
+    let store = Store::open(
+        Path::new(&dir),
+        Options { segment_bytes: 20_000, block_range: Duration::from_millis(50), ..options() },
+    )
+    .unwrap();
     let first = content(&store).values().map(Vec::len).max().unwrap_or(0) as i64;
     let mut out = std::io::stdout().lock();
     for n in first.. {

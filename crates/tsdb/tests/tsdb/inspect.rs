@@ -1,0 +1,43 @@
+//! Looking at files from outside.
+
+use relatum_tsdb::{Store, inspect};
+
+use crate::support::{NOW_MS, options, write};
+
+#[test]
+fn files_are_listed_verified_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), options()).unwrap();
+    assert_eq!(inspect::cardinality(dir.path(), 3).unwrap(), None);
+    for n in 0..100 {
+        write(&store, &[("a,i=1", NOW_MS + n, 0.5), ("a,i=2", NOW_MS + n, n as f64), ("b,i=1", NOW_MS + n, 1.0)]);
+        if n == 60 {
+            store.cut().unwrap();
+        }
+    }
+    // All of it works while the store is open.
+    let blocks = inspect::blocks(dir.path()).unwrap();
+    let found: Vec<_> = blocks.iter().map(|block| (block.file.as_str(), block.series, block.samples)).collect();
+    assert_eq!(found, [("0000000001.block", 3, 183)]);
+    assert_eq!((blocks[0].min_ms, blocks[0].max_ms, blocks[0].level), (NOW_MS, NOW_MS + 60, 1));
+    let sound = inspect::verify(dir.path()).unwrap();
+    assert_eq!((sound.block_samples, sound.log_samples, sound.problems.as_slice()), (183, 117, &[][..]));
+    let cardinality = inspect::cardinality(dir.path(), 2).unwrap().unwrap();
+    let pair = |name: &str, n| (name.to_owned(), n);
+    assert_eq!(cardinality.series, 3);
+    assert_eq!(cardinality.names, [pair("__name__", 2), pair("i", 2)]);
+    assert_eq!(cardinality.metrics, [pair("a", 2), pair("b", 1)]);
+    assert_eq!(cardinality.pairs, [pair("__name__=a", 2), pair("i=1", 2)]);
+    drop(store);
+    for (file, at) in [("blocks/0000000001.block", 40), ("blocks/0000000001.block", 3), ("wal/0000000002.wal", 90)] {
+        let path = dir.path().join(file);
+        let bytes = std::fs::read(&path).unwrap();
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0xff;
+        std::fs::write(&path, damaged).unwrap();
+        let found = inspect::verify(dir.path()).unwrap();
+        assert_eq!(found.problems.len(), 1, "{found:?}");
+        assert!(file.ends_with(&found.problems[0].file), "{found:?}");
+        std::fs::write(&path, bytes).unwrap();
+    }
+}
