@@ -25,6 +25,9 @@ pub struct Live {
     pub n_connected: usize,
 }
 
+/// Samples are on their way for a moment always; what is longer is worth a word.
+const LAG_SHOWN_MS: u64 = 10_000;
+
 /// How long after a wrong secret `status` speaks of it.
 const WRONG_SECRETS_SHOWN_MS: i64 = 10 * 60 * 1000;
 
@@ -54,7 +57,9 @@ pub(crate) fn live(world: &World, board: &Board, remotes: &[Remote], now_ms: i64
             continue;
         };
         live.count(upstreams.get(&upstream.relation).is_some_and(|upstream| upstream.state.is_ok()));
-        live.add_upstream(relation, upstreams.get(&upstream.relation));
+        let name = remote_name(&relation.requirer.name, relation.id);
+        let lag_ms = remotes.iter().find(|remote| remote.name == name).and_then(|remote| remote.lag_ms);
+        live.add_upstream(relation, upstreams.get(&upstream.relation), lag_ms.unwrap_or(0));
         if upstream.url.starts_with("http://") {
             live.warnings.push(format!(
                 "{} goes over plain HTTP: its secret and all that it carries can be read on the way to {}",
@@ -102,7 +107,7 @@ impl Live {
         self.n_connected += usize::from(connected);
     }
 
-    fn add_upstream(&mut self, relation: &StoredRelation, upstream: Option<&Upstream>) {
+    fn add_upstream(&mut self, relation: &StoredRelation, upstream: Option<&Upstream>, lag_ms: u64) {
         let Some(upstream) = upstream else {
             self.notes.insert(relation.id, info("waiting", "the offer was not asked yet"));
             return;
@@ -110,7 +115,11 @@ impl Live {
         let since = clock(upstream.since_ms);
         match &upstream.state {
             Ok(model) => {
-                self.notes.insert(relation.id, info("joined", &format!("connected to model {model} since {since}")));
+                let mut message = format!("connected to model {model} since {since}");
+                if lag_ms >= LAG_SHOWN_MS {
+                    message.push_str(&format!(", samples are {}s behind", lag_ms / 1000));
+                }
+                self.notes.insert(relation.id, info("joined", &message));
             }
             Err(trouble) => {
                 self.problems.push(Problem {
@@ -203,4 +212,86 @@ fn info(current: &str, message: &str) -> StatusInfo {
 fn clock(at_ms: i64) -> String {
     let seconds = at_ms.div_euclid(1000).rem_euclid(86_400);
     format!("{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use relatum_config::Secret;
+
+    use super::*;
+    use crate::offers::link::Trouble;
+    use crate::store::{self, Endpoint, Offers};
+
+    fn world() -> World {
+        let end = |application: &str, name: &str| Endpoint { application: application.into(), name: name.into() };
+        let relation = StoredRelation {
+            id: 7,
+            interface: "prometheus_remote_write".into(),
+            provider: end("upstream", "receive-remote-write"),
+            requirer: end(APPLICATION, "send-remote-write"),
+            bags: BTreeMap::new(),
+        };
+        let upstream = |relation| store::Upstream {
+            relation,
+            consumer: "c".into(),
+            url: "http://above:1/offers/a".into(),
+            secret: Secret::new("s"),
+            ca: None,
+            revision: String::new(),
+        };
+        // One relation is gone, and the other side does not know.
+        let offers = Offers { upstreams: vec![upstream(7), upstream(8)], ..Offers::default() };
+        World { relations: vec![relation], offers, ..World::default() }
+    }
+
+    #[track_caller]
+    fn check(board: &Board, remote: Option<Remote>, note: Option<&str>, problems: &[&str]) {
+        let live = live(&world(), board, remote.as_slice(), 3_600_000);
+        let notes = live.notes.get(&7).map(|note| format!("{}: {}", note.current, note.message));
+        assert_eq!(notes.as_deref(), note);
+        let found: Vec<String> = live.problems.iter().map(ToString::to_string).collect();
+        assert_eq!(found.len(), problems.len(), "{found:?}");
+        assert!(found.iter().zip(problems).all(|(problem, part)| problem.contains(part)), "{found:?}");
+        assert!(live.warnings.iter().any(|warning| warning.contains("does not know yet that relation 8 is gone")));
+        assert!(live.warnings.iter().any(|warning| warning.contains("send-remote-write:7 goes over plain HTTP")));
+    }
+
+    #[test]
+    fn how_an_upstream_does() {
+        let board = Board::default();
+        let remote = |name: &str, lag_ms, failure: Option<&str>| {
+            Some(Remote { name: name.into(), lag_ms, failure: failure.map(str::to_owned) })
+        };
+        check(&board, None, Some("waiting: the offer was not asked yet"), &[]);
+        assert!(board.put_upstream(7, Ok("above".into()), 1000));
+        assert!(!board.put_upstream(7, Ok("above".into()), 2000));
+        let connected = "joined: connected to model above since 00:00:01Z";
+        check(&board, remote("send-remote-write_7", Some(900), None), Some(connected), &[]);
+        let late = format!("{connected}, samples are 12s behind");
+        check(&board, remote("send-remote-write_7", Some(12_900), None), Some(&late), &[]);
+        let refused = "server returned HTTP status 429 Too Many Requests";
+        check(
+            &board,
+            remote("send-remote-write_7_mimir-0", None, Some(refused)),
+            Some(connected),
+            &["asks for a pause"],
+        );
+        check(&board, remote("send-remote-write_71", None, Some(refused)), Some(connected), &[]);
+        assert!(board.put_upstream(7, Err(Trouble::Unreachable("EOF".into())), 61_000));
+        check(&board, None, None, &["send-remote-write:7: the offer cannot be reached: EOF, since 00:01:01Z"]);
+    }
+
+    #[test]
+    fn what_to_do_when_samples_are_not_taken() {
+        for (failure, part) in [
+            ("server returned HTTP status 400 Bad Request: out of order", "refuses these samples for good"),
+            ("server returned HTTP status 401 Unauthorized", "other credentials"),
+            ("server returned HTTP status 404 Not Found", "switched on there"),
+            ("server returned HTTP status 500 Internal Server Error", "are sent again"),
+            ("Post \"http://a\": EOF", "when it answers"),
+            ("server returned HTTP status ", "when it answers"),
+        ] {
+            assert!(hint_of_failure(failure).contains(part), "{failure}: {}", hint_of_failure(failure));
+        }
+    }
 }
