@@ -9,6 +9,7 @@ pub mod charm_config;
 pub mod control;
 mod daemon;
 pub mod declared;
+pub mod dialect;
 mod embedded;
 pub mod events;
 pub mod log;

@@ -63,7 +63,7 @@ pub fn status(report: &Report, facts: &Facts) -> Status {
         units: units(world, &problems, facts),
         relations,
         problems,
-        warnings: warnings(facts),
+        warnings: warnings(facts).into_iter().chain(report.left_out.iter().cloned()).collect(),
         listen: facts.listen.to_string(),
         api_url: facts.api_url.clone(),
         public_url: report.urls.most_external().to_owned(),

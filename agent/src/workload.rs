@@ -1,7 +1,10 @@
-//! What the rendered configuration drives: the server in this process, or, one day, a Prometheus beside it.
+//! What the rendered configuration drives: the server in this process, or a Prometheus beside it.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
+
+use crate::control::Problem;
+use crate::dialect::Dialect;
 
 /// Rendered files: path below `rendered/` to text.
 pub type Files = BTreeMap<String, String>;
@@ -26,10 +29,33 @@ pub struct Remote {
     pub failure: Option<String>,
 }
 
+/// Why a workload beside us does not run what is on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotRun {
+    /// It looked at the files and refuses them.
+    Refused(Vec<Fault>),
+    /// It cannot be told. It reads the files when it is there again, so they stay.
+    Absent,
+}
+
+/// How a workload beside us does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// What is wrong with it.
+    pub problems: Vec<Problem>,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+}
+
 /// Runs what was rendered.
 ///
 /// A reload happens wholly or not at all: [`Workload::prepare`] does everything that can fail, [`Ready::commit`] cannot.
 pub trait Workload: Send + Sync {
+    /// What is rendered for it.
+    fn dialect(&self) -> Dialect {
+        Dialect::default()
+    }
+
     /// Reads `files` as a whole, as they would be loaded, and gives every fault; none means that they would load.
     ///
     /// Files they name beside themselves, such as certificates, need not be there yet.
@@ -37,6 +63,24 @@ pub trait Workload: Send + Sync {
 
     /// Makes everything ready to run `files`, all that they name included, and changes nothing that runs.
     fn prepare<'a>(&'a self, files: &Files) -> Result<Box<dyn Ready + 'a>, Vec<Fault>>;
+
+    /// Has a workload beside us read the files, which are on disk now; one in this process runs them since the commit.
+    fn reload(&self, _files: &Files) -> Result<(), NotRun> {
+        Ok(())
+    }
+
+    /// What it refused is not on disk any more, what it ran before is.
+    fn restored(&self) {}
+
+    /// Whether it has to read the files again, though they did not change.
+    fn needs_reload(&self) -> bool {
+        false
+    }
+
+    /// How it does at this moment, where that is not ours to decide.
+    fn standing(&self) -> Standing {
+        Standing::default()
+    }
 
     /// How those do that samples are sent to; nothing where nobody can tell.
     fn remotes(&self) -> Vec<Remote> {

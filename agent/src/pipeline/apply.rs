@@ -14,7 +14,8 @@ use tracing::error;
 
 use super::desire::MATERIALS;
 use super::plan::Step;
-use crate::workload::{Fault, Files, Workload};
+use crate::dialect::Layout;
+use crate::workload::{Fault, Files, NotRun, Workload};
 
 /// The folders below `rendered/`, and what the names of our files in them end in. Anything else is not ours to touch.
 const FOLDERS: [(&str, &str); 4] = [("", ""), ("scrape", ".yml"), ("rules", ".rules"), (MATERIALS, "")];
@@ -47,12 +48,16 @@ pub enum ApplyError {
     /// The workload does not take it; nothing was changed.
     #[error("cannot load what was rendered")]
     Refused(Vec<Fault>),
+    /// The files are as planned, and the workload is not there to read them.
+    #[error("cannot reach what is to run the rendered files")]
+    Absent,
 }
 
 /// `rendered/`, with a memory of what is in it so that unchanged files are not read again.
 pub struct RenderedDirectory {
     path: PathBuf,
     known: BTreeMap<String, (Stamp, String)>,
+    layout: Layout,
 }
 
 /// What is different after a file was replaced or edited: inode, size, time of change.
@@ -61,7 +66,12 @@ type Stamp = (u64, u64, i64, i64);
 impl RenderedDirectory {
     /// The directory at `path`, which need not exist.
     pub fn new(path: PathBuf) -> Self {
-        RenderedDirectory { path, known: BTreeMap::new() }
+        RenderedDirectory { path, known: BTreeMap::new(), layout: Layout::default() }
+    }
+
+    /// Says who reads the files.
+    pub fn set_layout(&mut self, layout: Layout) {
+        self.layout = layout;
     }
 
     /// Its path.
@@ -124,10 +134,19 @@ impl RenderedDirectory {
         undo.run(
             files.iter().copied().chain(materials.iter().copied().filter(|step| matches!(step, Step::Remove { .. }))),
         )?;
-        if steps.contains(&Step::Reload) {
-            ready.commit();
+        if !steps.contains(&Step::Reload) {
+            return Ok(());
         }
-        Ok(())
+        ready.commit();
+        match workload.reload(wanted) {
+            Ok(()) => Ok(()),
+            Err(NotRun::Absent) => Err(ApplyError::Absent),
+            Err(NotRun::Refused(faults)) => {
+                undo.back();
+                workload.restored();
+                Err(ApplyError::Refused(faults))
+            }
+        }
     }
 
     fn write(&self, path: &str, text: &str) -> io::Result<()> {
@@ -142,7 +161,8 @@ impl RenderedDirectory {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            let mut file = OpenOptions::new().create_new(true).write(true).mode(mode(path)).open(&unfinished)?;
+            let mut file =
+                OpenOptions::new().create_new(true).write(true).mode(mode(path, self.layout)).open(&unfinished)?;
             file.write_all(text.as_bytes())?;
             file.sync_data()?;
             fs::rename(&unfinished, &target)
@@ -154,9 +174,11 @@ impl RenderedDirectory {
     }
 }
 
-/// Scrape jobs may hold passwords, and materials hold keys.
-fn mode(path: &str) -> u32 {
-    if path.starts_with("scrape/") || path.starts_with(MATERIALS) { 0o600 } else { 0o640 }
+/// Scrape jobs may hold passwords, and materials hold keys: nobody reads them but we. Where another process has to, its group may
+/// read them all.
+fn mode(path: &str, layout: Layout) -> u32 {
+    let is_secret = path.starts_with("scrape/") || path.starts_with(MATERIALS);
+    if is_secret && layout == Layout::Split { 0o600 } else { 0o640 }
 }
 
 /// What was there before, to be put back if something fails.

@@ -30,7 +30,8 @@ pub fn check(current: &Files, rendered: &Rendered, owners: &Owners, workload: &d
     }
     let mut problems = Vec::new();
     // Without these two there is nothing to load; they can only be missing when an override failed on the first start.
-    if let Some(missing) = [MAIN_PATH, ARGUMENTS_PATH].into_iter().find(|path| !wanted.contains_key(*path)) {
+    let is_missing = |path: &&str| rendered.failed.contains(*path) && !wanted.contains_key(*path);
+    if let Some(missing) = [MAIN_PATH, ARGUMENTS_PATH].into_iter().find(is_missing) {
         problems.push(problem(missing, owners, "there is no good version of this file yet".to_owned()));
         return Checked { wanted, is_loadable: false, problems };
     }

@@ -47,6 +47,8 @@ pub struct Report {
     pub datasource: String,
     /// All that is wrong.
     pub problems: Vec<Problem>,
+    /// What is left out because the workload does not know it, one line each.
+    pub left_out: Vec<String>,
     /// What came of each relation.
     pub yields: BTreeMap<RelationKey, Yield>,
     /// Under which URLs the server is reached.
@@ -133,13 +135,15 @@ impl Pipeline {
 
     /// One pass; also says whether it published something.
     fn pass(&mut self, store: &Mutex<Store>, workload: &dyn Workload) -> Result<(Report, bool), PassError> {
+        let dialect = workload.dialect();
+        self.rendered.set_layout(dialect.layout);
         let observed = observe::observe(store, &self.sources, &self.place, &mut self.rendered, &mut self.folders)?;
         let events = events::derive(&observed.world);
         for event in &events {
             log_event(event);
         }
         let desired = desire(&observed, &mut self.memory);
-        let rendered = self.renderer.render(&desired, &observed.overrides);
+        let rendered = self.renderer.render(&desired, &observed.overrides, dialect);
         let mut checked = check::check(&observed.current, &rendered, &desired.owners, workload);
         let mut problems = desired.problems;
         problems.extend(rendered.problems);
@@ -157,6 +161,7 @@ impl Pipeline {
             settings: desired.settings,
             datasource: datasource(&checked.wanted),
             problems,
+            left_out: rendered.left_out,
             yields: desired.yields,
             urls: desired.urls,
             last_reload: self.last_reload,
@@ -177,7 +182,7 @@ impl Pipeline {
     ) -> (Vec<String>, bool) {
         // What is checked well may still name a certificate that is none, so a refusal takes the files at fault out.
         while checked.is_loadable {
-            let steps = plan(&observed.current, &checked.wanted, self.is_loaded);
+            let steps = plan(&observed.current, &checked.wanted, self.is_loaded && !workload.needs_reload());
             if steps.is_empty() {
                 return (Vec::new(), true);
             }
@@ -192,6 +197,11 @@ impl Pipeline {
                 }
                 Err(ApplyError::Refused(faults)) => {
                     checked.is_loadable = checked.repair(&faults, &observed.current, owners);
+                }
+                // The workload itself says what is wrong with it, for as long as it is.
+                Err(ApplyError::Absent) => {
+                    self.is_loaded = false;
+                    return (steps.iter().filter_map(Step::path).map(str::to_owned).collect(), false);
                 }
                 Err(error) => {
                     problems.push(Problem {

@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use relatum_config::prometheus::{GlobalConfig, ScrapeConfigFile};
+use relatum_model::yaml;
 use serde_json::{Value, json};
 
 use super::desire::{Desired, RelationKey, scrape_path};
 use crate::control::Problem;
+use crate::dialect::{Dialect, Layout, LeftOut, OLDEST, Part, Version};
 use crate::templates::{Override, Template, Templates};
 use crate::workload::Files;
 
@@ -18,6 +21,9 @@ pub const ARGUMENTS_PATH: &str = "prometheus.args";
 /// The file for Grafana.
 pub const DATASOURCE_PATH: &str = "grafana-datasource.yml";
 
+/// The folder of scrape files.
+const SCRAPES: &str = "scrape/";
+
 /// Rendered texts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rendered {
@@ -27,6 +33,8 @@ pub struct Rendered {
     pub failed: BTreeSet<String>,
     /// Why they could not. One problem for each template, as all files of one template fail alike.
     pub problems: Vec<Problem>,
+    /// What is not rendered because whoever reads it does not know it, one line each.
+    pub left_out: Vec<String>,
 }
 
 /// The templates in use, and what they made of which values: what is as it was is not rendered again.
@@ -44,23 +52,35 @@ impl Default for Renderer {
 }
 
 impl Renderer {
-    /// Renders everything.
-    pub fn render(&mut self, desired: &Desired, overrides: &BTreeMap<Template, Override>) -> Rendered {
+    /// Renders everything for one who understands `dialect`.
+    pub fn render(
+        &mut self,
+        desired: &Desired,
+        overrides: &BTreeMap<Template, Override>,
+        dialect: Dialect,
+    ) -> Rendered {
         if self.overrides != *overrides {
             *self =
                 Renderer { templates: Templates::new(overrides), overrides: overrides.clone(), known: BTreeMap::new() };
         }
+        let mut trim = Trim { version: dialect.version, left_out: LeftOut::default() };
+        let (local, mut local_problems) = match dialect.layout {
+            Layout::Split => Default::default(),
+            Layout::Inlined => local_jobs(desired),
+        };
         let mut wanted = vec![
-            (MAIN_PATH.to_owned(), Template::Main, main(desired)),
-            (ARGUMENTS_PATH.to_owned(), Template::Arguments, arguments(desired)),
+            (MAIN_PATH.to_owned(), Template::Main, main(desired, dialect.layout, &local, &mut trim)),
             (DATASOURCE_PATH.to_owned(), Template::Datasource, json!({"datasources": desired.datasources})),
         ];
-        for (key, jobs) in &desired.scrapes {
-            let context = json!({"relation": relation(desired, key), "scrape_configs": jobs});
-            wanted.push((scrape_path(key), Template::Scrape, context));
+        if dialect.layout == Layout::Split {
+            wanted.push((ARGUMENTS_PATH.to_owned(), Template::Arguments, arguments(desired)));
+            for (key, jobs) in &desired.scrapes {
+                let context = json!({"relation": relation(desired, key), "scrape_configs": trim.all(Part::Job, jobs)});
+                wanted.push((scrape_path(key), Template::Scrape, context));
+            }
         }
         for (file_name, (key, groups)) in &desired.rules {
-            let context = json!({"relation": relation(desired, key), "groups": groups});
+            let context = json!({"relation": relation(desired, key), "groups": trim.all(Part::Group, groups)});
             wanted.push((format!("rules/{file_name}"), Template::Rules, context));
         }
         let mut rendered = Rendered { files: desired.materials.clone(), ..Rendered::default() };
@@ -81,13 +101,16 @@ impl Renderer {
                 }
             }
         }
-        for (path, (_, content)) in &desired.local.files {
+        rendered.problems.append(&mut local_problems);
+        let is_file = |(path, _): &(&String, _)| dialect.layout == Layout::Split || !path.starts_with(SCRAPES);
+        for (path, (_, content)) in desired.local.files.iter().filter(is_file) {
             match content {
                 Ok(text) => drop(rendered.files.insert(path.clone(), text.to_string())),
                 Err(_) => drop(rendered.failed.insert(path.clone())),
             }
         }
         rendered.problems.dedup();
+        rendered.left_out = trim.left_out.lines(trim.version.unwrap_or(OLDEST));
         rendered
     }
 }
@@ -97,23 +120,113 @@ fn relation(desired: &Desired, key: &RelationKey) -> Value {
     json!({"id": key.1, "endpoint": key.0, "provider": provider, "requirer": requirer})
 }
 
-fn main(desired: &Desired) -> Value {
+/// Takes out what a version does not know.
+struct Trim {
+    version: Option<Version>,
+    left_out: LeftOut,
+}
+
+impl Trim {
+    fn one(&mut self, part: Part, mut value: Value) -> Value {
+        if let Some(version) = self.version {
+            version.trim(part, &mut value, &mut self.left_out);
+        }
+        value
+    }
+
+    fn all<'v>(&mut self, part: Part, values: impl IntoIterator<Item = &'v Value>) -> Vec<Value> {
+        values.into_iter().map(|value| self.one(part, value.clone())).collect()
+    }
+}
+
+/// The jobs of the operator's own files, for a main file that has them all. One file's faults would be those of the whole here, so a
+/// file that cannot be read as one, or has a name that is taken, is left out.
+fn local_jobs(desired: &Desired) -> (Vec<Value>, Vec<Problem>) {
+    let mut jobs: Vec<Value> = Vec::new();
+    let mut problems = Vec::new();
+    let name = |job: &Value| job["job_name"].as_str().unwrap_or_default().to_owned();
+    let mut taken: BTreeSet<String> =
+        desired.own_jobs.iter().chain(desired.scrapes.values().flatten()).map(name).collect();
+    for (path, (source, content)) in desired.local.files.iter().filter(|(path, _)| path.starts_with(SCRAPES)) {
+        // Why there is no text is said already.
+        let Ok(text) = content else { continue };
+        let problem = |message: String| Problem {
+            relation: None,
+            unit: None,
+            key: Some(source.clone()),
+            message,
+            hint: Some(format!("no job of {path} runs")),
+        };
+        if let Err(found) = ScrapeConfigFile::parse(text, &GlobalConfig::default()) {
+            problems.extend(found.into_iter().map(|fault| problem(fault.to_string())));
+            continue;
+        }
+        let read: Value = match yaml::from_str(text) {
+            Ok(read) => read,
+            Err(error) => {
+                problems.push(problem(error.to_string()));
+                continue;
+            }
+        };
+        let of_file = read["scrape_configs"].as_array().cloned().unwrap_or_default();
+        match of_file.iter().map(name).find(|name| taken.contains(name)) {
+            Some(double) => problems.push(problem(format!("found multiple scrape configs with job name {double:?}"))),
+            None => {
+                taken.extend(of_file.iter().map(name));
+                jobs.extend(of_file);
+            }
+        }
+    }
+    (jobs, problems)
+}
+
+/// The patterns of rule files.
+fn rule_files(desired: &Desired, layout: Layout) -> Vec<String> {
+    let (related, local) = ("rules/juju_*.rules", "rules/local_*.rules");
+    if layout == Layout::Split {
+        return vec![related.to_owned(), local.to_owned()];
+    }
+    // Whoever reads the main file alone looks for the others by their whole path, as the charm names them.
+    let has_local = desired.local.files.keys().any(|path| path.starts_with("rules/"));
+    let patterns = [related].into_iter().chain(has_local.then_some(local));
+    patterns.map(|pattern| desired.place.rendered.join(pattern).display().to_string()).collect()
+}
+
+fn main(desired: &Desired, layout: Layout, local: &[Value], trim: &mut Trim) -> Value {
     let settings = &desired.settings;
+    let global = json!({
+        "scrape_interval": settings.scrape_interval,
+        "scrape_timeout": settings.scrape_timeout,
+        "evaluation_interval": settings.evaluation_interval,
+        "external_labels": settings.external_labels,
+    });
+    let others: Vec<&Value> = match layout {
+        Layout::Split => Vec::new(),
+        Layout::Inlined => desired.scrapes.values().flatten().chain(local).collect(),
+    };
+    let is_split = layout == Layout::Split;
     json!({
-        "global": {
-            "scrape_interval": settings.scrape_interval,
-            "scrape_timeout": settings.scrape_timeout,
-            "evaluation_interval": settings.evaluation_interval,
-            "external_labels": settings.external_labels,
-        },
-        "alertmanagers": desired.alertmanagers,
-        "remote_write": desired.remote_writes,
-        "scrape_configs": desired.own_jobs,
-        "storage": {
-            "out_of_order_time_window": desired.out_of_order_window,
-            "exemplars_max": settings.exemplars_max,
-        },
+        "global": trim.one(Part::Global, global),
+        "rule_files": rule_files(desired, layout),
+        "scrape_config_files": if is_split { vec!["scrape/*.yml"] } else { Vec::new() },
+        "alertmanagers": trim.all(Part::Alertmanager, &desired.alertmanagers),
+        "remote_write": trim.all(Part::RemoteWrite, &desired.remote_writes),
+        "scrape_configs": trim.all(Part::Job, desired.own_jobs.iter().chain(others)),
+        "storage": storage(desired, is_split),
+        // The server in this process sends no spans.
+        "tracing": desired.tracing.as_ref().filter(|_| !is_split),
     })
+}
+
+/// Another's store is set up by whoever runs it, apart from what the charm says of it.
+fn storage(desired: &Desired, is_ours: bool) -> Value {
+    match desired.settings.exemplars_max {
+        0 if !is_ours => Value::Null,
+        exemplars_max => json!({
+            "out_of_order_time_window": is_ours.then_some(desired.out_of_order_window),
+            "exemplars_max": exemplars_max,
+        }),
+    }
 }
 
 fn arguments(desired: &Desired) -> Value {

@@ -61,6 +61,8 @@ pub struct Desired {
     pub alertmanagers: Vec<Value>,
     /// The list under `remote_write`.
     pub remote_writes: Vec<Value>,
+    /// The section `tracing`.
+    pub tracing: Option<Value>,
     /// Jobs by relation.
     pub scrapes: BTreeMap<RelationKey, Vec<Value>>,
     /// Rule groups by the name of the file.
@@ -147,6 +149,7 @@ pub fn desire(observed: &Observed, memory: &mut Memory) -> Desired {
         own_jobs: vec![scrape::self_job(&us.topology, &observed.place)],
         alertmanagers: Vec::new(),
         remote_writes: Vec::new(),
+        tracing: None,
         scrapes: BTreeMap::new(),
         rules: BTreeMap::new(),
         materials: Files::new(),

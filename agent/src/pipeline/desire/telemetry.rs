@@ -15,6 +15,9 @@ impl Desired {
                 let (address, problems) = tracing::endpoint(&view.relation, protocol);
                 self.report(problems);
                 if let Some(address) = address {
+                    if endpoint == "workload-tracing" {
+                        self.tracing = Some(tracing::configuration(&address, None));
+                    }
                     self.note(&view.key(), format!("{address} (no spans are sent yet)"));
                 }
             }
