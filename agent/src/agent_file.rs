@@ -10,6 +10,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::external::WorkloadFlags;
+
 /// What the file says.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -20,6 +22,14 @@ pub struct AgentFile {
     pub listen: Option<String>,
     /// `--model`
     pub model: Option<String>,
+    /// `--workload`
+    pub workload: Option<String>,
+    /// `--reload`
+    pub reload: Option<String>,
+    /// `--workload-url`
+    pub workload_url: Option<String>,
+    /// `--workload-version`
+    pub workload_version: Option<String>,
     /// Config options of the application `prometheus`.
     options: BTreeMap<String, Value>,
 }
@@ -64,8 +74,22 @@ impl AgentFile {
             ("data-dir", self.data_dir != before.data_dir),
             ("listen", self.listen != before.listen),
             ("model", self.model != before.model),
+            ("workload", self.workload != before.workload),
+            ("reload", self.reload != before.reload),
+            ("workload-url", self.workload_url != before.workload_url),
+            ("workload-version", self.workload_version != before.workload_version),
         ];
         flags.into_iter().filter(|(_, changed)| *changed).map(|(flag, _)| flag).collect()
+    }
+
+    /// What it says of the workload.
+    pub fn workload_flags(&self) -> WorkloadFlags {
+        WorkloadFlags {
+            workload: self.workload.clone(),
+            reload: self.reload.clone(),
+            url: self.workload_url.clone(),
+            version: self.workload_version.clone(),
+        }
     }
 
     /// The options as texts, as `relatum config` would be given them.

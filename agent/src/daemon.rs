@@ -23,6 +23,7 @@ use uuid::Uuid;
 use crate::agent_file::{AgentFile, AgentFileError};
 use crate::control::{Failure, serve};
 use crate::events::{Event, EventQueue};
+use crate::external;
 use crate::log::LogRing;
 use crate::metrics::{self, Fill, Fills, Metrics, Passes};
 use crate::offers::board::Board;
@@ -181,13 +182,17 @@ impl Agent {
         let seen = seen.ok_or_else(stopping)?;
         let report = seen.report.ok_or_else(|| Failure::internal(seen.failure.clone().unwrap_or_default()))?;
         let at_ms = crate::now_ms();
+        let mut live = self.live(&report, at_ms);
+        let workload = self.workload.get().map(|workload| workload.standing()).unwrap_or_default();
+        live.problems.extend(workload.problems);
+        live.warnings.extend(workload.warnings);
         let facts = Facts {
             listen: self.listen,
             api_url: self.api_url.clone(),
             public_url: self.public_url.clone(),
             rendered: self.rendered.display().to_string(),
             at_ms,
-            live: self.live(&report, at_ms),
+            live,
             failure: seen.failure,
             restart_needed: crate::lock(&self.file_options).restart_needed.clone(),
         };
@@ -251,6 +256,8 @@ pub struct Wiring {
     pub stopping: CancellationToken,
     /// What the agent adds to `/metrics`.
     pub metrics: Metrics,
+    /// Has a pass look at the workload again.
+    pub wake: Box<dyn Fn() + Send + Sync>,
     /// Puts what the agent answers itself beside what the server answers.
     pub mount: Mount,
 }
@@ -269,18 +276,17 @@ struct Setup {
 impl Setup {
     /// Takes the data directory and the port; nothing runs yet.
     async fn open(given: Options) -> Result<Setup, StartError> {
-        let config = given.config.clone().unwrap_or_else(|| options::config_dir().join("relatum.yaml"));
-        let config = std::path::absolute(&config).unwrap_or(config);
-        let config_required = given.config.is_some();
+        let (config, config_required) = given.config_file();
         let file = AgentFile::read(&config, config_required)?;
         let data_dir = given.data_dir.or_else(|| file.data_dir.clone()).unwrap_or_else(options::data_dir);
         let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
         // The lock first: a second agent in the directory is told so, whatever else is in its way.
         let mut store = Store::open(&data_dir, Arc::new(crate::now_ms))?;
         let wanted = given.listen.or_else(|| file.listen.clone());
-        let listener = listen::bind(wanted.as_deref().unwrap_or(LISTEN_DEFAULT)).await?;
+        let default = if given.workload_url.is_some() { external::LISTEN_DEFAULT } else { LISTEN_DEFAULT };
+        let listener = listen::bind(wanted.as_deref().unwrap_or(default)).await?;
         let listen =
-            listener.local_addr().map_err(|source| ListenError::Bind { address: LISTEN_DEFAULT.to_owned(), source })?;
+            listener.local_addr().map_err(|source| ListenError::Bind { address: default.to_owned(), source })?;
         // Only now that nothing is in the way any more is the state changed.
         prepare_state(&mut store, given.model.or_else(|| file.model.clone()))?;
         let file_options = Arc::new(Mutex::new(FileOptions { options: file.options(), ..FileOptions::default() }));
@@ -290,8 +296,9 @@ impl Setup {
             rendered: data_dir.join("rendered"),
             samples: data_dir.join("tsdb"),
             listen: listen.to_string(),
-            self_target: local.to_string(),
-            url: public_url.clone(),
+            self_target: given.workload_url.as_deref().map_or_else(|| local.to_string(), target_of),
+            agent_target: given.workload_url.is_some().then(|| local.to_string()),
+            url: given.workload_url.clone().unwrap_or_else(|| public_url.clone()),
             file_system_bytes: file_system_bytes(&data_dir),
         };
         let sources = Sources {
@@ -319,7 +326,7 @@ impl Setup {
             config_required,
             file,
             listen,
-            api_url: format!("http://{local}"),
+            api_url: given.workload_url.unwrap_or_else(|| format!("http://{local}")),
             public_url,
         };
         Ok(Setup { agent: Arc::new(agent), place, sources, listener })
@@ -341,6 +348,12 @@ pub async fn start_with(
         metrics: {
             let agent = Arc::clone(&agent);
             Box::new(move || agent.metrics())
+        },
+        wake: {
+            let agent = Arc::clone(&agent);
+            Box::new(move || {
+                agent.queue.push(Event::WorkloadChanged);
+            })
         },
         mount: {
             let agent = Arc::clone(&agent);
@@ -453,6 +466,15 @@ fn model_name(host: &str) -> String {
     let name: String = host.chars().map(legal).collect();
     let name = name.trim_start_matches('-');
     if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
+}
+
+/// `host:port` of a URL.
+fn target_of(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let host = rest.split('/').next().unwrap_or(rest);
+    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
+    let port = if scheme == "https" { 443 } else { 80 };
+    if has_port { host.to_owned() } else { format!("{host}:{port}") }
 }
 
 /// An address of this host for a listener on `ip`.

@@ -12,19 +12,11 @@ use relatum_server::{Engine, Prepared, ReloadError, RemoteState};
 use tokio::task::JoinHandle;
 use tracing::{Level, error};
 
-use crate::control::Failure;
 use crate::daemon::{self, Running, StartError, Wiring};
 use crate::log::LogRing;
 use crate::options::Options;
 use crate::pipeline::render::{ARGUMENTS_PATH, MAIN_PATH};
 use crate::workload::{Fault, Files, Ready, Remote, Workload};
-
-/// Runs an agent with the server in this process until SIGTERM, SIGINT or `shutdown`. SIGHUP re-reads `relatum.yaml`.
-///
-/// The failure is one line, ready to be shown.
-pub async fn run(options: Options) -> Result<(), Failure> {
-    daemon::run_until_signal(start(options)).await.map_err(|error| Failure::failed(crate::chain(&error)))
-}
 
 /// Starts an agent with the server in this process; it is ready when this returns.
 pub async fn start(options: Options) -> Result<Running, StartError> {

@@ -102,11 +102,13 @@ pub enum Event {
     ConfigChanged,
     /// A relation may be different.
     RelationsChanged,
+    /// What runs the rendered files is there again, or another.
+    WorkloadChanged,
 }
 
 impl Event {
     /// All of them, which is also the most that can wait.
-    pub const ALL: [Event; 3] = [Event::Start, Event::ConfigChanged, Event::RelationsChanged];
+    pub const ALL: [Event; 4] = [Event::Start, Event::ConfigChanged, Event::RelationsChanged, Event::WorkloadChanged];
 }
 
 /// The one queue. A burst is one entry of each kind, and one pass.

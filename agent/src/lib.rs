@@ -12,12 +12,14 @@ pub mod declared;
 pub mod dialect;
 mod embedded;
 pub mod events;
+pub mod external;
 pub mod log;
 pub mod metrics;
 pub mod offers;
 pub mod options;
 pub mod pipeline;
 pub mod relate;
+mod run;
 mod secrets;
 pub mod status;
 pub mod store;
@@ -26,8 +28,9 @@ mod watch;
 pub mod workload;
 
 pub use daemon::{Running, StartError, Wiring, run_until_signal, start_with};
-pub use embedded::{run, start};
+pub use embedded::start;
 pub use options::Options;
+pub use run::run;
 
 use relatum_server::chain;
 

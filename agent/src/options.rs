@@ -22,8 +22,18 @@ pub struct Options {
     pub model: Option<String>,
     /// Defaults of config options that differ from the charm's, for instance a shorter `scrape_interval`.
     pub option_defaults: BTreeMap<String, String>,
+    /// Where the Prometheus beside us is reached, if there is one; else the server of this process is, where it listens.
+    pub workload_url: Option<String>,
     /// Where log lines are remembered for `debug-log`; the caller puts [`LogRing::layer`] into its subscriber.
     pub log: LogRing,
+}
+
+impl Options {
+    /// The agent's own file, absolute, and whether it must be there.
+    pub fn config_file(&self) -> (PathBuf, bool) {
+        let path = self.config.clone().unwrap_or_else(|| config_dir().join("relatum.yaml"));
+        (std::path::absolute(&path).unwrap_or(path), self.config.is_some())
+    }
 }
 
 /// The data directory of this user when none is named: `/var/lib/relatum` for root, else below the XDG state folder.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use relatum_agent::external::WorkloadFlags;
 use relatum_agent::log::LogRing;
 use relatum_agent::options::Options;
 
@@ -11,7 +12,7 @@ use crate::logging;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Where the HTTP server listens [default: 0.0.0.0:9090]
+    /// Where the HTTP server listens [default: 0.0.0.0:9090, with an external workload 127.0.0.1:9096]
     #[arg(long, env = "RELATUM_LISTEN", value_name = "HOST:PORT")]
     listen: Option<String>,
     /// The agent's own configuration [default: relatum.yaml in /etc/relatum for root, else in the XDG config folder]
@@ -20,6 +21,18 @@ pub(crate) struct Args {
     /// The name of the model [default: the host's name]
     #[arg(long, env = "RELATUM_MODEL", value_name = "NAME")]
     model: Option<String>,
+    /// What runs the rendered files: the server in this process, or a Prometheus beside it [default: embedded]
+    #[arg(long, env = "RELATUM_WORKLOAD", value_name = "embedded|external")]
+    workload: Option<String>,
+    /// How an external workload is told that the files are new: signal:PID, signal:/path/of/a/pid/file or http:URL
+    #[arg(long, env = "RELATUM_RELOAD", value_name = "HOW")]
+    reload: Option<String>,
+    /// Where others reach an external workload [default: the URL of --reload, else as the process's own flags say]
+    #[arg(long, env = "RELATUM_WORKLOAD_URL", value_name = "URL")]
+    workload_url: Option<String>,
+    /// The version of an external workload, where it cannot be asked
+    #[arg(long, env = "RELATUM_WORKLOAD_VERSION", value_name = "VERSION")]
+    workload_version: Option<String>,
 }
 
 /// Runs until it is told to stop.
@@ -34,5 +47,11 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<(), CommandFailure> {
         log,
         ..Options::default()
     };
-    logging::runtime()?.block_on(relatum_agent::run(options)).map_err(CommandFailure::from)
+    let flags = WorkloadFlags {
+        workload: args.workload.clone(),
+        reload: args.reload.clone(),
+        url: args.workload_url.clone(),
+        version: args.workload_version.clone(),
+    };
+    logging::runtime()?.block_on(relatum_agent::run(options, flags)).map_err(CommandFailure::from)
 }

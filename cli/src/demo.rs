@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use relatum_agent::control::client::Client;
 use relatum_agent::control::{Document, Relate, Status};
+use relatum_agent::external::WorkloadFlags;
 use relatum_agent::log::LogRing;
 use relatum_agent::options::Options;
 
@@ -46,9 +47,10 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<(), CommandFailure> {
         model: Some("demo".to_owned()),
         option_defaults: defaults.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
         log,
+        workload_url: None,
     };
     logging::runtime()?.block_on(async {
-        let mut agent = tokio::spawn(relatum_agent::run(options));
+        let mut agent = tokio::spawn(relatum_agent::run(options, WorkloadFlags::default()));
         let demo = show(&data_dir, args.limit);
         tokio::select! {
             ended = &mut agent => match ended {

@@ -29,6 +29,8 @@ pub struct Place {
     pub listen: String,
     /// `host:port` under which the server scrapes itself.
     pub self_target: String,
+    /// `host:port` under which this agent is scraped, where that is not the server.
+    pub agent_target: Option<String>,
     /// The URL under which others on the network reach the server; without a slash at the end.
     pub url: String,
     /// The size of the file system that holds the samples.

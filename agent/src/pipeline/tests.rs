@@ -82,6 +82,7 @@ impl Bench {
             samples: dir.path().join("tsdb"),
             listen: "127.0.0.1:9090".into(),
             self_target: "127.0.0.1:9090".into(),
+            agent_target: None,
             url: "http://127.0.0.1:9090".into(),
             file_system_bytes: 10 << 30,
         };

@@ -146,7 +146,7 @@ pub fn desire(observed: &Observed, memory: &mut Memory) -> Desired {
     let us = Us { topology: topology(&world.model), unit: OUR_UNIT.parse().expect("our unit has a unit's name") };
     let views: Vec<View<'_>> = world.relations.iter().flat_map(View::of).collect();
     let mut desired = Desired {
-        own_jobs: vec![scrape::self_job(&us.topology, &observed.place)],
+        own_jobs: scrape::own_jobs(&us.topology, &observed.place),
         alertmanagers: Vec::new(),
         remote_writes: Vec::new(),
         tracing: None,

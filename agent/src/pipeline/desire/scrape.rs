@@ -17,8 +17,9 @@ use crate::charm_config::Settings;
 use crate::pipeline::observe::Place;
 use crate::relate::OUR_UNIT;
 
-/// The name of the job that scrapes ourselves; no peer gets it.
+/// The name of the job that scrapes the server, and of the one that scrapes an agent beside its server; no peer gets them.
 const SELF_JOB: &str = "prometheus";
+const AGENT_JOB: &str = "relatum";
 
 impl Desired {
     /// Adds the jobs and rules of all relations on `metrics-endpoint`.
@@ -52,7 +53,8 @@ impl Desired {
         }
         memory.scraped = remembered;
         let folder = self.place.rendered.join(MATERIALS).display().to_string();
-        let finished = scrape::finish(scraped.iter().map(|read| &**read), &folder, &[SELF_JOB]);
+        let reserved = if self.place.agent_target.is_some() { vec![SELF_JOB, AGENT_JOB] } else { vec![SELF_JOB] };
+        let finished = scrape::finish(scraped.iter().map(|read| &**read), &folder, &reserved);
         for job in finished.jobs {
             let key = job.origin.relation.clone();
             self.owners.insert(scrape_path(&key), Owner::Relation(key.clone()));
@@ -97,20 +99,30 @@ pub(in crate::pipeline) fn scrape_path(key: &RelationKey) -> String {
     format!("scrape/{}_{}.yml", key.0, key.1)
 }
 
-/// The job that scrapes ourselves, as the charm renders it.
-pub(super) fn self_job(topology: &Topology, place: &Place) -> Value {
+/// The jobs that scrape the server, as the charm renders it, and this agent where that is another process.
+pub(super) fn own_jobs(topology: &Topology, place: &Place) -> Vec<Value> {
+    let is_https = place.url.starts_with("https://");
+    let path = place.url.splitn(4, '/').nth(3).filter(|_| place.agent_target.is_some()).unwrap_or_default();
+    let path = if path.is_empty() { "/metrics".to_owned() } else { format!("/{path}/metrics") };
+    let scheme = if is_https { "https" } else { "http" };
+    let server = own_job(topology, SELF_JOB, &place.self_target, scheme, &path);
+    let agent = place.agent_target.as_ref().map(|target| own_job(topology, AGENT_JOB, target, "http", "/metrics"));
+    [server].into_iter().chain(agent).collect()
+}
+
+fn own_job(topology: &Topology, name: &str, target: &str, scheme: &str, path: &str) -> Value {
     let mut labels: Map<String, Value> =
         topology.labels().into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect();
     labels.insert(JUJU_UNIT.to_owned(), Value::from(OUR_UNIT));
     labels.insert("host".to_owned(), Value::from("localhost"));
     json!({
-        "job_name": SELF_JOB,
+        "job_name": name,
         "honor_timestamps": true,
         "scrape_interval": "5s",
         "scrape_timeout": "5s",
-        "metrics_path": "/metrics",
-        "scheme": "http",
-        "static_configs": [{"targets": [place.self_target], "labels": labels}],
+        "metrics_path": path,
+        "scheme": scheme,
+        "static_configs": [{"targets": [target], "labels": labels}],
         "relabel_configs": [{
             "source_labels": [JUJU_MODEL, JUJU_MODEL_UUID, JUJU_APPLICATION, JUJU_UNIT],
             "separator": "_",
