@@ -230,7 +230,7 @@ mod tests {
             ..Options::default()
         };
         std::fs::write(dir.path().join("relatum.yaml"), "").unwrap();
-        let failure = run(options).await.unwrap_err();
+        let failure = crate::run(options, crate::external::WorkloadFlags::default()).await.unwrap_err();
         assert!(failure.message.starts_with(&format!("cannot listen on {address}: ")), "{failure}");
         assert_eq!((failure.message.matches("in use").count(), failure.message.lines().count()), (1, 1), "{failure}");
     }

@@ -9,6 +9,7 @@ mod crash;
 mod declared;
 mod external_queries;
 mod generated_queries;
+mod external_workload;
 mod http_surface;
 mod main_job;
 mod metric_checks;
@@ -33,6 +34,7 @@ fn main() {
         checks::trials(),
         external_queries::trials(),
         generated_queries::trials(),
+        external_workload::trials(),
         http_surface::trials(),
         shipped_rules::trials(),
         readme::trials(),

@@ -66,6 +66,8 @@ struct State {
     doubt: Option<String>,
     /// The files it read last, and found good.
     loaded: Files,
+    /// The files it refused last, and what it said: they are not given to it again.
+    refused: Option<(Files, Vec<Fault>)>,
     needs_reload: bool,
 }
 
@@ -124,13 +126,16 @@ impl Workload for External {
         faults
     }
 
-    fn prepare<'a>(&'a self, _: &Files) -> Result<Box<dyn Ready + 'a>, Vec<Fault>> {
+    fn prepare<'a>(&'a self, files: &Files) -> Result<Box<dyn Ready + 'a>, Vec<Fault>> {
         struct OnDisk;
         impl Ready for OnDisk {
             fn commit(self: Box<Self>) {}
         }
-        // It reads files, so nothing can be tried before they are there.
-        Ok(Box::new(OnDisk))
+        match &crate::lock(&self.driver.state).refused {
+            Some((refused, faults)) if refused == files => Err(faults.clone()),
+            // It reads files, so nothing can be tried before they are there.
+            _ => Ok(Box::new(OnDisk)),
+        }
     }
 
     fn reload(&self, files: &Files) -> Result<(), NotRun> {
@@ -147,7 +152,9 @@ impl Workload for External {
             }
             Err(Failed::Refused(text)) => {
                 state.needs_reload = false;
-                Err(NotRun::Refused(driver.faults(&text, files, &state.loaded)))
+                let faults = driver.faults(&text, files, &state.loaded);
+                state.refused = Some((files.clone(), faults.clone()));
+                Err(NotRun::Refused(faults))
             }
             Err(Failed::Away(reason, hint)) => {
                 state.settle(Some((reason, hint)));
@@ -258,6 +265,7 @@ impl Driver {
                     (state.incarnation, state.version) = (Some(incarnation), Some(version));
                     // What reloading found wrong with the one before may be right with this one; reloading finds out.
                     state.needs_reload = true;
+                    state.refused = None;
                 }
                 is_new || state.needs_reload
             }
