@@ -182,17 +182,13 @@ impl Agent {
         let seen = seen.ok_or_else(stopping)?;
         let report = seen.report.ok_or_else(|| Failure::internal(seen.failure.clone().unwrap_or_default()))?;
         let at_ms = crate::now_ms();
-        let mut live = self.live(&report, at_ms);
-        let workload = self.workload.get().map(|workload| workload.standing()).unwrap_or_default();
-        live.problems.extend(workload.problems);
-        live.warnings.extend(workload.warnings);
         let facts = Facts {
             listen: self.listen,
             api_url: self.api_url.clone(),
             public_url: self.public_url.clone(),
             rendered: self.rendered.display().to_string(),
             at_ms,
-            live,
+            live: self.live(&report, at_ms),
             failure: seen.failure,
             restart_needed: crate::lock(&self.file_options).restart_needed.clone(),
         };
@@ -212,7 +208,11 @@ impl Agent {
     /// How other agents are doing.
     fn live(&self, report: &Report, at_ms: i64) -> Live {
         let remotes = self.workload.get().map(|workload| workload.remotes()).unwrap_or_default();
-        standing::live(&report.world, &self.board, &remotes, at_ms)
+        let mut live = standing::live(&report.world, &self.board, &remotes, at_ms);
+        let workload = self.workload.get().map(|workload| workload.standing()).unwrap_or_default();
+        live.problems.extend(workload.problems);
+        live.warnings.extend(workload.warnings);
+        live
     }
 
     fn metrics(&self) -> Vec<MetricFamily> {
