@@ -185,11 +185,9 @@ impl Workload for External {
     fn standing(&self) -> Standing {
         let state = crate::lock(&self.driver.state);
         let problem = |(message, hint): &(String, &'static str)| Problem {
-            relation: None,
-            unit: None,
             key: Some("workload".to_owned()),
-            message: message.clone(),
             hint: Some((*hint).to_owned()),
+            ..Problem::new(message)
         };
         let unknown = state.version.is_none().then(|| {
             format!("the version of the workload is not known: only what Prometheus {OLDEST} knows is rendered")

@@ -151,11 +151,9 @@ fn local_jobs(desired: &Desired) -> (Vec<Value>, Vec<Problem>) {
         // Why there is no text is said already.
         let Ok(text) = content else { continue };
         let problem = |message: String| Problem {
-            relation: None,
-            unit: None,
             key: Some(source.clone()),
-            message,
             hint: Some(format!("no job of {path} runs")),
+            ..Problem::new(message)
         };
         if let Err(found) = ScrapeConfigFile::parse(text, &GlobalConfig::default()) {
             problems.extend(found.into_iter().map(|fault| problem(fault.to_string())));
