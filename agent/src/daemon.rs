@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use crate::agent_file::{AgentFile, AgentFileError};
 use crate::control::{Failure, serve};
+use crate::declared::folder::let_writer_finish;
 use crate::events::{Event, EventQueue};
 use crate::external;
 use crate::log::LogRing;
@@ -229,6 +230,7 @@ impl Agent {
 
     /// Re-reads `relatum.yaml`. If it is bad, what it said before stays in effect.
     fn reload_file(&self) {
+        let_writer_finish(&self.config);
         match AgentFile::read(&self.config, self.config_required) {
             Ok(file) => {
                 let restart_needed = file.changed_flags(&self.file);

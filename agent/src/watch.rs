@@ -4,10 +4,12 @@
 //! event says is not looked at; the pass reads what is there. A slow look at names, sizes and times is the net for file systems
 //! that tell nothing, and for folders that came later than we did.
 
+mod writers;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
@@ -18,9 +20,13 @@ use crate::daemon::Agent;
 use crate::declared::folder::{Stamp, stamp};
 use crate::declared::{RELATIONS, RULES, SCRAPES};
 use crate::events::Event;
+use writers::Writers;
 
 /// How long a burst may go on before the loop looks: editors and unpackers touch several files at once.
 const QUIET: Duration = Duration::from_millis(5);
+
+/// How long somebody may take to write a file; then what is there of it counts.
+const WRITING_MAX: Duration = Duration::from_secs(1);
 
 /// How often the folders are looked at though nobody said that anything changed.
 const POLL: Duration = Duration::from_secs(30);
@@ -31,11 +37,14 @@ const FILES_MAX: usize = 50_000;
 /// Watches `config`, the folder of `relatum.yaml`, until the agent stops.
 pub(crate) async fn run(agent: Arc<Agent>, config: PathBuf) {
     let changed = Arc::new(Notify::new());
-    let wake = Arc::clone(&changed);
+    let writers = Arc::new(Mutex::new(Writers::default()));
+    let (wake, heard) = (Arc::clone(&changed), Arc::clone(&writers));
     let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| match event {
-        // Reading is no change, and we read after each one.
-        Ok(event) if event.kind.is_access() => {}
-        Ok(_) => wake.notify_one(),
+        Ok(event) => {
+            if crate::lock(&heard).hear(&event) {
+                wake.notify_one();
+            }
+        }
         // For instance more events than the kernel keeps: then everything may have changed.
         Err(error) => {
             debug!(%error, "watching missed something");
@@ -56,7 +65,7 @@ pub(crate) async fn run(agent: Arc<Agent>, config: PathBuf) {
         }
         tokio::select! {
             () = agent.stopping.cancelled() => return,
-            () = changed.notified() => tokio::time::sleep(QUIET).await,
+            () = changed.notified() => settle(&changed, &writers).await,
             () = tokio::time::sleep(POLL) => {}
         }
         let now = look(&config);
@@ -64,6 +73,22 @@ pub(crate) async fn run(agent: Arc<Agent>, config: PathBuf) {
             seen = now;
             agent.queue.push(Event::ConfigChanged);
         }
+    }
+}
+
+/// Waits until a burst is over and nobody is in the middle of a file.
+async fn settle(changed: &Notify, writers: &Mutex<Writers>) {
+    let settled = async {
+        loop {
+            tokio::time::sleep(QUIET).await;
+            if crate::lock(writers).is_quiet() {
+                return;
+            }
+            changed.notified().await;
+        }
+    };
+    if tokio::time::timeout(WRITING_MAX, settled).await.is_err() {
+        crate::lock(writers).give_up();
     }
 }
 

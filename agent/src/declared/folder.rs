@@ -5,12 +5,18 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 /// A file is read up to this size.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// More files than anybody keeps in one folder.
 const FILES_MAX: usize = 10_000;
+
+/// How often an emptied file is looked at again, and after which time.
+const LOOKS_MAX: u32 = 20;
+const LOOK_AFTER: Duration = Duration::from_millis(5);
 
 /// What tells a changed file from an unchanged one: device, inode, size, and when it changed to the nanosecond.
 pub(crate) type Stamp = (u64, u64, u64, i64, i64);
@@ -96,8 +102,28 @@ pub(crate) fn stamp(metadata: &fs::Metadata) -> Stamp {
     (metadata.dev(), metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec())
 }
 
+/// Waits a moment for whoever has emptied the file just now: a file that is written where it stands is emptied first, and read in
+/// between, it would take back all that it said.
+pub(crate) fn let_writer_finish(path: &Path) {
+    while_emptied(path, || thread::sleep(LOOK_AFTER));
+}
+
+fn while_emptied(path: &Path, mut pause: impl FnMut()) {
+    let is_young = |metadata: &fs::Metadata| {
+        let age = metadata.modified().ok().and_then(|at| at.elapsed().ok());
+        age.is_some_and(|age| age < LOOK_AFTER * LOOKS_MAX)
+    };
+    for _ in 0..LOOKS_MAX {
+        if !fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0 && is_young(&metadata)) {
+            return;
+        }
+        pause();
+    }
+}
+
 fn text(path: &Path) -> Content {
     let read = || -> io::Result<String> {
+        let_writer_finish(path);
         let metadata = fs::metadata(path)?;
         if !metadata.is_file() {
             return Err(io::Error::other("it is no file"));
@@ -115,6 +141,28 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn who_empties_a_file_is_given_time_to_fill_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.yaml");
+        let pauses = |fill_after: u32| {
+            let mut count = 0;
+            while_emptied(&path, || {
+                count += 1;
+                if count == fill_after {
+                    fs::write(&path, "full").unwrap();
+                }
+            });
+            count
+        };
+        assert_eq!(pauses(1), 0, "what is not there is not waited for");
+        fs::write(&path, "").unwrap();
+        assert_eq!(pauses(3), 3);
+        assert_eq!(pauses(1), 0, "it is full");
+        fs::File::create(&path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        assert_eq!(pauses(1), 0, "it has been empty for long");
+    }
 
     #[test]
     fn only_what_counts_is_read_and_only_when_it_changed() {
