@@ -17,7 +17,13 @@ pub(crate) struct Args {
     /// How many lines to begin with
     #[arg(short = 'n', long = "lines", default_value_t = 10)]
     lines: usize,
+    /// Begin with the oldest line that the agent still has
+    #[arg(long, conflicts_with = "lines")]
+    replay: bool,
 }
+
+/// More lines than any agent keeps.
+const LINES_ALL: usize = u32::MAX as usize;
 
 /// Prints the last lines of the agent's log and, unless told otherwise, all that follow.
 pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailure> {
@@ -29,7 +35,7 @@ pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailu
             false
         }
     };
-    global.client().log(args.lines, !args.no_tail, print).await?;
+    global.client().log(if args.replay { LINES_ALL } else { args.lines }, !args.no_tail, print).await?;
     failure.map_or(Ok(()), Err)
 }
 

@@ -12,6 +12,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         crate::plain("every_command_prints_every_format", formats),
         crate::plain("relate_makes_applications_and_units", relate),
         crate::plain("units_and_applications_are_removed", removal),
+        crate::plain("the_log_tells_hooks_and_steps", log),
         crate::plain("secrets_are_shown_only_when_asked_for", secrets),
         crate::plain("the_agent_measures_itself", metrics),
         crate::plain("config_is_set_and_reset", config),
@@ -94,6 +95,30 @@ fn removal() -> anyhow::Result<()> {
         "removed nodes\n  - nodes/0\n  - metrics-endpoint:1  nodes:metrics-endpoint  prometheus:metrics-endpoint\n";
     ensure!(removed == expected, "printed {removed}");
     ensure!(targets()? == 0, "the application's target is still there");
+    agent.nothing_unexpected()
+}
+
+fn log() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let agent = Agent::start(dir.path())?;
+    agent.must(["relate", "metrics-endpoint", "127.0.0.1:1", "--name", "nodes"])?;
+    agent.must(["remove-relation", "1"])?;
+    let log = agent.must(["debug-log", "--no-tail", "--replay"])?;
+    let mut lines = log.lines();
+    // In this order, with others between them.
+    for part in [
+        "relation-created metrics-endpoint:1",
+        "relation-joined metrics-endpoint:1 nodes/0",
+        "scrape/metrics-endpoint_1.yml revision=",
+        "relation-departed metrics-endpoint:1 nodes/0",
+        "relation-broken metrics-endpoint:1",
+        "scrape/metrics-endpoint_1.yml revision=",
+    ] {
+        let line = lines.find(|line| line.contains(part));
+        let line = line.ok_or_else(|| anyhow::anyhow!("no {part:?} in its place in\n{log}"))?;
+        let steps = ["observe ", "desire ", "render ", "check ", "apply ", "publish "];
+        ensure!(!part.starts_with("scrape") || steps.iter().all(|step| line.contains(step)), "no steps in {line}");
+    }
     agent.nothing_unexpected()
 }
 

@@ -11,19 +11,21 @@ pub mod observe;
 pub mod plan;
 pub mod publish;
 pub mod render;
+mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use relatum_relations::endpoints::APPLICATION;
 use relatum_relations::ingress_per_unit::Urls;
 use thiserror::Error;
 use tracing::{info, warn};
 
 use crate::charm_config::Settings;
 use crate::control::Problem;
-use crate::events::{self, RelationEvent};
-use crate::store::{Store, StoreError, World};
+use crate::events::{self, RelationEvent, RelationEventKind};
+use crate::store::{Role, Store, StoreError, World};
 use crate::workload::{Files, Workload};
 use apply::{ApplyError, RenderedDirectory};
 use check::Checked;
@@ -31,6 +33,7 @@ use desire::{Memory, Owners, RelationKey, Yield, desire};
 use observe::{Folders, Observed, Place, Sources};
 use plan::{Step, plan};
 use render::Renderer;
+use steps::Steps;
 
 /// How often one pass may follow another because publishing changed what we read ourselves: once for the own bags that a
 /// relation with ourselves brings, once to see that nothing is left.
@@ -92,6 +95,8 @@ pub struct Pipeline {
     /// Whether the workload runs what is on disk. Not known at the start.
     is_loaded: bool,
     last_reload: Option<Reload>,
+    /// Our endpoint of each relation there was an event of, for the events of those that are gone.
+    endpoints: BTreeMap<u64, String>,
     /// What was logged already, so that a problem is in the log once and not once a pass.
     logged: BTreeSet<Problem>,
 }
@@ -109,6 +114,7 @@ impl Pipeline {
             renderer: Renderer::default(),
             is_loaded: false,
             last_reload: None,
+            endpoints: BTreeMap::new(),
             logged: BTreeSet::new(),
         }
     }
@@ -137,21 +143,31 @@ impl Pipeline {
     fn pass(&mut self, store: &Mutex<Store>, workload: &dyn Workload) -> Result<(Report, bool), PassError> {
         let dialect = workload.dialect();
         self.rendered.set_layout(dialect.layout);
+        let mut steps = Steps::begin();
         let observed = observe::observe(store, &self.sources, &self.place, &mut self.rendered, &mut self.folders)?;
         let events = events::derive(&observed.world);
         for event in &events {
-            log_event(event);
+            self.log_event(event, &observed.world);
         }
+        steps.end("observe");
         let desired = desire(&observed, &mut self.memory);
+        steps.end("desire");
         let rendered = self.renderer.render(&desired, &observed.overrides, dialect);
+        steps.end("render");
         let mut checked = check::check(&observed.current, &rendered, &desired.owners, workload);
+        steps.end("check");
         let mut problems = desired.problems;
         problems.extend(rendered.problems);
         let (changed, applied) = self.apply(&mut checked, &observed, &desired.owners, workload, &mut problems);
+        steps.end("apply");
         problems.append(&mut checked.problems);
         let published = publish::publish(store, &observed.world, &desired.bags)?;
         if !events.is_empty() {
             crate::lock(store).mark_seen(&events::seen(&observed.world))?;
+        }
+        steps.end("publish");
+        if !events.is_empty() || !changed.is_empty() || published {
+            info!(revision = observed.world.revision, took = %steps, "pass: {}", steps::changes(&changed));
         }
         problems.sort();
         problems.dedup();
@@ -192,7 +208,6 @@ impl Pipeline {
                     self.is_loaded = true;
                     self.last_reload = Some(Reload { at_ms: crate::now_ms(), took: begun.elapsed() });
                     let changed: Vec<String> = steps.iter().filter_map(Step::path).map(str::to_owned).collect();
-                    info!(files = changed.len(), revision = observed.world.revision, "plan applied");
                     return (changed, true);
                 }
                 Err(ApplyError::Refused(faults)) => {
@@ -217,6 +232,27 @@ impl Pipeline {
         (Vec::new(), false)
     }
 
+    /// Names the event as juju names the hook, the relation by our endpoint and its id.
+    fn log_event(&mut self, event: &RelationEvent, world: &World) {
+        let id = event.relation;
+        if let Ok(at) = world.relations.binary_search_by_key(&id, |relation| relation.id) {
+            let relation = &world.relations[at];
+            let is_requirer = relation.requirer.application == APPLICATION;
+            let ours = relation.end(if is_requirer { Role::Requirer } else { Role::Provider });
+            self.endpoints.insert(id, ours.name.clone());
+        }
+        let kind = event.kind.as_str();
+        // One that was broken before we began is known by its id alone.
+        let relation = self.endpoints.get(&id).map_or_else(|| id.to_string(), |endpoint| format!("{endpoint}:{id}"));
+        match &event.unit {
+            Some(unit) => info!("{kind} {relation} {unit}"),
+            None => info!("{kind} {relation}"),
+        }
+        if event.kind == RelationEventKind::Broken {
+            self.endpoints.remove(&id);
+        }
+    }
+
     fn log_problems(&mut self, problems: &[Problem]) {
         for problem in problems.iter().filter(|problem| !self.logged.contains(problem)) {
             warn!("{problem}");
@@ -230,10 +266,6 @@ impl Pipeline {
 
 fn datasource(wanted: &Files) -> String {
     wanted.get(render::DATASOURCE_PATH).cloned().unwrap_or_default()
-}
-
-fn log_event(event: &RelationEvent) {
-    info!(relation = event.relation, unit = event.unit.as_deref().unwrap_or_default(), "{}", event.kind.as_str());
 }
 
 #[cfg(test)]
