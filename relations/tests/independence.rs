@@ -15,7 +15,7 @@ const SCRAPE_JOBS: &[&str] = &[
     r#"[{"job_name": "APP-a"}, {"job_name": "APP-a"}, {"job_name": "APP-a", "metrics_path": "/x"}]"#,
     r#"[{"job_name": "APP", "static_configs": [{"targets": ["10.0.0.1:1", "h:2", "*:3"], "labels": {"a": "b"}}]}]"#,
     r#"[{"job_name": "APP-slow", "scrape_timeout": "2h"}, {"job_name": "APP-good"}]"#,
-    r#"[{"job_name": "APP-tls", "scheme": "https", "tls_config": {"ca_file": "PEM"}}]"#,
+    r#"[{"job_name": "APP-tls", "scheme": "https", "tls_config": {"ca_file": "-----BEGIN X-----"}}]"#,
     r#"[{"static_configs": 7}, 7, null, {"job_name": []}]"#,
     r#"[{"job_name": "#,
     "{}",

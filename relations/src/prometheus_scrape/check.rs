@@ -48,7 +48,20 @@ pub(super) fn job(job: &Map<String, Value>, global: &GlobalConfig) -> Vec<JobFau
         let message = "tls_config needs both cert_file and key_file, or neither".to_owned();
         faults.push(JobFault { path: "tls_config".to_owned(), message });
     }
+    faults.extend(texts_without_pem(job));
     if faults.is_empty() { format_faults(job, global) } else { faults }
+}
+
+/// The keys of `tls_config` that hold no text in PEM, such as the path of a file. Found here, it costs one job and the peer hears of it;
+/// found when the server loads the file, only we would know.
+fn texts_without_pem(job: &Map<String, Value>) -> Vec<JobFault> {
+    let content = |key: &'static str| Some((key, job.get("tls_config")?.get(key)?.as_str()?));
+    let contents = ["ca_file", "cert_file", "key_file"].into_iter().filter_map(content);
+    let fault = |key: &str| JobFault {
+        path: format!("tls_config.{key}"),
+        message: format!("{key} is not a text in PEM: a databag holds the file's content here, not its path"),
+    };
+    contents.filter(|(_, text)| !text.is_empty() && !text.contains("-----BEGIN ")).map(|(key, _)| fault(key)).collect()
 }
 
 /// What the reader of scrape files says about `job`, read from the text that would be rendered.

@@ -287,8 +287,9 @@ mod tests {
         check(r#"[{"basic_auth": {"username": "u", "password_file": "p"}}]"#, unit, &[], 1);
         check(r#"[{"proxy_url": "http://p", "params": {"files": ["x"]}}]"#, unit, &["a/0 /metrics h:80"], 0);
         check(r#"[{"basic_auth": {"username": "u", "password": "p"}}]"#, unit, &["a/0 /metrics h:80"], 0);
-        check(r#"[{"tls_config": {"ca_file": "PEM"}}]"#, unit, &["a/0 /metrics h:80"], 0);
-        check(r#"[{"tls_config": {"cert_file": "PEM"}}]"#, unit, &[], 1);
+        check(r#"[{"tls_config": {"ca_file": "-----BEGIN CERTIFICATE-----"}}]"#, unit, &["a/0 /metrics h:80"], 0);
+        check(r#"[{"tls_config": {"cert_file": "-----BEGIN CERTIFICATE-----"}}]"#, unit, &[], 1);
+        check(r#"[{"tls_config": {"ca_file": "/etc/ssl/ca.pem"}}, {}]"#, unit, &["a/0 /metrics h:80"], 1);
         // A label may be called anything.
         check(
             r#"[{"static_configs": [{"targets": ["*:1"], "labels": {"key_file": "x"}}]}]"#,
