@@ -8,12 +8,10 @@ use std::time::Duration;
 
 use relatum_model::time::parse_duration;
 use relatum_model::yaml;
+use relatum_relations::charm_options::{self, EXEMPLARS_MIN};
 use serde_json::Value;
 
 use crate::control::{ConfigOption, Problem, Source};
-
-/// The lowest number of exemplars the charm lets Prometheus keep.
-const EXEMPLARS_MIN: u64 = 100_000;
 
 /// What an option holds; names as in juju.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,8 +56,8 @@ pub struct Settings {
     pub log_level: String,
     /// `None`: the flag is left out.
     pub retention_time: Option<String>,
-    /// Share of the file system, 0 to 1. `None`: the flag is left out.
-    pub retention_share: Option<Share>,
+    /// Share of the file system in percent, with its sign. `None`: the flag is left out.
+    pub retention_share: Option<String>,
     /// Whether the WAL is compressed.
     pub wal_compression: bool,
     /// `None`: the key is left out.
@@ -72,19 +70,6 @@ pub struct Settings {
     pub scrape_timeout: String,
     /// Name to value.
     pub external_labels: BTreeMap<String, String>,
-}
-
-/// A share of something in millionths of a percent, so that it can be compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Share(u64);
-
-impl Share {
-    /// The share of `bytes` in GiB as the charm prints it: three decimals, no trailing zeros, the unit's old name.
-    pub fn of(self, bytes: u64) -> String {
-        let gib = bytes as f64 * (self.0 as f64 / 1e8) / f64::from(1u32 << 30);
-        let text = format!("{gib:.3}");
-        format!("{}GB", text.trim_end_matches('0').trim_end_matches('.'))
-    }
 }
 
 /// Values by option, and who set them.
@@ -135,7 +120,7 @@ pub fn settings(values: &Values) -> (Settings, Vec<Problem>) {
     let settings = Settings {
         log_level: valid("log_level").map_or_else(|| "debug".to_owned(), |level| level.to_lowercase()),
         retention_time: valid("metrics_retention_time"),
-        retention_share: share(text("maximum_retention_size")),
+        retention_share: valid("maximum_retention_size"),
         wal_compression: text("metrics_wal_compression") == "true",
         evaluation_interval: valid("evaluation_interval"),
         exemplars_max: match text("max_global_exemplars_per_user").parse() {
@@ -162,21 +147,12 @@ pub fn check(name: &str, value: &str) -> Result<(), String> {
         _ => {}
     }
     match name {
-        "log_level" if !["debug", "info", "warn", "error", "fatal"].contains(&value.to_lowercase().as_str()) => {
-            Err(format!(
-                "Invalid loglevel: {value} given, debug/info/warn/error/fatal allowed. Defaulting to DEBUG loglevel."
-            ))
-        }
-        "metrics_retention_time" | "evaluation_interval" if !is_time_spec(value) => {
+        // The charm would take these two, and Prometheus then would not start.
+        "metrics_retention_time" | "evaluation_interval" if value != "0" && parse_duration(value).is_err() => {
             Err(format!("Invalid time spec : {value}"))
         }
         "evaluation_interval" if parse_duration(value).is_ok_and(|interval| interval.is_zero()) => {
             Err(format!("Invalid time spec : {value}"))
-        }
-        "maximum_retention_size" if share(value).is_none() => {
-            Err("Invalid retention size: Must be a number followed by '%', \
-            e.g. '80%', only metrics_retention_time is in effect"
-                .to_owned())
         }
         "scrape_interval" | "scrape_timeout" => match parse_duration(value) {
             Ok(Duration::ZERO) => Err("0 is no interval".to_owned()),
@@ -184,7 +160,7 @@ pub fn check(name: &str, value: &str) -> Result<(), String> {
             Err(error) => Err(error.to_string()),
         },
         "external_labels" => labels(value).map(|_| ()),
-        _ => Ok(()),
+        _ => charm_options::check(name, value),
     }
 }
 
@@ -231,19 +207,6 @@ fn typed(kind: Kind, text: &str) -> Value {
         Kind::Boolean => text.parse().map_or_else(|_| Value::from(text), Value::Bool),
         Kind::Number => text.parse::<u64>().map_or_else(|_| Value::from(text), Value::from),
     }
-}
-
-/// `^(0|[0-9]+(y|w|d|h|m|s|ms))$`, as the charm checks it, and small enough to be read.
-fn is_time_spec(text: &str) -> bool {
-    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
-    let one_unit = unit.len() < text.len() && ["y", "w", "d", "h", "m", "s", "ms"].contains(&unit);
-    text == "0" || (one_unit && parse_duration(text).is_ok())
-}
-
-fn share(text: &str) -> Option<Share> {
-    let percent: f64 = text.strip_suffix('%')?.parse().ok()?;
-    // Written so that NaN is outside.
-    (0.0..=100.0).contains(&percent).then(|| Share((percent * 1e6).round() as u64))
 }
 
 fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
@@ -320,11 +283,5 @@ mod tests {
         let user = BTreeMap::from([("scrape_interval".to_owned(), "5s".to_owned())]);
         let (short, problems) = settings(&layer(&BTreeMap::new(), &user, &BTreeMap::new()));
         assert_eq!((short.scrape_timeout.as_str(), problems.len()), ("5s", 0));
-    }
-
-    #[test]
-    fn sizes_print_as_the_charm_prints_them() {
-        let size = |percent: &str, gib: u64| share(percent).unwrap().of(gib << 30);
-        assert_eq!([size("80%", 10), size("50%", 10), size("33%", 1), size("0%", 1)], ["8GB", "5GB", "0.33GB", "0GB"]);
     }
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use relatum_relations::endpoints::APPLICATION;
 use relatum_relations::name::UnitName;
+use relatum_relations::prometheus_scrape::ALERT_RULES;
+use relatum_relations::unit_status::INVALID_RULES;
 
 use crate::control::{
     ApplicationStatus, ModelStatus, Problem, RelationDetail, RelationStatus, Status, StatusInfo, UnitDetail, UnitStatus,
@@ -168,10 +170,13 @@ fn info(current: &str, message: &str) -> StatusInfo {
     StatusInfo { current: current.to_owned(), message: message.to_owned() }
 }
 
-/// Blocked by what concerns us as a whole; what concerns one relation is shown there.
+/// Blocked by what concerns us as a whole; what concerns one relation is shown there. Rules that are left out block as they do in
+/// the charm, because nobody would miss an alert that never comes.
 fn own_status(problems: &[Problem]) -> StatusInfo {
+    let is_of_rules = |problem: &Problem| problem.key.as_deref() == Some(ALERT_RULES);
     match problems.iter().find(|problem| problem.relation.is_none()) {
         Some(problem) => info("blocked", &problem.message),
+        None if problems.iter().any(is_of_rules) => info("blocked", INVALID_RULES),
         None => info("active", ""),
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use libtest_mimic::{Arguments, Trial};
 use relatum_agent::charm_config::{layer, settings};
+use relatum_relations::charm_options::retention_size;
 use serde_json::Value;
 
 fn main() {
@@ -48,7 +49,10 @@ fn check(case: &Value, path: &Path) {
         settings.wal_compression.then(|| "--storage.tsdb.wal-compression".to_owned()),
         (settings.exemplars_max > 0).then(|| "--enable-feature=exemplar-storage".to_owned()),
         settings.retention_time.map(|time| format!("--storage.tsdb.retention.time={time}")),
-        settings.retention_share.map(|share| format!("--storage.tsdb.retention.size={}", share.of(10 << 30))),
+        settings
+            .retention_share
+            .and_then(|share| retention_size(&share, 10 << 30))
+            .map(|size| format!("--storage.tsdb.retention.size={size}")),
     ];
     let command = case["expected"]["command"].as_str().unwrap_or_default();
     let theirs: Vec<&str> = command.split(' ').skip_while(|flag| !flag.starts_with("--log.level")).collect();

@@ -10,7 +10,7 @@ const EVALUATION_INTERVAL: &str = "1m";
 
 const LOG_LEVELS: [&str; 5] = ["debug", "info", "warn", "error", "fatal"];
 /// Fewer exemplars than this are not worth the trouble.
-const EXEMPLARS_MIN: u64 = 100_000;
+pub const EXEMPLARS_MIN: u64 = 100_000;
 const GIB: f64 = 1_073_741_824.0;
 
 /// What the options come to.
@@ -32,34 +32,46 @@ pub struct Effect {
     pub blocked: Vec<String>,
 }
 
+/// Whether `value` may be set for `option`. The text is the charm's status; what the charm does not check is taken.
+pub fn check(option: &str, value: &str) -> Result<(), String> {
+    match option {
+        "metrics_retention_time" | "evaluation_interval" if !is_duration(value) => {
+            Err(format!("Invalid time spec : {value}"))
+        }
+        "maximum_retention_size" => percent(value)
+            .map(|_| ())
+            .map_err(|reason| format!("Invalid retention size: {reason}, only metrics_retention_time is in effect")),
+        "log_level" if !LOG_LEVELS.contains(&value.to_lowercase().as_str()) => {
+            let levels = LOG_LEVELS.join("/");
+            Err(format!("Invalid loglevel: {value} given, {levels} allowed. Defaulting to DEBUG loglevel."))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `--storage.tsdb.retention.size` for a store on a disk of `disk_bytes`; `None` if `maximum_retention_size` is not valid.
+pub fn retention_size(maximum_retention_size: &str, disk_bytes: u64) -> Option<String> {
+    percent(maximum_retention_size).ok().map(|percent| gib(disk_bytes as f64 * percent / 100.0))
+}
+
 /// Understands `options`, of which those missing have the charm's defaults. `disk_bytes` is the size of the disk that the store is on.
 pub fn effect(options: &Map<String, Value>, disk_bytes: Option<u64>) -> Effect {
     let text = |key: &str, default: &str| options.get(key).and_then(Value::as_str).unwrap_or(default).to_owned();
     let mut blocked = Vec::new();
-
-    let time = text("metrics_retention_time", RETENTION_TIME);
-    let retention_time = is_duration(&time).then(|| time.clone());
-    if retention_time.is_none() {
-        blocked.push(format!("Invalid time spec : {time}"));
-    }
-    let percent = percent(&text("maximum_retention_size", RETENTION_SIZE));
-    if let Err(reason) = percent {
-        blocked.push(format!("Invalid retention size: {reason}, only metrics_retention_time is in effect"));
-    }
-    let given = text("log_level", LOG_LEVEL);
-    let mut log_level = given.to_lowercase();
-    if !LOG_LEVELS.contains(&log_level.as_str()) {
-        let levels = LOG_LEVELS.join("/");
-        blocked.push(format!("Invalid loglevel: {given} given, {levels} allowed. Defaulting to DEBUG loglevel."));
-        log_level = "debug".to_owned();
-    }
+    let mut checked = |key: &str, default: &str| {
+        let value = text(key, default);
+        check(key, &value).map_err(|reason| blocked.push(reason)).ok().map(|()| value)
+    };
+    let retention_time = checked("metrics_retention_time", RETENTION_TIME);
+    let retention_share = checked("maximum_retention_size", RETENTION_SIZE);
+    let log_level = checked("log_level", LOG_LEVEL).map_or_else(|| "debug".to_owned(), |level| level.to_lowercase());
     let exemplars = options.get("max_global_exemplars_per_user").and_then(Value::as_u64).unwrap_or(0);
     Effect {
         log_level,
         compresses_wal: options.get("metrics_wal_compression").and_then(Value::as_bool).unwrap_or(false),
         exemplars_max: (exemplars > 0).then(|| exemplars.max(EXEMPLARS_MIN)),
         retention_time,
-        retention_size: percent.ok().zip(disk_bytes).map(|(percent, bytes)| gib(bytes as f64 * percent / 100.0)),
+        retention_size: retention_share.zip(disk_bytes).and_then(|(share, bytes)| retention_size(&share, bytes)),
         evaluation_interval: Some(text("evaluation_interval", EVALUATION_INTERVAL)).filter(|text| is_duration(text)),
         blocked,
     }

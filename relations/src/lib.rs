@@ -28,6 +28,7 @@ mod text;
 pub mod tls_certificates;
 pub mod topology;
 pub mod tracing;
+pub mod unit_status;
 
 pub use bag::{Databag, Relation, Side};
 pub use name::UnitName;

@@ -203,6 +203,8 @@ fn middle_away() -> anyhow::Result<()> {
     let first = wait_for("samples on main", PATIENCE, || samples(&main.url, up).ok())?;
     let first = first.keys().next().cloned().context("there is a first sample")?;
 
+    // Samples and rules travel beside each other, and either may be first.
+    wait_for("the rule on main", PATIENCE, || rules(&main, "NodeIsThere").ok().filter(|rules| rules.len() == 1))?;
     let listen = middle.url.trim_start_matches("http://").to_owned();
     ensure!(middle.process.stop()? == Some(0), "the middle agent did not stop well");
     let begun = Instant::now();

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use relatum_config::prometheus::{GlobalConfig, ScrapeConfigFile};
 use relatum_model::yaml;
+use relatum_relations::charm_options::retention_size;
 use serde_json::{Value, json};
 
 use super::desire::{Desired, RelationKey, scrape_path};
@@ -238,6 +239,6 @@ fn arguments(desired: &Desired) -> Value {
         "wal_compression": settings.wal_compression,
         "exemplars": settings.exemplars_max > 0,
         "retention_time": settings.retention_time,
-        "retention_size": settings.retention_share.map(|share| share.of(place.file_system_bytes)),
+        "retention_size": settings.retention_share.as_ref().and_then(|share| retention_size(share, place.file_system_bytes)),
     })
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::ArcSwap;
-use relatum_config::prometheus::{Config, ScrapeConfig};
+use relatum_config::prometheus::{Config, ScrapeConfig, ScrapeConfigFile};
 use relatum_model::exposition::MetricFamily;
 use relatum_promql::EngineOptions;
 use relatum_transport::alertmanager::{Notifier, PreparedNotifier};
@@ -61,8 +61,16 @@ pub struct Live {
     pub ready: bool,
     /// When the last attempt to load failed; `None` if it worked. If not, what runs is older than what is on disk.
     pub reload_failed_at_ms: Option<i64>,
-    /// All scrape jobs, those of other files included.
-    pub scrape_jobs: Arc<Vec<ScrapeConfig>>,
+    /// The other files with scrape jobs.
+    pub scrape_files: Vec<Arc<ScrapeConfigFile>>,
+}
+
+impl Live {
+    /// The scrape job called `name`.
+    pub fn scrape_job(&self, name: &str) -> Option<&ScrapeConfig> {
+        let others = self.scrape_files.iter().flat_map(|file| &file.scrape_configs);
+        self.config.scrape_configs.iter().chain(others).find(|job| job.job_name == name)
+    }
 }
 
 /// Why the engine could not be opened.
@@ -126,7 +134,7 @@ impl Engine {
             loaded_at_ms: now_ms(),
             ready: false,
             reload_failed_at_ms: None,
-            scrape_jobs: Arc::default(),
+            scrape_files: Vec::new(),
             flags: flags.clone(),
         };
         Ok(Arc::new(Engine {
@@ -157,7 +165,7 @@ impl Engine {
         let main = &flags.config_file;
         let global = &loaded.config.global;
         let scrape =
-            self.scrape.prepare(&loaded.scrape_jobs, global).map_err(|errors| ReloadError::in_file(main, &errors))?;
+            self.scrape.prepare(loaded.scrape_jobs(), global).map_err(|errors| ReloadError::in_file(main, &errors))?;
         let notifier = self
             .notifier
             .prepare(&loaded.config.alerting, &global.external_labels)
@@ -187,7 +195,7 @@ impl Engine {
             loaded_at_ms: now_ms(),
             ready: true,
             reload_failed_at_ms: None,
-            scrape_jobs: Arc::new(loaded.scrape_jobs),
+            scrape_files: loaded.scrape_files,
             flags,
         }));
     }

@@ -3,6 +3,7 @@
 //! The set is the main file, the files of its `scrape_config_files` and the files of its `rule_files`. Parses are kept by
 //! content, so the same text is parsed once however often it is checked and loaded.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
@@ -18,8 +19,8 @@ pub const SUPPORTED: &[Feature] = &[Feature::RemoteWrite];
 
 /// Something that configuration files can be read from.
 pub trait Files: Send + Sync {
-    /// The text of one file.
-    fn read(&self, path: &Path) -> io::Result<String>;
+    /// The text of one file; lent where it is in memory already.
+    fn read(&self, path: &Path) -> io::Result<Cow<'_, str>>;
 
     /// The files that match a shell pattern, sorted. None is no error: the files may come later.
     fn matching(&self, pattern: &Path) -> io::Result<Vec<PathBuf>>;
@@ -33,14 +34,14 @@ pub struct DiskFiles;
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
 impl Files for DiskFiles {
-    fn read(&self, path: &Path) -> io::Result<String> {
+    fn read(&self, path: &Path) -> io::Result<Cow<'_, str>> {
         use std::io::Read;
         let mut text = String::new();
         let n_bytes = std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
         if n_bytes as u64 > FILE_BYTES_MAX {
             return Err(io::Error::other(format!("larger than {FILE_BYTES_MAX} bytes")));
         }
-        Ok(text)
+        Ok(text.into())
     }
 
     fn matching(&self, pattern: &Path) -> io::Result<Vec<PathBuf>> {
@@ -53,8 +54,8 @@ impl Files for DiskFiles {
 
 /// Files that are not written yet: path → text.
 impl Files for BTreeMap<PathBuf, String> {
-    fn read(&self, path: &Path) -> io::Result<String> {
-        self.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    fn read(&self, path: &Path) -> io::Result<Cow<'_, str>> {
+        self.get(path).map(Into::into).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn matching(&self, pattern: &Path) -> io::Result<Vec<PathBuf>> {
@@ -87,10 +88,18 @@ impl fmt::Display for FileProblem {
 pub struct Loaded {
     /// The main file.
     pub config: Arc<Config>,
-    /// Every scrape job: those of the main file first, then those of the other files in the order of their paths.
-    pub scrape_jobs: Vec<ScrapeConfig>,
+    /// The other files with scrape jobs, in the order of their paths.
+    pub scrape_files: Vec<Arc<ScrapeConfigFile>>,
     /// Every rule file with its path, in the order of `rule_files`.
     pub rule_files: Vec<(PathBuf, Arc<RuleFile>)>,
+}
+
+impl Loaded {
+    /// Every scrape job: those of the main file first, then those of the other files in their order.
+    pub fn scrape_jobs(&self) -> impl Iterator<Item = &ScrapeConfig> {
+        let others = self.scrape_files.iter().flat_map(|file| &file.scrape_configs);
+        self.config.scrape_configs.iter().chain(others)
+    }
 }
 
 /// Reads whole sets and remembers what it parsed.
@@ -104,18 +113,24 @@ pub struct Loader {
 #[derive(Debug, Default)]
 struct ScrapeParses {
     global: GlobalConfig,
-    by_path_and_text: HashMap<(PathBuf, String), Arc<ScrapeConfigFile>>,
+    parses: Parses<ScrapeConfigFile>,
 }
 
-/// Parses by content, of the set that was loaded last.
+/// Parses of the set that was loaded last, by path, each with the text it was made from.
 #[derive(Debug)]
-struct Parses<T> {
-    by_text: HashMap<String, Arc<T>>,
-}
+struct Parses<T>(HashMap<PathBuf, (String, Arc<T>)>);
 
 impl<T> Default for Parses<T> {
     fn default() -> Self {
-        Parses { by_text: HashMap::new() }
+        Parses(HashMap::new())
+    }
+}
+
+impl<T> Parses<T> {
+    /// Takes out what `text` was parsed to when it stood at `path`.
+    fn take(&mut self, path: &Path, text: &str) -> Option<(String, Arc<T>)> {
+        let known = self.0.get(path).is_some_and(|(known, _)| known == text);
+        if known { self.0.remove(path) } else { None }
     }
 }
 
@@ -138,9 +153,8 @@ impl Loader {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let others = scrape_files.iter().flat_map(|(_, file)| &file.scrape_configs);
-        let scrape_jobs = config.scrape_configs.iter().chain(others).cloned().collect();
-        Ok(Loaded { config: Arc::new(config), scrape_jobs, rule_files })
+        let scrape_files = scrape_files.into_iter().map(|(_, file)| file).collect();
+        Ok(Loaded { config: Arc::new(config), scrape_files, rule_files })
     }
 
     fn load_scrapes(
@@ -154,7 +168,7 @@ impl Loader {
         if known.global != config.global {
             *known = ScrapeParses { global: config.global.clone(), ..ScrapeParses::default() };
         }
-        let mut current = HashMap::new();
+        let mut current = Parses::default();
         let mut scrape_files = Vec::new();
         for path in expand(files, &config.scrape_config_files, main, problems) {
             let text = match files.read(&path) {
@@ -165,24 +179,23 @@ impl Loader {
                 }
             };
             let name = path.display().to_string();
-            let key = (path, text);
-            let parsed = match known.by_path_and_text.get(&key) {
-                Some(parsed) => Ok(Arc::clone(parsed)),
-                None => ScrapeConfigFile::parse_for(&key.1, &config.global, SUPPORTED).map(|mut file| {
-                    file.join_directory(key.0.parent().unwrap_or(Path::new("")));
-                    Arc::new(file)
+            let parsed = match known.parses.take(&path, &text) {
+                Some(parsed) => Ok(parsed),
+                None => ScrapeConfigFile::parse_for(&text, &config.global, SUPPORTED).map(|mut file| {
+                    file.join_directory(path.parent().unwrap_or(Path::new("")));
+                    (text.into_owned(), Arc::new(file))
                 }),
             };
             match parsed {
-                Ok(parsed) => {
+                Ok((text, parsed)) => {
                     scrape_files.push((name, Arc::clone(&parsed)));
-                    current.insert(key, parsed);
+                    current.0.insert(path, (text, parsed));
                 }
-                Err(found) => problems.extend(in_file(&key.0, found)),
+                Err(found) => problems.extend(in_file(&path, found)),
             }
         }
         // Only what this set uses is kept, so the memory is bounded by the configuration itself.
-        known.by_path_and_text = current;
+        known.parses = current;
         scrape_files
     }
 
@@ -194,7 +207,7 @@ impl Loader {
         problems: &mut Vec<FileProblem>,
     ) -> Vec<(PathBuf, Arc<RuleFile>)> {
         let mut known = self.rules.lock().expect("no thread panics while it holds the parses");
-        let mut current = HashMap::new();
+        let mut current = Parses::default();
         let mut rule_files = Vec::new();
         for file in expand(files, &config.rule_files, main, problems) {
             let text = match files.read(&file) {
@@ -204,20 +217,20 @@ impl Loader {
                     continue;
                 }
             };
-            let parsed = match known.by_text.get(&text) {
-                Some(parsed) => Ok(Arc::clone(parsed)),
-                None => RuleFile::parse(&text).map(Arc::new),
+            let parsed = match known.take(&file, &text) {
+                Some(parsed) => Ok(parsed),
+                None => RuleFile::parse(&text).map(|parsed| (text.into_owned(), Arc::new(parsed))),
             };
             match parsed {
-                Ok(parsed) => {
-                    current.insert(text, Arc::clone(&parsed));
+                Ok((text, parsed)) => {
+                    current.0.insert(file.clone(), (text, Arc::clone(&parsed)));
                     rule_files.push((file, parsed));
                 }
                 Err(found) => problems.extend(in_file(&file, found)),
             }
         }
         // Only what this set uses is kept, so the memory is bounded by the configuration itself.
-        known.by_text = current;
+        *known = current;
         rule_files
     }
 }

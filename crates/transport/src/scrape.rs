@@ -196,7 +196,11 @@ impl Scraper {
     /// Finds the targets of `jobs`, reads the files they name and builds their clients; changes nothing yet.
     ///
     /// Jobs that are the same as running ones cost nothing. Returns all errors, at most one for each job.
-    pub fn prepare(&self, jobs: &[ScrapeConfig], global: &GlobalConfig) -> Result<PreparedScrape, Vec<PrepareError>> {
+    pub fn prepare<'a>(
+        &self,
+        jobs: impl IntoIterator<Item = &'a ScrapeConfig>,
+        global: &GlobalConfig,
+    ) -> Result<PreparedScrape, Vec<PrepareError>> {
         let running: BTreeMap<String, Arc<PreparedPool>> =
             self.lock().iter().map(|(name, pool)| (name.clone(), Arc::clone(&pool.prepared))).collect();
         let (mut pools, mut errors) = (BTreeMap::new(), Vec::new());

@@ -17,11 +17,16 @@ use crate::block::writer::{file_name, number_of};
 use crate::error::OpenError;
 use crate::fs::Fs;
 use crate::replay::Recovery;
+use crate::wal::writer::is_full;
 
 use self::catalog::{BadCatalog, Catalog, CutMark};
 
 const CATALOG: &str = "catalog";
 const UNFINISHED_CATALOG: &str = "catalog.tmp";
+/// A file that is there to be removed: on a full disk it makes room for a catalog that names fewer blocks.
+const RESERVE: &str = "reserve";
+/// Room for a catalog of ten thousand blocks, twice.
+const RESERVE_BYTES: usize = 64 << 10;
 
 /// The blocks that were there at one moment, by the time of their oldest sample.
 pub(crate) type BlockList = Arc<[Arc<Block>]>;
@@ -47,6 +52,7 @@ impl Blocks {
             match (number_of(&name), name.as_str()) {
                 (Some(number), _) => numbers.push(number),
                 (None, CATALOG) => has_catalog = true,
+                (None, RESERVE) => {}
                 (None, UNFINISHED_CATALOG) => remove(&*fs, &dir.join(name))?,
                 (None, other) if other.ends_with(DAMAGED) => {}
                 (None, other) if other.ends_with(".deleted.tmp") => remove(&*fs, &dir.join(name))?,
@@ -83,6 +89,7 @@ impl Blocks {
             let written = write_catalog(blocks.fs(), &blocks.dir, &blocks.catalog());
             written.map_err(|failure| OpenError::Write { path: blocks.dir.join(CATALOG), source: failure.source })?;
         }
+        blocks.keep_reserve();
         Ok(blocks)
     }
 
@@ -134,7 +141,14 @@ impl Blocks {
             cut: cut.or(catalog.cut),
             next_number: catalog.next_number,
         };
-        if let Err(CatalogFailure { source, replaced }) = write_catalog(&*self.fs, &self.dir, &next) {
+        let mut written = write_catalog(&*self.fs, &self.dir, &next);
+        if let Err(CatalogFailure { source, replaced: false }) = &written
+            && is_full(source)
+            && self.fs.remove(&self.dir.join(RESERVE)).is_ok()
+        {
+            written = write_catalog(&*self.fs, &self.dir, &next);
+        }
+        if let Err(CatalogFailure { source, replaced }) = written {
             // Once the catalog may name them, their files have to be there.
             if !replaced {
                 kept.iter()
@@ -217,6 +231,22 @@ impl Blocks {
 
     pub(crate) fn fs(&self) -> &dyn Fs {
         &*self.fs
+    }
+
+    /// Makes the reserve, if it was used and there is room again.
+    pub(crate) fn keep_reserve(&self) {
+        let path = self.dir.join(RESERVE);
+        if self.fs.open(&path).is_ok() {
+            return;
+        }
+        let made = self.fs.create(&path).and_then(|file| {
+            file.append(&[0; RESERVE_BYTES])?;
+            file.sync()
+        });
+        if made.is_err() {
+            // Half a reserve is none: the next round tries again.
+            let _ = self.fs.remove(&path);
+        }
     }
 
     /// Copies the file `name` into the folder `target`, durably.

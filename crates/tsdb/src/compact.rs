@@ -77,9 +77,11 @@ impl Core {
         let extents: Vec<Extent> = self.blocks.list().iter().map(Extent::of).collect();
         let gone = plan_drop(&extents, self.cutoff_ms(), self.retention_bytes(), self.wal_bytes());
         if gone.is_empty() {
+            self.blocks.keep_reserve();
             return Ok(());
         }
         self.blocks.replace(&gone, Vec::new(), None).map_err(|source| self.blocks_failure(source))?;
+        self.blocks.keep_reserve();
         info!(blocks = gone.len(), "dropped blocks that retention does not keep");
         Ok(())
     }

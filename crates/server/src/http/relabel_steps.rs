@@ -25,10 +25,9 @@ pub(crate) async fn relabel_steps(State(engine): State<Arc<Engine>>, params: Par
             .map_err(|error| ApiError::bad_data(format!("error parsing labels: {error}")))?,
     };
     let live = engine.live();
-    let job =
-        live.scrape_jobs.iter().find(|job| job.job_name == pool).ok_or_else(|| {
-            ApiError::bad_data(format!("error retrieving scrape config: scrape pool {pool:?} not found"))
-        })?;
+    let job = live
+        .scrape_job(pool)
+        .ok_or_else(|| ApiError::bad_data(format!("error retrieving scrape config: scrape pool {pool:?} not found")))?;
     let mut builder = LabelsBuilder::new();
     for (name, value) in labels {
         builder.set(name, value);

@@ -63,7 +63,8 @@ fn missing(expected: &Content, found: &Content) -> usize {
 fn any_single_damage_is_bounded_and_named() {
     let (files, expected) = sound();
     assert!(files.len() >= 4, "{:?}", files.keys());
-    let paths: Vec<_> = files.keys().cloned().collect();
+    // Nothing is read from the reserve.
+    let paths: Vec<_> = files.keys().filter(|path| !path.ends_with("reserve")).cloned().collect();
     let mut seeded = Seeded(0x5eed_0001);
     let mut worst = 0;
     for round in 0..600 {

@@ -107,6 +107,27 @@ fn retention_by_time_and_by_size() {
 }
 
 #[test]
+fn a_full_disk_does_not_keep_old_blocks() {
+    // The folder's sync, the catalog's creation and its bytes: each of them finds no room.
+    for operation in 0..3 {
+        let fs = FaultyFs::default();
+        let store = open(&fs);
+        for hour in [0, 2, 4] {
+            hours(&store, hour, hour + 2);
+            store.cut().unwrap();
+        }
+        let reserve = || fs.files().contains_key(Path::new("/d/blocks/reserve"));
+        assert!(reserve());
+        store.set_retention(Duration::from_secs(3600));
+        fs.break_at(fs.operations() + operation, Fault::Full);
+        store.maintain().unwrap_or_else(|error| panic!("{error} at operation {operation}"));
+        assert!(fs.broke());
+        assert_eq!(store.stats().blocks, 1, "operation {operation}");
+        assert!(reserve(), "there is room again");
+    }
+}
+
+#[test]
 fn what_is_deleted_is_gone_from_head_and_blocks() {
     let fs = FaultyFs::default();
     let mut store = open(&fs);
