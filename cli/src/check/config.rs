@@ -38,7 +38,7 @@ pub(super) fn check(
         }
     };
     if lint_args.wants(lint::Lint::TooLongScrapeInterval) {
-        for finding in lint::too_long_intervals(&loaded.scrape_jobs) {
+        for finding in lint::too_long_intervals(loaded.scrape_jobs()) {
             verdict.linted = true;
             eprintln!("  FAILED: {finding}");
         }

@@ -40,8 +40,8 @@ pub(crate) fn duplicate_rules(file: &RuleFile) -> Vec<String> {
 }
 
 /// Every job whose scrapes lie further apart than a sample counts.
-pub(crate) fn too_long_intervals(jobs: &[ScrapeConfig]) -> Vec<String> {
-    let too_long = jobs.iter().filter(|job| job.scrape_interval >= LOOKBACK);
+pub(crate) fn too_long_intervals<'a>(jobs: impl Iterator<Item = &'a ScrapeConfig>) -> Vec<String> {
+    let too_long = jobs.filter(|job| job.scrape_interval >= LOOKBACK);
     too_long
         .map(|job| {
             let interval = relatum_model::time::format_duration(job.scrape_interval);
