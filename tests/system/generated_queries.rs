@@ -188,7 +188,7 @@ impl Maker {
                 let selector = self.selector();
                 self.moved(selector)
             }
-            1 | 2 | 3 => {
+            1..=3 => {
                 let function = self.pick(&[
                     "rate",
                     "increase",

@@ -52,9 +52,14 @@ impl Evaluator<'_> {
         if target.is_empty() {
             return Err(execution(format!("invalid destination label name in label_replace(): {target}")));
         }
+        // Each reference gives the whole source at most.
+        let n_references = template.matches('$').count();
         let mut block = self.vector(args.at(0), steps)?;
         for row in &mut block.rows {
-            if let Some(value) = regex.replace(row.labels.value(source), template) {
+            self.budget.check()?;
+            let source = row.labels.value(source);
+            check_length("label_replace", template.len().saturating_add(source.len().saturating_mul(n_references)))?;
+            if let Some(value) = regex.replace(source, template) {
                 set_label(row, target, value);
             }
         }
@@ -74,12 +79,25 @@ impl Evaluator<'_> {
         let mut block = self.vector(args.at(0), steps)?;
         for row in &mut block.rows {
             let values: Vec<&str> = sources.iter().map(|source| row.labels.value(source)).collect();
+            let length = values.iter().map(|value| value.len().saturating_add(separator.len())).sum();
+            self.budget.check()?;
+            check_length("label_join", length)?;
             let value = values.join(separator);
             set_label(row, target, value);
         }
         block.merge_duplicates()?;
         Ok(block)
     }
+}
+
+/// How long a label may become: each call can make one several times as long, and calls can be nested.
+const VALUE_BYTES_MAX: usize = 1 << 16;
+
+fn check_length(function: &str, bytes: usize) -> Result<(), QueryError> {
+    if bytes > VALUE_BYTES_MAX {
+        return Err(execution(format!("label value in {function}() may become longer than {VALUE_BYTES_MAX} bytes")));
+    }
+    Ok(())
 }
 
 fn set_label(row: &mut Row, name: &str, value: String) {

@@ -1,0 +1,92 @@
+//! Queries that ask for more than anybody should have: an error that says which limit it met, or an answer, and soon.
+
+use std::time::{Duration, Instant};
+
+use relatum_model::Labels;
+use relatum_model::storage::Scope;
+use relatum_promql::memory::Memory;
+use relatum_promql::syntax::ParseOptions;
+use relatum_promql::{Engine, EngineOptions, QueryOptions};
+
+/// Ten series with a sample every 15 seconds for ten minutes.
+fn samples() -> Memory {
+    let mut memory = Memory::new();
+    for instance in 0..10 {
+        let instance = instance.to_string();
+        let labels = Labels::from_pairs([("__name__", "load"), ("instance", instance.as_str())]);
+        for step in 0..=40 {
+            memory.add(&labels, step * 15_000, step as f64);
+        }
+    }
+    memory
+}
+
+const YEAR_MS: i64 = 365 * 86_400_000;
+
+/// `expected` is part of the error; nothing for a query that has an answer.
+#[track_caller]
+fn check(memory: &Memory, query: &str, expected: &str) {
+    let engine =
+        Engine::new(EngineOptions { samples_max: 5_000_000, syntax: ParseOptions::all(), ..EngineOptions::default() });
+    let (scope, options) = (Scope::all(), QueryOptions::default());
+    let shown: String = query.chars().take(60).collect();
+    let begun = Instant::now();
+    let instant = engine.instant(memory, &scope, query, 600_000, &options);
+    let took = begun.elapsed();
+    let error = instant.as_ref().map_or_else(ToString::to_string, |_| String::new());
+    assert!(
+        error.contains(expected) && error.is_empty() == expected.is_empty(),
+        "{shown}: {error:?}, not {expected:?}"
+    );
+    assert!(took < Duration::from_secs(4), "{shown} took {took:?}");
+}
+
+#[test]
+fn queries_that_ask_for_too_much() {
+    let memory = samples();
+    let check = |query: &str, expected: &str| check(&memory, query, expected);
+    check(&("(".repeat(100_000) + "load" + &")".repeat(100_000)), "parse error");
+    check(&("-".repeat(100_000) + "load"), "parse error");
+    check(&("load".to_owned() + &" + load".repeat(20_000)), "parse error");
+    check(&("1".to_owned() + &" ^ 1".repeat(20_000)), "parse error");
+    let regex = format!(r#"load{{instance=~"({})"}}"#, "(a{1000}){1000}|".repeat(100));
+    check(&regex, "parse error");
+    check(r#"load{instance=~"(((((x{100}){100}){100}){100}){100})"}"#, "parse error");
+    // Each doubles the label.
+    let bomb = (0..40).fold("load".to_owned(), |inner, _| {
+        format!(r#"label_replace({inner}, "instance", "$1$1", "instance", "(.*)")"#)
+    });
+    check(&bomb, "longer than 65536 bytes");
+    let bomb = (0..40)
+        .fold("load".to_owned(), |inner, _| format!(r#"label_join({inner}, "instance", "", "instance", "instance")"#));
+    check(&bomb, "longer than 65536 bytes");
+    let too_many = "too many samples";
+    check("count_over_time(vector(1)[1y:1ms])", too_many);
+    check("max_over_time((max_over_time((max_over_time(load[1d:1ms]))[1d:1ms]))[1d:1ms])", too_many);
+    check("sum_over_time(load[1000000y])", "duration out of range");
+    check("sum_over_time(load[200y])", "");
+    // Whatever a number is.
+    for number in ["NaN", "Inf", "-Inf", "1e308", "-0", "9223372036854775808"] {
+        check(&format!("quantile({number}, load) or clamp(load, {number}, -({number})) or round(load, {number})"), "");
+        check(&format!("histogram_quantile({number}, load) or load ^ {number} or load % {number}"), "");
+        check(&format!("predict_linear(load[5m], {number}) or quantile_over_time({number}, load[5m])"), "");
+        check(&format!("day_of_year(vector({number})) or limit_ratio(0.5, load * {number})"), "");
+    }
+    check("topk(NaN, load)", "Parameter value is NaN");
+    check("topk(1e30, load)", "overflows int64");
+    check("limitk(Inf, load)", "overflows int64");
+    check("limit_ratio(NaN, load)", "Ratio value is NaN");
+}
+
+#[test]
+fn a_year_in_steps_of_a_millisecond() {
+    let engine = Engine::default();
+    for query in ["1", "load", "rate(load[5m])", "load + load", "sum(load)", "absent(load)", "time()"] {
+        let begun = Instant::now();
+        let options = QueryOptions::default();
+        let answer = engine.range(&samples(), &Scope::all(), query, 0, YEAR_MS, 1, &options);
+        let error = answer.expect_err("a year has too many milliseconds").to_string();
+        assert!(error.contains("too many samples"), "{query}: {error}");
+        assert!(begun.elapsed() < Duration::from_secs(2), "{query} took {:?}", begun.elapsed());
+    }
+}
