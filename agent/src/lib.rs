@@ -19,6 +19,7 @@ pub mod offers;
 pub mod options;
 pub mod pipeline;
 pub mod relate;
+pub mod replay;
 mod run;
 mod secrets;
 pub mod status;

@@ -25,6 +25,7 @@ mod remove_offer;
 mod remove_relation;
 mod remove_unit;
 mod render;
+mod replay;
 mod rules;
 mod serve;
 mod show_relation;
@@ -109,6 +110,8 @@ enum Command {
     ShowRelation(show_relation::Args),
     /// Print the rendered files as they are
     Render(render::Args),
+    /// Run the steps of a pass on saved databags, without an agent
+    Replay(replay::Args),
     /// List the scrape targets
     Targets,
     /// List the rules
@@ -173,6 +176,7 @@ async fn talk(global: &Global, command: Command) -> Result<(), CommandFailure> {
         Command::RemoveUnit(args) => remove_unit::run(global, &args).await,
         Command::RemoveApplication(args) => remove_application::run(global, &args).await,
         Command::Offer(args) => offer::run(global, &args).await,
+        Command::Replay(args) => replay::run(global, &args),
         Command::Offers => offers::run(global).await,
         Command::RemoveOffer(args) => remove_offer::run(global, &args).await,
         Command::Config(args) => config::run(global, &args).await,

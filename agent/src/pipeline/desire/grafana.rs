@@ -37,7 +37,7 @@ impl Desired {
         if on(views, "grafana-dashboard").next().is_some() {
             let dashboards =
                 DASHBOARDS.map(|(name, content)| Dashboard { file_name: name.to_owned(), content: content.to_owned() });
-            let topology = us.topology.clone().with_unit(OUR_UNIT).expect("our unit has a unit's name");
+            let topology = us.topology.clone().with_unit(&us.unit.to_string()).expect("our unit has a unit's name");
             let bag = grafana_dashboard::provider_app_bag(&topology, &dashboards);
             for view in on(views, "grafana-dashboard") {
                 self.publish(view, APPLICATION, bag.clone());

@@ -126,13 +126,19 @@ pub struct Memory {
 }
 
 /// Who we are in every relation.
-struct Us {
-    topology: Topology,
-    unit: UnitName,
+pub(crate) struct Us {
+    pub(crate) topology: Topology,
+    pub(crate) unit: UnitName,
 }
 
 /// Puts together what should be.
 pub fn desire(observed: &Observed, memory: &mut Memory) -> Desired {
+    let unit = OUR_UNIT.parse().expect("our unit has a unit's name");
+    desire_as(&Us { topology: topology(&observed.world.model), unit }, observed, memory)
+}
+
+/// The same for whoever we are said to be.
+pub(crate) fn desire_as(us: &Us, observed: &Observed, memory: &mut Memory) -> Desired {
     let world = &observed.world;
     let values = charm_config::layer(&observed.option_defaults, &world.config, &observed.file.options);
     let (settings, mut problems) = charm_config::settings(&values);
@@ -143,10 +149,9 @@ pub fn desire(observed: &Observed, memory: &mut Memory) -> Desired {
         ..Problem::default()
     }));
     problems.extend(observed.declared.iter().cloned());
-    let us = Us { topology: topology(&world.model), unit: OUR_UNIT.parse().expect("our unit has a unit's name") };
     let views: Vec<View<'_>> = world.relations.iter().flat_map(View::of).collect();
     let mut desired = Desired {
-        own_jobs: scrape::own_jobs(&us.topology, &observed.place),
+        own_jobs: scrape::own_jobs(us, &observed.place),
         alertmanagers: Vec::new(),
         remote_writes: Vec::new(),
         tracing: None,
@@ -171,16 +176,16 @@ pub fn desire(observed: &Observed, memory: &mut Memory) -> Desired {
         desired.yields.insert(view.key(), Yield::default());
     }
     // The outside URL first, as much of what is published holds it; what is sent on last, as it is made of all rules.
-    desired.find_outside_url(&us, &views);
+    desired.find_outside_url(us, &views);
     desired.announce_outside_url(&views);
     desired.trust(&views);
     desired.add_scrapes(&views, memory);
-    let outbound = desired.receive_writes(&us, &views, world, memory);
+    let outbound = desired.receive_writes(us, &views, world, memory);
     desired.add_alertmanagers(&views);
-    desired.serve_grafana(&us, &views);
-    desired.announce_own_metrics(&us, &views);
+    desired.serve_grafana(us, &views);
+    desired.announce_own_metrics(us, &views);
     desired.find_telemetry(&views);
-    desired.send_writes(&us, &views, world, outbound);
+    desired.send_writes(us, &views, world, outbound);
     desired.take_local_files(observed);
     desired
 }

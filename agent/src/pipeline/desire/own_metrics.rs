@@ -20,7 +20,7 @@ impl Desired {
     pub(super) fn announce_own_metrics(&mut self, us: &Us, views: &[View<'_>]) {
         for view in on(views, "self-metrics-endpoint") {
             let Some((unit, job)) = provide::at_url(&us.unit, self.urls.most_external(), None) else { continue };
-            let topology = us.topology.clone().with_unit(OUR_UNIT).expect("our unit has a unit's name");
+            let topology = us.topology.clone().with_unit(&us.unit.to_string()).expect("our unit has a unit's name");
             self.publish(view, APPLICATION, provide::app_bag(&topology, &[job], &own_rules(us)));
             self.publish(view, OUR_UNIT, unit);
             self.report(provide::complaints(&view.relation));

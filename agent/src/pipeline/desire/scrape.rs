@@ -8,14 +8,13 @@ use relatum_config::prometheus::GlobalConfig;
 use relatum_model::time::parse_duration;
 use relatum_relations::endpoints::APPLICATION;
 use relatum_relations::prometheus_scrape::{self as scrape, RuleFile};
-use relatum_relations::topology::{JUJU_APPLICATION, JUJU_MODEL, JUJU_MODEL_UUID, JUJU_UNIT, Topology};
+use relatum_relations::topology::{JUJU_APPLICATION, JUJU_MODEL, JUJU_MODEL_UUID, JUJU_UNIT};
 use serde_json::{Map, Value, json};
 
 use super::view::View;
-use super::{Desired, MATERIALS, Memory, Owner, RelationKey, problem};
+use super::{Desired, MATERIALS, Memory, Owner, RelationKey, Us, problem};
 use crate::charm_config::Settings;
 use crate::pipeline::observe::Place;
-use crate::relate::OUR_UNIT;
 
 /// The name of the job that scrapes the server, and of the one that scrapes an agent beside its server; no peer gets them.
 const SELF_JOB: &str = "prometheus";
@@ -100,20 +99,20 @@ pub(in crate::pipeline) fn scrape_path(key: &RelationKey) -> String {
 }
 
 /// The jobs that scrape the server, as the charm renders it, and this agent where that is another process.
-pub(super) fn own_jobs(topology: &Topology, place: &Place) -> Vec<Value> {
+pub(super) fn own_jobs(us: &Us, place: &Place) -> Vec<Value> {
     let is_https = place.url.starts_with("https://");
     let path = place.url.splitn(4, '/').nth(3).filter(|_| place.agent_target.is_some()).unwrap_or_default();
     let path = if path.is_empty() { "/metrics".to_owned() } else { format!("/{path}/metrics") };
     let scheme = if is_https { "https" } else { "http" };
-    let server = own_job(topology, SELF_JOB, &place.self_target, scheme, &path);
-    let agent = place.agent_target.as_ref().map(|target| own_job(topology, AGENT_JOB, target, "http", "/metrics"));
+    let server = own_job(us, SELF_JOB, &place.self_target, scheme, &path);
+    let agent = place.agent_target.as_ref().map(|target| own_job(us, AGENT_JOB, target, "http", "/metrics"));
     [server].into_iter().chain(agent).collect()
 }
 
-fn own_job(topology: &Topology, name: &str, target: &str, scheme: &str, path: &str) -> Value {
+fn own_job(us: &Us, name: &str, target: &str, scheme: &str, path: &str) -> Value {
     let mut labels: Map<String, Value> =
-        topology.labels().into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect();
-    labels.insert(JUJU_UNIT.to_owned(), Value::from(OUR_UNIT));
+        us.topology.labels().into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect();
+    labels.insert(JUJU_UNIT.to_owned(), Value::from(us.unit.to_string()));
     labels.insert("host".to_owned(), Value::from("localhost"));
     json!({
         "job_name": name,
