@@ -152,6 +152,9 @@ pub(crate) struct Agent {
     counted: Mutex<Passes>,
     passes: watch::Receiver<Seen>,
     publish_pass: watch::Sender<Seen>,
+    /// What passes read, to try changes on.
+    pub(crate) place: Place,
+    pub(crate) sources: Sources,
     config: PathBuf,
     config_required: bool,
     /// What the file said at the start.
@@ -171,6 +174,11 @@ pub(crate) struct Seen {
 }
 
 impl Agent {
+    /// What is driven.
+    pub(crate) fn workload(&self) -> Result<Arc<dyn Workload>, Failure> {
+        self.workload.get().cloned().ok_or_else(|| Failure::failed("the agent is still starting"))
+    }
+
     /// Waits for a pass that has seen the event with this number.
     pub(crate) async fn settled(&self, ticket: u64) -> Result<(Arc<Report>, Facts), Failure> {
         let mut passes = self.passes.clone();
@@ -311,6 +319,8 @@ impl Setup {
         };
         let (publish_pass, passes) = watch::channel(Seen::default());
         let agent = Agent {
+            place: place.clone(),
+            sources: sources.clone(),
             store: Mutex::new(store),
             queue: EventQueue::default(),
             log: given.log,

@@ -1,9 +1,10 @@
 //! `relatum config`
 
-use relatum_agent::control::{ChangeConfiguration, Source};
+use relatum_agent::control::{ChangeConfiguration, Rehearse, Source};
 use serde_json::Value;
 
 use crate::Global;
+use crate::dry_run::DryRun;
 use crate::failure::CommandFailure;
 use crate::output::{faint, put};
 use crate::table::Table;
@@ -18,6 +19,8 @@ pub(crate) struct Args {
     /// Options to put back to their default, separated by commas
     #[arg(long, value_name = "KEY", value_delimiter = ',')]
     reset: Vec<String>,
+    #[command(flatten)]
+    dry_run: DryRun,
 }
 
 /// Shows all options, shows one, or changes some.
@@ -38,8 +41,13 @@ pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailu
             set: set.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
             reset: args.reset.clone(),
         };
-        client.change_configuration(&request).await?;
+        if !args.dry_run.was_asked(global, Rehearse::Config(request.clone())).await? {
+            client.change_configuration(&request).await?;
+        }
         return Ok(());
+    }
+    if args.dry_run.is_on() {
+        return Err(CommandFailure::usage("nothing to try: no option is set or reset"));
     }
     let configuration = client.configuration().await?;
     match shown[..] {

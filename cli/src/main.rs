@@ -4,6 +4,7 @@
 
 mod alerts;
 mod api;
+mod chart;
 mod check;
 mod completion;
 mod config;
@@ -11,8 +12,11 @@ mod daemon;
 mod datasource;
 mod debug_log;
 mod demo;
+mod dry_run;
 mod failure;
 mod fmt;
+mod history;
+mod line_diff;
 mod logging;
 mod offer;
 mod offers;
@@ -36,6 +40,7 @@ mod targets;
 mod test_rules;
 mod tsdb;
 mod version;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -112,6 +117,8 @@ enum Command {
     Render(render::Args),
     /// Run the steps of a pass on saved databags, without an agent
     Replay(replay::Args),
+    /// List what was changed when
+    History(history::Args),
     /// List the scrape targets
     Targets,
     /// List the rules
@@ -183,6 +190,7 @@ async fn talk(global: &Global, command: Command) -> Result<(), CommandFailure> {
         Command::Status(args) => status::run(global, &args).await,
         Command::ShowRelation(args) => show_relation::run(global, &args).await,
         Command::Render(args) => render::run(global, &args).await,
+        Command::History(args) => history::run(global, &args).await,
         Command::Targets => targets::run(global).await,
         Command::Rules => rules::run(global).await,
         Command::Alerts => alerts::run(global).await,

@@ -26,15 +26,20 @@ impl Format {
         data: &T,
         tabular: impl FnOnce(&T) -> String,
     ) -> Result<(), CommandFailure> {
-        let text = match self {
-            Format::Tabular => tabular(data),
-            Format::Json => {
-                let json = serde_json::to_string_pretty(data).map_err(|e| unprintable(&e))?;
-                json + "\n"
-            }
-            Format::Yaml => relatum_model::yaml::to_string(data).map_err(|e| unprintable(&e))?,
-        };
-        put(&text)
+        put(&self.text(data, tabular)?)
+    }
+
+    /// What [`Format::print`] prints.
+    pub(crate) fn text<T: Serialize>(
+        self,
+        data: &T,
+        tabular: impl FnOnce(&T) -> String,
+    ) -> Result<String, CommandFailure> {
+        match self {
+            Format::Tabular => Ok(tabular(data)),
+            Format::Json => Ok(serde_json::to_string_pretty(data).map_err(|e| unprintable(&e))? + "\n"),
+            Format::Yaml => relatum_model::yaml::to_string(data).map_err(|e| unprintable(&e)),
+        }
     }
 }
 
@@ -50,6 +55,17 @@ pub(crate) fn put(text: &str) -> Result<(), CommandFailure> {
         Err(error) => Err(CommandFailure::failed(format!("cannot write the result: {error}"))),
         Ok(()) => Ok(()),
     }
+}
+
+/// Writes to the terminal that is stdout; `frame` may move the cursor. Colours are left out of `text` where they are unwanted.
+pub(crate) fn put_frame(text: &str, frame: impl FnOnce(&str) -> String) -> Result<(), CommandFailure> {
+    let mut stdout = std::io::stdout().lock();
+    let framed = match anstream::AutoStream::choice(&stdout) {
+        anstream::ColorChoice::Never => frame(&anstream::adapter::strip_str(text).to_string()),
+        _ => frame(text),
+    };
+    let written = stdout.write_all(framed.as_bytes()).and_then(|()| stdout.flush());
+    written.map_err(|error| CommandFailure::failed(format!("cannot write the result: {error}")))
 }
 
 fn painted(text: &str, colour: AnsiColor) -> String {
@@ -76,6 +92,21 @@ pub(crate) fn bad(text: &str) -> String {
 pub(crate) fn faint(text: &str) -> String {
     let style = Style::new().dimmed();
     format!("{style}{text}{style:#}")
+}
+
+/// Text in the colour of the series with this place in a chart.
+pub(crate) fn in_series_colour(series: usize, text: &str) -> String {
+    const COLOURS: [AnsiColor; 6] =
+        [AnsiColor::Cyan, AnsiColor::Yellow, AnsiColor::Green, AnsiColor::Magenta, AnsiColor::Blue, AnsiColor::Red];
+    painted(text, COLOURS[series % COLOURS.len()])
+}
+
+/// Columns and rows of the terminal, or what files and pipes get.
+pub(crate) fn screen() -> (usize, usize) {
+    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let (width, height) = terminal_size::terminal_size()
+        .map_or((100, 40), |(width, height)| (usize::from(width.0), usize::from(height.0)));
+    (columns.unwrap_or(width).clamp(20, 1000), height.max(10))
 }
 
 /// A status word in juju's colour for it.

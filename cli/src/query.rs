@@ -4,8 +4,9 @@ use serde_json::Value;
 
 use crate::Global;
 use crate::api::{Answer, Api};
+use crate::chart::{Chart, Points};
 use crate::failure::CommandFailure;
-use crate::output::{faint, warning};
+use crate::output::{faint, in_series_colour, screen, warning};
 use crate::sparkline;
 use crate::table::Table;
 use crate::targets::labels;
@@ -47,6 +48,9 @@ enum Kind {
         /// The distance of the points [default: one that gives about 60]
         #[arg(long, value_name = "DURATION")]
         step: Option<String>,
+        /// One line of blocks for each series, instead of a chart
+        #[arg(long)]
+        table: bool,
     },
     /// The series that match a selector
     Series {
@@ -64,6 +68,11 @@ enum Kind {
 // As wide as a sparkline is drawn.
 const PLOT_WIDTH: usize = 60;
 
+/// More lines than this hide each other.
+const CHART_SERIES_MAX: usize = 12;
+
+const CHART_HEIGHT_MAX: usize = 20;
+
 /// Asks, and draws what can be drawn.
 pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailure> {
     let api = match &args.url {
@@ -77,7 +86,7 @@ pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailu
             parameters.extend(time.as_deref().map(|time| ("time", time)));
             print(global, &api.ask("query", &parameters).await?, instant)
         }
-        Kind::Range { expr, start, end, since, step } => {
+        Kind::Range { expr, start, end, since, step, table } => {
             let expr = expr.join(" ");
             let since = seconds(since)?;
             let end = end.as_deref().map_or_else(|| Ok(now()), moment)?;
@@ -86,7 +95,11 @@ pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailu
             let (start_text, end_text, step_text) = (start.to_string(), end.to_string(), step.to_string());
             let parameters =
                 [("query", expr.as_str()), ("start", &start_text), ("end", &end_text), ("step", &step_text)];
-            print(global, &api.ask("query_range", &parameters).await?, |data| range(data, start, end))
+            let answer = api.ask("query_range", &parameters).await?;
+            print(global, &answer, |data| match chart(data, (start, end), step, screen()) {
+                Some(chart) if !table => chart,
+                _ => range(data, start, end),
+            })
         }
         Kind::Series { selectors } => {
             let parameters: Vec<(&str, &str)> = selectors.iter().map(|s| ("match[]", s.as_str())).collect();
@@ -137,24 +150,50 @@ fn instant(data: &Value) -> String {
     }
 }
 
+/// A chart of all series with its legend; none when there are too many of them, or none with a number.
+fn chart(data: &Value, (start, end): (f64, f64), step: f64, (width, height): (usize, usize)) -> Option<String> {
+    let metrics: Vec<&Value> = data["result"].as_array().into_iter().flatten().collect();
+    if metrics.len() > CHART_SERIES_MAX {
+        return None;
+    }
+    let series: Vec<Points> = metrics.iter().map(|series| points(series)).collect();
+    let height = (height / 2).clamp(10, CHART_HEIGHT_MAX);
+    let drawn = Chart { series: &series, start, end, step, width, height }.draw();
+    if drawn.is_empty() {
+        return None;
+    }
+    let common = Common::of(data);
+    let mut legend = Table::new(&["", ">Min", ">Max", ">Last", "Series"]);
+    for (at, (metric, points)) in metrics.iter().zip(&series).enumerate() {
+        let [min, max, last] = extremes(points);
+        legend.row([in_series_colour(at, "━━"), min, max, last, common.rest(&metric["metric"])]);
+    }
+    Some(format!("{drawn}\n{}{}", common.head(), legend.render()))
+}
+
+fn points(series: &Value) -> Points {
+    let values = series["values"].as_array().into_iter().flatten();
+    values.filter_map(|point| Some((point[0].as_f64()?, point[1].as_str()?.parse().ok()?))).collect()
+}
+
+/// The smallest, the largest and the last value, in few digits.
+fn extremes(points: &Points) -> [String; 3] {
+    let values = || points.iter().map(|(_, value)| *value);
+    [
+        short(values().fold(f64::INFINITY, f64::min)),
+        short(values().fold(f64::NEG_INFINITY, f64::max)),
+        short(values().next_back().unwrap_or(f64::NAN)),
+    ]
+}
+
 fn range(data: &Value, start: f64, end: f64) -> String {
     let common = Common::of(data);
     let mut table = Table::new(&["Plot", ">Min", ">Max", ">Last", "Series"]);
     for series in data["result"].as_array().into_iter().flatten() {
-        let points: Vec<(f64, f64)> = series["values"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|point| Some((point[0].as_f64()?, point[1].as_str()?.parse().ok()?)))
-            .collect();
-        let values = || points.iter().map(|(_, value)| *value);
-        table.row([
-            sparkline::draw(&points, start, end, PLOT_WIDTH),
-            short(values().fold(f64::INFINITY, f64::min)),
-            short(values().fold(f64::NEG_INFINITY, f64::max)),
-            short(values().next_back().unwrap_or(f64::NAN)),
-            common.rest(&series["metric"]),
-        ]);
+        let points = points(series);
+        let [min, max, last] = extremes(&points);
+        let plot = sparkline::draw(&points, start, end, PLOT_WIDTH);
+        table.row([plot, min, max, last, common.rest(&series["metric"])]);
     }
     common.head() + &if table.is_empty() { "no series\n".to_owned() } else { table.render() }
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use relatum_agent::control::{Document, Relate};
+use relatum_agent::control::{Document, Rehearse, Relate};
 
 use crate::Global;
+use crate::dry_run::DryRun;
 use crate::failure::CommandFailure;
 use crate::output::{faint, printable, state};
 
@@ -49,6 +50,8 @@ pub(crate) struct Args {
     /// The other side's databags as YAML or JSON, exactly as a charm writes them
     #[arg(long, value_name = "FILE")]
     databag: Option<PathBuf>,
+    #[command(flatten)]
+    dry_run: DryRun,
 }
 
 /// Relates, and says what came of it.
@@ -65,6 +68,9 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<(), CommandFailur
         interval: args.interval,
         databag: args.databag.as_deref().map(read).transpose()?,
     };
+    if args.dry_run.was_asked(global, Rehearse::Relate(Box::new(request.clone()))).await? {
+        return Ok(());
+    }
     let related = global.client().relate(&request).await?;
     global.format.print(&related, |related| {
         let relation = &related.relation;

@@ -1,13 +1,15 @@
 //! `relatum status`
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use relatum_agent::control::Status;
 
 use crate::Global;
 use crate::failure::CommandFailure;
-use crate::output::{bad, state, warning};
+use crate::output::{bad, put, state, warning};
 use crate::table::Table;
+use crate::watch;
 
 /// The application that the agent is itself.
 const APPLICATION: &str = "prometheus";
@@ -17,12 +19,22 @@ pub(crate) struct Args {
     /// Show the relations, too
     #[arg(long, alias = "integrations")]
     relations: bool,
+    /// Show it again and again until Ctrl-C, every second or as often as said
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "1s", value_parser = watch::interval)]
+    watch: Option<Duration>,
 }
 
 /// Shows the model, its applications and units, and what is wrong.
 pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailure> {
-    let status = global.client().status().await?;
-    global.format.print(&status, |status| tabular(status, args.relations))
+    let client = global.client();
+    let show = async || {
+        let status = client.status().await?;
+        global.format.text(&status, |status| tabular(status, args.relations))
+    };
+    match args.watch {
+        Some(interval) => watch::run(interval, show).await,
+        None => put(&show().await?),
+    }
 }
 
 fn tabular(status: &Status, with_relations: bool) -> String {

@@ -13,6 +13,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         crate::plain("relate_makes_applications_and_units", relate),
         crate::plain("units_and_applications_are_removed", removal),
         crate::plain("the_log_tells_hooks_and_steps", log),
+        crate::plain("trying_a_change_changes_nothing", dry_run),
         crate::plain("secrets_are_shown_only_when_asked_for", secrets),
         crate::plain("the_agent_measures_itself", metrics),
         crate::plain("config_is_set_and_reset", config),
@@ -25,7 +26,9 @@ fn formats() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let agent = Agent::start(dir.path())?;
     agent.must(["relate", "metrics-endpoint", "10.0.0.1:9100"])?;
-    let commands: [&[&str]; 12] = [
+    let commands: [&[&str]; 15] = [
+        &["history"],
+        &["render", "--diff"],
         &["status"],
         &["status", "--relations"],
         &["show-relation", "targets", "prometheus:metrics-endpoint"],
@@ -37,6 +40,7 @@ fn formats() -> anyhow::Result<()> {
         &["datasource", "grafana"],
         &["query", "instant", "vector(1)"],
         &["query", "range", "vector(1)", "--since", "10m"],
+        &["query", "range", "vector(1)", "--table"],
         &["query", "labels"],
     ];
     for command in commands {
@@ -119,6 +123,34 @@ fn log() -> anyhow::Result<()> {
         let steps = ["observe ", "desire ", "render ", "check ", "apply ", "publish "];
         ensure!(!part.starts_with("scrape") || steps.iter().all(|step| line.contains(step)), "no steps in {line}");
     }
+    agent.nothing_unexpected()
+}
+
+fn dry_run() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let agent = Agent::start(dir.path())?;
+    agent.must(["relate", "metrics-endpoint", "127.0.0.1:1", "127.0.0.1:2", "--name", "nodes"])?;
+    let (before, history) = (agent.must(["render"])?, agent.must(["history", "--format", "json"])?);
+    let cases: [(&[&str], &[&str]); 6] = [
+        (&["relate", "metrics-endpoint", "127.0.0.1:3", "--name", "more"], &["  + metrics-endpoint:2 ", "127.0.0.1:3"]),
+        (&["remove-relation", "1"], &["  - metrics-endpoint:1 ", "127.0.0.1:1", "  - scrape/"]),
+        (&["remove-unit", "nodes/1"], &["  - metrics-endpoint:1 ", "127.0.0.1:2"]),
+        (&["remove-application", "nodes"], &["  - metrics-endpoint:1 ", "127.0.0.1:1"]),
+        (&["config", "prometheus", "scrape_interval=7s"], &["  ~ prometheus.yml"]),
+        (&["relate", "metrics-endpoint", "127.0.0.1:1", "--name", "nodes"], &["nothing would change"]),
+    ];
+    for (command, expected) in cases {
+        let printed = agent.must(command.iter().chain(&["--dry-run"]))?;
+        for part in expected {
+            ensure!(printed.contains(part), "{command:?} lacks {part:?}: {printed}");
+        }
+    }
+    let lines = agent.must(["config", "prometheus", "scrape_interval=7s", "--dry-run", "--diff"])?;
+    ensure!(lines.contains("+  scrape_interval: 7s"), "no lines: {lines}");
+    ensure!(agent.must(["render"])? == before, "trying changed the files");
+    ensure!(agent.must(["history", "--format", "json"])? == history, "trying made a revision");
+    ensure!(agent.must(["history"])?.contains("relate metrics-endpoint 127.0.0.1:1"), "no history");
+    ensure!(agent.must(["render", "--diff"])? == "nothing differs\n", "what is rendered is not what would be");
     agent.nothing_unexpected()
 }
 

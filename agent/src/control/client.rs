@@ -12,9 +12,9 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::{
-    ChangeConfiguration, Configuration, Datasource, Failure, LogLine, MadeOffer, MakeOffer, OfferList, Relate, Related,
-    RelationDetail, RemoveApplications, RemoveOffer, RemoveRelation, RemoveUnits, Removed, RemovedApplications,
-    RemovedOffer, RemovedUnits, Rendered, Status, Stopping,
+    ChangeConfiguration, Configuration, Datasource, Failure, History, LogLine, MadeOffer, MakeOffer, OfferList,
+    Rehearsal, Rehearse, Relate, Related, RelationDetail, RemoveApplications, RemoveOffer, RemoveRelation, RemoveUnits,
+    Removed, RemovedApplications, RemovedOffer, RemovedUnits, Rendered, Status, Stopping,
 };
 
 /// Talks to the agent behind one socket. Every call opens a connection of its own.
@@ -87,6 +87,21 @@ impl Client {
     /// `render`.
     pub async fn render(&self, show_secrets: bool) -> Result<Rendered, Failure> {
         self.get(&format!("/v1/render?show_secrets={show_secrets}")).await
+    }
+
+    /// `--dry-run`.
+    pub async fn rehearse(&self, request: &Rehearse) -> Result<Rehearsal, Failure> {
+        self.post("/v1/dry-run", request).await
+    }
+
+    /// `render --diff`.
+    pub async fn render_difference(&self, show_secrets: bool) -> Result<Rehearsal, Failure> {
+        self.get(&format!("/v1/render/diff?show_secrets={show_secrets}")).await
+    }
+
+    /// `history`: the newest `count` revisions.
+    pub async fn history(&self, count: usize) -> Result<History, Failure> {
+        self.get(&format!("/v1/history?count={count}")).await
     }
 
     /// `datasource grafana`.

@@ -14,6 +14,9 @@
 //! | `GET /v1/config` | | [`Configuration`] |
 //! | `POST /v1/config` | [`ChangeConfiguration`] | [`Configuration`] |
 //! | `GET /v1/render?show_secrets=` | | [`Rendered`] |
+//! | `GET /v1/render/diff?show_secrets=` | | [`Rehearsal`]: files on disk against what would be rendered |
+//! | `POST /v1/dry-run?show_secrets=` | [`Rehearse`] | [`Rehearsal`]; nothing is changed |
+//! | `GET /v1/history?count=` | | [`History`] |
 //! | `GET /v1/datasource/grafana` | | [`Datasource`] |
 //! | `GET /v1/log?lines=&follow=` | | one [`LogLine`] per line (NDJSON), endless with `follow=true` |
 //! | `POST /v1/reload` | | [`Status`]: re-reads `relatum.yaml` and the template overrides, as SIGHUP does |
@@ -26,9 +29,10 @@ pub(crate) mod serve;
 mod types;
 
 pub use types::{
-    ApplicationStatus, ChangeConfiguration, ConfigOption, Configuration, ConnectionStatus, Datasource, Document,
-    Failure, FailureClass, LogLine, MadeOffer, MakeOffer, ModelStatus, OfferList, OfferStatus, Problem, Relate,
-    Related, RelationDetail, RelationStatus, RemoveApplications, RemoveOffer, RemoveRelation, RemoveUnits, Removed,
-    RemovedApplication, RemovedApplications, RemovedOffer, RemovedUnit, RemovedUnits, Rendered, RenderedFile, Source,
-    Status, StatusInfo, Stopping, UnitDetail, UnitStatus,
+    ApplicationStatus, ChangeConfiguration, ConfigOption, Configuration, ConnectionStatus, Datasource, Difference,
+    Document, Failure, FailureClass, FileDifference, History, HistoryEntry, LogLine, MadeOffer, MakeOffer, ModelStatus,
+    OfferList, OfferStatus, Problem, Rehearsal, Rehearse, Relate, Related, RelationDetail, RelationStatus,
+    RemoveApplications, RemoveOffer, RemoveRelation, RemoveUnits, Removed, RemovedApplication, RemovedApplications,
+    RemovedOffer, RemovedUnit, RemovedUnits, Rendered, RenderedFile, Source, Status, StatusInfo, Stopping, UnitDetail,
+    UnitStatus,
 };

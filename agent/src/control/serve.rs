@@ -1,6 +1,9 @@
 //! The agent's end of the control socket.
 
+mod history;
 mod offers;
+mod peer;
+mod rehearsal;
 mod removal;
 
 use std::fs;
@@ -23,11 +26,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use nix::unistd::{Gid, Group, Uid, User};
+use nix::unistd::Group;
 use relatum_relations::endpoints::APPLICATION;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::sync::{broadcast, mpsc};
 use tracing::{debug, info, warn};
 
@@ -43,7 +46,7 @@ use crate::pipeline::apply::RenderedDirectory;
 use crate::relate::{self, RelateError, Which};
 use crate::secrets;
 use crate::status;
-use crate::store::StoreError;
+use crate::store::{Change, StoreError};
 
 /// Databags of a large site, and then some.
 const BODY_BYTES_MAX: usize = 64 << 20;
@@ -53,9 +56,6 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long `relate` waits for the first word of an offer.
 const FIRST_WORD_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Members of this group may connect.
-const GROUP: &str = "relatum";
 
 /// How many log lines wait for a slow reader.
 const LOG_LINES_WAITING_MAX: usize = 256;
@@ -70,7 +70,7 @@ pub(crate) fn listen(agent: Arc<Agent>) -> io::Result<impl Future<Output = ()>> 
     }
     let listener = UnixListener::bind(&path)?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o660))?;
-    if let Ok(Some(group)) = Group::from_name(GROUP) {
+    if let Ok(Some(group)) = Group::from_name(peer::GROUP) {
         // Only root and members may give a file to a group; others' sockets stay with their own.
         let given = chown(&path, None, Some(group.gid.as_raw()));
         let _ = given.and_then(|()| chown(&agent.data_dir, None, Some(group.gid.as_raw())));
@@ -94,7 +94,7 @@ async fn accept(agent: Arc<Agent>, listener: UnixListener) {
                 continue;
             }
         };
-        let router = if may_connect(&stream) { &allowed } else { &refused };
+        let router = if peer::may_connect(&stream) { &allowed } else { &refused };
         let service = TowerToHyperService::new(router.clone());
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
@@ -109,18 +109,6 @@ async fn accept(agent: Arc<Agent>, listener: UnixListener) {
     if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
         debug!("control requests still running at shutdown were cut off");
     }
-}
-
-/// Root, the agent's own user, and members of the group: the mode of the socket says the same, but a directory may be shared
-/// in ways it cannot know.
-fn may_connect(stream: &UnixStream) -> bool {
-    let Ok(peer) = stream.peer_cred() else { return false };
-    if peer.uid() == 0 || peer.uid() == nix::unistd::geteuid().as_raw() {
-        return true;
-    }
-    let Ok(Some(group)) = Group::from_name(GROUP) else { return false };
-    let name = User::from_uid(Uid::from_raw(peer.uid())).ok().flatten().map(|user| user.name);
-    group.gid == Gid::from_raw(peer.gid()) || name.is_some_and(|name| group.mem.contains(&name))
 }
 
 async fn not_permitted() -> Failure {
@@ -141,6 +129,8 @@ fn router(agent: Arc<Agent>) -> Router {
         .route("/v1/reload", post(do_reload))
         .route("/v1/shutdown", post(do_shutdown))
         .merge(offers::routes())
+        .merge(history::routes())
+        .merge(rehearsal::routes())
         .merge(removal::routes())
         .fallback(async || {
             Failure::usage("this agent does not know the request").hint("is it of the same version as the command?")
@@ -295,10 +285,6 @@ async fn show_config(State(agent): State<Arc<Agent>>) -> Answer {
 
 async fn change_config(State(agent): State<Arc<Agent>>, body: Bytes) -> Answer {
     let request: ChangeConfiguration = read(&body)?;
-    if request.application != APPLICATION {
-        return Err(Failure::failed(format!("application {:?} has no configuration here", request.application))
-            .hint("only prometheus has"));
-    }
     check_change(&request)?;
     let shared = Arc::clone(&agent);
     blocking(move || {
@@ -306,10 +292,7 @@ async fn change_config(State(agent): State<Arc<Agent>>, body: Bytes) -> Answer {
         words.extend(request.reset.iter().map(|key| format!("--reset {key}")));
         let mut store = crate::lock(&shared.store);
         let changed = store.mutate::<_, StoreError>(&format!("config prometheus {}", words.join(" ")), |change| {
-            for (key, value) in &request.set {
-                change.set_config(APPLICATION, key, value)?;
-            }
-            request.reset.iter().try_for_each(|key| change.reset_config(APPLICATION, key))
+            change_settings(&request, change)
         });
         changed.map_err(|error| internal(&error))
     })
@@ -318,7 +301,18 @@ async fn change_config(State(agent): State<Arc<Agent>>, body: Bytes) -> Answer {
     json(&configuration(&agent, ticket).await?)
 }
 
+fn change_settings(request: &ChangeConfiguration, change: &Change<'_>) -> Result<(), StoreError> {
+    for (key, value) in &request.set {
+        change.set_config(APPLICATION, key, value)?;
+    }
+    request.reset.iter().try_for_each(|key| change.reset_config(APPLICATION, key))
+}
+
 fn check_change(request: &ChangeConfiguration) -> Result<(), Failure> {
+    if request.application != APPLICATION {
+        return Err(Failure::failed(format!("application {:?} has no configuration here", request.application))
+            .hint("only prometheus has"));
+    }
     if request.set.is_empty() && request.reset.is_empty() {
         return Err(Failure::usage("nothing to set and nothing to reset"));
     }

@@ -1,6 +1,8 @@
 //! Requests and answers of the control API.
 
+mod history;
 mod offers;
+mod rehearsal;
 mod removal;
 
 use std::collections::BTreeMap;
@@ -9,7 +11,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use history::{History, HistoryEntry};
 pub use offers::{ConnectionStatus, MadeOffer, MakeOffer, OfferList, OfferStatus, RemoveOffer, RemovedOffer};
+pub use rehearsal::{Difference, FileDifference, Rehearsal, Rehearse};
 pub use removal::{
     RemoveApplications, RemoveUnits, RemovedApplication, RemovedApplications, RemovedUnit, RemovedUnits,
 };

@@ -10,6 +10,7 @@ pub mod desire;
 pub mod observe;
 pub mod plan;
 pub mod publish;
+pub mod rehearse;
 pub mod render;
 mod steps;
 

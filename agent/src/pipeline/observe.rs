@@ -11,6 +11,7 @@ use super::apply::RenderedDirectory;
 use crate::control::Problem;
 use crate::declared::local::{LocalFiles, LocalFolders};
 use crate::declared::relations::Declarations;
+use crate::dialect::Layout;
 use crate::store::{Store, World};
 use crate::templates::{Override, Template};
 use crate::workload::Files;
@@ -106,16 +107,38 @@ pub fn observe(
 ) -> Result<Observed, PassError> {
     // First what files declare, so that the world has it.
     let declared = folders.declarations.sync(store)?;
-    Ok(Observed {
+    let local = folders.local.read();
+    let world = crate::lock(store).world()?;
+    Ok(gather(world, declared, local, rendered.read()?, sources, place))
+}
+
+/// Looks at everything around `world`, which need not be the one that is stored, and touches nothing.
+pub fn look(world: World, sources: &Sources, place: &Place, layout: Layout) -> Result<Observed, PassError> {
+    let local = LocalFolders::new(&sources.config).read();
+    let mut rendered = RenderedDirectory::new(place.rendered.clone());
+    rendered.set_layout(layout);
+    let current = rendered.read()?;
+    Ok(gather(world, Vec::new(), local, current, sources, place))
+}
+
+fn gather(
+    world: World,
+    declared: Vec<Problem>,
+    local: LocalFiles,
+    current: Files,
+    sources: &Sources,
+    place: &Place,
+) -> Observed {
+    Observed {
         declared,
-        local: folders.local.read(),
-        world: crate::lock(store).world()?,
+        local,
+        world,
         file: crate::lock(&sources.file_options).clone(),
         option_defaults: sources.option_defaults.clone(),
         overrides: overrides(&sources.templates),
-        current: rendered.read()?,
+        current,
         place: place.clone(),
-    })
+    }
 }
 
 fn overrides(folder: &Path) -> BTreeMap<Template, Override> {

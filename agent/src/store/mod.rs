@@ -152,6 +152,20 @@ impl Store {
         Ok((revision, value))
     }
 
+    /// Everything as it would be after `change`, which leaves no trace.
+    pub fn rehearse<E: From<StoreError>>(
+        &mut self,
+        change: impl FnOnce(&Change<'_>) -> Result<(), E>,
+    ) -> Result<World, E> {
+        let at_ms = (self.clock)();
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).attempt("begin a change")?;
+        let change_set = Change::begin(&transaction, "", at_ms)?;
+        change(&change_set)?;
+        // Dropping the transaction takes everything back.
+        Ok(change_set.world()?)
+    }
+
     /// Everything as it is now.
     pub fn world(&self) -> Result<World, StoreError> {
         // One read transaction, so that the parts belong together.

@@ -1,0 +1,112 @@
+//! What a pass would make of a world that is not there: the plain functions in the middle of the pipeline, and nothing else.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::check::check;
+use super::desire::{Desired, Memory, RelationKey, desire};
+use super::observe::Observed;
+use super::render::Renderer;
+use crate::control::{Difference, FileDifference, Problem, Rehearsal};
+use crate::workload::{Files, Workload};
+
+/// What would be in effect.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Forecast {
+    /// The rendered files.
+    pub files: Files,
+    /// All that would be wrong.
+    pub problems: Vec<Problem>,
+    /// What is scraped and how, by name.
+    targets: BTreeMap<String, Vec<Value>>,
+    /// What is evaluated, by name.
+    rules: BTreeMap<String, Vec<Value>>,
+}
+
+/// Runs the pure part of a pass.
+pub fn forecast(observed: &Observed, workload: &dyn Workload) -> Forecast {
+    let desired = desire(observed, &mut Memory::default());
+    let rendered = Renderer::default().render(&desired, &observed.overrides, workload.dialect());
+    let checked = check(&observed.current, &rendered, &desired.owners, workload);
+    let (targets, rules) = (targets(&desired), rules(&desired));
+    let mut problems = desired.problems;
+    problems.extend(rendered.problems);
+    problems.extend(checked.problems);
+    problems.sort();
+    problems.dedup();
+    Forecast { files: checked.wanted, problems, targets, rules }
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value[key].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn name((endpoint, id): &RelationKey) -> String {
+    format!("{endpoint}:{id}")
+}
+
+fn targets(desired: &Desired) -> BTreeMap<String, Vec<Value>> {
+    let mut targets: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    let of_relations = desired.scrapes.iter().flat_map(|(key, jobs)| jobs.iter().map(move |job| (name(key), job)));
+    let own = desired.own_jobs.iter().map(|job| ("prometheus".to_owned(), job));
+    for (owner, job) in own.chain(of_relations) {
+        let mut rest = job.clone();
+        rest.as_object_mut().map(|rest| rest.remove("static_configs"));
+        for group in list(job, "static_configs") {
+            for target in list(group, "targets").iter().filter_map(Value::as_str) {
+                let job_name = job["job_name"].as_str().unwrap_or_default();
+                let how = json!({"job": rest, "labels": group["labels"]});
+                targets.entry(format!("{owner} {job_name} {target}")).or_default().push(how);
+            }
+        }
+    }
+    targets
+}
+
+fn rules(desired: &Desired) -> BTreeMap<String, Vec<Value>> {
+    let mut rules: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for (key, groups) in desired.rules.values() {
+        for group in groups {
+            for rule in list(group, "rules") {
+                let named = rule["alert"].as_str().or(rule["record"].as_str()).unwrap_or_default();
+                let name = format!("{} {}/{named}", name(key), group["name"].as_str().unwrap_or_default());
+                rules.entry(name).or_default().push(json!({"rule": rule, "interval": group["interval"]}));
+            }
+        }
+    }
+    rules
+}
+
+/// What is otherwise in `after`.
+pub fn compare(before: &Forecast, after: &Forecast) -> Rehearsal {
+    let only_in = |a: &Forecast, b: &Forecast| -> Vec<Problem> {
+        a.problems.iter().filter(|problem| !b.problems.contains(problem)).cloned().collect()
+    };
+    Rehearsal {
+        targets: difference(&before.targets, &after.targets),
+        rules: difference(&before.rules, &after.rules),
+        quarantined: only_in(after, before),
+        solved: only_in(before, after),
+        files: files(&before.files, &after.files),
+    }
+}
+
+fn difference<T: PartialEq>(before: &BTreeMap<String, T>, after: &BTreeMap<String, T>) -> Difference {
+    let is_changed = |(name, value): &(&String, &T)| before.get(*name).is_some_and(|known| known != *value);
+    Difference {
+        added: after.keys().filter(|name| !before.contains_key(*name)).cloned().collect(),
+        changed: after.iter().filter(is_changed).map(|(name, _)| name.clone()).collect(),
+        removed: before.keys().filter(|name| !after.contains_key(*name)).cloned().collect(),
+    }
+}
+
+/// The files that are otherwise in `after`.
+pub fn files(before: &Files, after: &Files) -> Vec<FileDifference> {
+    let Difference { added, changed, removed } = difference(before, after);
+    let mut paths = [added, changed, removed].concat();
+    paths.sort();
+    let file =
+        |path: String| FileDifference { before: before.get(&path).cloned(), after: after.get(&path).cloned(), path };
+    paths.into_iter().map(file).collect()
+}
