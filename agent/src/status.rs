@@ -65,7 +65,7 @@ pub fn status(report: &Report, facts: &Facts) -> Status {
         units: units(world, &problems, facts),
         relations,
         problems,
-        warnings: warnings(facts).into_iter().chain(report.left_out.iter().cloned()).collect(),
+        warnings: warnings(report, facts).into_iter().chain(report.left_out.iter().cloned()).collect(),
         listen: facts.listen.to_string(),
         api_url: facts.api_url.clone(),
         public_url: report.urls.most_external().to_owned(),
@@ -235,7 +235,7 @@ fn address(world: &World, unit: &str) -> String {
     KEYS.iter().find_map(|key| bags().find_map(|(_, bag)| bag.content.get(*key))).cloned().unwrap_or_default()
 }
 
-fn warnings(facts: &Facts) -> Vec<String> {
+fn warnings(report: &Report, facts: &Facts) -> Vec<String> {
     let mut warnings = facts.live.warnings.clone();
     if !facts.listen.ip().is_loopback() {
         warnings.push(format!(
@@ -243,6 +243,10 @@ fn warnings(facts: &Facts) -> Vec<String> {
             facts.listen,
             facts.listen.port()
         ));
+    }
+    if report.settings.exemplars_max > 0 {
+        warnings
+            .push("max_global_exemplars_per_user is set, but the embedded server keeps no exemplars yet".to_owned());
     }
     for key in &facts.restart_needed {
         warnings.push(format!("{key} was changed in relatum.yaml: it takes effect when the agent is started again"));

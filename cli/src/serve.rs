@@ -35,6 +35,9 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandFailure> {
     for flag in flags.without_effect.keys() {
         warn!(flag, "this flag has no effect here");
     }
+    for feature in flags.features_without_effect() {
+        warn!(feature, "this feature has no effect here");
+    }
     logging::runtime()?.block_on(serve(flags))
 }
 

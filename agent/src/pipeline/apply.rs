@@ -79,6 +79,19 @@ impl RenderedDirectory {
         &self.path
     }
 
+    /// Removes what a process that was killed left half-written. Only for the one that writes here: others would take away what it
+    /// is just writing.
+    pub fn clean(&self) {
+        for (folder, _) in FOLDERS {
+            for entry in fs::read_dir(self.path.join(folder)).into_iter().flatten().flatten() {
+                if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+                    // If it cannot be removed it still harms nothing.
+                    let _ = fs::remove_file(entry.path());
+                }
+            }
+        }
+    }
+
     /// The files as they are. One that is not UTF-8 is not ours any more and reads as empty, so that it gets replaced.
     pub fn read(&mut self) -> Result<Files, ApplyError> {
         let mut known = BTreeMap::new();
@@ -92,8 +105,6 @@ impl RenderedDirectory {
                 let entry = entry.map_err(failed)?;
                 let Ok(name) = entry.file_name().into_string() else { continue };
                 if name.starts_with(UNFINISHED) {
-                    // Left by a process that was killed; if it cannot be removed it still harms nothing.
-                    let _ = fs::remove_file(entry.path());
                     continue;
                 }
                 let ours = if folder.is_empty() { TOP.contains(&name.as_str()) } else { name.ends_with(ending) };

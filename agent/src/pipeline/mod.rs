@@ -106,6 +106,7 @@ impl Pipeline {
     /// A pipeline that renders into `place` from `sources`.
     pub fn new(place: Place, sources: Sources) -> Self {
         let rendered = RenderedDirectory::new(place.rendered.clone());
+        rendered.clean();
         Pipeline {
             folders: Folders::new(&sources),
             place,

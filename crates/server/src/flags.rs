@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use relatum_model::regex::AnchoredRegex;
 use relatum_model::time::{format_duration, parse_duration};
+use relatum_promql::syntax::ParseOptions;
 use thiserror::Error;
 
 /// How much is logged, least first.
@@ -205,6 +206,10 @@ const FLAGS: &[Flag] = &[
     flag("web.user-assets", Kind::Value, "", ""),
 ];
 
+/// Names for `--enable-feature` that change how queries are evaluated; those that change how they are read are the parser's.
+pub(crate) const ENGINE_FEATURES: [&str; 3] =
+    ["promql-delayed-name-removal", "type-and-unit-labels", "use-start-timestamps"];
+
 impl Flags {
     /// Reads flags of the forms `--name=value`, `--name value`, `--switch` and `--no-switch`.
     pub fn parse<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Result<Self, FlagError> {
@@ -304,6 +309,13 @@ impl Flags {
         self.features.contains(feature)
     }
 
+    /// The features that were asked for and have no effect here, to be named in the log.
+    pub fn features_without_effect(&self) -> Vec<&str> {
+        let mut syntax = ParseOptions::default();
+        let is_idle = |feature: &&str| !ENGINE_FEATURES.contains(feature) && !syntax.enable(feature);
+        self.features.iter().map(String::as_str).filter(is_idle).collect()
+    }
+
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         match name {
             "config.file" => self.config_file = value.into(),
@@ -383,6 +395,9 @@ mod tests {
             Ok(Flags { features: ["a", "b", "c"].map(str::to_owned).into(), ..Flags::default() }),
         );
         check(&["--storage.tsdb.retention.size=1.5GB"], Ok(Flags { retention_bytes: 3 << 29, ..Flags::default() }));
+        let asked =
+            Flags::parse(["--enable-feature=exemplar-storage,type-and-unit-labels,promql-experimental-functions"]);
+        assert_eq!(asked.unwrap().features_without_effect(), ["exemplar-storage"]);
         check(&["--nonsense"], Err("unknown flag --nonsense"));
         check(&["serve"], Err("unknown flag serve"));
         check(&["--config.file"], Err("flag --config.file needs a value"));
