@@ -24,10 +24,15 @@ pub(crate) fn start_quiet(ring: &LogRing) {
     tracing_subscriber::registry().with(printer).with(ring.layer()).init();
 }
 
+/// So many threads at most do what blocks. A thousand targets that begin at once would else be hundreds of threads, each with its
+/// part of the memory.
+const BLOCKING_THREADS_MAX: usize = 64;
+
 /// The threads of a long-running command.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, crate::failure::CommandFailure> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
         .build()
         .map_err(|error| crate::failure::CommandFailure::failed(format!("cannot start threads: {error}")))
 }

@@ -26,6 +26,9 @@ const TOP: [&str; 3] = [super::render::MAIN_PATH, super::render::ARGUMENTS_PATH,
 /// What the name of a file that is being written begins with.
 const UNFINISHED: &str = ".new-";
 
+/// Up to so many files are made safe one by one.
+const SYNCED_SINGLY_MAX: usize = 32;
+
 /// Why the directory is not as planned.
 #[derive(Debug, Error)]
 pub enum ApplyError {
@@ -161,27 +164,44 @@ impl RenderedDirectory {
     }
 
     fn write(&self, path: &str, text: &str) -> io::Result<()> {
-        let target = self.path.join(path);
-        let folder = target.parent().unwrap_or(&self.path);
-        DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
-        let name = target.file_name().unwrap_or_default().to_string_lossy();
-        let unfinished = folder.join(format!("{UNFINISHED}{name}"));
-        let written = (|| {
-            // A file left behind may have another mode.
-            match fs::remove_file(&unfinished) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let mut file =
-                OpenOptions::new().create_new(true).write(true).mode(mode(path, self.layout)).open(&unfinished)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_data()?;
-            fs::rename(&unfinished, &target)
-        })();
+        let unfinished = self.unfinished(path);
+        let written = self
+            .stage(path, text)
+            .and_then(|()| File::open(&unfinished)?.sync_data())
+            .and_then(|()| fs::rename(&unfinished, self.path.join(path)));
         if written.is_err() {
             let _ = fs::remove_file(&unfinished);
         }
         written
+    }
+
+    /// Writes a file beside the place where it goes; it is neither safe on disk nor seen by anybody yet.
+    fn stage(&self, path: &str, text: &str) -> io::Result<()> {
+        let unfinished = self.unfinished(path);
+        let folder = unfinished.parent().unwrap_or(&self.path);
+        DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
+        // A file left behind may have another mode.
+        match fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file =
+            OpenOptions::new().create_new(true).write(true).mode(mode(path, self.layout)).open(&unfinished)?;
+        file.write_all(text.as_bytes())
+    }
+
+    /// Makes staged files safe on disk: each by itself, or, where there are many, all at once with whatever else is not written yet.
+    fn sync(&self, paths: &[&str]) -> io::Result<()> {
+        if paths.len() > SYNCED_SINGLY_MAX {
+            return Ok(nix::unistd::syncfs(File::open(&self.path)?)?);
+        }
+        paths.iter().try_for_each(|path| File::open(self.unfinished(path))?.sync_data())
+    }
+
+    fn unfinished(&self, path: &str) -> PathBuf {
+        let target = self.path.join(path);
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        target.with_file_name(format!("{UNFINISHED}{name}"))
     }
 }
 
@@ -200,6 +220,8 @@ struct Undo<'a> {
 
 impl Undo<'_> {
     fn run<'s>(&mut self, steps: impl Iterator<Item = &'s Step>) -> Result<(), ApplyError> {
+        let steps: Vec<&Step> = steps.collect();
+        self.stage(&steps)?;
         let mut folders = BTreeSet::new();
         for step in steps {
             let Some(path) = step.path() else { continue };
@@ -207,7 +229,7 @@ impl Undo<'_> {
             let before = self.directory.known.get(path).map(|(_, text)| text.clone());
             self.before.push((path.to_owned(), before));
             let done = match step {
-                Step::Write { text, .. } => self.directory.write(path, text),
+                Step::Write { .. } => fs::rename(self.directory.unfinished(path), &target),
                 _ => match fs::remove_file(&target) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                     done => done,
@@ -227,6 +249,28 @@ impl Undo<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Puts everything beside its place and makes it safe; if that fails, nothing has changed.
+    fn stage(&self, steps: &[&Step]) -> Result<(), ApplyError> {
+        let mut staged = Vec::new();
+        let mut stage = || {
+            for step in steps {
+                let Step::Write { path, text } = step else { continue };
+                staged.push(path.as_str());
+                let failed = |source| ApplyError::Write { path: self.directory.path.join(path), source };
+                self.directory.stage(path, text).map_err(failed)?;
+            }
+            let failed = |source| ApplyError::Write { path: self.directory.path.clone(), source };
+            self.directory.sync(&staged).map_err(failed)
+        };
+        let done = stage();
+        if done.is_err() {
+            for path in staged {
+                let _ = fs::remove_file(self.directory.unfinished(path));
+            }
+        }
+        done
     }
 
     fn back(&mut self) {
