@@ -55,6 +55,11 @@ fn tabular(status: &Status, with_relations: bool) -> String {
     }
     let mut text: String =
         sections.iter().filter(|table| !table.is_empty()).map(Table::render).collect::<Vec<_>>().join("\n");
+    if let (Some(at_ms), Some(seconds)) = (status.reloaded_at_ms, status.reload_seconds) {
+        let pending = if status.pending { "; what is related now is not in effect yet" } else { "" };
+        let (clock, ms) = (clock(at_ms), seconds * 1000.0);
+        text.push_str(&format!("\nRevision {}, last reload at {clock} in {ms:.0} ms{pending}\n", status.revision));
+    }
     for (at, line) in status.warnings.iter().enumerate() {
         let gap = if at == 0 { "\n" } else { "" };
         text.push_str(&format!("{gap}{} {line}\n", warning("warning:")));

@@ -276,7 +276,7 @@ fn no_key_names_a_file() {
         json!({"oauth2": {"client_id": "i", "token_url": "http://h", "client_secret_file": "/etc/shadow"}}),
         json!({"oauth2": {"client_id": "i", "token_url": "http://h", "client_secret": "s", "tls_config": {"ca_file": "/x"}}}),
         json!({"file_sd_configs": [{"files": ["/etc/*.json"]}]}),
-        json!({"kubernetes_sd_configs": [{"role": "node", "kubeconfig_file": "/root/.kube/config"}]}),
+        json!({"kubernetes_sd_configs": [{"role": "node", "kubeconfig_file": "/etc/kubeconfig"}]}),
         json!({"http_sd_configs": [{"url": "http://h", "basic_auth": {"username_file": "/etc/shadow"}}]}),
         // Names that are free elsewhere do not hide what is below them here.
         json!({"http_headers": {"labels": {"files": ["/etc/shadow"]}}}),

@@ -3,7 +3,7 @@
 use relatum_relations::alertmanager_dispatch as dispatch;
 
 use super::view::View;
-use super::{Desired, on};
+use super::{Desired, on, told_by};
 
 impl Desired {
     /// Adds the Alertmanagers of all relations.
@@ -13,12 +13,8 @@ impl Desired {
         self.alertmanagers = dispatch::configuration(&found);
         for view in on(views, "alertmanager") {
             let key = view.key();
-            let urls: Vec<&str> = found
-                .iter()
-                .filter(|known| known.origins.iter().any(|(relation, _)| *relation == key))
-                .map(|known| known.url.as_str())
-                .collect();
-            self.note(&key, urls.join(" "));
+            let urls = told_by(&key, found.iter().map(|known| (&known.url, &known.origins)));
+            self.note(&key, urls);
         }
     }
 }

@@ -21,6 +21,7 @@ use relatum_relations::endpoints::APPLICATION;
 use relatum_relations::ingress_per_unit::Urls;
 use relatum_relations::name::UnitName;
 use relatum_relations::prometheus_scrape::Scraped;
+use relatum_relations::published_url::Origin;
 use relatum_relations::topology::Topology;
 use serde_json::Value;
 
@@ -219,6 +220,13 @@ impl Desired {
     fn note(&mut self, key: &RelationKey, note: impl Into<String>) {
         self.yields.entry(key.clone()).or_default().note = note.into();
     }
+}
+
+/// Those of `urls` that the relation `key` told us of, for people; each URL comes with everyone who told it.
+fn told_by<'a>(key: &RelationKey, urls: impl IntoIterator<Item = (&'a String, &'a Vec<Origin>)>) -> String {
+    let is_told = |origins: &[Origin]| origins.iter().any(|(relation, _)| relation == key);
+    let told = urls.into_iter().filter(|(_, origins)| is_told(origins)).map(|(url, _)| url.as_str());
+    told.collect::<Vec<_>>().join(" ")
 }
 
 /// The relations on the endpoint called `endpoint`.

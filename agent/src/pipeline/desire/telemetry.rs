@@ -4,7 +4,7 @@ use relatum_relations::endpoints::APPLICATION;
 use relatum_relations::{loki_push_api, tracing};
 
 use super::view::View;
-use super::{Desired, on};
+use super::{Desired, on, told_by};
 
 impl Desired {
     /// Asks for the protocols that fit, and notes the addresses.
@@ -26,13 +26,9 @@ impl Desired {
         self.report(problems);
         for view in on(views, "logging") {
             let key = view.key();
-            let urls: Vec<&str> = found
-                .iter()
-                .filter(|known| known.origins.iter().any(|(relation, _)| *relation == key))
-                .map(|known| known.url.as_str())
-                .collect();
+            let urls = told_by(&key, found.iter().map(|known| (&known.url, &known.origins)));
             if !urls.is_empty() {
-                self.note(&key, format!("{} (no log lines are sent yet)", urls.join(" ")));
+                self.note(&key, format!("{urls} (no log lines are sent yet)"));
             }
         }
     }

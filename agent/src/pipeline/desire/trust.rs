@@ -1,4 +1,4 @@
-//! `receive-ca-cert`, `certificates`: whom we trust, and who we are to others.
+//! `receive-ca-cert`, `certificates`: certificates of authorities that we were sent; our own is not asked for yet, and `status` says so.
 
 use relatum_relations::certificate_transfer;
 use relatum_relations::endpoints::APPLICATION;
@@ -15,6 +15,16 @@ impl Desired {
         let (found, problems) =
             certificate_transfer::certificates(on(views, "receive-ca-cert").map(|view| &view.relation));
         self.report(problems);
+        for view in on(views, "receive-ca-cert") {
+            let key = view.key();
+            let count = found.iter().filter(|known| known.origins.iter().any(|(relation, _)| *relation == key)).count();
+            if count > 0 {
+                self.note(&key, format!("{count} kept in {MATERIALS}/ (scrapes do not trust them by themselves yet)"));
+            }
+        }
+        for view in on(views, "certificates") {
+            self.note(&view.key(), "no certificate is asked for yet");
+        }
         for (number, certificate) in found.iter().enumerate() {
             self.materials.insert(format!("{MATERIALS}/juju_receive-ca-cert_{number}.crt"), certificate.pem.clone());
         }
