@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use relatum_config::rules::{Rule, RuleKind};
 use relatum_config::template::{Query, Template, TemplateData};
 use relatum_model::labels::{ALERT_NAME, METRIC_NAME};
 use relatum_model::{Labels, LabelsBuilder};
@@ -16,14 +17,37 @@ const STATE_METRIC: &str = "ALERTS";
 pub(crate) const SINCE_METRIC: &str = "ALERTS_FOR_STATE";
 const STATE_LABEL: &str = "alertstate";
 
-/// An alerting rule with its alerts.
-#[derive(Debug)]
-pub(crate) struct AlertingRule {
-    pub(crate) name: String,
+/// What an alerting rule says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AlertingRule<'a> {
+    pub(crate) name: &'a str,
     pub(crate) hold_for: Duration,
     pub(crate) keep_firing_for: Duration,
-    pub(crate) labels: Vec<(String, Text)>,
-    pub(crate) annotations: Vec<(String, Text)>,
+    /// Templates.
+    pub(crate) labels: &'a [(String, String)],
+    /// Templates.
+    pub(crate) annotations: &'a [(String, String)],
+}
+
+impl<'a> AlertingRule<'a> {
+    /// Of a rule that alerts.
+    pub(crate) fn of(rule: &'a Rule) -> Option<Self> {
+        match &rule.kind {
+            RuleKind::Record { .. } => None,
+            RuleKind::Alert { name, hold_for, keep_firing_for, annotations } => Some(AlertingRule {
+                name,
+                hold_for: *hold_for,
+                keep_firing_for: *keep_firing_for,
+                labels: &rule.labels,
+                annotations,
+            }),
+        }
+    }
+}
+
+/// The alerts of an alerting rule.
+#[derive(Debug, Default)]
+pub(crate) struct Alerts {
     /// By labels; resolved alerts are kept for a while.
     pub(crate) active: BTreeMap<Labels, ActiveAlert>,
     /// Whether `active` continues what was before a restart. Until then nothing is recorded, so that the record of the time
@@ -31,13 +55,13 @@ pub(crate) struct AlertingRule {
     pub(crate) restored: bool,
 }
 
-/// A template, or why it is none. It was checked with its file, so the latter is rare.
-pub(crate) type Text = Result<Template, String>;
+/// Named templates, or why they are none. They were checked with their file, so the latter is rare.
+type Texts<'a> = Vec<(&'a str, Result<Template, String>)>;
 
-/// Parses the templates of labels or annotations, once for all ticks.
-pub(crate) fn texts(pairs: &[(String, String)]) -> Vec<(String, Text)> {
+/// Parses the templates of labels or annotations. They are far larger than their texts and seldom needed, so they are not kept.
+fn texts(pairs: &[(String, String)]) -> Texts<'_> {
     let parse = |text: &str| Template::parse(text).map_err(|error| error.to_string());
-    pairs.iter().map(|(name, text)| (name.clone(), parse(text))).collect()
+    pairs.iter().map(|(name, text)| (name.as_str(), parse(text))).collect()
 }
 
 /// What a template can see besides the sample, and ask.
@@ -48,27 +72,29 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) query: &'a dyn Query,
 }
 
-impl AlertingRule {
+impl Alerts {
     /// Moves every alert on, given what the expression gave at `now_ms`; returns the series to append.
     ///
     /// Fails when two samples give one alert, or more than `limit` alerts (0 means any number) are active.
     pub(crate) fn evaluate(
         &mut self,
+        rule: AlertingRule<'_>,
         samples: &[VectorSample],
         now_ms: i64,
         limit: usize,
         surroundings: Surroundings<'_>,
     ) -> Result<Vec<(Labels, f64)>, String> {
         let mut holding = BTreeMap::new();
-        for sample in samples {
-            let (labels, annotations) = self.expand(sample, surroundings);
+        let templates = (!samples.is_empty()).then(|| Templates::of(rule));
+        for (templates, sample) in templates.iter().flat_map(|templates| samples.iter().map(move |s| (templates, s))) {
+            let (labels, annotations) = templates.expand(sample, surroundings);
             let alert = ActiveAlert::new(labels.clone(), annotations, sample.value, now_ms);
             if holding.insert(labels, alert).is_some() {
                 return Err("vector contains metrics with the same labelset after applying alert labels".to_owned());
             }
         }
         // Alerts whose condition does not hold at this tick.
-        let (hold_for, keep_firing_for) = (self.hold_for, self.keep_firing_for);
+        let AlertingRule { hold_for, keep_firing_for, .. } = rule;
         self.active.retain(|labels, alert| {
             holding.contains_key(labels) || alert.step(false, now_ms, hold_for, keep_firing_for)
         });
@@ -103,6 +129,19 @@ impl AlertingRule {
             })
             .collect()
     }
+}
+
+/// The parsed texts of a rule.
+struct Templates<'a> {
+    rule: &'a str,
+    labels: Texts<'a>,
+    annotations: Texts<'a>,
+}
+
+impl<'a> Templates<'a> {
+    fn of(rule: AlertingRule<'a>) -> Self {
+        Templates { rule: rule.name, labels: texts(rule.labels), annotations: texts(rule.annotations) }
+    }
 
     fn expand(&self, sample: &VectorSample, surroundings: Surroundings<'_>) -> (Labels, Labels) {
         let data = TemplateData {
@@ -114,24 +153,24 @@ impl AlertingRule {
         let mut labels = sample.labels.to_builder();
         labels.remove(METRIC_NAME);
         for (name, text) in &self.labels {
-            labels.set(name, self.render(text, &data, surroundings.query));
+            labels.set(*name, self.render(text, &data, surroundings.query));
         }
-        labels.set(ALERT_NAME, &self.name);
+        labels.set(ALERT_NAME, self.rule);
         let mut annotations = LabelsBuilder::new();
         for (name, text) in &self.annotations {
-            annotations.set(name, self.render(text, &data, surroundings.query));
+            annotations.set(*name, self.render(text, &data, surroundings.query));
         }
         (labels.build(), annotations.build())
     }
 
     /// A template that fails shows why in its place, as in Prometheus: an alert without a text beats no alert.
-    fn render(&self, text: &Text, data: &TemplateData<'_>, query: &dyn Query) -> String {
+    fn render(&self, text: &Result<Template, String>, data: &TemplateData<'_>, query: &dyn Query) -> String {
         let rendered = match text {
             Ok(template) => template.render_with(data, query).map_err(|error| error.to_string()),
             Err(error) => Err(error.clone()),
         };
         rendered.unwrap_or_else(|error| {
-            warn!(alert = self.name, error, "a template of an alert cannot be expanded");
+            warn!(alert = self.rule, error, "a template of an alert cannot be expanded");
             format!("<error expanding template: {error}>")
         })
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use relatum_config::prometheus::GlobalConfig;
@@ -13,10 +14,10 @@ use relatum_promql::{Engine, QueryOptions, Value, VectorSample};
 use tracing::warn;
 
 use crate::alert::{ActiveAlert, AlertState, ms};
-use crate::alerting::{AlertingRule, Surroundings, texts};
+use crate::alerting::{AlertingRule, Alerts, Surroundings};
 use crate::recording::{Recorded, record};
 use crate::restore::{has_past, restore};
-use crate::view::{GroupView, RuleDetails, RuleHealth, RuleView};
+use crate::view::{GroupView, RuleAlerts, RuleHealth, RuleView};
 
 /// Firing alerts are sent again after this long, so that a lost one is not missed for good. Prometheus' `--rules.alert.resend-delay`.
 const RESEND_AFTER: Duration = Duration::from_secs(60);
@@ -53,13 +54,59 @@ pub struct Evaluation {
     pub samples: u64,
 }
 
+/// What a group is made of: it is the same group for as long as this is the same.
+#[derive(Debug, Clone)]
+pub struct GroupSource {
+    file: Arc<str>,
+    definition: Arc<RuleGroup>,
+    interval: Duration,
+    query_offset: Duration,
+}
+
+impl GroupSource {
+    /// A definition in `file`; `defaults` count where it says nothing.
+    pub fn new(file: Arc<str>, definition: Arc<RuleGroup>, defaults: &GlobalConfig) -> Self {
+        GroupSource {
+            interval: definition.interval.unwrap_or(defaults.evaluation_interval),
+            query_offset: definition.query_offset.unwrap_or(defaults.rule_query_offset),
+            file,
+            definition,
+        }
+    }
+
+    /// The file's path.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// The group's name, which no other group of the file has.
+    pub fn name(&self) -> &str {
+        &self.definition.name
+    }
+
+    /// What the file says of it.
+    pub fn definition(&self) -> &RuleGroup {
+        &self.definition
+    }
+
+    /// The time between ticks.
+    pub fn interval(&self) -> Duration {
+        self.interval
+    }
+}
+
+impl PartialEq for GroupSource {
+    fn eq(&self, other: &Self) -> bool {
+        let is_same = Arc::ptr_eq(&self.definition, &other.definition) || self.definition == other.definition;
+        is_same && (&self.file, self.interval, self.query_offset) == (&other.file, other.interval, other.query_offset)
+    }
+}
+
 /// A group with the state of its rules.
 #[derive(Debug)]
 pub struct Group {
-    file: String,
-    definition: RuleGroup,
-    interval: Duration,
-    query_offset: Duration,
+    source: GroupSource,
+    /// In the order of the definition.
     rules: Vec<RuleState>,
     evaluated_at_ms: Option<i64>,
     took: Duration,
@@ -71,8 +118,8 @@ pub struct Group {
 
 #[derive(Debug)]
 struct RuleState {
-    rule: Rule,
-    alerting: Option<AlertingRule>,
+    /// Of a rule that alerts.
+    alerts: Option<Alerts>,
     health: RuleHealth,
     last_error: Option<String>,
     evaluated_at_ms: Option<i64>,
@@ -83,21 +130,10 @@ struct RuleState {
 
 impl RuleState {
     fn new(rule: &Rule) -> Self {
-        let alerting = match &rule.kind {
-            RuleKind::Record { .. } => None,
-            RuleKind::Alert { name, hold_for, keep_firing_for, annotations } => Some(AlertingRule {
-                name: name.clone(),
-                hold_for: *hold_for,
-                keep_firing_for: *keep_firing_for,
-                labels: texts(&rule.labels),
-                annotations: texts(annotations),
-                active: Default::default(),
-                restored: !has_past(*hold_for),
-            }),
-        };
+        let alerts =
+            AlertingRule::of(rule).map(|rule| Alerts { restored: !has_past(rule.hold_for), ..Alerts::default() });
         RuleState {
-            rule: rule.clone(),
-            alerting,
+            alerts,
             health: RuleHealth::Unknown,
             last_error: None,
             evaluated_at_ms: None,
@@ -108,14 +144,11 @@ impl RuleState {
 }
 
 impl Group {
-    /// A group from its definition in `file`; `defaults` count where it names none.
-    pub fn new(file: impl Into<String>, definition: &RuleGroup, defaults: &GlobalConfig) -> Self {
+    /// A group that was never evaluated.
+    pub fn new(source: GroupSource) -> Self {
         Group {
-            file: file.into(),
-            definition: definition.clone(),
-            interval: definition.interval.unwrap_or(defaults.evaluation_interval),
-            query_offset: definition.query_offset.unwrap_or(defaults.rule_query_offset),
-            rules: definition.rules.iter().map(RuleState::new).collect(),
+            rules: source.definition.rules.iter().map(RuleState::new).collect(),
+            source,
             evaluated_at_ms: None,
             took: Duration::ZERO,
             orphans: HashSet::new(),
@@ -126,26 +159,14 @@ impl Group {
     /// Says that there is no past to read back: alerts are recorded from the first tick on.
     pub(crate) fn begin_anew(&mut self) {
         self.restored = true;
-        for alerting in self.rules.iter_mut().filter_map(|state| state.alerting.as_mut()) {
-            alerting.restored = true;
+        for alerts in self.rules.iter_mut().filter_map(|state| state.alerts.as_mut()) {
+            alerts.restored = true;
         }
     }
 
-    /// What the group is known by across reloads: its file and its name.
-    pub fn key(&self) -> (String, String) {
-        (self.file.clone(), self.definition.name.clone())
-    }
-
-    /// The time between ticks.
-    pub fn interval(&self) -> Duration {
-        self.interval
-    }
-
-    /// Whether the group is what this definition would make of it.
-    pub fn is(&self, definition: &RuleGroup, defaults: &GlobalConfig) -> bool {
-        self.definition == *definition
-            && self.interval == definition.interval.unwrap_or(defaults.evaluation_interval)
-            && self.query_offset == definition.query_offset.unwrap_or(defaults.rule_query_offset)
+    /// What it is made of.
+    pub fn source(&self) -> &GroupSource {
+        &self.source
     }
 
     /// How long after a multiple of its interval a group ticks: spread by name, so that groups do not tick all at once.
@@ -163,8 +184,8 @@ impl Group {
             }
         }
         let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
-        (&self.file, &self.definition.name).hash(&mut hash);
-        let interval_ms = ms(self.interval).max(1) as u64;
+        (self.source.file(), self.source.name()).hash(&mut hash);
+        let interval_ms = ms(self.source.interval).max(1) as u64;
         Duration::from_millis(hash.finish() % interval_ms)
     }
 
@@ -172,23 +193,23 @@ impl Group {
     /// all other rules end at the next tick.
     /// `old` is left without rules.
     pub fn continue_from(&mut self, old: &mut Group) {
-        let mut old_rules = std::mem::take(&mut old.rules);
+        let mut old_rules: Vec<(&Rule, RuleState)> =
+            old.source.definition.rules.iter().zip(std::mem::take(&mut old.rules)).collect();
         self.orphans = std::mem::take(&mut old.orphans);
         self.restored = old.restored;
         (self.evaluated_at_ms, self.took) = (old.evaluated_at_ms, old.took);
-        for state in &mut self.rules {
+        for (rule, state) in self.source.definition.rules.iter().zip(&mut self.rules) {
             // As in Prometheus a rule stays the same rule while its expression or its texts are edited.
-            let same = |other: &RuleState| {
-                other.rule.name() == state.rule.name()
-                    && other.alerting.is_some() == state.alerting.is_some()
-                    && other.rule.labels == state.rule.labels
+            let same = |(other, old): &(&Rule, RuleState)| {
+                other.name() == rule.name()
+                    && old.alerts.is_some() == state.alerts.is_some()
+                    && other.labels == rule.labels
             };
             match old_rules.iter().position(same) {
                 Some(at) => {
-                    let old = old_rules.remove(at);
-                    if let (Some(alerting), Some(old)) = (&mut state.alerting, old.alerting) {
-                        alerting.active = old.active;
-                        alerting.restored = old.restored;
+                    let (_, old) = old_rules.remove(at);
+                    if let (Some(alerts), Some(old)) = (&mut state.alerts, old.alerts) {
+                        *alerts = old;
                     }
                     state.series = old.series;
                     state.health = old.health;
@@ -198,25 +219,25 @@ impl Group {
                 }
                 // A rule that is new in a running server has no past to read back.
                 None => {
-                    if let Some(alerting) = &mut state.alerting {
-                        alerting.restored |= old.restored;
+                    if let Some(alerts) = &mut state.alerts {
+                        alerts.restored |= old.restored;
                     }
                 }
             }
         }
-        self.orphans.extend(old_rules.into_iter().flat_map(|rule| rule.series));
+        self.orphans.extend(old_rules.into_iter().flat_map(|(_, state)| state.series));
     }
 
     /// Evaluates every rule in order at `tick.now_ms`. A rule that fails is marked and does not stop the others.
     pub fn evaluate(&mut self, tick: &Tick<'_>) -> Evaluation {
         let start = Instant::now();
         let mut evaluation = Evaluation::default();
-        let at_ms = tick.now_ms - ms(self.query_offset);
-        let limit = self.definition.limit;
-        for state in &mut self.rules {
+        let at_ms = tick.now_ms - ms(self.source.query_offset);
+        let definition = Arc::clone(&self.source.definition);
+        for (rule, state) in definition.rules.iter().zip(&mut self.rules) {
             let rule_start = Instant::now();
             evaluation.evaluations += 1;
-            let outcome = evaluate_rule(state, tick, at_ms, limit);
+            let outcome = evaluate_rule(rule, state, tick, at_ms, definition.limit);
             state.evaluated_at_ms = Some(tick.now_ms);
             state.took = rule_start.elapsed();
             match outcome {
@@ -228,12 +249,7 @@ impl Group {
                 Err(error) => {
                     evaluation.failures += 1;
                     if state.health != RuleHealth::Bad {
-                        warn!(
-                            group = self.definition.name,
-                            rule = state.rule.name(),
-                            error,
-                            "a rule cannot be evaluated"
-                        );
+                        warn!(group = definition.name, rule = rule.name(), error, "a rule cannot be evaluated");
                     }
                     state.health = RuleHealth::Bad;
                     state.last_error = Some(error);
@@ -243,7 +259,7 @@ impl Group {
         if !self.orphans.is_empty() {
             let ends = self.orphans.drain().map(|labels| (labels, Recorded::Float(stale_nan()))).collect::<Vec<_>>();
             if let Err(error) = append(tick.append, &ends, at_ms) {
-                warn!(group = self.definition.name, error, "series of removed rules cannot be ended");
+                warn!(group = self.source.definition.name, error, "series of removed rules cannot be ended");
             }
         }
         // Only active alerts can be given a past. The first tick may come before the first scrape and find none, so the
@@ -259,9 +275,10 @@ impl Group {
     }
 
     fn restore(&mut self, tick: &Tick<'_>) -> bool {
-        for alerting in self.rules.iter_mut().filter_map(|state| state.alerting.as_mut()) {
-            if let Err(error) = restore(alerting, tick.select, tick.now_ms) {
-                warn!(alert = alerting.name, %error, "the state of alerts before the restart cannot be read");
+        for (rule, state) in self.source.definition.rules.iter().zip(&mut self.rules) {
+            let (Some(rule), Some(alerts)) = (AlertingRule::of(rule), &mut state.alerts) else { continue };
+            if let Err(error) = restore(rule, alerts, tick.select, tick.now_ms) {
+                warn!(alert = rule.name, %error, "the state of alerts before the restart cannot be read");
                 return false;
             }
         }
@@ -269,18 +286,19 @@ impl Group {
     }
 
     fn due_alerts(&mut self, tick: &Tick<'_>, counts: impl Fn(&RuleState) -> bool) -> Vec<Alert> {
-        let valid_ms = VALID_INTERVALS * ms(self.interval.max(RESEND_AFTER));
+        let valid_ms = VALID_INTERVALS * ms(self.source.interval.max(RESEND_AFTER));
         let mut alerts = Vec::new();
-        for state in self.rules.iter_mut().filter(|state| counts(state)) {
-            let Some(alerting) = &mut state.alerting else { continue };
-            for alert in alerting.active.values_mut().filter(|alert| alert.is_due(tick.now_ms, RESEND_AFTER)) {
+        let rules = self.source.definition.rules.iter().zip(&mut self.rules);
+        for (rule, state) in rules.filter(|(_, state)| counts(state)) {
+            let Some(alerts_of_rule) = &mut state.alerts else { continue };
+            for alert in alerts_of_rule.active.values_mut().filter(|alert| alert.is_due(tick.now_ms, RESEND_AFTER)) {
                 alert.sent_at_ms = Some(tick.now_ms);
                 alerts.push(Alert {
                     labels: alert.labels.clone(),
                     annotations: alert.annotations.clone(),
                     starts_at_ms: alert.fired_at_ms.unwrap_or(alert.active_at_ms),
                     ends_at_ms: alert.resolved_at_ms.unwrap_or(tick.now_ms + valid_ms),
-                    generator_url: generator_url(tick.external_url, &state.rule.expr.to_string()),
+                    generator_url: generator_url(tick.external_url, &rule.expr.to_string()),
                 });
             }
         }
@@ -289,15 +307,15 @@ impl Group {
 
     /// Ends every series of the group: it was removed. Its firing alerts are resolved; they are returned to be sent.
     pub fn retire(&mut self, tick: &Tick<'_>) -> Vec<Alert> {
-        let at_ms = tick.now_ms - ms(self.query_offset);
+        let at_ms = tick.now_ms - ms(self.source.query_offset);
         let series = self.rules.iter_mut().flat_map(|state| state.series.drain()).chain(self.orphans.drain());
         let ends: Vec<(Labels, Recorded)> = series.map(|labels| (labels, Recorded::Float(stale_nan()))).collect();
         if let Err(error) = append(tick.append, &ends, at_ms) {
-            warn!(group = self.definition.name, error, "series of a removed group cannot be ended");
+            warn!(group = self.source.definition.name, error, "series of a removed group cannot be ended");
         }
-        for alerting in self.rules.iter_mut().filter_map(|state| state.alerting.as_mut()) {
-            alerting.active.retain(|_, alert| alert.state == AlertState::Firing);
-            for alert in alerting.active.values_mut() {
+        for alerts in self.rules.iter_mut().filter_map(|state| state.alerts.as_mut()) {
+            alerts.active.retain(|_, alert| alert.state == AlertState::Firing);
+            for alert in alerts.active.values_mut() {
                 alert.state = AlertState::Inactive;
                 alert.resolved_at_ms = Some(tick.now_ms);
                 // Whatever was sent before, its end is news.
@@ -310,42 +328,28 @@ impl Group {
     /// The group as it stands.
     pub fn view(&self) -> GroupView {
         GroupView {
-            name: self.definition.name.clone(),
-            file: self.file.clone(),
-            interval: self.interval,
-            limit: self.definition.limit,
+            source: self.source.clone(),
             evaluated_at_ms: self.evaluated_at_ms,
             took: self.took,
-            rules: self.rules.iter().map(view).collect(),
+            rules: self.rules.iter().enumerate().map(|(at, state)| self.view_of(at, state)).collect(),
         }
     }
-}
 
-fn view(state: &RuleState) -> RuleView {
-    let annotations = match &state.rule.kind {
-        RuleKind::Alert { annotations, .. } => annotations.clone(),
-        RuleKind::Record { .. } => Vec::new(),
-    };
-    let alerting = state.alerting.as_ref().map(|alerting| {
-        let alerts: Vec<ActiveAlert> =
-            alerting.active.values().filter(|alert| alert.state != AlertState::Inactive).cloned().collect();
-        RuleDetails {
-            hold_for: alerting.hold_for,
-            keep_firing_for: alerting.keep_firing_for,
-            annotations,
-            state: alerts.iter().map(|alert| alert.state).max().unwrap_or(AlertState::Inactive),
-            alerts,
+    fn view_of(&self, at: usize, state: &RuleState) -> RuleView {
+        let alerting = state.alerts.as_ref().map(|alerts| {
+            let alerts: Vec<ActiveAlert> =
+                alerts.active.values().filter(|alert| alert.state != AlertState::Inactive).cloned().collect();
+            RuleAlerts { state: alerts.iter().map(|alert| alert.state).max().unwrap_or(AlertState::Inactive), alerts }
+        });
+        RuleView {
+            source: Arc::clone(&self.source.definition),
+            at,
+            health: state.health,
+            last_error: state.last_error.clone(),
+            evaluated_at_ms: state.evaluated_at_ms,
+            took: state.took,
+            alerting,
         }
-    });
-    RuleView {
-        name: state.rule.name().to_owned(),
-        query: state.rule.expr.to_string(),
-        labels: state.rule.labels.clone(),
-        health: state.health,
-        last_error: state.last_error.clone(),
-        evaluated_at_ms: state.evaluated_at_ms,
-        took: state.took,
-        alerting,
     }
 }
 
@@ -380,24 +384,25 @@ fn samples(value: Value) -> Result<Vec<VectorSample>, String> {
 }
 
 /// Evaluates one rule and appends what it gives; returns how many samples that were.
-fn evaluate_rule(state: &mut RuleState, tick: &Tick<'_>, at_ms: i64, limit: usize) -> Result<u64, String> {
+fn evaluate_rule(rule: &Rule, state: &mut RuleState, tick: &Tick<'_>, at_ms: i64, limit: usize) -> Result<u64, String> {
     let options = QueryOptions::default();
     let answer = tick
         .engine
-        .instant_expr(tick.select, &Scope::all(), &state.rule.expr, at_ms, &options)
+        .instant_expr(tick.select, &Scope::all(), &rule.expr, at_ms, &options)
         .map_err(|error| error.to_string())?;
     let samples = samples(answer.value)?;
-    let mut series = match (&mut state.alerting, &state.rule.kind) {
-        (Some(alerting), _) => {
+    let mut series = match (&mut state.alerts, &rule.kind) {
+        (Some(alerts), _) => {
             let surroundings = Surroundings {
                 external_labels: tick.external_labels,
                 external_url: tick.external_url,
                 query: &TemplateQuery { tick, at_ms },
             };
-            let series = alerting.evaluate(&samples, tick.now_ms, limit, surroundings)?;
+            let alerting = AlertingRule::of(rule).expect("a rule with alerts is an alerting rule");
+            let series = alerts.evaluate(alerting, &samples, tick.now_ms, limit, surroundings)?;
             series.into_iter().map(|(labels, value)| (labels, Recorded::Float(value))).collect()
         }
-        (None, RuleKind::Record { name }) => record(name, &state.rule.labels, &samples, limit)?,
+        (None, RuleKind::Record { name }) => record(name, &rule.labels, &samples, limit)?,
         (None, RuleKind::Alert { .. }) => unreachable!("an alerting rule has its alerts"),
     };
     let now: HashSet<Labels> = series.iter().map(|(labels, _)| labels.clone()).collect();

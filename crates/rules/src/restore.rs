@@ -7,7 +7,7 @@ use relatum_model::storage::{Cancel, Hints, Scope, Select, SelectError, TimeRang
 use relatum_model::{Labels, Matcher, is_stale};
 
 use crate::alert::ms;
-use crate::alerting::{AlertingRule, SINCE_METRIC};
+use crate::alerting::{AlertingRule, Alerts, SINCE_METRIC};
 
 /// An outage longer than this is no interruption any more: alerts begin anew. Prometheus' `--rules.alert.for-outage-tolerance`.
 const OUTAGE_MAX_MS: i64 = 3_600_000;
@@ -19,26 +19,31 @@ pub(crate) fn has_past(hold_for: Duration) -> bool {
     ms(hold_for) >= GRACE_MS
 }
 
-/// Gives the active alerts of `rule` the beginning they had before the outage.
+/// Gives the active ones of the alerts of `rule` the beginning they had before the outage.
 ///
 /// Time in which nothing was evaluated does not count towards `for`.
-pub(crate) fn restore(rule: &mut AlertingRule, store: &dyn Select, now_ms: i64) -> Result<(), SelectError> {
+pub(crate) fn restore(
+    rule: AlertingRule<'_>,
+    alerts: &mut Alerts,
+    store: &dyn Select,
+    now_ms: i64,
+) -> Result<(), SelectError> {
     let hold_ms = ms(rule.hold_for);
-    if has_past(rule.hold_for) && !rule.active.is_empty() {
+    if has_past(rule.hold_for) && !alerts.active.is_empty() {
         let range = TimeRange { min_ms: now_ms - OUTAGE_MAX_MS, max_ms: now_ms };
         let reader = store.open(&Scope::all(), range)?;
-        let matchers = [Matcher::equal(METRIC_NAME, SINCE_METRIC), Matcher::equal(ALERT_NAME, &rule.name)];
+        let matchers = [Matcher::equal(METRIC_NAME, SINCE_METRIC), Matcher::equal(ALERT_NAME, rule.name)];
         for series in reader.series(&matchers, &Hints::default(), &Cancel::new())? {
             let series = series?;
             let labels: Labels = series.labels.without_metric_name();
-            let Some(alert) = rule.active.get_mut(&labels) else { continue };
+            let Some(alert) = alerts.active.get_mut(&labels) else { continue };
             let Some(last) = series.samples.iter().next_back().filter(|sample| !is_stale(sample.value)) else {
                 continue;
             };
             alert.active_at_ms = resumed_ms((last.value * 1000.0) as i64, last.t_ms, now_ms, hold_ms);
         }
     }
-    rule.restored = true;
+    alerts.restored = true;
     Ok(())
 }
 

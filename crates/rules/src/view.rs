@@ -1,8 +1,12 @@
 //! Groups and rules at one moment, as people and the API see them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use relatum_config::rules::{Rule, RuleGroup};
+
 use crate::alert::{ActiveAlert, AlertState};
+use crate::group::GroupSource;
 
 /// Whether a rule works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,14 +33,8 @@ impl RuleHealth {
 /// A group at one moment, for people and the API.
 #[derive(Debug, Clone)]
 pub struct GroupView {
-    /// Its name.
-    pub name: String,
-    /// The file it comes from.
-    pub file: String,
-    /// The time between ticks.
-    pub interval: Duration,
-    /// The limit on series or alerts of each rule; 0 means none.
-    pub limit: usize,
+    /// What it is made of.
+    pub source: GroupSource,
     /// When it was evaluated last, milliseconds since 1970; `None` before the first time.
     pub evaluated_at_ms: Option<i64>,
     /// How long that took.
@@ -45,22 +43,11 @@ pub struct GroupView {
     pub rules: Vec<RuleView>,
 }
 
-impl GroupView {
-    /// What the group is known by across reloads: its file and its name.
-    pub fn key(&self) -> (String, String) {
-        (self.file.clone(), self.name.clone())
-    }
-}
-
 /// A rule at one moment.
 #[derive(Debug, Clone)]
 pub struct RuleView {
-    /// The alert's name, or the metric recorded into.
-    pub name: String,
-    /// The expression in canonical form.
-    pub query: String,
-    /// Labels as written.
-    pub labels: Vec<(String, String)>,
+    pub(crate) source: Arc<RuleGroup>,
+    pub(crate) at: usize,
     /// Whether it works.
     pub health: RuleHealth,
     /// Why the last evaluation failed.
@@ -70,18 +57,19 @@ pub struct RuleView {
     /// How long that took.
     pub took: Duration,
     /// What only an alerting rule has; `None` for a recording rule.
-    pub alerting: Option<RuleDetails>,
+    pub alerting: Option<RuleAlerts>,
 }
 
-/// What an alerting rule has beside what every rule has.
+impl RuleView {
+    /// What its file says.
+    pub fn rule(&self) -> &Rule {
+        &self.source.rules[self.at]
+    }
+}
+
+/// The alerts of an alerting rule.
 #[derive(Debug, Clone)]
-pub struct RuleDetails {
-    /// `for`
-    pub hold_for: Duration,
-    /// `keep_firing_for`
-    pub keep_firing_for: Duration,
-    /// Annotations as written.
-    pub annotations: Vec<(String, String)>,
+pub struct RuleAlerts {
     /// The state of its most severe alert.
     pub state: AlertState,
     /// Its alerts that are pending or firing.

@@ -1,32 +1,42 @@
 //! When groups of rules tick, and where their alerts go.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use relatum_config::prometheus::GlobalConfig;
+use relatum_config::rules::RuleFile;
 use relatum_model::Labels;
 use relatum_model::exposition::{MetricFamily, MetricKind};
-use relatum_rules::{ActiveAlert, Group, GroupView, Tick};
+use relatum_rules::{ActiveAlert, Group, GroupSource, GroupView, Tick};
 use relatum_transport::alertmanager::Notifier;
 use relatum_tsdb::Store;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
 use crate::clock::now_ms;
 use crate::files::Loaded;
 
+/// How many groups evaluate at once for each core: while one waits for the disk, another can go on.
+const TURNS_PER_CORE: usize = 2;
+
 /// Runs groups: each in a task of its own, each at its own beat.
 pub struct RuleRunner {
     shared: Arc<Shared>,
-    running: Mutex<Vec<RunningGroup>>,
+    /// In the order of the files.
+    running: Mutex<Vec<RunningFile>>,
 }
 
 struct Shared {
     store: Arc<Store>,
     promql: Arc<ArcSwap<relatum_promql::Engine>>,
     notifier: Arc<Notifier>,
+    /// Turns of groups that evaluate: more at once than this would only take memory for their threads.
+    turns: Semaphore,
     surroundings: Mutex<Surroundings>,
     evaluations: AtomicU64,
     failures: AtomicU64,
@@ -40,7 +50,16 @@ struct Surroundings {
     external_url: String,
 }
 
+/// The groups of a rule file, with the parse and the defaults that they were made of.
+struct RunningFile {
+    path: PathBuf,
+    file: Arc<RuleFile>,
+    defaults: (Duration, Duration),
+    groups: Vec<RunningGroup>,
+}
+
 struct RunningGroup {
+    source: GroupSource,
     slot: Arc<Slot>,
     task: JoinHandle<()>,
 }
@@ -61,6 +80,7 @@ impl RuleRunner {
             store,
             promql,
             notifier,
+            turns: Semaphore::new(TURNS_PER_CORE * std::thread::available_parallelism().map_or(1, usize::from)),
             surroundings: Mutex::default(),
             evaluations: AtomicU64::new(0),
             failures: AtomicU64::new(0),
@@ -77,27 +97,55 @@ impl RuleRunner {
         *lock(&self.shared.surroundings) =
             Surroundings { external_labels: global.external_labels.clone(), external_url: external_url.to_owned() };
         let mut running = lock(&self.running);
-        let mut before = HashMap::new();
-        for group in running.drain(..) {
-            let key = lock(&group.slot.view).key();
-            before.insert(key, group);
-        }
+        let mut before: HashMap<PathBuf, RunningFile> =
+            running.drain(..).map(|file| (file.path.clone(), file)).collect();
         for (path, file) in &loaded.rule_files {
-            for definition in &file.groups {
-                let mut group = Group::new(path.display().to_string(), definition, global);
-                match before.remove(&group.key()) {
-                    Some(old) if lock(&old.slot.group).is(definition, global) => running.push(old),
-                    Some(old) => {
-                        old.task.abort();
-                        // A tick that is under way holds the lock and ends first.
-                        group.continue_from(&mut lock(&old.slot.group));
-                        running.push(self.start(group));
-                    }
-                    None => running.push(self.start(group)),
-                }
-            }
+            let old = before.remove(path);
+            running.push(self.run_file(path, file, global, old));
         }
-        for (_, gone) in before {
+        let gone: Vec<RunningGroup> = before.into_values().flat_map(|file| file.groups).collect();
+        drop(running);
+        self.retire(gone);
+    }
+
+    /// Runs the groups of one file in the place of those that it had before.
+    fn run_file(
+        &self,
+        path: &Path,
+        file: &Arc<RuleFile>,
+        global: &GlobalConfig,
+        before: Option<RunningFile>,
+    ) -> RunningFile {
+        let defaults = (global.evaluation_interval, global.rule_query_offset);
+        let mut old_groups = match before {
+            Some(before) if Arc::ptr_eq(&before.file, file) && before.defaults == defaults => return before,
+            Some(before) => before.groups,
+            None => Vec::new(),
+        };
+        let name: Arc<str> = path.display().to_string().into();
+        let mut groups = Vec::with_capacity(file.groups.len());
+        for definition in &file.groups {
+            let source = GroupSource::new(Arc::clone(&name), Arc::clone(definition), global);
+            let old = old_groups.iter().position(|old| old.source.name() == source.name());
+            groups.push(match old.map(|at| old_groups.remove(at)) {
+                Some(old) if old.source == source => old,
+                Some(old) => {
+                    old.task.abort();
+                    let mut group = Group::new(source);
+                    // A tick that is under way holds the lock and ends first.
+                    group.continue_from(&mut lock(&old.slot.group));
+                    self.start(group)
+                }
+                None => self.start(Group::new(source)),
+            });
+        }
+        self.retire(old_groups);
+        RunningFile { path: path.to_owned(), file: Arc::clone(file), defaults, groups }
+    }
+
+    /// Ends groups for good.
+    fn retire(&self, groups: Vec<RunningGroup>) {
+        for gone in groups {
             gone.task.abort();
             let alerts = self.shared.with_tick(now_ms(), |tick| lock(&gone.slot.group).retire(tick));
             self.shared.notifier.send(alerts);
@@ -105,16 +153,17 @@ impl RuleRunner {
     }
 
     fn start(&self, group: Group) -> RunningGroup {
-        let (interval, offset) = (group.interval(), group.offset());
+        let source = group.source().clone();
+        let offset = group.offset();
         let slot = Arc::new(Slot { view: Mutex::new(group.view()), group: Mutex::new(group) });
-        let task = tokio::spawn(run(Arc::clone(&self.shared), Arc::clone(&slot), interval, offset));
-        RunningGroup { slot, task }
+        let task = tokio::spawn(run(Arc::clone(&self.shared), Arc::clone(&slot), source.interval(), offset));
+        RunningGroup { source, slot, task }
     }
 
     /// Stops all groups; their state stays in the store, so that a restart goes on with it.
     pub(crate) async fn stop(&self) {
-        let running: Vec<RunningGroup> = lock(&self.running).drain(..).collect();
-        for group in running {
+        let running: Vec<RunningFile> = lock(&self.running).drain(..).collect();
+        for group in running.into_iter().flat_map(|file| file.groups) {
             group.task.abort();
             let _ = group.task.await;
         }
@@ -122,7 +171,8 @@ impl RuleRunner {
 
     /// The groups as they stand, in the order of the files.
     pub fn groups(&self) -> Vec<GroupView> {
-        lock(&self.running).iter().map(|running| lock(&running.slot.view).clone()).collect()
+        let running = lock(&self.running);
+        running.iter().flat_map(|file| &file.groups).map(|group| lock(&group.slot.view).clone()).collect()
     }
 
     /// The alerts that are pending or firing.
@@ -142,7 +192,8 @@ impl RuleRunner {
             "The duration of the last rule group evaluation.",
         );
         for group in &groups {
-            let labels = Labels::from_pairs([("rule_group", format!("{};{}", group.file, group.name))]);
+            let labels =
+                Labels::from_pairs([("rule_group", format!("{};{}", group.source.file(), group.source.name()))]);
             rules.push(labels.clone(), group.rules.len() as f64);
             took.push(labels, group.took.as_secs_f64());
         }
@@ -194,6 +245,7 @@ async fn run(shared: Arc<Shared>, slot: Arc<Slot>, interval: Duration, offset: D
     let offset_ms = offset.as_millis() as i64;
     let mut at_ms = now_ms();
     loop {
+        let turn = shared.turns.acquire().await.expect("the semaphore is never closed");
         let (shared_here, slot_here) = (Arc::clone(&shared), Arc::clone(&slot));
         let evaluated = tokio::task::spawn_blocking(move || {
             let mut group = lock(&slot_here.group);
@@ -201,7 +253,9 @@ async fn run(shared: Arc<Shared>, slot: Arc<Slot>, interval: Duration, offset: D
             *lock(&slot_here.view) = group.view();
             evaluation
         });
-        match evaluated.await {
+        let evaluated = evaluated.await;
+        drop(turn);
+        match evaluated {
             Ok(evaluation) => {
                 shared.evaluations.fetch_add(evaluation.evaluations, Ordering::Relaxed);
                 shared.failures.fetch_add(evaluation.failures, Ordering::Relaxed);

@@ -32,7 +32,7 @@ fn read(cursor: Cursor<'_>, names: NameScheme) -> Option<RelabelConfig> {
         set(separator.string().map(|text| rule.separator = text));
     }
     if let Some(regex) = section.take("regex") {
-        set(read_regex(regex).map(|compiled| rule.regex = compiled));
+        set(read_regex(regex, &rule.regex).map(|compiled| rule.regex = compiled));
     }
     if let Some(modulus) = section.take("modulus") {
         set(modulus.unsigned().map(|number| rule.modulus = number));
@@ -70,6 +70,11 @@ fn label_name(cursor: Cursor<'_>) -> Option<String> {
     Some(name)
 }
 
-fn read_regex(cursor: Cursor<'_>) -> Option<AnchoredRegex> {
-    AnchoredRegex::new(&cursor.string()?).map_err(|error| cursor.invalid(error.to_string())).ok()
+/// Reads an expression. Many files spell out the default, which need not be compiled for each rule.
+fn read_regex(cursor: Cursor<'_>, default: &AnchoredRegex) -> Option<AnchoredRegex> {
+    let pattern = cursor.string()?;
+    if pattern == default.pattern() {
+        return Some(default.clone());
+    }
+    AnchoredRegex::new(&pattern).map_err(|error| cursor.invalid(error.to_string())).ok()
 }

@@ -6,6 +6,7 @@
 mod format;
 mod read;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use relatum_promql::syntax::Expr;
@@ -15,8 +16,8 @@ pub use read::RuleOptions;
 /// A rule file.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RuleFile {
-    /// Its groups; their names differ.
-    pub groups: Vec<RuleGroup>,
+    /// Its groups; their names differ. Shared, as whoever evaluates a group keeps it for as long as it runs.
+    pub groups: Vec<Arc<RuleGroup>>,
     /// What Prometheus would only warn of.
     pub warnings: Vec<String>,
 }

@@ -1,6 +1,7 @@
 //! Reading rule files.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use relatum_model::labels::METRIC_NAME;
 use relatum_model::relabel::NameScheme;
@@ -35,7 +36,7 @@ impl RuleFile {
         if let Some(mut section) = root.as_ref().and_then(|root| Cursor::new(root, &findings).section()) {
             let mut seen = HashSet::new();
             for item in section.take("groups").map(Cursor::items).unwrap_or_default() {
-                file.groups.extend(RuleGroup::read(item, &mut seen, options));
+                file.groups.extend(RuleGroup::read(item, &mut seen, options).map(Arc::new));
             }
             section.finish();
         }

@@ -7,6 +7,7 @@ mod failure;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use relatum_config::prometheus::GlobalConfig;
@@ -18,7 +19,7 @@ use relatum_promql::notation::{self, Point};
 use relatum_promql::{Engine, EngineOptions, QueryOptions, Value};
 
 use crate::alert::{AlertState, ms};
-use crate::group::{Group, Tick};
+use crate::group::{Group, GroupSource, Tick};
 pub use failure::{Failure, FiredAlert};
 use store::Store;
 
@@ -138,7 +139,8 @@ impl<'a> Run<'a> {
                 continue;
             }
             for rule in group.view().rules {
-                failures.extend(rule.last_error.map(|reason| Failure::Rule { rule: rule.name, at, reason }));
+                let name = rule.rule().name().to_owned();
+                failures.extend(rule.last_error.map(|reason| Failure::Rule { rule: name, at, reason }));
             }
         }
         failures
@@ -147,7 +149,7 @@ impl<'a> Run<'a> {
     fn check_alerts(&self, alert_test: &AlertRuleTest) -> Option<Failure> {
         let name = &alert_test.alertname;
         // Rules of several groups may have the same name.
-        let rules = self.groups.iter().flat_map(|group| group.view().rules).filter(|rule| rule.name == *name);
+        let rules = self.groups.iter().flat_map(|group| group.view().rules).filter(|rule| rule.rule().name() == *name);
         let alerts = rules.filter_map(|rule| rule.alerting).flat_map(|alerting| alerting.alerts);
         let firing = alerts.filter(|alert| alert.state == AlertState::Firing);
         let mut got: Vec<FiredAlert> =
@@ -234,7 +236,8 @@ fn ordered_groups(file: &RuleTestFile, rules: &[(String, RuleFile)]) -> Vec<Grou
         .flat_map(|(path, file)| file.groups.iter().map(move |definition| (path, definition)))
         .map(|(path, definition)| {
             let place = file.group_eval_order.iter().position(|name| *name == definition.name);
-            let mut group = Group::new(path, definition, &defaults);
+            let source = GroupSource::new(path.as_str().into(), Arc::clone(definition), &defaults);
+            let mut group = Group::new(source);
             group.begin_anew();
             (place.unwrap_or(usize::MAX), group)
         })

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use relatum_config::rules::RuleKind;
 use relatum_rules::{ActiveAlert, GroupView, RuleView};
 use serde_json::{Map, Value, json};
 
@@ -36,17 +37,17 @@ pub(crate) async fn rules(State(engine): State<Arc<Engine>>, params: Params) -> 
     let chosen = |wanted: &[&str], name: &str| wanted.is_empty() || wanted.contains(&name);
     let matchers = params.matcher_sets().map_err(ApiError::bad_data)?;
     let mut groups_in_order = engine.rules().groups();
-    groups_in_order.sort_by(|a, b| (&a.file, &a.name).cmp(&(&b.file, &b.name)));
+    groups_in_order.sort_by(|a, b| Page::key(a).cmp(&Page::key(b)));
     let from = page.begin(&groups_in_order)?;
     let mut found = groups_in_order
         .into_iter()
         .skip(from)
-        .filter(|group| chosen(&groups, &group.name) && chosen(&files, &group.file))
+        .filter(|group| chosen(&groups, group.source.name()) && chosen(&files, group.source.file()))
         .filter_map(|mut group| {
             group.rules.retain(|rule| {
-                let labels = relatum_model::Labels::from_pairs(rule.labels.iter().cloned());
+                let labels = relatum_model::Labels::from_pairs(rule.rule().labels.iter().cloned());
                 kind.is_none_or(|alerting| alerting == rule.alerting.is_some())
-                    && chosen(&names, &rule.name)
+                    && chosen(&names, rule.rule().name())
                     && (matchers.is_empty() || matchers.iter().any(|set| set.iter().all(|m| m.matches_labels(&labels))))
             });
             // A group of which nothing is wanted is not shown.
@@ -98,9 +99,14 @@ impl<'a> Page<'a> {
         })
     }
 
+    /// What groups are sorted by.
+    fn key(group: &GroupView) -> (&str, &str) {
+        (group.source.file(), group.source.name())
+    }
+
     /// What stands for a group between two pages: opaque to clients, the same as long as the group is there.
     fn token(group: &GroupView) -> String {
-        format!("{};{}", group.file, group.name).bytes().map(|byte| format!("{byte:02x}")).collect()
+        format!("{};{}", group.source.file(), group.source.name()).bytes().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
@@ -112,11 +118,11 @@ pub(crate) async fn alerts(State(engine): State<Arc<Engine>>) -> ApiResult {
 
 fn group_json(group: &GroupView, with_alerts: bool) -> Value {
     json!({
-        "name": group.name,
-        "file": group.file,
+        "name": group.source.name(),
+        "file": group.source.file(),
         "rules": group.rules.iter().map(|rule| rule_json(rule, with_alerts)).collect::<Vec<_>>(),
-        "interval": group.interval.as_secs_f64(),
-        "limit": group.limit,
+        "interval": group.source.interval().as_secs_f64(),
+        "limit": group.source.definition().limit,
         "evaluationTime": group.took.as_secs_f64(),
         "lastEvaluation": moment(group.evaluated_at_ms),
     })
@@ -124,18 +130,19 @@ fn group_json(group: &GroupView, with_alerts: bool) -> Value {
 
 fn rule_json(rule: &RuleView, with_alerts: bool) -> Value {
     let mut value = Map::new();
+    let definition = rule.rule();
     if let Some(alerting) = &rule.alerting {
         value.insert("state".into(), alerting.state.as_str().into());
     }
-    value.insert("name".into(), rule.name.clone().into());
-    value.insert("query".into(), rule.query.clone().into());
-    if let Some(alerting) = &rule.alerting {
-        value.insert("duration".into(), alerting.hold_for.as_secs_f64().into());
-        value.insert("keepFiringFor".into(), alerting.keep_firing_for.as_secs_f64().into());
+    value.insert("name".into(), definition.name().into());
+    value.insert("query".into(), definition.expr.to_string().into());
+    if let RuleKind::Alert { hold_for, keep_firing_for, .. } = &definition.kind {
+        value.insert("duration".into(), hold_for.as_secs_f64().into());
+        value.insert("keepFiringFor".into(), keep_firing_for.as_secs_f64().into());
     }
-    value.insert("labels".into(), pairs(&rule.labels));
-    if let Some(alerting) = &rule.alerting {
-        value.insert("annotations".into(), pairs(&alerting.annotations));
+    value.insert("labels".into(), pairs(&definition.labels));
+    if let (Some(alerting), RuleKind::Alert { annotations, .. }) = (&rule.alerting, &definition.kind) {
+        value.insert("annotations".into(), pairs(annotations));
         // Left out on demand is something else than none.
         let alerts = with_alerts.then(|| alerting.alerts.iter().map(alert_json).collect::<Vec<_>>());
         value.insert("alerts".into(), alerts.into());
