@@ -1,11 +1,11 @@
 //! The workload in this process: the server, driven by the rendered files alone.
 
-use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
-use relatum_server::files::Loaded;
+use relatum_server::files::{self, Loaded, Wildcard};
 use relatum_server::flags::{Flags, LogLevel};
 use relatum_server::listen;
 use relatum_server::{Engine, Prepared, ReloadError, RemoteState};
@@ -16,7 +16,7 @@ use crate::daemon::{self, Running, StartError, Wiring};
 use crate::log::LogRing;
 use crate::options::Options;
 use crate::pipeline::render::{ARGUMENTS_PATH, MAIN_PATH};
-use crate::workload::{Fault, Files, Ready, Remote, Workload};
+use crate::workload::{Fault, Files, Ready, Remote, Workload, are_same_files};
 
 /// Starts an agent with the server in this process; it is ready when this returns.
 pub async fn start(options: Options) -> Result<Running, StartError> {
@@ -47,23 +47,42 @@ impl Embedded {
     }
 
     fn load(&self, files: &Files) -> Result<(Loaded, Flags), Vec<Fault>> {
-        let arguments = files.get(ARGUMENTS_PATH).map(String::as_str).unwrap_or_default();
+        let arguments = files.get(ARGUMENTS_PATH).map(|text| &**text).unwrap_or_default();
         let flags = Flags::parse_file(arguments)
             .map_err(|error| vec![Fault { path: ARGUMENTS_PATH.to_owned(), message: error.to_string() }])?;
         if let Some((known, loaded)) = &*crate::lock(&self.checked)
-            && known == files
+            && are_same_files(known, files)
         {
             return Ok((loaded.clone(), flags));
         }
-        let texts: BTreeMap<PathBuf, String> =
-            files.iter().map(|(path, text)| (self.root.join(path), text.clone())).collect();
-        match self.engine.check(&texts, &self.root.join(MAIN_PATH)) {
+        match self.engine.check(&Below { root: &self.root, files }, &self.root.join(MAIN_PATH)) {
             Ok(loaded) => {
                 *crate::lock(&self.checked) = Some((files.clone(), loaded.clone()));
                 Ok((loaded, flags))
             }
             Err(error) => Err(faults(&error, &self.root, files)),
         }
+    }
+}
+
+/// Rendered files as the server names them, whether they are on disk yet or not.
+struct Below<'a> {
+    root: &'a Path,
+    files: &'a Files,
+}
+
+impl files::Files for Below<'_> {
+    fn read(&self, path: &Path) -> io::Result<Arc<str>> {
+        let below = path.strip_prefix(self.root).ok().and_then(Path::to_str);
+        below.and_then(|path| self.files.get(path)).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn matching(&self, pattern: &Path) -> io::Result<Vec<PathBuf>> {
+        // Nothing but what is rendered belongs to the set, whatever else a pattern may be about.
+        let Ok(pattern) = pattern.strip_prefix(self.root) else { return Ok(Vec::new()) };
+        let pattern = Wildcard::new(pattern)?;
+        let matching = self.files.keys().filter(|path| pattern.matches(Path::new(path)));
+        Ok(matching.map(|path| self.root.join(path)).collect())
     }
 }
 
@@ -124,7 +143,7 @@ impl Ready for Reload<'_> {
 }
 
 fn faults(error: &ReloadError, root: &Path, files: &Files) -> Vec<Fault> {
-    let fault = |problem: &relatum_server::files::FileProblem| {
+    let fault = |problem: &files::FileProblem| {
         let path = problem.path.strip_prefix(root).unwrap_or(&problem.path).display().to_string();
         let message = problem.problem.to_string();
         // Certificates are opened job by job, when nobody knows any more which file a job stood in.
@@ -242,7 +261,7 @@ mod tests {
             ("scrape/a_1.yml", "scrape_configs:\n- metrics_path: /m\n  job_name: juju_a-1\n"),
             ("scrape/a_2.yml", "scrape_configs:\n- job_name: \"juju_a-11\"\n"),
         ]
-        .map(|(path, text)| (path.to_owned(), text.to_owned()))
+        .map(|(path, text)| (path.to_owned(), Arc::from(text)))
         .into();
         for (message, expected) in [
             ("cannot prepare scrape job juju_a-1: cannot read x", Some("scrape/a_1.yml")),

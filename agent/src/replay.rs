@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use relatum_relations::bag::Databag;
 use relatum_relations::endpoints::{self, APPLICATION};
@@ -233,7 +234,7 @@ impl Case {
             overrides: BTreeMap::new(),
             local: LocalFiles::default(),
             declared: Vec::new(),
-            current: Files::new(),
+            current: Arc::default(),
             place: Place {
                 rendered: root.to_owned(),
                 samples: PathBuf::from("/var/lib/prometheus"),
@@ -276,9 +277,9 @@ impl Saved {
 fn placed(files: Files, root: &Path) -> Files {
     let ours = format!("{}/", root.join(MATERIALS).display());
     let theirs = format!("{}/", root.display());
-    let place = |(path, text): (String, String)| {
+    let place = |(path, text): (String, Arc<str>)| {
         let name = path.strip_prefix(&format!("{MATERIALS}/")).unwrap_or(&path).to_owned();
-        let text = if name == path { text.replace(&ours, &theirs) } else { text };
+        let text = if name == path { text.replace(&ours, &theirs).into() } else { text };
         (root.join(name).display().to_string(), text)
     };
     files.into_iter().filter(|(path, _)| path != DATASOURCE_PATH).map(place).collect()

@@ -105,12 +105,7 @@ impl Templates {
         if let Some(problem) = self.broken.get(&template) {
             return Err(Box::new(problem.clone()));
         }
-        let rendered = self.registry.render(template.folder(), context).map(|mut text| {
-            // It is kept, and it was written into twice the room.
-            text.shrink_to_fit();
-            text
-        });
-        rendered.map_err(|error| {
+        self.registry.render(template.folder(), context).map_err(|error| {
             let own = format!("templates/{}/template.hbs", template.folder());
             let path = self.paths.get(&template).unwrap_or(&own);
             let place = error.line_no.zip(error.column_no);

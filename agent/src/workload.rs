@@ -2,12 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use crate::control::Problem;
 use crate::dialect::Dialect;
 
-/// Rendered files: path below `rendered/` to text.
-pub type Files = BTreeMap<String, String>;
+/// Rendered files: path below `rendered/` to text. Whoever keeps a text shares it.
+pub type Files = BTreeMap<String, Arc<str>>;
+
+/// Whether two texts are equal; at once where they are one.
+pub fn is_same_text(a: &Arc<str>, b: &Arc<str>) -> bool {
+    Arc::ptr_eq(a, b) || a == b
+}
+
+/// Whether two sets of files are equal.
+pub fn are_same_files(a: &Files, b: &Files) -> bool {
+    let is_same = |((a_path, a), (b_path, b)): ((&String, &Arc<str>), (&String, &Arc<str>))| {
+        is_same_text(a, b) && a_path == b_path
+    };
+    a.len() == b.len() && a.iter().zip(b).all(is_same)
+}
 
 /// Something wrong with one rendered file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -337,7 +337,10 @@ async fn show_rendered(State(agent): State<Arc<Agent>>, Query(query): Query<Secr
     let path = agent.rendered.clone();
     let files = blocking(move || RenderedDirectory::new(path).read().map_err(|error| internal(&error))).await?;
     let hide = |path: &str, text: String| if query.show_secrets { text } else { secrets::hide(path, text) };
-    let files = files.into_iter().map(|(path, text)| RenderedFile { text: hide(&path, text), path }).collect();
+    let files = files
+        .iter()
+        .map(|(path, text)| RenderedFile { path: path.clone(), text: hide(path, text.to_string()) })
+        .collect();
     json(&Rendered { directory: agent.rendered.display().to_string(), files })
 }
 

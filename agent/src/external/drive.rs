@@ -367,7 +367,7 @@ impl Driver {
             Ok(running) => running,
             Err(trouble) => return Ok(Some(format!("what the workload runs cannot be seen: {}", trouble.message()))),
         };
-        let ours = files.get(MAIN_PATH).map(String::as_str).unwrap_or_default();
+        let ours = files.get(MAIN_PATH).map(|text| &**text).unwrap_or_default();
         if jobs(&running) == jobs(ours) {
             return Ok(None);
         }
@@ -398,7 +398,7 @@ impl Driver {
         if paths.is_empty() && text.contains("while applying the new configuration") {
             // It could read the main file, and what it did not like of the rest is in its log only: the rules that changed.
             let is_changed =
-                |(path, text): &(&String, &String)| path.starts_with("rules/") && loaded.get(*path) != Some(*text);
+                |(path, text): &(&String, &Arc<str>)| path.starts_with("rules/") && loaded.get(*path) != Some(*text);
             paths = files.iter().filter(is_changed).map(|(path, _)| path).collect();
         }
         match paths.as_slice() {

@@ -8,6 +8,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use thiserror::Error;
 use tracing::error;
@@ -15,7 +16,7 @@ use tracing::error;
 use super::desire::MATERIALS;
 use super::plan::Step;
 use crate::dialect::Layout;
-use crate::workload::{Fault, Files, NotRun, Workload};
+use crate::workload::{Fault, Files, NotRun, Workload, are_same_files};
 
 /// The folders below `rendered/`, and what the names of our files in them end in. Anything else is not ours to touch.
 const FOLDERS: [(&str, &str); 4] = [("", ""), ("scrape", ".yml"), ("rules", ".rules"), (MATERIALS, "")];
@@ -59,7 +60,10 @@ pub enum ApplyError {
 /// `rendered/`, with a memory of what is in it so that unchanged files are not read again.
 pub struct RenderedDirectory {
     path: PathBuf,
-    known: BTreeMap<String, (Stamp, String)>,
+    /// What the files were known by when they were read or written last.
+    stamps: BTreeMap<String, Stamp>,
+    /// What they said then.
+    files: Arc<Files>,
     layout: Layout,
 }
 
@@ -69,7 +73,7 @@ type Stamp = (u64, u64, i64, i64);
 impl RenderedDirectory {
     /// The directory at `path`, which need not exist.
     pub fn new(path: PathBuf) -> Self {
-        RenderedDirectory { path, known: BTreeMap::new(), layout: Layout::default() }
+        RenderedDirectory { path, stamps: BTreeMap::new(), files: Arc::default(), layout: Layout::default() }
     }
 
     /// Says who reads the files.
@@ -96,8 +100,8 @@ impl RenderedDirectory {
     }
 
     /// The files as they are. One that is not UTF-8 is not ours any more and reads as empty, so that it gets replaced.
-    pub fn read(&mut self) -> Result<Files, ApplyError> {
-        let mut known = BTreeMap::new();
+    pub fn read(&mut self) -> Result<Arc<Files>, ApplyError> {
+        let (mut stamps, mut files) = (BTreeMap::new(), Files::new());
         for (folder, ending) in FOLDERS {
             let failed = |source| ApplyError::Read { path: self.path.join(folder), source };
             let entries = match fs::read_dir(self.path.join(folder)) {
@@ -116,23 +120,61 @@ impl RenderedDirectory {
                 if !ours || !metadata.is_file() {
                     continue;
                 }
-                let stamp = (metadata.ino(), metadata.size(), metadata.ctime(), metadata.ctime_nsec());
-                let text = match self.known.remove(&path) {
-                    Some((before, text)) if before == stamp => text,
+                let stamp = stamp(&metadata);
+                let text = match self.files.get(&path) {
+                    Some(text) if self.stamps.get(&path) == Some(&stamp) => Arc::clone(text),
                     _ => match fs::read(entry.path()) {
                         Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                        bytes => String::from_utf8(bytes.map_err(failed)?).unwrap_or_default(),
+                        bytes => String::from_utf8(bytes.map_err(failed)?).unwrap_or_default().into(),
                     },
                 };
-                known.insert(path, (stamp, text));
+                stamps.insert(path.clone(), stamp);
+                files.insert(path, text);
             }
         }
-        self.known = known;
-        Ok(self.known.iter().map(|(path, (_, text))| (path.clone(), text.clone())).collect())
+        self.stamps = stamps;
+        // Nobody has to let go of what is as it was.
+        if !are_same_files(&files, &self.files) {
+            self.files = Arc::new(files);
+        }
+        Ok(self.known())
+    }
+
+    /// The files as they were when they were read or written last.
+    pub fn known(&self) -> Arc<Files> {
+        Arc::clone(&self.files)
     }
 
     /// Does `steps`, which lead to `wanted`, and has the workload run the result.
-    pub fn apply(&self, steps: &[Step], wanted: &Files, workload: &dyn Workload) -> Result<(), ApplyError> {
+    pub fn apply(&mut self, steps: &[Step], wanted: &Files, workload: &dyn Workload) -> Result<(), ApplyError> {
+        let done = self.run(steps, wanted, workload);
+        if matches!(done, Ok(()) | Err(ApplyError::Absent)) {
+            self.remember(steps);
+        }
+        done
+    }
+
+    /// Knows the files as `steps` have left them, so that the next look need not read what was just written.
+    fn remember(&mut self, steps: &[Step]) {
+        let files = Arc::make_mut(&mut self.files);
+        for step in steps {
+            match step {
+                Step::Write { path, text } => {
+                    // One that is gone again already is missed by the next look.
+                    let Ok(metadata) = fs::metadata(self.path.join(path)) else { continue };
+                    self.stamps.insert(path.clone(), stamp(&metadata));
+                    files.insert(path.clone(), Arc::clone(text));
+                }
+                Step::Remove { path } => {
+                    self.stamps.remove(path);
+                    files.remove(path);
+                }
+                Step::Reload => {}
+            }
+        }
+    }
+
+    fn run(&self, steps: &[Step], wanted: &Files, workload: &dyn Workload) -> Result<(), ApplyError> {
         let is_material = |step: &&Step| step.path().is_some_and(|path| path.starts_with(MATERIALS));
         // New certificates first, as the workload opens them to prepare; nothing refers to them yet. Old ones go last.
         let (materials, files): (Vec<&Step>, Vec<&Step>) = steps.iter().partition(is_material);
@@ -205,6 +247,10 @@ impl RenderedDirectory {
     }
 }
 
+fn stamp(metadata: &fs::Metadata) -> Stamp {
+    (metadata.ino(), metadata.size(), metadata.ctime(), metadata.ctime_nsec())
+}
+
 /// Scrape jobs may hold passwords, and materials hold keys: nobody reads them but we. Where another process has to, its group may
 /// read them all.
 fn mode(path: &str, layout: Layout) -> u32 {
@@ -215,7 +261,7 @@ fn mode(path: &str, layout: Layout) -> u32 {
 /// What was there before, to be put back if something fails.
 struct Undo<'a> {
     directory: &'a RenderedDirectory,
-    before: Vec<(String, Option<String>)>,
+    before: Vec<(String, Option<Arc<str>>)>,
 }
 
 impl Undo<'_> {
@@ -226,7 +272,7 @@ impl Undo<'_> {
         for step in steps {
             let Some(path) = step.path() else { continue };
             let target = self.directory.path.join(path);
-            let before = self.directory.known.get(path).map(|(_, text)| text.clone());
+            let before = self.directory.files.get(path).cloned();
             self.before.push((path.to_owned(), before));
             let done = match step {
                 Step::Write { .. } => fs::rename(self.directory.unfinished(path), &target),

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::desire::{Owner, Owners};
 use super::render::{ARGUMENTS_PATH, MAIN_PATH, Rendered};
 use crate::control::Problem;
-use crate::workload::{Fault, Files, Workload};
+use crate::workload::{Fault, Files, Workload, are_same_files, is_same_text};
 
 /// The files to have on disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,9 +22,9 @@ pub struct Checked {
     pub problems: Vec<Problem>,
 }
 
-/// Settles which files to have.
-pub fn check(current: &Files, rendered: &Rendered, owners: &Owners, workload: &dyn Workload) -> Checked {
-    let mut wanted = rendered.files.clone();
+/// Settles which files to have: takes those that were `rendered`.
+pub fn check(current: &Files, rendered: &mut Rendered, owners: &Owners, workload: &dyn Workload) -> Checked {
+    let mut wanted = std::mem::take(&mut rendered.files);
     for path in &rendered.failed {
         wanted.extend(current.get(path).map(|last_good| (path.clone(), last_good.clone())));
     }
@@ -35,7 +35,7 @@ pub fn check(current: &Files, rendered: &Rendered, owners: &Owners, workload: &d
         problems.push(problem(missing, owners, "there is no good version of this file yet".to_owned()));
         return Checked { wanted, is_loadable: false, problems };
     }
-    if &wanted == current {
+    if are_same_files(&wanted, current) {
         return Checked { wanted, is_loadable: true, problems };
     }
     let mut checked = Checked { wanted, is_loadable: true, problems };
@@ -73,7 +73,7 @@ impl Checked {
 /// Puts the last good version in the place of a file, or else leaves the file out. False if neither can be done.
 fn replace(path: &str, current: &Files, wanted: &mut Files) -> bool {
     match (current.get(path), wanted.get(path)) {
-        (Some(last_good), Some(faulty)) if last_good != faulty => {
+        (Some(last_good), Some(faulty)) if !is_same_text(last_good, faulty) => {
             wanted.insert(path.to_owned(), last_good.clone());
             true
         }

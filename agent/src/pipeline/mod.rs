@@ -154,9 +154,9 @@ impl Pipeline {
         steps.end("observe");
         let desired = desire(&observed, &mut self.memory);
         steps.end("desire");
-        let rendered = self.renderer.render(&desired, &observed.overrides, dialect);
+        let mut rendered = self.renderer.render(&desired, &observed.overrides, dialect);
         steps.end("render");
-        let mut checked = check::check(&observed.current, &rendered, &desired.owners, workload);
+        let mut checked = check::check(&observed.current, &mut rendered, &desired.owners, workload);
         steps.end("check");
         let mut problems = desired.problems;
         problems.extend(rendered.problems);
@@ -267,7 +267,7 @@ impl Pipeline {
 }
 
 fn datasource(wanted: &Files) -> String {
-    wanted.get(render::DATASOURCE_PATH).cloned().unwrap_or_default()
+    wanted.get(render::DATASOURCE_PATH).map(|text| text.to_string()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use super::PassError;
 use super::apply::RenderedDirectory;
@@ -48,7 +48,7 @@ pub struct Sources {
     /// Defaults of options that differ from the charm's.
     pub option_defaults: BTreeMap<String, String>,
     /// The options of `relatum.yaml` as of the last reload.
-    pub file_options: std::sync::Arc<Mutex<FileOptions>>,
+    pub file_options: Arc<Mutex<FileOptions>>,
 }
 
 /// The options of `relatum.yaml`.
@@ -78,7 +78,7 @@ pub struct Observed {
     /// What is wrong with the files of `relations.d`.
     pub declared: Vec<Problem>,
     /// The rendered files as they are on disk.
-    pub current: Files,
+    pub current: Arc<Files>,
     /// Where we are.
     pub place: Place,
 }
@@ -125,7 +125,7 @@ fn gather(
     world: World,
     declared: Vec<Problem>,
     local: LocalFiles,
-    current: Files,
+    current: Arc<Files>,
     sources: &Sources,
     place: &Place,
 ) -> Observed {

@@ -1,6 +1,8 @@
 //! From files as they are and files as wanted to steps. Looks and answers, changes nothing.
 
-use crate::workload::Files;
+use std::sync::Arc;
+
+use crate::workload::{Files, is_same_text};
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,7 +12,7 @@ pub enum Step {
         /// Below `rendered/`.
         path: String,
         /// The whole content.
-        text: String,
+        text: Arc<str>,
     },
     /// Remove a file.
     Remove {
@@ -35,8 +37,8 @@ impl Step {
 pub fn plan(current: &Files, wanted: &Files, is_loaded: bool) -> Vec<Step> {
     let mut steps = Vec::new();
     for (path, text) in wanted {
-        if current.get(path) != Some(text) {
-            steps.push(Step::Write { path: path.clone(), text: text.clone() });
+        if !current.get(path).is_some_and(|known| is_same_text(known, text)) {
+            steps.push(Step::Write { path: path.clone(), text: Arc::clone(text) });
         }
     }
     for path in current.keys() {

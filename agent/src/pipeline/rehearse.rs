@@ -27,8 +27,8 @@ pub struct Forecast {
 /// Runs the pure part of a pass.
 pub fn forecast(observed: &Observed, workload: &dyn Workload) -> Forecast {
     let desired = desire(observed, &mut Memory::default());
-    let rendered = Renderer::default().render(&desired, &observed.overrides, workload.dialect());
-    let checked = check(&observed.current, &rendered, &desired.owners, workload);
+    let mut rendered = Renderer::default().render(&desired, &observed.overrides, workload.dialect());
+    let checked = check(&observed.current, &mut rendered, &desired.owners, workload);
     let (targets, rules) = (targets(&desired), rules(&desired));
     let mut problems = desired.problems;
     problems.extend(rendered.problems);
@@ -106,7 +106,7 @@ pub fn files(before: &Files, after: &Files) -> Vec<FileDifference> {
     let Difference { added, changed, removed } = difference(before, after);
     let mut paths = [added, changed, removed].concat();
     paths.sort();
-    let file =
-        |path: String| FileDifference { before: before.get(&path).cloned(), after: after.get(&path).cloned(), path };
+    let text = |files: &Files, path: &String| files.get(path).map(|text| text.to_string());
+    let file = |path: String| FileDifference { before: text(before, &path), after: text(after, &path), path };
     paths.into_iter().map(file).collect()
 }

@@ -1,6 +1,7 @@
 //! From what should be to the texts of files.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use relatum_config::prometheus::{GlobalConfig, ScrapeConfigFile};
 use relatum_model::yaml;
@@ -42,7 +43,7 @@ pub struct Rendered {
 pub struct Renderer {
     overrides: BTreeMap<Template, Override>,
     templates: Templates,
-    known: BTreeMap<String, (Value, String)>,
+    known: BTreeMap<String, (Value, Arc<str>)>,
 }
 
 impl Default for Renderer {
@@ -89,11 +90,11 @@ impl Renderer {
         for (path, template, context) in wanted {
             let text = match before.remove(&path) {
                 Some((known, text)) if known == context => Ok(text),
-                _ => self.templates.render(template, &context),
+                _ => self.templates.render(template, &context).map(Arc::from),
             };
             match text {
                 Ok(text) => {
-                    self.known.insert(path.clone(), (context, text.clone()));
+                    self.known.insert(path.clone(), (context, Arc::clone(&text)));
                     rendered.files.insert(path, text);
                 }
                 Err(problem) => {
@@ -106,7 +107,7 @@ impl Renderer {
         let is_file = |(path, _): &(&String, _)| dialect.layout == Layout::Split || !path.starts_with(SCRAPES);
         for (path, (_, content)) in desired.local.files.iter().filter(is_file) {
             match content {
-                Ok(text) => drop(rendered.files.insert(path.clone(), text.to_string())),
+                Ok(text) => drop(rendered.files.insert(path.clone(), Arc::clone(text))),
                 Err(_) => drop(rendered.failed.insert(path.clone())),
             }
         }

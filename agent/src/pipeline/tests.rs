@@ -101,12 +101,12 @@ impl Bench {
         let report = self.pipeline.run(&self.store, &self.workload).unwrap();
         if report.applied {
             // The law above all others: what runs is what can be read on disk.
-            assert_eq!(self.disk(), *crate::lock(&self.workload.running));
+            assert_eq!(*self.disk(), *crate::lock(&self.workload.running));
         }
         report
     }
 
-    fn disk(&self) -> Files {
+    fn disk(&self) -> Arc<Files> {
         RenderedDirectory::new(self.dir.path().join("rendered")).read().unwrap()
     }
 

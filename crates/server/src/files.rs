@@ -3,7 +3,6 @@
 //! The set is the main file, the files of its `scrape_config_files` and the files of its `rule_files`. Parses are kept by
 //! content, so the same text is parsed once however often it is checked and loaded.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
@@ -19,8 +18,8 @@ pub const SUPPORTED: &[Feature] = &[Feature::RemoteWrite];
 
 /// Something that configuration files can be read from.
 pub trait Files: Send + Sync {
-    /// The text of one file; lent where it is in memory already.
-    fn read(&self, path: &Path) -> io::Result<Cow<'_, str>>;
+    /// The text of one file; shared where it is in memory already.
+    fn read(&self, path: &Path) -> io::Result<Arc<str>>;
 
     /// The files that match a shell pattern, sorted. None is no error: the files may come later.
     fn matching(&self, pattern: &Path) -> io::Result<Vec<PathBuf>>;
@@ -34,7 +33,7 @@ pub struct DiskFiles;
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
 impl Files for DiskFiles {
-    fn read(&self, path: &Path) -> io::Result<Cow<'_, str>> {
+    fn read(&self, path: &Path) -> io::Result<Arc<str>> {
         use std::io::Read;
         let mut text = String::new();
         let n_bytes = std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
@@ -53,16 +52,32 @@ impl Files for DiskFiles {
 }
 
 /// Files that are not written yet: path → text.
-impl Files for BTreeMap<PathBuf, String> {
-    fn read(&self, path: &Path) -> io::Result<Cow<'_, str>> {
-        self.get(path).map(Into::into).ok_or_else(|| io::ErrorKind::NotFound.into())
+impl Files for BTreeMap<PathBuf, Arc<str>> {
+    fn read(&self, path: &Path) -> io::Result<Arc<str>> {
+        self.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn matching(&self, pattern: &Path) -> io::Result<Vec<PathBuf>> {
+        let pattern = Wildcard::new(pattern)?;
+        Ok(self.keys().filter(|path| pattern.matches(path)).cloned().collect())
+    }
+}
+
+/// A shell pattern for the paths of files that are not on disk.
+#[derive(Debug, Clone)]
+pub struct Wildcard(glob::Pattern);
+
+impl Wildcard {
+    /// Reads a pattern; an error says what is wrong with it.
+    pub fn new(pattern: &Path) -> io::Result<Self> {
         let pattern = pattern.to_str().ok_or_else(|| io::Error::other("the pattern is not UTF-8"))?;
-        let pattern = glob::Pattern::new(pattern).map_err(io::Error::other)?;
+        Ok(Wildcard(glob::Pattern::new(pattern).map_err(io::Error::other)?))
+    }
+
+    /// Whether `path` is one of those that are meant. A star stands for no more than one folder.
+    pub fn matches(&self, path: &Path) -> bool {
         let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::default() };
-        Ok(self.keys().filter(|path| pattern.matches_path_with(path, options)).cloned().collect())
+        self.0.matches_path_with(path, options)
     }
 }
 
@@ -118,7 +133,7 @@ struct ScrapeParses {
 
 /// Parses of the set that was loaded last, by path, each with the text it was made from.
 #[derive(Debug)]
-struct Parses<T>(HashMap<PathBuf, (String, Arc<T>)>);
+struct Parses<T>(HashMap<PathBuf, (Arc<str>, Arc<T>)>);
 
 impl<T> Default for Parses<T> {
     fn default() -> Self {
@@ -128,9 +143,9 @@ impl<T> Default for Parses<T> {
 
 impl<T> Parses<T> {
     /// Takes out what `text` was parsed to when it stood at `path`.
-    fn take(&mut self, path: &Path, text: &str) -> Option<(String, Arc<T>)> {
-        let known = self.0.get(path).is_some_and(|(known, _)| known == text);
-        if known { self.0.remove(path) } else { None }
+    fn take(&mut self, path: &Path, text: &Arc<str>) -> Option<Arc<T>> {
+        let (known, parsed) = self.0.remove(path)?;
+        (Arc::ptr_eq(&known, text) || known == *text).then_some(parsed)
     }
 }
 
@@ -183,11 +198,11 @@ impl Loader {
                 Some(parsed) => Ok(parsed),
                 None => ScrapeConfigFile::parse_for(&text, &config.global, SUPPORTED).map(|mut file| {
                     file.join_directory(path.parent().unwrap_or(Path::new("")));
-                    (text.into_owned(), Arc::new(file))
+                    Arc::new(file)
                 }),
             };
             match parsed {
-                Ok((text, parsed)) => {
+                Ok(parsed) => {
                     scrape_files.push((name, Arc::clone(&parsed)));
                     current.0.insert(path, (text, parsed));
                 }
@@ -219,10 +234,10 @@ impl Loader {
             };
             let parsed = match known.take(&file, &text) {
                 Some(parsed) => Ok(parsed),
-                None => RuleFile::parse(&text).map(|parsed| (text.into_owned(), Arc::new(parsed))),
+                None => RuleFile::parse(&text).map(Arc::new),
             };
             match parsed {
-                Ok((text, parsed)) => {
+                Ok(parsed) => {
                     current.0.insert(file.clone(), (text, Arc::clone(&parsed)));
                     rule_files.push((file, parsed));
                 }
@@ -272,19 +287,16 @@ mod tests {
     fn what_we_lack_is_refused_by_name_and_place() {
         let main = "scrape_config_files: [more.yml]\nscrape_configs:\n- {job_name: a, static_configs: []}\n";
         let mut files = BTreeMap::from([
-            (PathBuf::from("/p/main.yml"), main.to_owned()),
-            (
-                PathBuf::from("/p/more.yml"),
-                "scrape_configs:\n- job_name: b\n  dns_sd_configs: [{names: [a]}]\n".to_owned(),
-            ),
+            (PathBuf::from("/p/main.yml"), main.into()),
+            (PathBuf::from("/p/more.yml"), "scrape_configs:\n- job_name: b\n  dns_sd_configs: [{names: [a]}]\n".into()),
         ]);
-        let load = |files: &BTreeMap<PathBuf, String>| {
+        let load = |files: &BTreeMap<PathBuf, Arc<str>>| {
             let problems = Loader::default().load(files, Path::new("/p/main.yml")).err().unwrap_or_default();
             problems.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         let expected = "/p/more.yml:3:3: dns_sd_configs is not supported yet (in scrape_configs[0].dns_sd_configs)";
         assert_eq!(load(&files), [expected]);
-        files.insert("/p/main.yml".into(), "remote_read: [{url: 'http://a'}]\n".to_owned());
+        files.insert("/p/main.yml".into(), "remote_read: [{url: 'http://a'}]\n".into());
         assert_eq!(load(&files), ["/p/main.yml:1:1: remote_read is not supported yet (in remote_read)"]);
     }
 }

@@ -166,7 +166,7 @@ impl Desired {
         let folder = self.place.rendered.join(MATERIALS);
         let mut material = |ending: &str, text: &str| {
             let file = format!("{name}{ending}");
-            self.materials.insert(format!("{MATERIALS}/{file}"), text.to_owned());
+            self.materials.insert(format!("{MATERIALS}/{file}"), text.into());
             folder.join(file).display().to_string()
         };
         let mut remote = destination(name, &format!("{}/api/v1/write", upstream.url));

@@ -62,7 +62,7 @@ impl Desired {
         }
         for (path, secret) in finished.files {
             let name = path.rsplit('/').next().unwrap_or(&path);
-            self.materials.insert(format!("{MATERIALS}/{name}"), secret.expose().to_owned());
+            self.materials.insert(format!("{MATERIALS}/{name}"), secret.expose().into());
         }
     }
 }

@@ -26,7 +26,8 @@ impl Desired {
             self.note(&view.key(), "no certificate is asked for yet");
         }
         for (number, certificate) in found.iter().enumerate() {
-            self.materials.insert(format!("{MATERIALS}/juju_receive-ca-cert_{number}.crt"), certificate.pem.clone());
+            self.materials
+                .insert(format!("{MATERIALS}/juju_receive-ca-cert_{number}.crt"), certificate.pem.as_str().into());
         }
     }
 }
