@@ -80,6 +80,21 @@ impl<'a> Field<'a> {
         Ok(())
     }
 
+    /// Hands out the unsigned numbers of a repeated field, which come one by one or packed.
+    pub(crate) fn uints(&self, mut on: impl FnMut(u64)) -> Result<(), Fault> {
+        match self.content {
+            Content::Varint(number) => on(number),
+            Content::Bytes(_) => {
+                let mut packed = self.message()?;
+                while !packed.rest().is_empty() {
+                    on(packed.varint()?);
+                }
+            }
+            _ => return Err(self.wrong_type()),
+        }
+        Ok(())
+    }
+
     /// Hands out the floats of a repeated field, which come one by one or packed.
     pub(crate) fn doubles(&self, mut on: impl FnMut(f64)) -> Result<(), Fault> {
         match self.content {
@@ -198,6 +213,26 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Counts of a histogram's buckets from the differences between neighbours, as messages have them.
+#[derive(Default)]
+pub(crate) struct Running {
+    count: i64,
+    n: usize,
+    /// The number of the first bucket with less than nothing, from 1, and what it has.
+    pub(crate) below_zero: Option<(usize, i64)>,
+}
+
+impl Running {
+    pub(crate) fn add(&mut self, delta: i64) -> u64 {
+        self.count = self.count.wrapping_add(delta);
+        self.n += 1;
+        u64::try_from(self.count).unwrap_or_else(|_| {
+            self.below_zero.get_or_insert((self.n, self.count));
+            0
+        })
+    }
+}
+
 pub(crate) fn push_varint(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push((number & 0x7f) as u8 | 0x80);
@@ -263,6 +298,6 @@ pub(crate) fn unzigzag(value: u64) -> i64 {
     (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }
 
-fn push_key(out: &mut Vec<u8>, number: u8, wire_type: u8) {
+pub(crate) fn push_key(out: &mut Vec<u8>, number: u8, wire_type: u8) {
     push_varint(out, u64::from(number) << 3 | u64::from(wire_type));
 }

@@ -141,7 +141,10 @@ impl Engine {
             scrape: Scraper::new(Arc::clone(&store) as _),
             rules: RuleRunner::new(Arc::clone(&store), Arc::clone(&promql), Arc::clone(&notifier)),
             query_slots: Arc::new(Semaphore::new(flags.concurrency)),
-            receiver: remote_write::Receiver::new(),
+            receiver: remote_write::Receiver::new(remote_write::ReceiverOptions {
+                accepted: flags.write_messages.clone(),
+                start_timestamps: flags.has_feature("st-storage"),
+            }),
             remotes: Remotes::new(Arc::clone(&store) as _),
             loader: Loader::default(),
             live: ArcSwap::from_pointee(live),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use relatum_model::regex::AnchoredRegex;
 use relatum_model::time::{format_duration, parse_duration};
 use relatum_promql::syntax::ParseOptions;
+use relatum_transport::remote_write::Version;
 use thiserror::Error;
 
 /// How much is logged, least first.
@@ -78,6 +79,8 @@ pub struct Flags {
     pub features: BTreeSet<String>,
     /// `--web.cors.origin`
     pub cors_origin: AnchoredRegex,
+    /// `--web.remote-write-receiver.accepted-protobuf-messages`, which may be repeated
+    pub write_messages: Vec<Version>,
     /// Flags that were given and have no effect here, with their values, to be named in the log.
     pub without_effect: BTreeMap<&'static str, String>,
 }
@@ -100,6 +103,7 @@ impl Default for Flags {
             log_level: LogLevel::Info,
             features: BTreeSet::new(),
             cors_origin: AnchoredRegex::new(".*").expect("the default expression is valid"),
+            write_messages: vec![Version::V1, Version::V2],
             without_effect: BTreeMap::new(),
         }
     }
@@ -201,20 +205,27 @@ const FLAGS: &[Flag] = &[
     flag("web.max-notifications-subscribers", Kind::Value, "16", ""),
     flag("web.page-title", Kind::Value, "Prometheus Time Series Collection and Processing Server", ""),
     flag("web.read-timeout", Kind::Value, "5m", ""),
-    flag("web.remote-write-receiver.accepted-protobuf-messages", Kind::Value, "prometheus.WriteRequest", ""),
+    flag(
+        "web.remote-write-receiver.accepted-protobuf-messages",
+        Kind::Value,
+        "prometheus.WriteRequest,io.prometheus.write.v2.Request",
+        "which remote writes to take, 1.0 or 2.0; may be repeated",
+    ),
     flag("web.route-prefix", Kind::Value, "/", "the path below which everything lies; only / is supported"),
     flag("web.user-assets", Kind::Value, "", ""),
 ];
 
-/// Names for `--enable-feature` that change how queries are evaluated; those that change how they are read are the parser's.
-pub(crate) const ENGINE_FEATURES: [&str; 3] =
-    ["promql-delayed-name-removal", "type-and-unit-labels", "use-start-timestamps"];
+/// Names for `--enable-feature` that change how queries are evaluated or what is stored; those that change how queries are read
+/// are the parser's.
+pub(crate) const ENGINE_FEATURES: [&str; 4] =
+    ["promql-delayed-name-removal", "st-storage", "type-and-unit-labels", "use-start-timestamps"];
 
 impl Flags {
     /// Reads flags of the forms `--name=value`, `--name value`, `--switch` and `--no-switch`.
     pub fn parse<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Result<Self, FlagError> {
         let mut flags = Flags::default();
         let mut listen = Vec::new();
+        let mut write_messages = Vec::new();
         let mut args = args.into_iter();
         while let Some(arg) = args.next() {
             let arg = arg.as_ref();
@@ -242,18 +253,21 @@ impl Flags {
                 listen.push(value);
                 continue;
             }
+            if name == "web.remote-write-receiver.accepted-protobuf-messages" {
+                write_messages.extend(messages(&value).map_err(|reason| bad_value(name, &value, reason))?);
+                continue;
+            }
             if flag.does.is_empty() {
                 flags.without_effect.insert(name, value);
                 continue;
             }
-            flags.set(name, &value).map_err(|reason| FlagError::BadValue {
-                name: name.to_owned(),
-                value: value.clone(),
-                reason,
-            })?;
+            flags.set(name, &value).map_err(|reason| bad_value(name, &value, reason))?;
         }
         if !listen.is_empty() {
             flags.listen = listen;
+        }
+        if !write_messages.is_empty() {
+            flags.write_messages = write_messages;
         }
         Ok(flags)
     }
@@ -285,6 +299,9 @@ impl Flags {
             "web.enable-admin-api" => self.admin_api.to_string(),
             "web.enable-lifecycle" => self.lifecycle.to_string(),
             "web.enable-remote-write-receiver" => "true".to_owned(),
+            "web.remote-write-receiver.accepted-protobuf-messages" => {
+                self.write_messages.iter().map(|version| version.message()).collect::<Vec<_>>().join(",")
+            }
             "storage.tsdb.retention.time" => format_duration(self.retention),
             "storage.tsdb.retention.size" => format!("{}B", self.retention_bytes),
             "query.lookback-delta" => format_duration(self.lookback),
@@ -343,6 +360,15 @@ impl Flags {
     }
 }
 
+fn bad_value(name: &str, value: &str, reason: String) -> FlagError {
+    FlagError::BadValue { name: name.to_owned(), value: value.to_owned(), reason }
+}
+
+fn messages(value: &str) -> Result<Vec<Version>, String> {
+    let message = |name: &str| [Version::V1, Version::V2].into_iter().find(|version| version.message() == name.trim());
+    value.split(',').map(|name| message(name).ok_or_else(|| format!("{name} is no message of remote write"))).collect()
+}
+
 fn switch(value: &str) -> Result<bool, String> {
     value.parse().map_err(|_| "it is neither true nor false".to_owned())
 }
@@ -398,6 +424,10 @@ mod tests {
         let asked =
             Flags::parse(["--enable-feature=exemplar-storage,type-and-unit-labels,promql-experimental-functions"]);
         assert_eq!(asked.unwrap().features_without_effect(), ["exemplar-storage"]);
+        check(
+            &["--web.remote-write-receiver.accepted-protobuf-messages=io.prometheus.write.v2.Request"],
+            Ok(Flags { write_messages: vec![Version::V2], ..Flags::default() }),
+        );
         check(&["--nonsense"], Err("unknown flag --nonsense"));
         check(&["serve"], Err("unknown flag serve"));
         check(&["--config.file"], Err("flag --config.file needs a value"));

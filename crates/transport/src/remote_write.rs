@@ -1,39 +1,46 @@
-//! Takes samples that others write to us: remote write 1.0. The other direction is [`send`].
+//! Takes samples that others write to us: remote write 1.0 and 2.0. The other direction is [`send`].
 //!
-//! A request is stored whole or not at all, so that a sender may repeat it; only series whose labels make no sense are left
-//! out, as Prometheus 3 does. Status codes and texts are Prometheus', because senders decide by them what to repeat.
+//! A request of 1.0 is stored whole or not at all, so that a sender may repeat it; only series whose labels make no sense are
+//! left out, as Prometheus 3 does. Of a request of 2.0 everything is stored that can be, and the sender is told of the rest.
+//! Status codes and texts are Prometheus', because senders decide by them what to repeat.
 
+mod message;
 pub mod send;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use relatum_model::exposition::MetricFamily;
-use relatum_model::remote_write::{DecodeError, Decoder};
+pub use relatum_model::remote_write::Version;
+use relatum_model::remote_write::{DecodeError, Decoder, HistogramFault, WriteSeries};
 use relatum_model::storage::{Append, AppendError, Appender, Refused, SeriesRef};
+use relatum_model::{HistogramSample, Labels};
 use thiserror::Error;
 use tracing::debug;
 
 /// The largest body, as it comes and decompressed: Prometheus' bound. Whoever reads the body may stop one byte behind it.
 pub const BODY_BYTES_MAX: usize = 32 << 20;
 
-const MEDIA_TYPE: &str = "application/x-protobuf";
-const MESSAGE_V1: &str = "prometheus.WriteRequest";
-const MESSAGE_V2: &str = "io.prometheus.write.v2.Request";
+/// How many of the refusals of one request are told to its sender.
+const REFUSALS_TOLD: usize = 100;
 
 /// What a request brought.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
+    /// Which message it was. The sender of 2.0 is told the numbers below.
+    pub version: Version,
     /// Samples that are stored now.
     pub samples: usize,
+    /// Native histograms that are stored now.
+    pub histograms: usize,
     /// Series that were left out because their labels are invalid.
     pub invalid_series: usize,
-    /// Native histograms that were left out because the store has no place for them.
-    pub dropped_histograms: usize,
-    /// Exemplars that were left out for the same reason.
+    /// Exemplars that were left out because the store has no place for them.
     pub dropped_exemplars: usize,
+    /// What a request of 2.0 brought beside it that was refused, a line for each; always empty for 1.0.
+    pub refusals: String,
 }
 
-/// Why a request was refused. The text is for the sender; [`std::error::Error::source`] has what is for our log only.
+/// Why nothing of a request was stored. The text is for the sender; [`std::error::Error::source`] has what is for our log only.
 #[derive(Debug, Error)]
 pub enum ReceiveError {
     /// It is compressed in another way.
@@ -54,6 +61,9 @@ pub enum ReceiveError {
     /// What was compressed is not a write request.
     #[error("{0}")]
     Decode(#[from] DecodeError),
+    /// A histogram makes no sense, and with it the request.
+    #[error("{0}")]
+    Histogram(HistogramFault),
     /// A sample was refused, and with it the request.
     #[error("{0}")]
     Refused(Refused),
@@ -71,27 +81,44 @@ impl ReceiveError {
             ReceiveError::DecodedTooLarge
             | ReceiveError::Snappy
             | ReceiveError::Decode(_)
+            | ReceiveError::Histogram(_)
             | ReceiveError::Refused(_) => 400,
             ReceiveError::Store(_) => 500,
         }
     }
 }
 
+/// What a receiver takes.
+#[derive(Debug, Clone)]
+pub struct ReceiverOptions {
+    /// The messages it takes.
+    pub accepted: Vec<Version>,
+    /// Store when samples began to count.
+    pub start_timestamps: bool,
+}
+
+impl Default for ReceiverOptions {
+    fn default() -> Self {
+        ReceiverOptions { accepted: vec![Version::V1, Version::V2], start_timestamps: false }
+    }
+}
+
 /// Receives write requests and counts.
 #[derive(Debug, Default)]
 pub struct Receiver {
+    options: ReceiverOptions,
     requests: AtomicU64,
     refused_requests: AtomicU64,
     samples: AtomicU64,
+    histograms: AtomicU64,
     invalid_samples: AtomicU64,
-    dropped_histograms: AtomicU64,
     dropped_exemplars: AtomicU64,
 }
 
 impl Receiver {
     /// A receiver that has counted nothing yet.
-    pub fn new() -> Self {
-        Receiver::default()
+    pub fn new(options: ReceiverOptions) -> Self {
+        Receiver { options, ..Receiver::default() }
     }
 
     /// Stores the samples of one request. Blocks on the store, so it is for blocking threads.
@@ -105,13 +132,13 @@ impl Receiver {
         body: &[u8],
     ) -> Result<Written, ReceiveError> {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let result = check_headers(content_type, content_encoding)
-            .and_then(|()| decompress(body))
-            .and_then(|message| self.store(append, &message));
+        let result = message::version(content_type, content_encoding, &self.options.accepted)
+            .and_then(|version| Ok((version, message::decompress(body)?)))
+            .and_then(|(version, message)| self.store(append, version, &message));
         match &result {
             Ok(written) => {
                 self.samples.fetch_add(written.samples as u64, Ordering::Relaxed);
-                self.dropped_histograms.fetch_add(written.dropped_histograms as u64, Ordering::Relaxed);
+                self.histograms.fetch_add(written.histograms as u64, Ordering::Relaxed);
                 self.dropped_exemplars.fetch_add(written.dropped_exemplars as u64, Ordering::Relaxed);
             }
             Err(_) => {
@@ -121,43 +148,45 @@ impl Receiver {
         result
     }
 
-    fn store(&self, append: &dyn Append, message: &[u8]) -> Result<Written, ReceiveError> {
-        let mut appender = append.appender();
-        match self.append_all(&mut *appender, message) {
-            Ok(written) => {
-                appender.commit().map_err(ReceiveError::Store)?;
-                Ok(written)
+    fn store(&self, append: &dyn Append, version: Version, message: &[u8]) -> Result<Written, ReceiveError> {
+        let mut batch = Batch {
+            appender: append.appender(),
+            start_timestamps: self.options.start_timestamps,
+            is_partial: version == Version::V2,
+            refusals: Refusals::default(),
+            samples: 0,
+            histograms: 0,
+        };
+        let mut decode = || {
+            let mut decoder = Decoder::of(version, message)?;
+            let (mut invalid_series, mut dropped_exemplars) = (0, 0);
+            while let Some(series) = decoder.next_series()? {
+                dropped_exemplars += series.n_exemplars;
+                match series.label_set() {
+                    Ok(labels) => batch.append_series(&labels, series)?,
+                    Err(reason) => {
+                        let n_samples = series.n_samples + series.n_histograms;
+                        debug!(%reason, samples = n_samples, "series with invalid labels left out");
+                        batch.refusals.push(|| format!("invalid labels of series {:?}: {reason}", series.labels));
+                        invalid_series += 1;
+                        self.invalid_samples.fetch_add(n_samples as u64, Ordering::Relaxed);
+                    }
+                }
+            }
+            Ok((invalid_series, dropped_exemplars))
+        };
+        match decode() {
+            Ok((invalid_series, dropped_exemplars)) => {
+                let refusals = if batch.is_partial { batch.refusals.text() } else { String::new() };
+                let (samples, histograms) = (batch.samples, batch.histograms);
+                batch.appender.commit().map_err(ReceiveError::Store)?;
+                Ok(Written { version, samples, histograms, invalid_series, dropped_exemplars, refusals })
             }
             Err(error) => {
-                appender.rollback();
+                batch.appender.rollback();
                 Err(error)
             }
         }
-    }
-
-    fn append_all(&self, appender: &mut dyn Appender, message: &[u8]) -> Result<Written, ReceiveError> {
-        let mut written = Written::default();
-        let mut decoder = Decoder::new(message);
-        while let Some(series) = decoder.next_series()? {
-            written.dropped_histograms += series.n_histograms;
-            written.dropped_exemplars += series.n_exemplars;
-            let labels = match series.label_set() {
-                Ok(labels) => labels,
-                Err(reason) => {
-                    debug!(%reason, samples = series.n_samples, "series with invalid labels left out");
-                    written.invalid_series += 1;
-                    self.invalid_samples.fetch_add(series.n_samples as u64, Ordering::Relaxed);
-                    continue;
-                }
-            };
-            let mut reference = SeriesRef::NONE;
-            for sample in series.samples() {
-                reference =
-                    appender.append(reference, &labels, sample.t_ms, sample.value).map_err(ReceiveError::Refused)?;
-                written.samples += 1;
-            }
-        }
-        Ok(written)
     }
 
     /// What was received so far.
@@ -178,9 +207,9 @@ impl Receiver {
             ),
             counter("relatum_remote_write_samples_total", "Samples stored from remote writes.", &self.samples),
             counter(
-                "relatum_remote_write_dropped_histograms_total",
-                "Native histograms in remote writes that were left out.",
-                &self.dropped_histograms,
+                "relatum_remote_write_histograms_total",
+                "Native histograms stored from remote writes.",
+                &self.histograms,
             ),
             counter(
                 "relatum_remote_write_dropped_exemplars_total",
@@ -191,51 +220,94 @@ impl Receiver {
     }
 }
 
-fn check_headers(content_type: &str, content_encoding: &str) -> Result<(), ReceiveError> {
-    if !matches!(content_encoding, "" | "snappy") {
-        return Err(ReceiveError::Encoding(content_encoding.to_owned()));
-    }
-    let content_type = content_type.trim();
-    if content_type.is_empty() {
-        return Ok(());
-    }
-    let mut parts = content_type.split(';');
-    if parts.next() != Some(MEDIA_TYPE) {
-        let text = format!("expected {MEDIA_TYPE} as the first (media) part, got {content_type} content-type");
-        return Err(ReceiveError::ContentType(text));
-    }
-    for part in parts {
-        let refused = match part.trim().split_once('=') {
-            Some(("proto", MESSAGE_V1)) => return Ok(()),
-            Some(("proto", MESSAGE_V2)) => {
-                format!("{MESSAGE_V2} protobuf message is not accepted by this server; only accepts {MESSAGE_V1}")
-            }
-            Some(("proto", other)) => format!(
-                "got {content_type} content type; unknown type for remote write protobuf message {other}, supported: {MESSAGE_V1}"
-            ),
-            Some(_) => continue,
-            None => format!(
-                "as per https://www.rfc-editor.org/rfc/rfc9110#parameter expected parameters to be key-values, got {part} in {content_type} content-type"
-            ),
-        };
-        return Err(ReceiveError::ContentType(refused));
-    }
-    Ok(())
+/// What of one request is on its way into the store.
+struct Batch<'s> {
+    appender: Box<dyn Appender + 's>,
+    start_timestamps: bool,
+    // Whether the rest is stored when a sample is refused.
+    is_partial: bool,
+    refusals: Refusals,
+    samples: usize,
+    histograms: usize,
 }
 
-/// Decompresses `body` after a look at the size that it declares: a few bytes can declare gigabytes.
-fn decompress(body: &[u8]) -> Result<Vec<u8>, ReceiveError> {
-    if body.len() > BODY_BYTES_MAX {
-        return Err(ReceiveError::BodyTooLarge);
+impl Batch<'_> {
+    fn append_series(&mut self, labels: &Labels, series: &WriteSeries<'_>) -> Result<(), ReceiveError> {
+        if self.is_partial && series.n_samples + series.n_histograms == 0 {
+            let refusal = || format!("TimeSeries must contain at least one sample or histogram for series {labels}");
+            self.refusals.push(refusal);
+        }
+        let mut reference = SeriesRef::NONE;
+        for (start_ms, sample) in series.started_samples() {
+            let start_ms = if self.start_timestamps { start_ms } else { 0 };
+            match self.appender.append_started(reference, labels, sample.t_ms, start_ms, sample.value) {
+                Ok(found) => {
+                    reference = found;
+                    self.samples += 1;
+                }
+                Err(refused) => self.refuse(labels, ReceiveError::Refused(refused))?,
+            }
+        }
+        for histogram in series.histograms() {
+            match self.append_histogram(reference, labels, histogram) {
+                Ok(found) => {
+                    reference = found;
+                    self.histograms += 1;
+                }
+                Err(error) => self.refuse(labels, error)?,
+            }
+        }
+        Ok(())
     }
-    if body.is_empty() {
-        return Err(ReceiveError::Snappy);
+
+    fn append_histogram(
+        &mut self,
+        reference: SeriesRef,
+        labels: &Labels,
+        histogram: Result<HistogramSample, HistogramFault>,
+    ) -> Result<SeriesRef, ReceiveError> {
+        let HistogramSample { t_ms, start_ms, histogram } = histogram.map_err(|fault| match fault {
+            HistogramFault::Decode(error) => ReceiveError::Decode(error),
+            fault => ReceiveError::Histogram(fault),
+        })?;
+        let start_ms = if self.start_timestamps { start_ms } else { 0 };
+        let appended = self.appender.append_histogram(reference, labels, t_ms, start_ms, &histogram);
+        appended.map_err(ReceiveError::Refused)
     }
-    match snap::raw::decompress_len(body) {
-        Ok(length) if length > BODY_BYTES_MAX => Err(ReceiveError::DecodedTooLarge),
-        Ok(_) => snap::raw::Decoder::new().decompress_vec(body).map_err(|_| ReceiveError::Snappy),
-        // The library refuses what does not fit into 32 bits; Go does so with the same words as anything else.
-        Err(_) => Err(ReceiveError::Snappy),
+
+    /// Keeps what was refused for the answer, or ends the request.
+    fn refuse(&mut self, labels: &Labels, error: ReceiveError) -> Result<(), ReceiveError> {
+        match error {
+            ReceiveError::Refused(_) | ReceiveError::Histogram(_) if self.is_partial => {
+                self.refusals.push(|| format!("{error} for series {labels}"));
+                Ok(())
+            }
+            error => Err(error),
+        }
+    }
+}
+
+/// What was refused of one request, as far as it is told.
+#[derive(Default)]
+struct Refusals {
+    lines: Vec<String>,
+    n: usize,
+}
+
+impl Refusals {
+    fn push(&mut self, line: impl FnOnce() -> String) {
+        if self.n < REFUSALS_TOLD {
+            self.lines.push(line());
+        }
+        self.n += 1;
+    }
+
+    fn text(&self) -> String {
+        let mut text = self.lines.join("\n");
+        if self.n > self.lines.len() {
+            text.push_str(&format!("\nand {} more", self.n - self.lines.len()));
+        }
+        text
     }
 }
 
@@ -262,7 +334,7 @@ mod tests {
     #[track_caller]
     fn check(store: &MemoryStore, headers: (&str, &str), body: &[u8], expected: Result<usize, (u16, &str)>) {
         let before = store.samples();
-        let result = Receiver::new().receive(store, headers.0, headers.1, body);
+        let result = Receiver::default().receive(store, headers.0, headers.1, body);
         match (result, expected) {
             (Ok(written), Ok(samples)) => assert_eq!(written.samples, samples),
             (Err(error), Err((status, text))) => {
@@ -302,10 +374,10 @@ mod tests {
         let json = "expected application/x-protobuf as the first (media) part, got application/json content-type";
         check(("application/json", "snappy"), &[], 415, json);
         check(
-            ("application/x-protobuf;proto=io.prometheus.write.v2.Request", "snappy"),
+            ("application/x-protobuf;proto=io.prometheus.write.v3.Request", "snappy"),
             &[],
             415,
-            "io.prometheus.write.v2.Request protobuf message is not accepted by this server; only accepts prometheus.WriteRequest",
+            "got application/x-protobuf;proto=io.prometheus.write.v3.Request content type; unknown type for remote write protobuf message io.prometheus.write.v3.Request, supported: prometheus.WriteRequest, io.prometheus.write.v2.Request",
         );
         check(HEADERS, &[], 400, "snappy: corrupt input");
         check(HEADERS, b"not compressed at all", 400, "snappy: corrupt input");
@@ -313,7 +385,7 @@ mod tests {
         check(HEADERS, &[0xff, 0xff, 0xff, 0xff, 0x0f], 400, "decoded size exceeds the 33554432 bytes limit");
         check(HEADERS, &vec![0; BODY_BYTES_MAX + 1], 413, "request body exceeds the 33554432 bytes limit");
         let garbage = snap::raw::Encoder::new().compress_vec(b"\x0a\xff").unwrap();
-        let error = Receiver::new().receive(&store, HEADERS.0, HEADERS.1, &garbage).unwrap_err();
+        let error = Receiver::default().receive(&store, HEADERS.0, HEADERS.1, &garbage).unwrap_err();
         assert_eq!(error.status(), 400);
     }
 
@@ -325,5 +397,59 @@ mod tests {
         check(&store, HEADERS, &body, Err((500, "cannot store samples")));
         store.fail_commits(false);
         check(&store, HEADERS, &body, Ok(1));
+    }
+
+    const V2: &str = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
+
+    /// A request of 2.0.
+    fn message_v2(series: &[Row<'_>]) -> Vec<u8> {
+        let mut encoder = Encoder::of(Version::V2);
+        for (labels, samples) in series {
+            let samples: Vec<Sample> = samples.iter().map(|&(t_ms, value)| Sample { t_ms, value }).collect();
+            encoder.push(&Labels::from_pairs(labels.iter().copied()), &samples);
+        }
+        snap::raw::Encoder::new().compress_vec(&encoder.finish()).unwrap()
+    }
+
+    #[test]
+    fn what_can_be_stored_of_a_request_is() {
+        let store = MemoryStore::default();
+        let up: &[(&str, &str)] = &[("__name__", "up"), ("job", "a")];
+        let body = message_v2(&[(up, &[(2, 1.0), (1, 0.0), (3, 2.0)]), (&[("job", "a")], &[(1, 1.0)]), (up, &[])]);
+        let written = Receiver::default().receive(&store, V2, "snappy", &body).unwrap();
+        assert_eq!((written.samples, written.invalid_series), (2, 1));
+        assert_eq!(
+            written.refusals,
+            "out of order sample for series up{job=\"a\"}\n\
+             invalid labels of series [(\"job\", \"a\")]: missing metric name (__name__ label)\n\
+             TimeSeries must contain at least one sample or histogram for series up{job=\"a\"}"
+        );
+        assert_eq!(store.values("up{job=\"a\"}"), [Some(1.0), Some(2.0)]);
+        // Bytes that are no request leave nothing behind, in 2.0 too.
+        let damaged = snap::raw::Encoder::new().compress_vec(b"\x22\x00\x2a\x05\x0a").unwrap();
+        check(
+            &store,
+            (V2, "snappy"),
+            &damaged,
+            Err((400, "cannot decode write request at byte 4: message ends early")),
+        );
+        store.fail_commits(true);
+        check(&store, (V2, "snappy"), &message_v2(&[(up, &[(4, 1.0)])]), Err((500, "cannot store samples")));
+    }
+
+    #[test]
+    fn long_lists_of_refusals_end_somewhere() {
+        let rows: Vec<Row<'_>> = (0..REFUSALS_TOLD + 5).map(|_| (&[("job", "a")][..], &[(1, 1.0)][..])).collect();
+        let body = message_v2(&rows);
+        let written = Receiver::default().receive(&MemoryStore::default(), V2, "snappy", &body).unwrap();
+        assert_eq!((written.refusals.lines().count(), written.refusals.lines().last()), (101, Some("and 5 more")));
+    }
+
+    #[test]
+    fn only_messages_that_are_wanted() {
+        let options = ReceiverOptions { accepted: vec![Version::V1], ..ReceiverOptions::default() };
+        let refused = Receiver::new(options).receive(&MemoryStore::default(), V2, "snappy", &[]).unwrap_err();
+        let text = "io.prometheus.write.v2.Request protobuf message is not accepted by this server; only accepts prometheus.WriteRequest";
+        assert_eq!((refused.status(), refused.to_string().as_str()), (415, text));
     }
 }

@@ -273,7 +273,8 @@ impl<C: Count> Histogram<C> {
         let above = self.positive.iter().map(|(index, count)| Bucket {
             lower: upper_bound(self.schema, index.saturating_sub(1), &self.custom_bounds),
             upper: upper_bound(self.schema, index, &self.custom_bounds),
-            lower_is_included: false,
+            // The first custom bucket goes down to minus infinity, which is in it.
+            lower_is_included: self.has_custom_bounds() && index == 0,
             upper_is_included: true,
             count,
         });
@@ -381,7 +382,10 @@ impl Histogram<f64> {
     pub fn buckets_beside_zero(&self) -> impl Iterator<Item = Bucket<f64>> + '_ {
         let zero = self.zero_threshold;
         self.buckets()
-            .filter(|bucket| !(bucket.lower_is_included && bucket.upper_is_included) || bucket.count > 0.0)
+            .filter(|bucket| {
+                let is_zero_bucket = bucket.lower_is_included && bucket.upper_is_included && !self.has_custom_bounds();
+                !is_zero_bucket || bucket.count > 0.0
+            })
             .map(move |mut bucket| {
                 if bucket.upper < 0.0 && bucket.upper > -zero {
                     bucket.upper = -zero;

@@ -7,6 +7,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use relatum_transport::remote_write::{Version, Written};
+
 use super::front;
 use crate::Engine;
 
@@ -18,7 +20,7 @@ pub(crate) async fn receive(State(engine): State<Arc<Engine>>, headers: HeaderMa
         tokio::task::spawn_blocking(move || engine.receiver().receive(engine.store(), &content_type, &encoding, &body))
             .await;
     match received {
-        Ok(Ok(_)) => StatusCode::NO_CONTENT.into_response(),
+        Ok(Ok(written)) => accepted(&written),
         Ok(Err(error)) => {
             let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             if status.is_server_error() {
@@ -28,4 +30,24 @@ pub(crate) async fn receive(State(engine): State<Arc<Engine>>, headers: HeaderMa
         }
         Err(_) => front::plain(StatusCode::INTERNAL_SERVER_ERROR, "the write ended unexpectedly\n"),
     }
+}
+
+/// The answer to a request that is stored, at least in part. Senders of 2.0 compare the numbers with what they sent.
+fn accepted(written: &Written) -> Response {
+    let mut response = if written.refusals.is_empty() {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        front::plain(StatusCode::BAD_REQUEST, format!("{}\n", written.refusals))
+    };
+    if written.version == Version::V2 {
+        for (name, number) in [
+            ("x-prometheus-remote-write-samples-written", written.samples),
+            ("x-prometheus-remote-write-histograms-written", written.histograms),
+            // The store has no place for them.
+            ("x-prometheus-remote-write-exemplars-written", 0),
+        ] {
+            response.headers_mut().insert(name, number.into());
+        }
+    }
+    response
 }

@@ -6,7 +6,7 @@ use super::read::{int32, known, ordinary, span};
 use super::{HistogramSample, ProtobufError, field};
 use crate::exposition::MetricKind;
 use crate::histogram::{self, CounterReset, Histogram, NativeHistogram};
-use crate::protobuf::unzigzag;
+use crate::protobuf::{Running, unzigzag};
 use crate::text::quote;
 
 impl HistogramSample<'_> {
@@ -132,24 +132,4 @@ fn check_spans<C>(
         }
     }
     Ok(())
-}
-
-/// Counts from the differences between neighbours.
-#[derive(Default)]
-struct Running {
-    count: i64,
-    n: usize,
-    /// The number of the first bucket with less than nothing, from 1, and what it has.
-    below_zero: Option<(usize, i64)>,
-}
-
-impl Running {
-    fn add(&mut self, delta: i64) -> u64 {
-        self.count = self.count.wrapping_add(delta);
-        self.n += 1;
-        u64::try_from(self.count).unwrap_or_else(|_| {
-            self.below_zero.get_or_insert((self.n, self.count));
-            0
-        })
-    }
 }

@@ -33,7 +33,7 @@ impl Remote {
             }
             let header = |name: &str| headers[name].to_str().unwrap().to_owned();
             let result =
-                Receiver::new().receive(&*self.store, &header("content-type"), &header("content-encoding"), &body);
+                Receiver::default().receive(&*self.store, &header("content-type"), &header("content-encoding"), &body);
             *self.headers.lock().unwrap() = headers;
             match result {
                 Ok(_) => (StatusCode::NO_CONTENT, [("retry-after", "0")], String::new()),

@@ -1,0 +1,296 @@
+//! Reading requests, series by series.
+
+use super::histogram::{HistogramFault, read_histogram};
+use super::{DecodeError, InvalidLabels, LABELS_MAX, SYMBOLS_MAX, Version};
+use crate::labels::Labels;
+use crate::protobuf::{Content, Fault, Fields};
+use crate::sample::{HistogramSample, Sample};
+
+/// Reads a request series by series.
+#[derive(Debug)]
+pub struct Decoder<'a> {
+    version: Version,
+    fields: Fields<'a>,
+    // Of 2.0; `None` stands for one that is not UTF-8.
+    symbols: Vec<Option<&'a str>>,
+    series: WriteSeries<'a>,
+    n_metadata: usize,
+}
+
+/// One series of a request.
+#[derive(Debug, Default)]
+pub struct WriteSeries<'a> {
+    /// The labels in the order of the request, not checked; see [`WriteSeries::label_set`].
+    pub labels: Vec<(&'a str, &'a str)>,
+    /// How many samples there are; see [`WriteSeries::samples`].
+    pub n_samples: usize,
+    /// How many exemplars there are.
+    pub n_exemplars: usize,
+    /// How many histograms there are; see [`WriteSeries::histograms`].
+    pub n_histograms: usize,
+    // Of drafts of 2.0, which had one for all samples; 0 if there is none.
+    start_ms: i64,
+    has_symbols: bool,
+    is_utf8: bool,
+    histogram_field: u64,
+    fields: Fields<'a>,
+}
+
+impl<'a> Decoder<'a> {
+    /// A decoder for a decompressed body of 1.0. Its size is what bounds all work.
+    pub fn new(body: &'a [u8]) -> Self {
+        Decoder {
+            version: Version::V1,
+            fields: Fields::new(body, 0),
+            symbols: Vec::new(),
+            series: WriteSeries::default(),
+            n_metadata: 0,
+        }
+    }
+
+    /// A decoder for a decompressed body of `version`; reads the symbols of 2.0 at once.
+    pub fn of(version: Version, body: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut decoder = Decoder { version, ..Decoder::new(body) };
+        if version == Version::V2 {
+            let mut fields = decoder.fields.clone();
+            while let Some((number, field)) = fields.next()? {
+                if number == 4 {
+                    if decoder.symbols.len() == SYMBOLS_MAX {
+                        return Err(DecodeError { at: field.at, reason: "request has too many symbols" });
+                    }
+                    decoder.symbols.push(std::str::from_utf8(field.message()?.rest()).ok());
+                }
+            }
+        }
+        Ok(decoder)
+    }
+
+    /// Reads the next series, checked to its end; `None` behind the last one.
+    ///
+    /// The series borrows the decoder's buffers, so it must be used before the next one is read.
+    pub fn next_series(&mut self) -> Result<Option<&WriteSeries<'a>>, DecodeError> {
+        while let Some((number, field)) = self.fields.next()? {
+            match (self.version, number) {
+                (Version::V1, 1) => {
+                    let body = field.message()?;
+                    self.series.read(body)?;
+                    return Ok(Some(&self.series));
+                }
+                (Version::V2, 5) => {
+                    let body = field.message()?;
+                    self.n_metadata += usize::from(self.series.read_referring(body, &self.symbols)?);
+                    return Ok(Some(&self.series));
+                }
+                (Version::V1, 3) => {
+                    field.message()?;
+                    self.n_metadata += 1;
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// How many metadata entries were passed so far.
+    pub fn n_metadata(&self) -> usize {
+        self.n_metadata
+    }
+}
+
+impl<'a> WriteSeries<'a> {
+    fn begin(&mut self, fields: &Fields<'a>, histogram_field: u64) {
+        self.labels.clear();
+        (self.n_samples, self.n_exemplars, self.n_histograms, self.start_ms) = (0, 0, 0, 0);
+        (self.is_utf8, self.has_symbols) = (true, true);
+        (self.histogram_field, self.fields) = (histogram_field, fields.clone());
+    }
+
+    /// Reads a series of 1.0.
+    fn read(&mut self, mut fields: Fields<'a>) -> Result<(), DecodeError> {
+        self.begin(&fields, 4);
+        while let Some((number, field)) = fields.next()? {
+            match number {
+                1 => {
+                    if self.labels.len() == LABELS_MAX {
+                        return Err(DecodeError { at: field.at, reason: "series has too many labels" });
+                    }
+                    let (name, value) = label(field.message()?)?;
+                    match (std::str::from_utf8(name), std::str::from_utf8(value)) {
+                        (Ok(name), Ok(value)) => self.labels.push((name, value)),
+                        _ => self.is_utf8 = false,
+                    }
+                }
+                2 => {
+                    sample(field.message()?)?;
+                    self.n_samples += 1;
+                }
+                3 => {
+                    field.message()?;
+                    self.n_exemplars += 1;
+                }
+                4 => {
+                    field.message()?;
+                    self.n_histograms += 1;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a series of 2.0; tells whether it has metadata.
+    fn read_referring(&mut self, mut fields: Fields<'a>, symbols: &[Option<&'a str>]) -> Result<bool, DecodeError> {
+        self.begin(&fields, 3);
+        let mut has_metadata = false;
+        // A label is two numbers, and a field may end between them.
+        let mut name: Option<u64> = None;
+        while let Some((number, field)) = fields.next()? {
+            match number {
+                1 => {
+                    let mut n_labels = self.labels.len();
+                    field.uints(|number| match name.take() {
+                        None => name = Some(number),
+                        Some(name) => {
+                            n_labels += 1;
+                            if n_labels <= LABELS_MAX {
+                                self.refer(symbols, name, number);
+                            }
+                        }
+                    })?;
+                    if n_labels > LABELS_MAX {
+                        return Err(DecodeError { at: field.at, reason: "series has too many labels" });
+                    }
+                }
+                2 => {
+                    sample(field.message()?)?;
+                    self.n_samples += 1;
+                }
+                3 => {
+                    field.message()?;
+                    self.n_histograms += 1;
+                }
+                4 => {
+                    field.message()?;
+                    self.n_exemplars += 1;
+                }
+                5 => {
+                    field.message()?;
+                    has_metadata = true;
+                }
+                6 => self.start_ms = field.uint()?.cast_signed(),
+                _ => {}
+            }
+        }
+        self.has_symbols &= name.is_none();
+        Ok(has_metadata)
+    }
+
+    fn refer(&mut self, symbols: &[Option<&'a str>], name: u64, value: u64) {
+        let symbol = |number: u64| usize::try_from(number).ok().and_then(|at| symbols.get(at).copied());
+        match (symbol(name), symbol(value)) {
+            (Some(Some(name)), Some(Some(value))) => self.labels.push((name, value)),
+            (Some(_), Some(_)) => self.is_utf8 = false,
+            _ => self.has_symbols = false,
+        }
+    }
+
+    /// The samples in the order of the request.
+    pub fn samples(&self) -> impl Iterator<Item = Sample> + use<'a> {
+        self.started_samples().map(|(_, sample)| sample)
+    }
+
+    /// The samples in the order of the request, each with the time at which it began to count; 0 if that is not known.
+    pub fn started_samples(&self) -> impl Iterator<Item = (i64, Sample)> + use<'a> {
+        let mut fields = self.fields.clone();
+        let series_start_ms = self.start_ms;
+        // `read` went this way before and found no fault.
+        std::iter::from_fn(move || {
+            while let Some((number, field)) = fields.next().ok()? {
+                if number == 2 {
+                    let (start_ms, sample) = field.message().and_then(sample).ok()?;
+                    return Some((if start_ms == 0 { series_start_ms } else { start_ms }, sample));
+                }
+            }
+            None
+        })
+    }
+
+    /// The histograms in the order of the request. Each is read when it is asked for, and makes sense or is a fault.
+    pub fn histograms(&self) -> impl Iterator<Item = Result<HistogramSample, HistogramFault>> + use<'a> {
+        let mut fields = self.fields.clone();
+        let (series_start_ms, wanted) = (self.start_ms, self.histogram_field);
+        std::iter::from_fn(move || {
+            while let Some((number, field)) = fields.next().ok()? {
+                if number == wanted {
+                    let mut read = field.message().map_err(HistogramFault::from).and_then(read_histogram);
+                    if let Ok(sample) = &mut read
+                        && sample.start_ms == 0
+                    {
+                        sample.start_ms = series_start_ms;
+                    }
+                    return Some(read);
+                }
+            }
+            None
+        })
+    }
+
+    /// The label set: sorted, and without empty values.
+    pub fn label_set(&self) -> Result<Labels, InvalidLabels> {
+        if !self.is_utf8 {
+            return Err(InvalidLabels::NotUtf8);
+        }
+        if !self.has_symbols {
+            return Err(InvalidLabels::NoSymbol);
+        }
+        // The protocol demands sorted labels, and nearly every sender complies.
+        let labels = match Labels::from_sorted(self.labels.iter().copied()) {
+            Some(labels) => labels,
+            None => self.repaired()?,
+        };
+        match labels.iter().next() {
+            Some(("", _)) => Err(InvalidLabels::EmptyName),
+            _ if labels.metric_name().is_none() => Err(InvalidLabels::NoName),
+            _ => Ok(labels),
+        }
+    }
+
+    fn repaired(&self) -> Result<Labels, InvalidLabels> {
+        let mut labels = self.labels.clone();
+        labels.sort_by_key(|(name, _)| *name);
+        if let Some(repeated) = labels.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(InvalidLabels::Repeated(repeated[0].0.to_owned()));
+        }
+        labels.retain(|(_, value)| !value.is_empty());
+        Ok(Labels::from_sorted(labels).expect("labels are sorted, unique and not empty"))
+    }
+}
+
+fn label<'a>(mut fields: Fields<'a>) -> Result<(&'a [u8], &'a [u8]), Fault> {
+    let (mut name, mut value): (&[u8], &[u8]) = (&[], &[]);
+    while let Some((number, field)) = fields.next()? {
+        match number {
+            1 => name = field.message()?.rest(),
+            2 => value = field.message()?.rest(),
+            _ => {}
+        }
+    }
+    Ok((name, value))
+}
+
+/// A sample, and when it began to count, which 1.0 has no field for.
+fn sample(mut fields: Fields<'_>) -> Result<(i64, Sample), Fault> {
+    let mut sample = Sample { t_ms: 0, value: 0.0 };
+    let mut start_ms = 0;
+    while let Some((number, field)) = fields.next()? {
+        match (number, field.content) {
+            (1, Content::Fixed64(bits)) => sample.value = f64::from_bits(bits),
+            // A negative number is written as its two's complement.
+            (2, Content::Varint(number)) => sample.t_ms = number.cast_signed(),
+            (3, Content::Varint(number)) => start_ms = number.cast_signed(),
+            (1 | 2, _) => return Err(field.wrong_type()),
+            _ => {}
+        }
+    }
+    Ok((start_ms, sample))
+}
