@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::text::{is_legacy_label_name, is_legacy_metric_name, quote};
@@ -22,8 +23,21 @@ pub const ALERT_NAME: &str = "alertname";
 ///
 /// An empty value is the same as no label, as everywhere in Prometheus. The order of sets is Prometheus' order: pairwise by
 /// name, then value, and a prefix comes before what it is a prefix of.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, Eq)]
 pub struct Labels(Arc<str>);
+
+impl PartialEq for Labels {
+    fn eq(&self, other: &Self) -> bool {
+        // Most sets that are compared are the same one, which needs no look at hundreds of bytes.
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Hash for Labels {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
 
 impl Labels {
     /// The set without labels.

@@ -5,6 +5,7 @@
 //! listed beside it (`deleted`). Its *columns* hold the times or values of a run of
 //! samples (`column`); the times are written once for all series that share them, as those of a target do.
 
+mod bits;
 pub(crate) mod bytes;
 pub(crate) mod column;
 pub(crate) mod deleted;

@@ -11,6 +11,7 @@ use crate::core::{Core, Split};
 use crate::fs::AppendFile;
 use crate::log_files::Checkpoint;
 use crate::series::{MemSeries, Phase};
+use crate::system::give_memory_back;
 use crate::wal::FileKind;
 use crate::wal::frame::{FileHeader, close_frame, open_frame};
 use crate::wal::record::{HistogramRows, PART_BYTES, Row, SECTION_ROWS, encode_histograms, encode_rows, encode_series};
@@ -18,16 +19,24 @@ use crate::wal::record::{HistogramRows, PART_BYTES, Row, SECTION_ROWS, encode_hi
 impl Core {
     /// Applies the retention, and writes a checkpoint when more than half of the log is samples that nobody can see any more.
     pub(crate) fn maintain(&self) -> Result<(), AppendError> {
-        self.forget_what_was_cut();
-        let late_samples = self.truncate();
+        let before = self.counters().cuts.get() + self.counters().compactions.get();
+        let forgotten = self.forget_what_was_cut();
+        // A walk over all series, so only when it may find something; each cut has one as well.
+        if forgotten || self.oldest_ms() < self.cutoff_ms() {
+            self.truncate();
+        }
         if self.check_poison().is_ok()
-            && let Some(end_ms) = self.cut_due(late_samples)
+            && let Some(end_ms) = self.cut_due(self.counters().late_samples.get())
         {
             self.cut(end_ms)?;
         }
         self.drop_blocks()?;
         self.compact()?;
         self.trim_log()?;
+        let moved = self.counters().cuts.get() + self.counters().compactions.get();
+        if forgotten || moved > before {
+            give_memory_back();
+        }
         let (needed_bytes, rows) = {
             let files = self.files();
             (files.needed_bytes(), files.rows)
@@ -39,14 +48,15 @@ impl Core {
         Ok(())
     }
 
-    fn forget_what_was_cut(&self) {
+    /// Returns whether something was waiting and is not any more.
+    fn forget_what_was_cut(&self) -> bool {
         let _alone = self.checkpointing();
-        self.forget_aside();
+        let waiting = self.aside().is_some();
+        waiting && self.forget_aside()
     }
 
-    /// Drops samples that no reader may see any more, then series that have none left. Returns how many samples lie where the
-    /// head was cut before.
-    pub(crate) fn truncate(&self) -> u64 {
+    /// Drops samples that no reader may see any more, then series that have none left.
+    pub(crate) fn truncate(&self) {
         // Whoever was promised older samples still gets them; the next round takes those.
         let cutoff_ms =
             self.readers.oldest_cutoff_ms().map_or(self.cutoff_ms(), |promised| promised.min(self.cutoff_ms()));
@@ -68,9 +78,10 @@ impl Core {
             }
         }
         self.counters().samples.set(samples);
+        self.counters().late_samples.set(late_samples);
         self.set_oldest_ms(oldest_ms);
         if empty.is_empty() {
-            return late_samples;
+            return;
         }
         // A commit may have filled some of them in the meantime; from here on none can.
         self.between_commits(|| {
@@ -87,7 +98,6 @@ impl Core {
             drop(departed);
             self.head().remove(&empty);
         });
-        late_samples
     }
 
     /// Writes what lives into one file and removes the files it replaces.

@@ -1,15 +1,22 @@
 //! Chunks: a run of samples of one series, compressed in memory.
 //!
-//! Times are stored as the change of their distance, values as the bits that differ from the value before, so a series that is
+//! In a chunk that still grows, times are stored as the change of their distance, values as the bits that differ from the value before, so a series that is
 //! scraped regularly costs a bit or two a sample while it stands still. Everything is done on bits with wrapping arithmetic:
 //! any time and any float comes back exactly, NaN payloads and the sign of zero included. The form never leaves the process
-//! and is free to change.
+//! and is free to change. A full chunk becomes two columns as blocks have them (`block::column`), if its values are decimals:
+//! those of the times are shared.
 
 use std::sync::Arc;
+
+use crate::block::column::{decode_integers, decode_values, encode_decimals};
+use crate::times::RecentTimes;
 
 /// How many samples a chunk holds before the next one is begun. Fewer cost more bytes in headers, more cost a point query
 /// the decoding of samples that it does not need.
 pub(crate) const CHUNK_SAMPLES_MAX: u32 = 120;
+
+/// The buffer of an open chunk grows by this.
+const GROWTH_BYTES: usize = 32;
 
 /// A finished chunk. Clones share the bytes.
 #[derive(Debug, Clone)]
@@ -19,13 +26,40 @@ pub(crate) struct Chunk {
     /// The time of the last sample.
     pub(crate) max_ms: i64,
     count: u32,
-    bytes: Arc<[u8]>,
+    form: Form,
+}
+
+/// How the samples of a chunk are held.
+#[derive(Debug, Clone)]
+enum Form {
+    Bits(Arc<[u8]>),
+    Columns { times: Arc<[u8]>, values: Arc<[u8]> },
 }
 
 impl Chunk {
-    /// The samples, oldest first.
-    pub(crate) fn iter(&self) -> ChunkIter<'_> {
-        ChunkIter::new(&self.bytes, self.count)
+    /// The samples, oldest first, as time and value's bits.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (i64, u64)> + '_ {
+        let (bits, columns) = match &self.form {
+            Form::Bits(bytes) => (Some(BitsIter::new(bytes, self.count)), None),
+            Form::Columns { times, values } => {
+                let n = self.count as usize;
+                // They were written here and never left memory.
+                let times = decode_integers(times, n).unwrap_or_default();
+                let values = decode_values(values, n).unwrap_or_default();
+                (None, Some(times.into_iter().zip(values.into_iter().map(f64::to_bits))))
+            }
+        };
+        bits.into_iter().flatten().chain(columns.into_iter().flatten())
+    }
+
+    /// The same samples as columns, if their values are decimals.
+    fn packed(self, recent: &mut RecentTimes) -> Chunk {
+        let (times, bits): (Vec<i64>, Vec<u64>) = self.iter().unzip();
+        let mut values = Vec::new();
+        if !encode_decimals(&mut values, &bits) {
+            return self;
+        }
+        Chunk { form: Form::Columns { times: recent.column(&times), values: Arc::from(values) }, ..self }
     }
 
     /// How many samples there are.
@@ -37,12 +71,12 @@ impl Chunk {
 /// The chunk of a series that still grows.
 #[derive(Debug, Default)]
 pub(crate) struct OpenChunk {
+    // Begins with the time of the first sample.
     bytes: Vec<u8>,
     count: u32,
     // Bits of the last byte that are not used yet.
     bits_free: u8,
     window: Window,
-    min_ms: i64,
     last_ms: i64,
     delta_ms: i64,
     last_bits: u64,
@@ -64,7 +98,7 @@ impl OpenChunk {
 
     /// The time of the first sample; meaningless in an empty chunk.
     pub(crate) fn min_ms(&self) -> i64 {
-        self.min_ms
+        self.bytes.first_chunk().map_or(0, |first| i64::from_be_bytes(*first))
     }
 
     /// The time and the value's bits of the last sample; `None` in an empty chunk.
@@ -78,7 +112,6 @@ impl OpenChunk {
         if self.count == 0 {
             self.put(t_ms as u64, 64);
             self.put(bits, 64);
-            self.min_ms = t_ms;
         } else {
             let delta = t_ms.wrapping_sub(self.last_ms);
             self.put_time(zigzag(delta.wrapping_sub(self.delta_ms)));
@@ -96,16 +129,23 @@ impl OpenChunk {
             return None;
         }
         let chunk = self.snapshot();
-        // The buffer is kept: the next chunk of a series tends to need as many bytes.
-        self.bytes.clear();
-        let bytes = std::mem::take(&mut self.bytes);
-        *self = OpenChunk { bytes, ..OpenChunk::default() };
+        *self = OpenChunk::default();
         Some(chunk)
+    }
+
+    /// The same for a chunk that is full: it takes less room than one of a few samples would.
+    pub(crate) fn finish_full(&mut self, recent: &mut RecentTimes) -> Option<Chunk> {
+        self.finish().map(|chunk| chunk.packed(recent))
     }
 
     /// What is in the chunk now.
     pub(crate) fn snapshot(&self) -> Chunk {
-        Chunk { min_ms: self.min_ms, max_ms: self.last_ms, count: self.count, bytes: Arc::from(self.bytes.as_slice()) }
+        Chunk {
+            min_ms: self.min_ms(),
+            max_ms: self.last_ms,
+            count: self.count,
+            form: Form::Bits(Arc::from(self.bytes.as_slice())),
+        }
     }
 
     fn put_time(&mut self, change: u64) {
@@ -145,24 +185,23 @@ impl OpenChunk {
 
     /// Writes the lowest `n` bits of `value`, highest first.
     fn put(&mut self, value: u64, n: u32) {
-        let mut left = n;
-        while left > 0 {
-            if self.bits_free == 0 {
-                self.bytes.push(0);
-                self.bits_free = 8;
-            }
-            let take = left.min(u32::from(self.bits_free));
-            let piece = ((value >> (left - take)) & ((1 << take) - 1)) as u8;
-            self.bits_free -= take as u8;
-            let last = self.bytes.last_mut().expect("a byte was pushed above");
-            *last |= piece << self.bits_free;
-            left -= take;
+        // What is written in the last byte, then the value, from the highest bit on.
+        let used = (8 - u32::from(self.bits_free)) % 8;
+        let last = if used > 0 { self.bytes.pop().unwrap_or(0) } else { 0 };
+        let value = u128::from(value & (u64::MAX >> (64 - n)));
+        let word = (u128::from(last) << 120) | (value << (128 - used - n));
+        let n_bytes = (used + n).div_ceil(8) as usize;
+        if self.bytes.capacity() - self.bytes.len() < n_bytes {
+            // Not twice as much: what a buffer has too much, it has once a series.
+            self.bytes.reserve_exact(GROWTH_BYTES);
         }
+        self.bytes.extend_from_slice(&word.to_be_bytes()[..n_bytes]);
+        self.bits_free = (n_bytes as u32 * 8 - used - n) as u8;
     }
 }
 
-/// The samples of a chunk as time and value's bits, oldest first.
-pub(crate) struct ChunkIter<'a> {
+/// The samples of a chunk that is held as bits.
+struct BitsIter<'a> {
     bytes: &'a [u8],
     // In bits.
     at: usize,
@@ -174,9 +213,9 @@ pub(crate) struct ChunkIter<'a> {
     bits: u64,
 }
 
-impl<'a> ChunkIter<'a> {
+impl<'a> BitsIter<'a> {
     fn new(bytes: &'a [u8], count: u32) -> Self {
-        ChunkIter { bytes, at: 0, left: count, first: true, window: Window::default(), t_ms: 0, delta_ms: 0, bits: 0 }
+        BitsIter { bytes, at: 0, left: count, first: true, window: Window::default(), t_ms: 0, delta_ms: 0, bits: 0 }
     }
 
     fn take_time(&mut self) -> u64 {
@@ -245,7 +284,7 @@ impl<'a> ChunkIter<'a> {
     }
 }
 
-impl Iterator for ChunkIter<'_> {
+impl Iterator for BitsIter<'_> {
     type Item = (i64, u64);
 
     fn next(&mut self) -> Option<(i64, u64)> {
@@ -295,6 +334,9 @@ mod tests {
         let (closed, open) = pack(samples.iter().copied());
         let back: Vec<_> = closed.iter().flat_map(Chunk::iter).chain(open.snapshot().iter()).collect();
         assert_eq!(back, samples);
+        let packed = closed.into_iter().map(|chunk| chunk.packed(&mut RecentTimes::default()));
+        let back: Vec<_> = packed.flat_map(|chunk| chunk.iter().collect::<Vec<_>>()).collect();
+        assert_eq!(back, samples[..back.len()]);
     }
 
     #[test]
@@ -311,7 +353,13 @@ mod tests {
     #[test]
     fn a_series_that_stands_still_costs_two_bits_a_sample() {
         let (closed, _) = pack((0..121).map(|i| (i * 15_000, 42f64.to_bits())));
-        assert!(closed[0].bytes.len() <= 16 + 4 + 120 / 4, "{} bytes", closed[0].bytes.len());
+        let Form::Bits(bytes) = &closed[0].form else { panic!("it was not packed") };
+        assert!(bytes.len() <= 16 + 4 + 120 / 4, "{} bytes", bytes.len());
+        let mut recent = RecentTimes::default();
+        let packed = closed[0].clone().packed(&mut recent);
+        assert!(packed.iter().eq(closed[0].iter()));
+        let Form::Columns { values, .. } = &packed.form else { panic!("its values are decimals") };
+        assert!(values.len() <= 8, "{} bytes", values.len());
     }
 
     proptest! {

@@ -8,7 +8,6 @@ use tracing::{info, warn};
 use crate::block::Block;
 use crate::block::merge::{MergeError, merge};
 use crate::core::Core;
-use crate::options::millis;
 
 /// A span of blocks is three times as long as the one before: few merges, and few blocks.
 const GROWTH: i64 = 3;
@@ -33,10 +32,10 @@ impl Extent {
 
 /// The next blocks to merge into one, in order; empty when there is nothing to do.
 ///
-/// Spans are aligned, begin with `base_ms` and grow up to `width_max_ms`. Blocks inside one span that ended before `cut_ms` are
+/// Spans are aligned: those of a cut, then `base_ms`, then longer ones up to `width_max_ms`. Blocks inside one span that ended before `cut_ms` are
 /// merged; of several such spans the shortest, then the oldest.
-fn plan_merge(blocks: &[Extent], base_ms: i64, width_max_ms: i64, cut_ms: i64) -> Vec<u64> {
-    let mut width_ms = base_ms.max(1);
+fn plan_merge(blocks: &[Extent], (cut_width_ms, base_ms): (i64, i64), width_max_ms: i64, cut_ms: i64) -> Vec<u64> {
+    let mut width_ms = cut_width_ms;
     while width_ms <= width_max_ms.max(base_ms) {
         let span_of = |block: &Extent| {
             let span = block.min_ms.div_euclid(width_ms);
@@ -51,7 +50,7 @@ fn plan_merge(blocks: &[Extent], base_ms: i64, width_max_ms: i64, cut_ms: i64) -
                 return inside;
             }
         }
-        width_ms = width_ms.saturating_mul(GROWTH);
+        width_ms = if width_ms < base_ms { base_ms } else { width_ms.saturating_mul(GROWTH) };
     }
     Vec::new()
 }
@@ -96,7 +95,7 @@ impl Core {
         loop {
             let list = self.blocks.list();
             let extents: Vec<Extent> = list.iter().filter(|block| block.damage().is_none()).map(Extent::of).collect();
-            let plan = plan_merge(&extents, millis(self.options().block_range), width_max_ms, self.cut_end_ms());
+            let plan = plan_merge(&extents, self.options().block_widths_ms(), width_max_ms, self.cut_end_ms());
             if plan.is_empty() || !self.rewrite(&plan)? {
                 return Ok(());
             }
@@ -169,7 +168,7 @@ mod tests {
     #[test]
     fn merges() {
         let check = |spans: &[(i64, i64)], cut_ms, expected: &[u64]| {
-            assert_eq!(plan_merge(&extents(spans), 10, 100, cut_ms), expected, "{spans:?} cut at {cut_ms}");
+            assert_eq!(plan_merge(&extents(spans), (10, 10), 100, cut_ms), expected, "{spans:?} cut at {cut_ms}");
         };
         check(&[], 100, &[]);
         check(&[(0, 9), (10, 19)], 20, &[]);
@@ -186,6 +185,17 @@ mod tests {
         check(&[(0, 89), (90, 179), (180, 269)], 270, &[]);
         check(&[(-30, -21), (-20, -11), (-10, -1)], 0, &[1, 2, 3]);
         check(&[(i64::MIN, i64::MIN + 1), (i64::MAX - 1, i64::MAX)], i64::MAX, &[]);
+    }
+
+    #[test]
+    fn merges_cuts_first() {
+        let check = |spans: &[(i64, i64)], cut_ms, expected: &[u64]| {
+            assert_eq!(plan_merge(&extents(spans), (5, 20), 100, cut_ms), expected, "{spans:?} cut at {cut_ms}");
+        };
+        check(&[(0, 4), (5, 9), (10, 14)], 15, &[]);
+        check(&[(0, 4), (5, 9), (6, 7), (10, 14)], 15, &[2, 3]);
+        check(&[(0, 4), (5, 9), (10, 14), (15, 19), (20, 24)], 25, &[1, 2, 3, 4]);
+        check(&[(0, 19), (20, 39), (40, 59)], 60, &[1, 2, 3]);
     }
 
     #[test]

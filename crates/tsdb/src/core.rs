@@ -21,6 +21,7 @@ use crate::readers::{LogEnd, Readers, Ticket};
 use crate::replay::{self, Recovery};
 use crate::series::{MemSeries, Phase};
 use crate::stats::{Counters, Stats};
+use crate::times::RecentTimes;
 use crate::wal::frame::{close_frame, open_frame};
 use crate::wal::record::{
     HistogramRows as Histograms, PART_BYTES, Row, SECTION_ROWS, encode_histograms, encode_rows, encode_series,
@@ -78,6 +79,8 @@ struct Log {
     writer: Writer,
     last_commit: u64,
     frames: Vec<u8>,
+    // Times of chunks that were closed.
+    recent: RecentTimes,
 }
 
 /// A log between two segments.
@@ -117,7 +120,12 @@ impl Core {
         let core = Core {
             wal_dir,
             head: replayed.head,
-            log: Mutex::new(Log { writer, last_commit: replayed.last_commit, frames: Vec::new() }),
+            log: Mutex::new(Log {
+                writer,
+                last_commit: replayed.last_commit,
+                frames: Vec::new(),
+                recent: RecentTimes::default(),
+            }),
             durable: Mutex::new(replayed.last_commit),
             readers: Readers::default(),
             files: Mutex::new(replayed.files),
@@ -297,7 +305,7 @@ impl Core {
                 info!("there is room on the disk again: samples are taken");
             }
             log.last_commit = commit;
-            self.apply(commit, &pending);
+            self.apply(commit, &pending, &mut log.recent);
             if self.options.durability == Durability::Process {
                 self.readers.publish(commit, end_of(&log.writer));
             }
@@ -310,7 +318,7 @@ impl Core {
     }
 
     /// Puts a written commit into the head. Readers do not see it before it is published.
-    fn apply(&self, commit: u64, pending: &[Pending]) {
+    fn apply(&self, commit: u64, pending: &[Pending], recent: &mut RecentTimes) {
         let oldest_reader = self.readers.oldest_commit();
         let fresh: Vec<_> = pending
             .iter()
@@ -326,7 +334,7 @@ impl Core {
             let mut state = series.state();
             state.phase = Phase::Listed;
             match histogram {
-                None => state.push(commit, *t_ms, *bits, oldest_reader),
+                None => state.push(commit, *t_ms, *bits, oldest_reader, recent),
                 Some(histogram) => state.push_histogram(commit, *t_ms, histogram.clone()),
             };
             newest_ms = newest_ms.max(*t_ms);
@@ -335,6 +343,11 @@ impl Core {
         let oldest_ms = pending.iter().map(|pending| pending.t_ms).min().unwrap_or(newest_ms);
         if self.oldest_ms.fetch_min(oldest_ms, Ordering::Relaxed) == i64::MIN {
             self.oldest_ms.store(oldest_ms, Ordering::Relaxed);
+        }
+        let cut_end_ms = self.cut_end_ms();
+        if oldest_ms < cut_end_ms {
+            let late = pending.iter().filter(|pending| pending.t_ms < cut_end_ms);
+            self.counters.late_samples.add(late.count() as u64);
         }
         let n = pending.len() as u64;
         self.counters.samples_appended.add(n);

@@ -11,7 +11,6 @@ use crate::block::Block;
 use crate::block::writer::BlockWriter;
 use crate::blocks::catalog::CutMark;
 use crate::core::{Core, Split};
-use crate::options::millis;
 use crate::series::MemSeries;
 
 /// One cut makes at most so many blocks; samples that are spread wider share blocks of longer spans.
@@ -20,15 +19,15 @@ const BLOCKS_MAX: usize = 32;
 impl Core {
     /// Up to where the head is to be cut now, if it is.
     ///
-    /// A span of the block range is cut half of one after its end, as late samples tend to come soon. Samples that came too
+    /// A span of a cut is cut a quarter of one after its end, as late samples tend to come soon. Samples that came too
     /// late for their block wait for the next cut, unless there are many.
     pub(crate) fn cut_due(&self, late_samples: u64) -> Option<i64> {
         let (oldest_ms, newest_ms) = (self.oldest_ms(), self.newest_ms());
         if oldest_ms == i64::MIN || newest_ms == i64::MIN {
             return None;
         }
-        let width_ms = millis(self.options().block_range).max(1);
-        let end_ms = newest_ms.saturating_sub(width_ms / 2).div_euclid(width_ms).saturating_mul(width_ms);
+        let (width_ms, _) = self.options().block_widths_ms();
+        let end_ms = newest_ms.saturating_sub(width_ms / 4).div_euclid(width_ms).saturating_mul(width_ms);
         let cut_ms = self.cut_end_ms();
         if oldest_ms < end_ms && end_ms > cut_ms {
             return Some(end_ms);
@@ -114,7 +113,7 @@ impl Core {
 
     /// The spans of time for which there is something to write.
     fn spans(&self, moved: &[Arc<MemSeries>]) -> Vec<TimeRange> {
-        let mut width_ms = millis(self.options().block_range).max(1);
+        let (mut width_ms, _) = self.options().block_widths_ms();
         loop {
             let mut starts = BTreeSet::new();
             for series in moved {

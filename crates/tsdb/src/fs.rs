@@ -7,8 +7,6 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-mod map;
-
 /// The bytes of a file that nobody changes any more.
 pub type MappedFile = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
@@ -85,7 +83,7 @@ impl Fs for Disk {
     }
 
     fn map(&self, path: &Path) -> io::Result<MappedFile> {
-        map::map(path)
+        crate::system::map(path)
     }
 
     fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {

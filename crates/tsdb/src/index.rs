@@ -5,9 +5,11 @@
 //! series away instead.
 
 use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, HashTable};
 use relatum_model::{MatchOp, Matcher};
 
 use crate::series::MemSeries;
@@ -19,9 +21,9 @@ pub(crate) struct Index {
     n_series: usize,
     names: BTreeMap<Box<str>, BTreeMap<Box<str>, Vec<u32>>>,
     // The slot of a series by its number in the log, for those who read the log.
-    by_id: HashMap<u64, u32, foldhash::fast::FixedState>,
+    by_id: HashTable<u32>,
     // Further numbers of listed series, from a log in which they went and came back.
-    aliases: HashMap<u64, u32, foldhash::fast::FixedState>,
+    aliases: HashMap<u64, u32, FixedState>,
     newest_commit: u64,
 }
 
@@ -34,7 +36,8 @@ impl Index {
         }
         self.series[slot] = Some(Arc::clone(series));
         self.n_series += 1;
-        self.by_id.insert(series.id, series.slot);
+        let id_of = |slot: &u32| self.series[*slot as usize].as_ref().map_or(0, |series| series.id);
+        self.by_id.insert_unique(hash_of(series.id), series.slot, |slot| hash_of(id_of(slot)));
         self.newest_commit = self.newest_commit.max(commit);
         for (name, value) in &series.labels {
             // Looked up before it is made, because nearly all names and most values are there already.
@@ -67,7 +70,10 @@ impl Index {
             if self.series.get_mut(slot).and_then(Option::take).is_some() {
                 self.n_series -= 1;
             }
-            self.by_id.remove(&series.id);
+            // Only this series can be in its slot.
+            if let Ok(entry) = self.by_id.find_entry(hash_of(series.id), |slot| *slot == series.slot) {
+                entry.remove();
+            }
             slots.insert(series.slot);
             lists.extend(&series.labels);
         }
@@ -105,7 +111,9 @@ impl Index {
 
     /// The series the log knows as `id`.
     pub(crate) fn by_id(&self, id: u64) -> Option<&Arc<MemSeries>> {
-        self.by_id.get(&id).or_else(|| self.aliases.get(&id)).and_then(|slot| self.series[*slot as usize].as_ref())
+        let has_id = |slot: &&u32| self.series[**slot as usize].as_ref().is_some_and(|series| series.id == id);
+        let slot = self.by_id.find(hash_of(id), |slot| has_id(&slot)).or_else(|| self.aliases.get(&id));
+        slot.and_then(|slot| self.series[*slot as usize].as_ref())
     }
 
     /// All label names, sorted.
@@ -196,6 +204,10 @@ impl Index {
     fn postings(&self, name: &str, value: &str) -> &[u32] {
         self.names.get(name).and_then(|values| values.get(value)).map_or(&[], Vec::as_slice)
     }
+}
+
+fn hash_of(id: u64) -> u64 {
+    FixedState::default().hash_one(id)
 }
 
 fn insert_sorted(list: &mut Vec<u32>, slot: u32) {

@@ -31,7 +31,9 @@ mod replay;
 mod series;
 mod stats;
 mod store;
+mod system;
 mod tail;
+mod times;
 mod view;
 mod wal;
 

@@ -57,7 +57,9 @@ pub struct Options {
     pub segment_bytes: u64,
     /// How many bytes of segments are kept for followers of the log that have not read them yet.
     pub followed_bytes: u64,
-    /// The span of time that the head is cut into blocks by.
+    /// The span of time that the head is cut into blocks by; no longer than `block_range`. Memory holds one of them and a quarter.
+    pub cut_range: Duration,
+    /// The span of time into which those blocks are merged first.
     pub block_range: Duration,
     /// How many samples may wait in memory that came after the head was cut behind them.
     pub late_samples_max: u64,
@@ -80,11 +82,20 @@ impl Default for Options {
             maintenance_interval: Some(Duration::from_secs(60)),
             segment_bytes: 64 << 20,
             followed_bytes: 512 << 20,
+            cut_range: Duration::from_secs(1800),
             block_range: Duration::from_secs(2 * 3600),
             late_samples_max: 4_000_000,
             clock: Arc::new(SystemClock),
             fs: Arc::new(Disk),
         }
+    }
+}
+
+impl Options {
+    /// The spans of blocks when the head is cut and when they are merged first, in milliseconds.
+    pub(crate) fn block_widths_ms(&self) -> (i64, i64) {
+        let width_ms = millis(self.block_range).max(1);
+        (millis(self.cut_range).clamp(1, width_ms), width_ms)
     }
 }
 

@@ -18,6 +18,7 @@ use crate::head::Head;
 use crate::histogram::Encoded;
 use crate::log_files::{Checkpoint, LogFiles, Segment};
 use crate::series::{MemSeries, Phase};
+use crate::times::RecentTimes;
 use crate::wal::FileKind;
 use crate::wal::frame::{BadHeader, FILE_HEADER_BYTES, VERSION};
 use crate::wal::reader::{Found, FrameReader};
@@ -141,6 +142,7 @@ pub(crate) fn replay(
         last_commit: 0,
         newest_ms: None,
         rows: 0,
+        recent: RecentTimes::default(),
         cut,
         in_blocks_before_ms: i64::MIN,
         recovery,
@@ -190,6 +192,7 @@ struct Replay {
     last_commit: u64,
     newest_ms: Option<i64>,
     rows: u64,
+    recent: RecentTimes,
     cut: Option<CutMark>,
     // Samples of the current file that are older are in blocks.
     in_blocks_before_ms: i64,
@@ -363,7 +366,7 @@ impl Replay {
                         if self.cut.is_some_and(|cut| row.t_ms < cut.end_ms) {
                             state.read_back_late();
                         }
-                        if state.push(commit, row.t_ms, row.bits, u64::MAX) {
+                        if state.push(commit, row.t_ms, row.bits, u64::MAX, &mut self.recent) {
                             self.recovery.samples += 1;
                             self.newest_ms = self.newest_ms.max(Some(row.t_ms));
                         }

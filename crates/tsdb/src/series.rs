@@ -7,6 +7,7 @@ use relatum_model::{HistogramSample, Labels, Samples};
 
 use crate::chunk::{CHUNK_SAMPLES_MAX, Chunk, OpenChunk, pack};
 use crate::histogram::Encoded;
+use crate::times::RecentTimes;
 
 /// How many late samples a series collects before they are sorted into its chunks.
 const LATE_SAMPLES_MAX: usize = 64;
@@ -46,23 +47,38 @@ pub(crate) enum Phase {
     Detached,
 }
 
+/// There is one for each series, so every byte of it counts: what few series have is behind a pointer.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) phase: Phase,
+    // A block may have a newer sample than `newest`: only late ones were read back from the log.
+    unsure: bool,
     // Sorted by time and disjoint, all before `open`.
     closed: Vec<Chunk>,
     open: OpenChunk,
+    newest: Option<(i64, u64)>,
+    version: Version,
+    last_commit: u64,
+    rare: Option<Box<Rare>>,
+}
+
+/// What a series has only now and then.
+#[derive(Debug, Default)]
+struct Rare {
     // Samples that came behind a newer one of the series, sorted by time.
     late: Vec<LateSample>,
-    // Native histograms, sorted by time. Few series have any.
+    // Native histograms, sorted by time.
     histograms: Vec<HeldHistogram>,
-    // What a cut is moving into blocks; `None` nearly always.
-    aside: Option<Box<Aside>>,
-    newest: Option<(i64, u64)>,
-    // A block may have a newer sample than `newest`: only late ones were read back from the log.
-    unsure: bool,
-    versions: Versions,
-    last_commit: u64,
+    // What a cut is moving into blocks.
+    aside: Option<Aside>,
+    // Versions before the last one that a reader may still ask for.
+    versions: Vec<Version>,
+}
+
+impl Rare {
+    fn is_empty(&self) -> bool {
+        self.late.is_empty() && self.histograms.is_empty() && self.aside.is_none() && self.versions.is_empty()
+    }
 }
 
 /// Samples that are on their way into a block: readers that were there before the block still find them here.
@@ -89,43 +105,64 @@ struct LateSample {
     commit: u64,
 }
 
-/// Where the samples of recent commits begin.
+/// Where the samples of a recent commit begin.
 ///
 /// In-order samples only ever get newer, so a reader of an older commit sees exactly those before the first sample of the
 /// first commit it must not see. Only commits that an open reader must not see are remembered, and the last one.
-#[derive(Debug, Default)]
-struct Versions {
-    last: Version,
-    older: Vec<Version>,
-}
-
 #[derive(Debug, Clone, Copy, Default)]
 struct Version {
     commit: u64,
     first_ms: i64,
 }
 
-impl Versions {
-    fn begin(&mut self, commit: u64, first_ms: i64, oldest_reader: u64) {
-        if self.last.commit == commit {
+impl State {
+    fn late(&self) -> &[LateSample] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.late)
+    }
+
+    fn held(&self) -> &[HeldHistogram] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.histograms)
+    }
+
+    fn put_aside(&self) -> Option<&Aside> {
+        self.rare.as_ref().and_then(|rare| rare.aside.as_ref())
+    }
+
+    fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// Gives back what rare things took when they are gone.
+    fn shrink(&mut self) {
+        if self.rare.as_ref().is_some_and(|rare| rare.is_empty()) {
+            self.rare = None;
+        }
+    }
+
+    /// Remembers that the samples of `commit` begin at `first_ms`.
+    fn begin_version(&mut self, commit: u64, first_ms: i64, oldest_reader: u64) {
+        if self.version.commit == commit {
             return;
         }
-        if self.last.commit > oldest_reader {
-            self.older.push(self.last);
+        if self.version.commit > oldest_reader {
+            let version = self.version;
+            self.rare_mut().versions.push(version);
         }
-        if !self.older.is_empty() {
-            self.older.retain(|version| version.commit > oldest_reader);
+        if let Some(rare) = &mut self.rare
+            && !rare.versions.is_empty()
+        {
+            rare.versions.retain(|version| version.commit > oldest_reader);
+            self.shrink();
         }
-        self.last = Version { commit, first_ms };
+        self.version = Version { commit, first_ms };
     }
 
     /// The first moment a reader of `commit` must not see.
     fn bound_ms(&self, commit: u64) -> Option<i64> {
-        self.older.iter().chain([&self.last]).find(|version| version.commit > commit).map(|version| version.first_ms)
+        let older = self.rare.iter().flat_map(|rare| &rare.versions);
+        older.chain([&self.version]).find(|version| version.commit > commit).map(|version| version.first_ms)
     }
-}
 
-impl State {
     /// The newest sample, as time and value's bits.
     pub(crate) fn newest(&self) -> Option<(i64, u64)> {
         self.newest
@@ -140,9 +177,9 @@ impl State {
     pub(crate) fn is_empty(&self) -> bool {
         self.closed.is_empty()
             && self.open.count() == 0
-            && self.late.is_empty()
-            && self.histograms.is_empty()
-            && self.aside.is_none()
+            && self.late().is_empty()
+            && self.held().is_empty()
+            && self.put_aside().is_none()
     }
 
     /// Whether the newest sample before the last cut has to be looked up in the blocks.
@@ -175,16 +212,17 @@ impl State {
         let closed = self.closed.iter().take_while(|chunk| chunk.max_ms < end_ms);
         let closed: u64 = closed.map(|chunk| u64::from(chunk.count())).sum();
         let open = if self.open.last().is_some_and(|(last_ms, _)| last_ms < end_ms) { self.open.count() } else { 0 };
-        let late = self.late.partition_point(|sample| sample.t_ms < end_ms);
-        let histograms = self.histograms.partition_point(|held| held.t_ms < end_ms);
+        let late = self.late().partition_point(|sample| sample.t_ms < end_ms);
+        let histograms = self.held().partition_point(|held| held.t_ms < end_ms);
         closed + u64::from(open) + (late + histograms) as u64
     }
 
     /// How many samples there are.
     pub(crate) fn samples(&self) -> u64 {
-        let chunks = self.closed.iter().chain(self.aside.iter().flat_map(|aside| &aside.chunks));
-        let aside = self.aside.as_ref().map_or(0, |aside| aside.late.len() + aside.histograms.len());
-        let late = self.late.len() + self.histograms.len() + aside;
+        let aside = self.put_aside();
+        let chunks = self.closed.iter().chain(aside.iter().flat_map(|aside| &aside.chunks));
+        let aside = aside.map_or(0, |aside| aside.late.len() + aside.histograms.len());
+        let late = self.late().len() + self.held().len() + aside;
         chunks.map(|chunk| u64::from(chunk.count())).sum::<u64>() + u64::from(self.open.count()) + late as u64
     }
 
@@ -192,8 +230,8 @@ impl State {
     pub(crate) fn oldest_ms(&self) -> Option<i64> {
         let chunk = self.closed.first().map(|chunk| chunk.min_ms);
         let chunk = chunk.or_else(|| self.open.last().map(|_| self.open.min_ms()));
-        let late = self.late.first().map(|sample| sample.t_ms);
-        let histogram = self.histograms.first().map(|held| held.t_ms);
+        let late = self.late().first().map(|sample| sample.t_ms);
+        let histogram = self.held().first().map(|held| held.t_ms);
         [chunk, late, histogram].into_iter().flatten().min()
     }
 
@@ -205,13 +243,15 @@ impl State {
         let before = TimeRange { min_ms: i64::MIN, max_ms: end_ms.saturating_sub(1) };
         // Nothing of it is in order if not even its first moment is visible.
         let max_ms = self.visible(before, commit).map_or(i64::MIN, |range| range.max_ms);
-        let taken = |sample: &LateSample| sample.commit <= commit && sample.t_ms <= max_ms;
-        let mut late: Vec<LateSample> = self.late.extract_if(.., |sample| taken(sample)).collect();
-        self.late.shrink_to_fit();
-        // Those are seen by their commit alone, so the span that was asked for counts.
-        let taken = |held: &HeldHistogram| held.commit <= commit && held.t_ms < end_ms;
-        let mut histograms: Vec<HeldHistogram> = self.histograms.extract_if(.., |held| taken(held)).collect();
-        self.histograms.shrink_to_fit();
+        let (mut late, mut histograms, mut earlier) = (Vec::new(), Vec::new(), None);
+        if let Some(rare) = &mut self.rare {
+            late.extend(rare.late.extract_if(.., |sample| sample.commit <= commit && sample.t_ms <= max_ms));
+            rare.late.shrink_to_fit();
+            // Those are seen by their commit alone, so the span that was asked for counts.
+            histograms.extend(rare.histograms.extract_if(.., |held| held.commit <= commit && held.t_ms < end_ms));
+            rare.histograms.shrink_to_fit();
+            earlier = rare.aside.take();
+        }
         let whole = self.closed.partition_point(|chunk| chunk.max_ms <= max_ms);
         let mut chunks: Vec<Chunk> = self.closed.drain(..whole).collect();
         // At most one chunk lies on both sides.
@@ -226,8 +266,8 @@ impl State {
             self.open = pack(new).1;
         }
         self.closed.shrink_to_fit();
-        if let Some(earlier) = self.aside.take() {
-            let Aside { chunks: earlier_chunks, late: earlier_late, histograms: earlier_histograms } = *earlier;
+        if let Some(earlier) = earlier {
+            let Aside { chunks: earlier_chunks, late: earlier_late, histograms: earlier_histograms } = earlier;
             if chunks.first().is_none_or(|chunk| earlier_chunks.last().is_none_or(|last| last.max_ms < chunk.min_ms)) {
                 chunks.splice(..0, earlier_chunks);
             } else {
@@ -242,20 +282,21 @@ impl State {
             histograms.extend(earlier_histograms);
             histograms.sort_unstable_by_key(|held| held.t_ms);
         }
-        if !chunks.is_empty() || !late.is_empty() || !histograms.is_empty() {
-            self.aside = Some(Box::new(Aside { chunks, late, histograms }));
+        let any = !chunks.is_empty() || !late.is_empty() || !histograms.is_empty();
+        if any {
+            self.rare_mut().aside = Some(Aside { chunks, late, histograms });
         }
-        self.aside.is_some()
+        any
     }
 
     /// What is set aside, sorted by time.
     pub(crate) fn aside(&self, range: TimeRange) -> Samples {
-        self.aside.as_ref().map_or_else(Samples::default, |aside| aside.snapshot(range, u64::MAX).decode())
+        self.put_aside().map_or_else(Samples::default, |aside| aside.snapshot(range, u64::MAX).decode())
     }
 
     /// The spans of time in which something is set aside.
     pub(crate) fn aside_spans(&self) -> Vec<TimeRange> {
-        let Some(aside) = &self.aside else { return Vec::new() };
+        let Some(aside) = self.put_aside() else { return Vec::new() };
         let chunks = aside.chunks.iter().map(|chunk| TimeRange { min_ms: chunk.min_ms, max_ms: chunk.max_ms });
         let late = aside.late.iter().map(|sample| TimeRange { min_ms: sample.t_ms, max_ms: sample.t_ms });
         let histograms = aside.histograms.iter().map(|held| TimeRange { min_ms: held.t_ms, max_ms: held.t_ms });
@@ -264,17 +305,30 @@ impl State {
 
     /// Drops what was set aside: it is in a block, and no reader looks for it here.
     pub(crate) fn forget_aside(&mut self) {
-        self.aside = None;
+        if let Some(rare) = &mut self.rare {
+            rare.aside = None;
+            self.shrink();
+        }
     }
 
-    /// Adds a sample that `commit` brings. Readers of `oldest_reader` and later ones may be open.
+    /// Adds a sample that `commit` brings. Readers of `oldest_reader` and later ones may be open. `recent` are the times of
+    /// chunks that others closed.
     ///
     /// Returns `false`, and changes nothing, if a sample for that moment is there already.
-    pub(crate) fn push(&mut self, commit: u64, t_ms: i64, bits: u64, oldest_reader: u64) -> bool {
+    pub(crate) fn push(
+        &mut self,
+        commit: u64,
+        t_ms: i64,
+        bits: u64,
+        oldest_reader: u64,
+        recent: &mut RecentTimes,
+    ) -> bool {
         if self.newest.is_none_or(|(newest_ms, _)| t_ms > newest_ms) {
-            self.versions.begin(commit, t_ms, oldest_reader);
+            self.begin_version(commit, t_ms, oldest_reader);
             if self.open.count() >= CHUNK_SAMPLES_MAX {
-                self.closed.extend(self.open.finish());
+                // One more and no room in advance: few are ever held.
+                self.closed.reserve_exact(1);
+                self.closed.extend(self.open.finish_full(recent));
             }
             self.open.push(t_ms, bits);
             self.newest = Some((t_ms, bits));
@@ -284,10 +338,12 @@ impl State {
         if self.value_at(t_ms).is_some() {
             return false;
         }
-        let at = self.late.partition_point(|sample| sample.t_ms < t_ms);
-        self.late.insert(at, LateSample { t_ms, bits, commit });
+        let late = &mut self.rare_mut().late;
+        let at = late.partition_point(|sample| sample.t_ms < t_ms);
+        late.insert(at, LateSample { t_ms, bits, commit });
+        let many = late.len() >= LATE_SAMPLES_MAX;
         self.last_commit = commit;
-        if self.late.len() >= LATE_SAMPLES_MAX {
+        if many {
             self.settle(oldest_reader);
         }
         true
@@ -303,8 +359,9 @@ impl State {
         if self.newest.is_none_or(|(newest_ms, _)| t_ms > newest_ms) {
             self.newest = Some((t_ms, histogram.fingerprint()));
         }
-        let at = self.histograms.partition_point(|held| held.t_ms < t_ms);
-        self.histograms.insert(at, HeldHistogram { t_ms, commit, histogram });
+        let held = &mut self.rare_mut().histograms;
+        let at = held.partition_point(|held| held.t_ms < t_ms);
+        held.insert(at, HeldHistogram { t_ms, commit, histogram });
         self.last_commit = commit;
         true
     }
@@ -316,11 +373,11 @@ impl State {
         {
             return Some(bits);
         }
-        if let Ok(at) = self.late.binary_search_by_key(&t_ms, |sample| sample.t_ms) {
-            return Some(self.late[at].bits);
+        if let Ok(at) = self.late().binary_search_by_key(&t_ms, |sample| sample.t_ms) {
+            return Some(self.late()[at].bits);
         }
-        if let Ok(at) = self.histograms.binary_search_by_key(&t_ms, |held| held.t_ms) {
-            return Some(self.histograms[at].histogram.fingerprint());
+        if let Ok(at) = self.held().binary_search_by_key(&t_ms, |held| held.t_ms) {
+            return Some(self.held()[at].histogram.fingerprint());
         }
         let find =
             |chunk: &Chunk| chunk.iter().find(|(t, _)| *t >= t_ms).filter(|(t, _)| *t == t_ms).map(|(_, bits)| bits);
@@ -330,7 +387,7 @@ impl State {
         let at = self.closed.partition_point(|chunk| chunk.max_ms < t_ms);
         let closed = self.closed.get(at).filter(|chunk| chunk.min_ms <= t_ms).and_then(find);
         closed.or_else(|| {
-            let aside = self.aside.as_ref()?;
+            let aside = self.put_aside()?;
             let chunk = aside.chunks.iter().find(|chunk| (chunk.min_ms..=chunk.max_ms).contains(&t_ms));
             let late = || aside.late.iter().find(|sample| sample.t_ms == t_ms).map(|sample| sample.bits);
             let held =
@@ -341,8 +398,9 @@ impl State {
 
     /// Sorts the late samples that every reader sees into the chunks.
     fn settle(&mut self, oldest_reader: u64) {
-        let (settled, kept): (Vec<_>, Vec<_>) = self.late.drain(..).partition(|sample| sample.commit <= oldest_reader);
-        self.late = kept;
+        let Some(rare) = &mut self.rare else { return };
+        let settled: Vec<_> = rare.late.extract_if(.., |sample| sample.commit <= oldest_reader).collect();
+        self.shrink();
         let (Some(first), Some(last)) = (settled.first(), settled.last()) else { return };
         let (first_ms, last_ms) = (first.t_ms, last.t_ms);
         let from = self.closed.partition_point(|chunk| chunk.max_ms < first_ms);
@@ -350,14 +408,15 @@ impl State {
         let reopen = self.open.count() > 0 && last_ms >= self.open.min_ms();
         let open = reopen.then(|| std::mem::take(&mut self.open).snapshot());
         let to = if reopen { self.closed.len() } else { to };
-        let mut old = self.closed[from..to].iter().chain(&open).flat_map(Chunk::iter).peekable();
-        let mut new = settled.iter().map(|sample| (sample.t_ms, sample.bits)).peekable();
-        let merged = std::iter::from_fn(|| match (old.peek(), new.peek()) {
-            (Some(a), Some(b)) if a.0 <= b.0 => old.next(),
-            (_, Some(_)) => new.next(),
-            (_, None) => old.next(),
-        });
-        let (mut chunks, mut rest) = pack(merged);
+        let (mut chunks, mut rest) = {
+            let mut old = self.closed[from..to].iter().chain(&open).flat_map(Chunk::iter).peekable();
+            let mut new = settled.iter().map(|sample| (sample.t_ms, sample.bits)).peekable();
+            pack(std::iter::from_fn(|| match (old.peek(), new.peek()) {
+                (Some(a), Some(b)) if a.0 <= b.0 => old.next(),
+                (_, Some(_)) => new.next(),
+                (_, None) => old.next(),
+            }))
+        };
         if reopen {
             self.open = rest;
         } else {
@@ -371,10 +430,13 @@ impl State {
         let gone = self.closed.partition_point(|chunk| chunk.max_ms < cutoff_ms);
         self.closed.drain(..gone);
         self.closed.shrink_to_fit();
-        let gone = self.late.partition_point(|sample| sample.t_ms < cutoff_ms);
-        self.late.drain(..gone);
-        let gone = self.histograms.partition_point(|held| held.t_ms < cutoff_ms);
-        self.histograms.drain(..gone);
+        if let Some(rare) = &mut self.rare {
+            let gone = rare.late.partition_point(|sample| sample.t_ms < cutoff_ms);
+            rare.late.drain(..gone);
+            let gone = rare.histograms.partition_point(|held| held.t_ms < cutoff_ms);
+            rare.histograms.drain(..gone);
+            self.shrink();
+        }
         if self.open.last().is_some_and(|(last_ms, _)| last_ms < cutoff_ms) {
             self.open = OpenChunk::default();
         }
@@ -384,7 +446,7 @@ impl State {
     ///
     /// A late sample is older than an in-order one of its own or an earlier commit, so this holds for it as well.
     fn visible(&self, range: TimeRange, commit: u64) -> Option<TimeRange> {
-        let max_ms = match self.versions.bound_ms(commit) {
+        let max_ms = match self.bound_ms(commit) {
             Some(bound_ms) => range.max_ms.min(bound_ms.checked_sub(1)?),
             None => range.max_ms,
         };
@@ -404,8 +466,9 @@ impl State {
 
     /// Whether a reader of `commit` sees a sample inside `range`.
     pub(crate) fn has_samples(&self, range: TimeRange, commit: u64) -> bool {
-        let of_aside = self.aside.iter().flat_map(|aside| &aside.histograms);
-        if self.histograms.iter().chain(of_aside).any(|held| held.is_seen(range, commit)) {
+        let aside = self.put_aside();
+        let of_aside = aside.iter().flat_map(|aside| &aside.histograms);
+        if self.held().iter().chain(of_aside).any(|held| held.is_seen(range, commit)) {
             return true;
         }
         let Some(range) = self.visible(range, commit) else { return false };
@@ -420,14 +483,14 @@ impl State {
                 && (range.contains(self.open.min_ms())
                     || self.open.last().is_some_and(|(last_ms, _)| range.contains(last_ms))
                     || reaches(&self.open.snapshot()))
-            || self.late.iter().any(|sample| sample.commit <= commit && range.contains(sample.t_ms))
-            || self.aside.as_ref().is_some_and(|aside| !aside.snapshot(range, commit).decode().is_empty())
+            || self.late().iter().any(|sample| sample.commit <= commit && range.contains(sample.t_ms))
+            || aside.is_some_and(|aside| !aside.snapshot(range, commit).decode().is_empty())
     }
 
     /// What a reader of `commit` sees inside `range`, ready to be decoded without the lock.
     pub(crate) fn snapshot(&self, range: TimeRange, commit: u64) -> Snapshot {
         let mut snapshot = self.snapshot_without_aside(range, commit);
-        if let Some(aside) = &self.aside {
+        if let Some(aside) = self.put_aside() {
             let mut of_aside = aside.snapshot(snapshot.range, commit);
             of_aside.histograms = held_in(&aside.histograms, range, commit);
             snapshot.aside = Some(Box::new(of_aside));
@@ -437,7 +500,7 @@ impl State {
 
     /// The same without what a cut is moving into blocks.
     pub(crate) fn snapshot_without_aside(&self, range: TimeRange, commit: u64) -> Snapshot {
-        let histograms = held_in(&self.histograms, range, commit);
+        let histograms = held_in(self.held(), range, commit);
         let Some(range) = self.visible(range, commit) else {
             return Snapshot { range: TimeRange { min_ms: 0, max_ms: -1 }, histograms, ..Snapshot::default() };
         };
@@ -445,7 +508,7 @@ impl State {
         if self.open_reaches(range) {
             chunks.push(self.open.snapshot());
         }
-        let late = self.late.iter().filter(|sample| sample.commit <= commit && range.contains(sample.t_ms));
+        let late = self.late().iter().filter(|sample| sample.commit <= commit && range.contains(sample.t_ms));
         let late = late.map(|sample| (sample.t_ms, sample.bits)).collect();
         Snapshot { range, chunks, late, histograms, aside: None }
     }
@@ -587,14 +650,18 @@ fn merge_histograms(first: &mut Samples, second: &mut Samples) -> Vec<HistogramS
 mod tests {
     use super::*;
 
+    fn push(state: &mut State, commit: u64, t_ms: i64, bits: u64, oldest_reader: u64) -> bool {
+        state.push(commit, t_ms, bits, oldest_reader, &mut RecentTimes::default())
+    }
+
     #[test]
     fn what_is_set_aside_is_seen_until_it_is_forgotten() {
         let mut state = State::default();
         for t_ms in 0..300 {
-            state.push(1, t_ms * 2, 1, 1);
+            push(&mut state, 1, t_ms * 2, 1, 1);
         }
-        state.push(2, 101, 7, 1);
-        state.push(3, 900, 1, 1);
+        push(&mut state, 2, 101, 7, 1);
+        push(&mut state, 3, 900, 1, 1);
         let all: Vec<i64> = (0..=50).map(|i| i * 2).chain([101]).chain((51..300).map(|i| i * 2)).collect();
         // A cut that sees commit 2; a reader of commit 1 stays open and must not see the late sample.
         assert!(state.set_aside(350, 2));
@@ -605,7 +672,7 @@ mod tests {
         assert_eq!(state.aside(TimeRange::ALL).timestamps, all[..176]);
         assert_eq!((state.value_at(100), state.value_at(101), state.value_at(103)), (Some(1), Some(7), None));
         // The cut failed; late samples came; the next one takes all.
-        state.push(4, 103, 8, 2);
+        push(&mut state, 4, 103, 8, 2);
         assert!(state.set_aside(400, 4));
         assert_eq!(state.aside(TimeRange::ALL).len(), 202);
         assert_eq!(state.samples(), 303);
@@ -643,14 +710,14 @@ mod tests {
     fn a_reader_sees_its_own_commit() {
         let mut state = State::default();
         for (commit, t_ms) in [(1, 10), (2, 20), (2, 30), (3, 15), (4, 40)] {
-            assert!(state.push(commit, t_ms, 0, 0));
+            assert!(push(&mut state, commit, t_ms, 0, 0));
         }
         check(&state, 0, &[]);
         check(&state, 1, &[10]);
         check(&state, 2, &[10, 20, 30]);
         check(&state, 3, &[10, 15, 20, 30]);
         check(&state, 4, &[10, 15, 20, 30, 40]);
-        assert!(!state.push(5, 15, 1, 0), "the moment is taken");
+        assert!(!push(&mut state, 5, 15, 1, 0), "the moment is taken");
     }
 
     #[test]
@@ -658,16 +725,16 @@ mod tests {
         let mut state = State::default();
         let even: Vec<i64> = (0..1000).map(|i| i * 2).collect();
         for t_ms in &even {
-            state.push(1, *t_ms, *t_ms as u64, 1);
+            push(&mut state, 1, *t_ms, *t_ms as u64, 1);
         }
         // Late ones in an awkward order, before, inside and behind the closed chunks; a reader of commit 1 stays open.
         for i in 0..999 {
-            state.push(2, (i * 7 % 999) * 2 + 1, 1, 1);
+            push(&mut state, 2, (i * 7 % 999) * 2 + 1, 1, 1);
         }
-        assert_eq!(state.late.len(), 999, "none may settle while commit 1 is read");
+        assert_eq!(state.late().len(), 999, "none may settle while commit 1 is read");
         check(&state, 1, &even);
-        state.push(3, -5, 7, 2);
-        assert_eq!(state.late.len(), 1, "only the one of the newest commit is left");
+        push(&mut state, 3, -5, 7, 2);
+        assert_eq!(state.late().len(), 1, "only the one of the newest commit is left");
         let all: Vec<i64> = [-5].into_iter().chain(0..1999).collect();
         check(&state, 3, &all);
         check(&state, 2, &all[1..]);

@@ -89,6 +89,8 @@ pub(crate) struct Counters {
     pub(crate) checkpoints: Counter,
     pub(crate) cuts: Counter,
     pub(crate) compactions: Counter,
+    /// Samples in memory from before the last cut, or a few more.
+    pub(crate) late_samples: Counter,
     refused_out_of_order: Counter,
     refused_duplicate: Counter,
     refused_too_old: Counter,

@@ -1,8 +1,8 @@
 //! Drives a store as scrapes would, and prints what that costs; `cargo xtask bench tsdb` runs it and compares.
 //!
-//! `workload append DIR TARGETS SECONDS INTERVAL DURABILITY` fills the store in DIR, prints a line `name value` for each
-//! measurement, then `done`, and waits for the end of its input, so that it can be killed. `workload ingest …` cuts and merges
-//! blocks as well before it is done. `workload open DIR` opens the store.
+//! `workload ingest DIR TARGETS SECONDS INTERVAL DURABILITY` fills the store in DIR, cutting and merging blocks as they become
+//! due, prints a line `name value` for each measurement, then `done`, and waits for the end of its input, so that it can be
+//! killed. `workload open DIR` opens the store.
 
 mod series;
 
@@ -42,11 +42,11 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
-        [what @ ("append" | "ingest"), dir, targets, seconds, interval, durability] => {
+        ["ingest", dir, targets, seconds, interval, durability] => {
             let numbers = (targets.parse(), seconds.parse(), interval.parse());
             let (Ok(targets), Ok(seconds), Ok(interval)) = numbers else { return usage() };
             let durability = if durability == "fsync" { Durability::Fsync } else { Durability::Process };
-            ingest(Path::new(dir), targets, seconds, interval, durability, what == "ingest");
+            ingest(Path::new(dir), targets, seconds, interval, durability);
         }
         ["open", dir] => open(Path::new(dir)),
         _ => return usage(),
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: workload append|ingest DIR TARGETS SECONDS INTERVAL process|fsync | workload open DIR");
+    eprintln!("usage: workload ingest DIR TARGETS SECONDS INTERVAL process|fsync | workload open DIR");
     ExitCode::from(2)
 }
 
@@ -63,7 +63,7 @@ fn print(name: &str, value: f64) {
     println!("{name} {value}");
 }
 
-fn ingest(dir: &Path, targets: usize, seconds: i64, interval: i64, durability: Durability, cut: bool) {
+fn ingest(dir: &Path, targets: usize, seconds: i64, interval: i64, durability: Durability) {
     let mut targets: Vec<Vec<series::Source>> = (0..targets).map(series::target).collect();
     let n_series = targets.len() * series::SERIES_PER_TARGET;
     let memory_before = memory_bytes();
@@ -71,7 +71,8 @@ fn ingest(dir: &Path, targets: usize, seconds: i64, interval: i64, durability: D
     let mut references = vec![SeriesRef::NONE; n_series];
     let mut values = vec![0.0; series::SERIES_PER_TARGET];
     let mut waits = Vec::new();
-    let (mut samples, mut generating) = (0u64, 0.0);
+    let (mut samples, mut generating, mut maintaining, mut memory) = (0u64, 0.0, 0.0, 0.0);
+    let (mut wal_bytes, mut wal_written) = (0, 0);
     let cpu_before = process_cpu();
     for tick in 0..seconds / interval {
         for (number, target) in targets.iter_mut().enumerate() {
@@ -93,37 +94,32 @@ fn ingest(dir: &Path, targets: usize, seconds: i64, interval: i64, durability: D
             waits.push(started.elapsed());
             samples += series::SERIES_PER_TARGET as u64;
         }
+        // Once a minute, as the background thread would.
+        if tick * interval % 60 == 0 {
+            wal_written += store.stats().wal_bytes.saturating_sub(wal_bytes);
+            let from = process_cpu();
+            store.maintain().expect("the store is maintained");
+            maintaining += process_cpu() - from;
+            wal_bytes = store.stats().wal_bytes;
+            memory = f64::max(memory, memory_bytes() - memory_before);
+        }
     }
-    let append_cpu = process_cpu() - cpu_before - generating;
+    let append_cpu = process_cpu() - cpu_before - generating - maintaining;
     let millions = samples as f64 / 1e6;
     waits.sort_unstable();
     print("samples", samples as f64);
     print("append_cpu_per_million", append_cpu / millions);
+    print("maintain_cpu_per_million", maintaining / millions);
     print("commit_p99_ms", waits[waits.len() * 99 / 100].as_secs_f64() * 1e3);
-    print("wal_bytes_per_sample", store.stats().wal_bytes as f64 / samples as f64);
-    print("head_memory_per_series", (memory_bytes() - memory_before) / n_series as f64);
-    print("queries_head_ms", query(&store));
-    if cut {
-        measure_blocks(&store, samples, n_series, memory_before);
-    }
+    wal_written += store.stats().wal_bytes.saturating_sub(wal_bytes);
+    print("wal_bytes_per_sample", wal_written as f64 / samples as f64);
+    print("memory_per_series", f64::max(memory, memory_bytes() - memory_before) / n_series as f64);
+    print("queries_ms", query(&store));
+    let stats = store.stats();
+    print("block_bytes_per_sample", stats.block_bytes as f64 / stats.block_samples as f64);
+    print("index_bytes_per_series", stats.block_index_bytes as f64 / stats.blocks.max(1) as f64 / n_series as f64);
     println!("done");
     let _ = std::io::stdin().read(&mut [0]);
-}
-
-fn measure_blocks(store: &Store, samples: u64, n_series: usize, memory_before: f64) {
-    let millions = samples as f64 / 1e6;
-    let cpu_before = process_cpu();
-    store.cut().expect("the head is cut");
-    print("cut_cpu_per_million", (process_cpu() - cpu_before) / millions);
-    print("cut_memory_per_series", (memory_bytes() - memory_before) / n_series as f64);
-    let stats = store.stats();
-    print("block_bytes_per_sample", stats.block_bytes as f64 / samples as f64);
-    print("index_bytes_per_series", stats.block_index_bytes as f64 / stats.blocks.max(1) as f64 / n_series as f64);
-    let cpu_before = process_cpu();
-    store.compact().expect("blocks are merged");
-    print("compact_cpu_per_million", (process_cpu() - cpu_before) / millions);
-    print("merged_bytes_per_sample", store.stats().block_bytes as f64 / samples as f64);
-    print("queries_blocks_ms", query(store));
 }
 
 /// How long it takes to read all samples of one metric that every target has 192 times.

@@ -10,14 +10,18 @@ use pco::wrapped::{FileCompressor, FileDecompressor};
 
 use crate::chunk::{unzigzag, zigzag};
 
+use super::bits;
 use super::bytes::{Cursor, put_varint};
 use super::layout::Damage;
 
 /// The largest number of samples in a column; bounds what a decoder holds.
 pub(crate) const COLUMN_SAMPLES_MAX: usize = 1 << 16;
 
-/// Fewer integers than this are written one by one: the tables of `pco` would be larger than what they save.
-const PACKED_MIN: usize = 24;
+/// Fewer integers than this are written one by one.
+const BITS_MIN: usize = 8;
+/// Fewer integers than this are written in as many bits as their spread needs: the tables of `pco` would take more than they
+/// save, and several times as long.
+const PACKED_MIN: usize = 256;
 /// Beyond this not every integer is a float.
 const INTEGER_MAX: f64 = (1u64 << 53) as f64;
 
@@ -25,6 +29,7 @@ const INTEGER_MAX: f64 = (1u64 << 53) as f64;
 const LINE: u8 = 0;
 const STEPS: u8 = 1;
 const PACKED: u8 = 2;
+const BITS: u8 = 3;
 // How values are written: this, or the number of decimal places.
 const FLOATS: u8 = 0xff;
 
@@ -39,7 +44,10 @@ pub(crate) fn encode_integers(out: &mut Vec<u8>, integers: &[i64]) {
         out.push(LINE);
         put_varint(out, zigzag(first));
         put_varint(out, zigzag(first_step));
-    } else if integers.len() < PACKED_MIN {
+    } else if (BITS_MIN..PACKED_MIN).contains(&integers.len()) {
+        out.push(BITS);
+        bits::encode(out, integers);
+    } else if integers.len() < BITS_MIN {
         out.push(STEPS);
         put_varint(out, zigzag(first));
         integers.windows(2).for_each(|pair| put_varint(out, zigzag(step(pair))));
@@ -71,17 +79,23 @@ pub(crate) fn decode_integers(bytes: &[u8], n: usize) -> Result<Vec<i64>, Damage
             Ok(integers)
         }
         PACKED => unpack(cursor.rest, n),
+        BITS => bits::decode(cursor.rest, n),
         _ => Err(Damage("unknown form of integers")),
     }
 }
 
 /// Writes values, given by their bits.
 pub(crate) fn encode_values(out: &mut Vec<u8>, bits: &[u64]) {
-    let Some(Decimals { places, integers, exceptions }) = decimals(bits) else {
+    if !encode_decimals(out, bits) {
         out.push(FLOATS);
         let floats: Vec<f64> = bits.iter().map(|bits| f64::from_bits(*bits)).collect();
-        return pack(out, &floats);
-    };
+        pack(out, &floats);
+    }
+}
+
+/// Writes values, given by their bits, if they are decimals; otherwise returns `false` and writes nothing.
+pub(crate) fn encode_decimals(out: &mut Vec<u8>, bits: &[u64]) -> bool {
+    let Some(Decimals { places, integers, exceptions }) = decimals(bits) else { return false };
     out.push(places);
     put_varint(out, exceptions.len() as u64);
     for (at, bits) in &exceptions {
@@ -89,6 +103,7 @@ pub(crate) fn encode_values(out: &mut Vec<u8>, bits: &[u64]) {
         out.extend_from_slice(&bits.to_le_bytes());
     }
     encode_integers(out, &integers);
+    true
 }
 
 /// Reads `n` values that [`encode_values`] wrote.

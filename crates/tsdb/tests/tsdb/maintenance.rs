@@ -16,7 +16,7 @@ const HOUR_MS: i64 = 3_600_000;
 const START_MS: i64 = NOW_MS / (18 * HOUR_MS) * 18 * HOUR_MS - 10 * 18 * HOUR_MS;
 
 fn open_with(fs: &FaultyFs, change: impl FnOnce(&mut Options)) -> Store {
-    let mut on = Options { fs: Arc::new(fs.clone()), ..options() };
+    let mut on = Options { fs: Arc::new(fs.clone()), cut_range: Duration::from_secs(2 * 3600), ..options() };
     change(&mut on);
     Store::open(Path::new("/d"), on).expect("the store opens")
 }

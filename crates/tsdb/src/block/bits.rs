@@ -1,0 +1,190 @@
+//! Integers in as many bits as their spread needs: for columns that are too short for the tables of `pco`.
+//!
+//! Either the integers themselves or their steps are written as distances to the smallest one. The few that would make all
+//! others wider have the bits that do not fit beside them.
+
+use crate::chunk::{unzigzag, zigzag};
+
+use super::bytes::{Cursor, put_varint};
+use super::layout::Damage;
+
+/// How integers are laid out.
+struct Plan {
+    // Whether the steps are written, behind the first integer.
+    steps: bool,
+    min: i64,
+    width: u32,
+    bytes: usize,
+}
+
+/// Writes `integers`.
+pub(super) fn encode(out: &mut Vec<u8>, integers: &[i64]) {
+    let steps: Vec<i64> = integers.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
+    let (of_integers, of_steps) = (plan(integers, false), plan(&steps, true));
+    let plan = if of_steps.bytes < of_integers.bytes { of_steps } else { of_integers };
+    let numbers = if plan.steps { &steps } else { integers };
+    let mask = mask(plan.width);
+    out.push(u8::from(plan.steps));
+    if plan.steps {
+        put_varint(out, zigzag(integers.first().copied().unwrap_or(0)));
+    }
+    put_varint(out, zigzag(plan.min));
+    out.push(plan.width as u8);
+    let distances = || numbers.iter().map(|number| number.wrapping_sub(plan.min) as u64);
+    put_varint(out, distances().filter(|distance| distance & !mask != 0).count() as u64);
+    let mut before = 0;
+    for (at, distance) in distances().enumerate().filter(|(_, distance)| distance & !mask != 0) {
+        put_varint(out, (at - before) as u64);
+        put_varint(out, distance >> plan.width);
+        before = at;
+    }
+    let (mut word, mut used) = (0u128, 0);
+    for distance in distances() {
+        word |= u128::from(distance & mask) << used;
+        used += plan.width;
+        if used >= 64 {
+            out.extend_from_slice(&(word as u64).to_le_bytes());
+            word >>= 64;
+            used -= 64;
+        }
+    }
+    out.extend_from_slice(&(word as u64).to_le_bytes()[..used.div_ceil(8) as usize]);
+}
+
+/// Reads `n` integers that [`encode`] wrote.
+pub(super) fn decode(bytes: &[u8], n: usize) -> Result<Vec<i64>, Damage> {
+    let mut cursor = Cursor::new(bytes);
+    let first = match cursor.byte()? {
+        0 => None,
+        1 => Some(unzigzag(cursor.varint()?)),
+        _ => return Err(Damage("unknown layout of bits")),
+    };
+    let min = unzigzag(cursor.varint()?);
+    let width = u32::from(cursor.byte()?);
+    if width > 64 {
+        return Err(Damage("a number has too many bits"));
+    }
+    let n_numbers = if first.is_some() { n.saturating_sub(1) } else { n };
+    let n_wide = cursor.count(1)?;
+    let mut wide = Vec::with_capacity(n_wide);
+    let mut at = 0u64;
+    for _ in 0..n_wide {
+        at = at.saturating_add(cursor.varint()?);
+        wide.push((at, cursor.varint()?));
+    }
+    let packed = cursor.bytes((n_numbers * width as usize).div_ceil(8))?;
+    let mask = mask(width);
+    let mut distances: Vec<u64> = (0..n_numbers).map(|i| take(packed, i * width as usize, width) & mask).collect();
+    for (at, high) in wide {
+        let at = usize::try_from(at).ok().and_then(|at| distances.get_mut(at));
+        *at.ok_or(Damage("a wide number lies behind the end"))? |= high.checked_shl(width).unwrap_or(0);
+    }
+    let numbers = distances.into_iter().map(|distance| min.wrapping_add(distance as i64));
+    Ok(match first {
+        None => numbers.collect(),
+        Some(first) => {
+            let mut integers = Vec::with_capacity(n);
+            integers.extend((n > 0).then_some(first));
+            let mut integer = first;
+            integers.extend(numbers.map(|step| {
+                integer = integer.wrapping_add(step);
+                integer
+            }));
+            integers
+        }
+    })
+}
+
+/// The width with which `numbers` take the fewest bytes.
+fn plan(numbers: &[i64], steps: bool) -> Plan {
+    let min = numbers.iter().copied().min().unwrap_or(0);
+    let mut n_of_length = [0usize; 65];
+    for number in numbers {
+        n_of_length[64 - (number.wrapping_sub(min) as u64).leading_zeros() as usize] += 1;
+    }
+    let (mut best, mut beside, mut wide) = ((usize::MAX, 0), 0, 0);
+    // From the widest down: each step takes more numbers out, whose other bits then stand beside.
+    for width in (0..=64usize).rev() {
+        let bytes = (numbers.len() * width).div_ceil(8) + beside;
+        if bytes < best.0 {
+            best = (bytes, width);
+        }
+        wide += n_of_length[width];
+        // A place and the bits above; about one byte each, and one more every seven bits.
+        beside += 2 * n_of_length[width] + wide / 7;
+    }
+    Plan { steps, min, width: best.1 as u32, bytes: best.0 + 5 * usize::from(steps) }
+}
+
+fn mask(width: u32) -> u64 {
+    u64::MAX.checked_shr(64 - width).unwrap_or(0)
+}
+
+/// The bits from bit `at` on, at least `width` of them.
+fn take(bytes: &[u8], at: usize, width: u32) -> u64 {
+    let from = at / 8;
+    let shift = at % 8;
+    if let (true, Some(window)) = (width <= 56, bytes.get(from..from + 8)) {
+        return u64::from_le_bytes(window.try_into().expect("eight bytes")) >> shift;
+    }
+    let mut window = [0; 16];
+    let rest = bytes.get(from..).unwrap_or(&[]);
+    let n = rest.len().min(16);
+    window[..n].copy_from_slice(&rest[..n]);
+    (u128::from_le_bytes(window) >> shift) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[track_caller]
+    fn check(integers: &[i64]) -> usize {
+        let mut out = Vec::new();
+        encode(&mut out, integers);
+        assert_eq!(decode(&out, integers.len()).unwrap(), integers);
+        out.len()
+    }
+
+    #[test]
+    fn short_columns() {
+        check(&[]);
+        check(&[7]);
+        check(&[i64::MIN, i64::MAX, 0, -1]);
+        check(&[0, u32::MAX.into(), 1 << 56, (1 << 57) - 1, 3]);
+        // Ten bits each and one far off: a wide one stands beside the others.
+        let mut gauge: Vec<i64> = (0..120).map(|i| i * 7919 % 1000).collect();
+        gauge[50] = 1 << 50;
+        assert!(check(&gauge) < 120 * 10 / 8 + 20);
+        // Times with a few milliseconds of jitter.
+        let times: Vec<i64> = (0..120).map(|i| 1_700_000_000_000 + i * 15_000 + i * 31 % 7).collect();
+        assert!(check(&times) < 120 * 4 / 8 + 20);
+    }
+
+    #[test]
+    fn damage_is_an_error_or_other_numbers() {
+        let mut out = Vec::new();
+        encode(&mut out, &[1, 5, 1 << 40, 7, 9, -4]);
+        for at in 0..out.len() {
+            for bit in 0..8 {
+                let mut damaged = out.clone();
+                damaged[at] ^= 1 << bit;
+                let _ = decode(&damaged, 6);
+            }
+            assert!(decode(&out[..at], 6).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_integers(integers in proptest::collection::vec(any::<i64>(), 0..300), shift in 0u32..64) {
+            check(&integers.iter().map(|integer| integer >> shift).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..100), n in 0usize..300) {
+            let _ = decode(&bytes, n);
+        }
+    }
+}

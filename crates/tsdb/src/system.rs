@@ -1,0 +1,38 @@
+//! What the machine gives and takes: files as memory, and memory that is not needed any more. The one place with `unsafe` code.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use crate::fs::MappedFile;
+
+/// Maps the whole of a file to read.
+pub(crate) fn map(path: &Path) -> io::Result<MappedFile> {
+    let file = File::open(path)?;
+    #[expect(unsafe_code, reason = "a map of a file is memory that another process could change")]
+    // SAFETY: a map is sound as long as nobody changes or shortens the file while it is there. Only files that are never
+    // written again are mapped: blocks get their name in the catalog after their last byte, are removed as a whole, and a
+    // removed file lives on until its last map is gone. The directory belongs to the store, whose lock keeps a second store
+    // out. A stranger who writes into it all the same can only change bytes: the slice is read as plain bytes, each use of
+    // which is bounds-checked, and no reference into it outlives the map.
+    let map = unsafe { memmap2::Mmap::map(&file)? };
+    Ok(std::sync::Arc::new(map))
+}
+
+/// Gives freed memory back to the system.
+///
+/// The allocator keeps it as long as something lies behind it. After a cut or a merge that is nearly all that was freed: chunks
+/// lie between series, which stay.
+pub(crate) fn give_memory_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        #[expect(unsafe_code, reason = "the function is the C library's")]
+        unsafe extern "C" {
+            /// `malloc_trim(3)`.
+            safe fn malloc_trim(pad: usize) -> std::ffi::c_int;
+        }
+        // SAFETY of the declaration above: the name and the types are those of the C library that this target links, which is
+        // the allocator as well. The function takes a number, touches only memory that is free, and locks what it touches.
+        malloc_trim(0);
+    }
+}
