@@ -3,13 +3,13 @@
 //! Events are not sent around, they are the difference between what a side has seen and what is there. So a restart loses
 //! none, several changes of one bag are one event, and whoever looks always finds the newest data, as in juju.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use relatum_relations::endpoints::APPLICATION;
 use tokio::sync::Notify;
 
-use crate::store::{Seen, StoredRelation, World};
+use crate::store::{Bag, Role, Seen, SeenBags, StoredRelation, World};
 
 /// What juju calls the hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,47 +50,67 @@ pub struct RelationEvent {
     pub unit: Option<String>,
 }
 
-/// What is there to be seen of the other sides.
-pub fn seen(world: &World) -> Seen {
-    let remote = |relation: &StoredRelation| {
-        let bags = relation.bags.iter().filter(|((role, _), _)| relation.end(role.other()).application == APPLICATION);
-        let id = relation.id;
-        bags.map(move |((role, owner), bag)| ((id, *role, owner.clone()), bag.version)).collect::<Vec<_>>()
+/// What there is to be seen now of the relations called `ids`: no bags for one that is gone.
+pub fn seen(world: &World, ids: impl IntoIterator<Item = u64>) -> Seen {
+    let bags = |id: u64| {
+        let relation = world.relation(id);
+        relation.map(|relation| remote_bags(relation).map(|(key, bag)| (key.clone(), bag.version)).collect())
     };
-    world.relations.iter().flat_map(remote).collect()
+    ids.into_iter().map(|id| (id, bags(id).unwrap_or_default())).collect()
+}
+
+/// The bags of the other side.
+fn remote_bags(relation: &StoredRelation) -> impl Iterator<Item = (&(Role, String), &Bag)> {
+    relation.bags.iter().filter(|((role, _), _)| relation.end(role.other()).application == APPLICATION)
 }
 
 /// The events between what was seen and what is there, in juju's order: for each relation created, then joined and changed unit
 /// by unit, changed of the application, departed, broken.
 pub fn derive(world: &World) -> Vec<RelationEvent> {
-    let now = seen(world);
-    let known = |seen: &Seen| seen.keys().map(|(id, ..)| *id).collect::<BTreeSet<u64>>();
-    let (before_ids, now_ids) = (known(&world.seen), known(&now));
+    let nothing = SeenBags::new();
     let mut events = Vec::new();
-    let mut push = |relation, kind, owner: &str| {
+    for relation in &world.relations {
+        let seen = world.seen.get(&relation.id).unwrap_or(&nothing);
+        let is_as_seen = |((key, bag), (seen_key, version)): ((&(Role, String), &Bag), (&(Role, String), &u64))| {
+            key == seen_key && bag.version == *version
+        };
+        if remote_bags(relation).count() != seen.len() || !remote_bags(relation).zip(seen).all(is_as_seen) {
+            derive_one(relation.id, &remote_bags(relation).collect(), seen, &mut events);
+        }
+    }
+    for (id, seen) in &*world.seen {
+        if world.relation(*id).is_none() {
+            derive_one(*id, &BTreeMap::new(), seen, &mut events);
+        }
+    }
+    events
+}
+
+/// The events of one relation, whose other side has the bags `now`.
+fn derive_one(relation: u64, now: &BTreeMap<&(Role, String), &Bag>, seen: &SeenBags, events: &mut Vec<RelationEvent>) {
+    let mut push = |kind, owner: &str| {
         let unit = Some(owner.to_owned()).filter(|owner| owner.contains('/'));
         events.push(RelationEvent { relation, kind, unit });
     };
-    for id in now_ids.difference(&before_ids) {
-        push(*id, RelationEventKind::Created, "");
+    if seen.is_empty() && !now.is_empty() {
+        push(RelationEventKind::Created, "");
     }
-    for (key @ (id, _, owner), version) in &now {
-        match world.seen.get(key) {
-            Some(before) if before == version => {}
+    for (key @ (_, owner), bag) in now {
+        match seen.get(*key) {
+            Some(before) if *before == bag.version => {}
             None if owner.contains('/') => {
-                push(*id, RelationEventKind::Joined, owner);
-                push(*id, RelationEventKind::Changed, owner);
+                push(RelationEventKind::Joined, owner);
+                push(RelationEventKind::Changed, owner);
             }
-            _ => push(*id, RelationEventKind::Changed, owner),
+            _ => push(RelationEventKind::Changed, owner),
         }
     }
-    for (id, _, owner) in world.seen.keys().filter(|key| !now.contains_key(*key) && key.2.contains('/')) {
-        push(*id, RelationEventKind::Departed, owner);
+    for (_, owner) in seen.keys().filter(|key| !now.contains_key(key) && key.1.contains('/')) {
+        push(RelationEventKind::Departed, owner);
     }
-    for id in before_ids.difference(&now_ids) {
-        push(*id, RelationEventKind::Broken, "");
+    if now.is_empty() && !seen.is_empty() {
+        push(RelationEventKind::Broken, "");
     }
-    events
 }
 
 /// Why the loop should look at the world again.
@@ -156,10 +176,10 @@ impl EventQueue {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::sync::Arc;
 
     use super::*;
-    use crate::store::{Bag, Endpoint, Role};
+    use crate::store::Endpoint;
 
     fn relation(id: u64, bags: &[(&str, u64)]) -> StoredRelation {
         let endpoint =
@@ -175,8 +195,13 @@ mod tests {
 
     #[track_caller]
     fn check(before: &[StoredRelation], after: &[StoredRelation], expected: &[&str]) {
-        let before = World { relations: before.to_vec(), ..World::default() };
-        let world = World { relations: after.to_vec(), seen: seen(&before), ..World::default() };
+        let world = |relations: &[StoredRelation]| World {
+            relations: relations.iter().cloned().map(Arc::new).collect(),
+            ..World::default()
+        };
+        let before = world(before);
+        let ids = before.relations.iter().map(|relation| relation.id);
+        let world = World { seen: Arc::new(seen(&before, ids)), ..world(after) };
         let text = |event: &RelationEvent| {
             format!("{} {} {}", event.relation, event.kind.as_str(), event.unit.as_deref().unwrap_or("-"))
         };

@@ -217,7 +217,7 @@ impl Case {
         let mut relations = Vec::new();
         for saved in &self.relations {
             let Some(units) = visible.relations.get(&saved.id) else { continue };
-            relations.push(saved.stored(units)?);
+            relations.push(Arc::new(saved.stored(units)?));
         }
         relations.sort_by_key(|relation| relation.id);
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);

@@ -205,7 +205,7 @@ fn applications(world: &World, relations: &[RelationStatus], problems: &[Problem
 
 fn units(world: &World, problems: &[Problem], facts: &Facts) -> Vec<UnitStatus> {
     let mut units = Vec::new();
-    for (name, application) in &world.applications {
+    for (name, application) in &*world.applications {
         for number in &application.units {
             let unit = format!("{name}/{number}");
             let ours = name == APPLICATION;

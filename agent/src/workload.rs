@@ -17,10 +17,7 @@ pub fn is_same_text(a: &Arc<str>, b: &Arc<str>) -> bool {
 
 /// Whether two sets of files are equal.
 pub fn are_same_files(a: &Files, b: &Files) -> bool {
-    let is_same = |((a_path, a), (b_path, b)): ((&String, &Arc<str>), (&String, &Arc<str>))| {
-        is_same_text(a, b) && a_path == b_path
-    };
-    a.len() == b.len() && a.iter().zip(b).all(is_same)
+    a.len() == b.len() && a.keys().eq(b.keys()) && a.values().zip(b.values()).all(|(a, b)| is_same_text(a, b))
 }
 
 /// Something wrong with one rendered file.

@@ -220,7 +220,7 @@ async fn do_relate(State(agent): State<Arc<Agent>>, body: Bytes) -> Answer {
         agent.board.first_word(outcome.relation, FIRST_WORD_TIMEOUT).await;
     }
     let (report, facts) = agent.settled(ticket).await?;
-    let stored = report.world.relations.iter().find(|relation| relation.id == outcome.relation);
+    let stored = report.world.relation(outcome.relation);
     let stored = stored.ok_or_else(|| match &facts.failure {
         Some(failure) => Failure::internal(format!("the relation is stored but not in effect: {failure}")),
         None => Failure::failed("the relation was removed by somebody else meanwhile"),

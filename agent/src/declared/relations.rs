@@ -172,7 +172,7 @@ fn apply(wanted: &Wanted, change: &Change<'_>) -> Result<Vec<(String, u64, Failu
     let gone: Vec<u64> = world.declared.iter().filter(|(_, known)| is_gone(known)).map(|(id, _)| *id).collect();
     for id in gone {
         change.forget_declaration(id)?;
-        if world.relations.iter().any(|relation| relation.id == id) {
+        if world.relation(id).is_some() {
             relate::remove_declared(id, &world, change)?;
         }
         change.refresh(&mut world, id)?;

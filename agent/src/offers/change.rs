@@ -1,5 +1,7 @@
 //! What offers do to the state, inside one mutation of the store.
 
+use std::sync::Arc;
+
 use relatum_config::Secret;
 use relatum_relations::endpoints::{self, Role as EndpointRole};
 use relatum_relations::name;
@@ -53,7 +55,7 @@ pub(crate) fn offer(endpoint: &str, now_ms: i64, change: &Change<'_>) -> Result<
 }
 
 /// Ends an offer, named by its id or URL, and all relations to it; gives it with those relations.
-pub(crate) fn remove_offer(which: &str, change: &Change<'_>) -> Result<(Offer, Vec<StoredRelation>), RelateError> {
+pub(crate) fn remove_offer(which: &str, change: &Change<'_>) -> Result<(Offer, Vec<Arc<StoredRelation>>), RelateError> {
     let world = change.world()?;
     let id = which.trim_end_matches('/').rsplit('/').next().unwrap_or(which);
     let mut offer = world
@@ -63,9 +65,9 @@ pub(crate) fn remove_offer(which: &str, change: &Change<'_>) -> Result<(Offer, V
         .ok_or_else(|| Failure::failed(format!("offer {id:?} not found")).hint("`relatum offers` lists them"))?;
     let mut ended = Vec::new();
     for connection in world.offers.connections.iter().filter(|connection| connection.offer == id) {
-        if let Some(relation) = world.relations.iter().find(|relation| relation.id == connection.relation) {
+        if let Some(relation) = world.relation(connection.relation) {
             relate::remove(&relate::Which::Id(relation.id), change)?;
-            ended.push(relation.clone());
+            ended.push(Arc::clone(relation));
         }
     }
     offer.removed = true;
@@ -130,7 +132,7 @@ pub(crate) fn admit<'a>(
     }
     let known = world.offers.connections.iter().find(|known| known.offer == offer && known.consumer == consumer);
     let Some(known) = known else { return Ok(None) };
-    world.relations.iter().find(|relation| relation.id == known.relation).map(Some).ok_or_else(gone)
+    world.relation(known.relation).map(|relation| Some(&**relation)).ok_or_else(gone)
 }
 
 /// Takes the other side's bags of `question`, and makes the relation if it is new. Gives the relation, and which revision of
@@ -178,7 +180,7 @@ pub(crate) fn left(offer: &str, consumer: &str, change: &Change<'_>) -> Result<(
     let Some(known) = connections.iter().find(|known| known.offer == offer && known.consumer == consumer) else {
         return Ok(());
     };
-    if world.relations.iter().any(|relation| relation.id == known.relation) {
+    if world.relation(known.relation).is_some() {
         relate::remove(&relate::Which::Id(known.relation), change)?;
     }
     change.forget_connection(known.relation)?;
@@ -194,7 +196,7 @@ pub(crate) fn hear(upstream: &Upstream, answer: &Answer, change: &Change<'_>) ->
     let world = change.world()?;
     // The relation may be gone, or be to another offer, since the question was asked.
     let current = world.offers.upstream(upstream.relation).filter(|current| current.url == upstream.url);
-    let related = world.relations.iter().find(|relation| relation.id == upstream.relation);
+    let related = world.relation(upstream.relation);
     let (Some(current), Some(relation), Some(bags)) = (current, related, &answer.bags) else { return Ok(()) };
     put_bags(relation.id, Role::Provider, &relation.provider.application, bags, change)?;
     change.put_upstream(&Upstream { revision: answer.revision.clone(), ..current.clone() })
@@ -203,7 +205,7 @@ pub(crate) fn hear(upstream: &Upstream, answer: &Answer, change: &Change<'_>) ->
 /// The other side has removed the relation.
 pub(crate) fn ended(upstream: &Upstream, change: &Change<'_>) -> Result<(), RelateError> {
     let world = change.world()?;
-    if world.relations.iter().any(|relation| relation.id == upstream.relation) {
+    if world.relation(upstream.relation).is_some() {
         relate::remove(&relate::Which::Id(upstream.relation), change)?;
     }
     Ok(())
@@ -214,7 +216,7 @@ fn put_bags(id: u64, role: Role, application: &str, bags: &Bags, change: &Change
     let world = change.world()?;
     change.put_bag(id, role, application, &bags.application)?;
     let units = by_number(&bags.units);
-    let known = world.relations.iter().find(|relation| relation.id == id);
+    let known = world.relation(id);
     for (_, owner) in known.into_iter().flat_map(|relation| relation.bags.keys()).filter(|(of, _)| *of == role) {
         let Some(number) = owner.strip_prefix(&format!("{application}/")).and_then(|number| number.parse().ok()) else {
             continue;

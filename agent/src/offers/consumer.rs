@@ -102,7 +102,7 @@ fn is_same_place(a: &Upstream, b: &Upstream) -> bool {
 /// What is to be said to whom. What a task has been told already is not put together again.
 fn tasks(world: &World, known: &BTreeMap<u64, watch::Sender<Task>>) -> Vec<(u64, Task)> {
     let task = |upstream: &Upstream| {
-        let stored = world.relations.iter().find(|relation| relation.id == upstream.relation);
+        let stored = world.relation(upstream.relation);
         let said = stored.filter(|stored| stored.requirer.application == APPLICATION).map(|stored| {
             let (revision, bags) = our_bags(stored);
             Said {

@@ -135,7 +135,7 @@ async fn exchange(
     loop {
         let report = { passes.borrow_and_update().report.clone() }.ok_or_else(not_ready)?;
         let gone = || Refusal::new(Reason::Gone, "the relation was removed by the agent that made the offer");
-        let stored = report.world.relations.iter().find(|stored| stored.id == relation).ok_or_else(gone)?;
+        let stored = report.world.relation(relation).ok_or_else(gone)?;
         let versions: Vec<u64> = stored.bags.values().map(|bag| bag.version).collect();
         if looked_at.as_ref() != Some(&versions) {
             let (revision, bags) = our_bags(stored);

@@ -196,7 +196,7 @@ pub(crate) fn offers(world: &World, board: &Board, public_url: &str, now_ms: i64
 }
 
 fn find(world: &World, id: u64) -> Option<&StoredRelation> {
-    world.relations.iter().find(|relation| relation.id == id)
+    world.relation(id).map(|relation| &**relation)
 }
 
 fn key(relation: &StoredRelation) -> String {
@@ -241,7 +241,7 @@ mod tests {
         };
         // One relation is gone, and the other side does not know.
         let offers = Offers { upstreams: vec![upstream(7), upstream(8)], ..Offers::default() };
-        World { relations: vec![relation], offers, ..World::default() }
+        World { relations: vec![relation.into()], offers, ..World::default() }
     }
 
     #[track_caller]

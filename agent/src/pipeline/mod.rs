@@ -165,7 +165,8 @@ impl Pipeline {
         problems.append(&mut checked.problems);
         let published = publish::publish(store, &observed.world, &desired.bags)?;
         if !events.is_empty() {
-            crate::lock(store).mark_seen(&events::seen(&observed.world))?;
+            let changed = events.iter().map(|event| event.relation);
+            crate::lock(store).mark_seen(&events::seen(&observed.world, changed))?;
         }
         steps.end("publish");
         if !events.is_empty() || !changed.is_empty() || published {
@@ -237,8 +238,7 @@ impl Pipeline {
     /// Names the event as juju names the hook, the relation by our endpoint and its id.
     fn log_event(&mut self, event: &RelationEvent, world: &World) {
         let id = event.relation;
-        if let Ok(at) = world.relations.binary_search_by_key(&id, |relation| relation.id) {
-            let relation = &world.relations[at];
+        if let Some(relation) = world.relation(id) {
             let is_requirer = relation.requirer.application == APPLICATION;
             let ours = relation.end(if is_requirer { Role::Requirer } else { Role::Provider });
             self.endpoints.insert(id, ours.name.clone());

@@ -11,8 +11,7 @@ use crate::store::{Store, StoreError, World};
 /// Writes the bags that differ from `world`; true if there was one.
 pub fn publish(store: &Mutex<Store>, world: &World, bags: &BTreeMap<BagKey, Databag>) -> Result<bool, StoreError> {
     let differs = |(id, role, owner): &BagKey, bag: &Databag| {
-        let relation = world.relations.binary_search_by_key(id, |relation| relation.id).ok();
-        let known = relation.and_then(|at| world.relations[at].bags.get(&(*role, owner.clone())));
+        let known = world.relation(*id).and_then(|relation| relation.bags.get(&(*role, owner.clone())));
         known.map_or(!bag.is_empty(), |known| known.content != *bag)
     };
     let changed: Vec<(&BagKey, &Databag)> = bags.iter().filter(|(key, bag)| differs(key, bag)).collect();
@@ -24,8 +23,8 @@ pub fn publish(store: &Mutex<Store>, world: &World, bags: &BTreeMap<BagKey, Data
     let description = format!("publish to relation {}", ids.join(", "));
     crate::lock(store).mutate::<_, StoreError>(&description, |change| {
         // A relation may be gone since the pass looked.
-        let present: Vec<u64> = change.world()?.relations.iter().map(|relation| relation.id).collect();
-        for ((id, role, owner), bag) in changed.iter().filter(|((id, ..), _)| present.contains(id)) {
+        let now = change.world()?;
+        for ((id, role, owner), bag) in changed.iter().filter(|((id, ..), _)| now.relation(*id).is_some()) {
             change.put_bag(*id, *role, owner, bag)?;
         }
         Ok(())

@@ -15,6 +15,8 @@ mod remove;
 mod remove_application;
 mod remove_unit;
 
+use std::sync::Arc;
+
 use relatum_relations::endpoints::{self, Endpoint};
 use thiserror::Error;
 
@@ -106,7 +108,7 @@ pub(crate) fn join(
         .ok_or_else(|| Failure::failed(format!("cannot relate {}: peers are related by themselves", endpoint.name)))?;
     let ours = store::Endpoint { application: endpoints::APPLICATION.to_owned(), name: endpoint.name.to_owned() };
     let (provider, requirer) = if role == Role::Provider { (&ours, remote) } else { (remote, &ours) };
-    let present = |relation: &StoredRelation| (&relation.provider, &relation.requirer) == (provider, requirer);
+    let present = |relation: &Arc<StoredRelation>| (&relation.provider, &relation.requirer) == (provider, requirer);
     let taken = world.relations.iter().filter(|relation| *relation.end(role) == ours).count();
     if let Some(limit) = endpoint.limit
         && taken >= limit as usize

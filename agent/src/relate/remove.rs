@@ -42,17 +42,14 @@ impl Which {
 /// The relation that `which` names.
 pub fn find<'a>(which: &Which, world: &'a World) -> Result<&'a StoredRelation, Failure> {
     match which {
-        Which::Id(id) => world
-            .relations
-            .iter()
-            .find(|relation| relation.id == *id)
-            .ok_or_else(|| Failure::failed(format!("relation {id} not found"))),
+        Which::Id(id) => {
+            let found = world.relation(*id).map(|relation| &**relation);
+            found.ok_or_else(|| Failure::failed(format!("relation {id} not found")))
+        }
         Which::Key(endpoint, id) => world
-            .relations
-            .iter()
-            .find(|relation| {
-                relation.id == *id && [&relation.provider, &relation.requirer].iter().any(|end| end.name == *endpoint)
-            })
+            .relation(*id)
+            .map(|relation| &**relation)
+            .filter(|relation| [&relation.provider, &relation.requirer].iter().any(|end| end.name == *endpoint))
             .ok_or_else(|| Failure::failed(format!("relation {endpoint}:{id} not found"))),
         Which::Ends(a, b) => {
             let fits = |relation: &&StoredRelation| {
@@ -60,7 +57,7 @@ pub fn find<'a>(which: &Which, world: &'a World) -> Result<&'a StoredRelation, F
                 (is(a, &relation.requirer) && is(b, &relation.provider))
                     || (is(b, &relation.requirer) && is(a, &relation.provider))
             };
-            let found: Vec<&StoredRelation> = world.relations.iter().filter(fits).collect();
+            let found: Vec<&StoredRelation> = world.relations.iter().map(|relation| &**relation).filter(fits).collect();
             match found.as_slice() {
                 [relation] => Ok(relation),
                 [] => {

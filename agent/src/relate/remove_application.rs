@@ -1,5 +1,7 @@
 //! `remove-application`: an application goes with its units and all its relations.
 
+use std::sync::Arc;
+
 use relatum_relations::endpoints::APPLICATION;
 use relatum_relations::name::UnitName;
 
@@ -14,7 +16,7 @@ pub(crate) struct Gone {
     pub(crate) name: String,
     /// In natural order.
     pub(crate) units: Vec<String>,
-    pub(crate) relations: Vec<StoredRelation>,
+    pub(crate) relations: Vec<Arc<StoredRelation>>,
 }
 
 /// Removes the applications called `names`, all or none.
@@ -46,10 +48,10 @@ fn remove(name: &str, change: &Change<'_>) -> Result<Gone, RelateError> {
         }
         .into());
     };
-    let is_end = |relation: &&StoredRelation| {
+    let is_end = |relation: &&Arc<StoredRelation>| {
         [Role::Provider, Role::Requirer].into_iter().any(|role| relation.end(role).application == name)
     };
-    let relations: Vec<StoredRelation> = world.relations.iter().filter(is_end).cloned().collect();
+    let relations: Vec<Arc<StoredRelation>> = world.relations.iter().filter(is_end).cloned().collect();
     relations.iter().try_for_each(|relation| refuse_declared(relation.id, &world))?;
     for relation in &relations {
         take_away(relation, &world, change)?;

@@ -25,8 +25,9 @@ pub(crate) fn remove_units(names: &[String], change: &Change<'_>) -> Result<Vec<
 
 fn remove(unit: &UnitName, world: &World, change: &Change<'_>) -> Result<RemovedUnit, RelateError> {
     let name = unit.to_string();
+    let all = world.relations.iter().map(|relation| &**relation);
     let related: Vec<&StoredRelation> =
-        world.relations.iter().filter(|relation| relation.bags.keys().any(|(_, owner)| *owner == name)).collect();
+        all.filter(|relation| relation.bags.keys().any(|(_, owner)| *owner == name)).collect();
     refuse(unit, &related, world)?;
     for relation in &related {
         for (role, owner) in relation.bags.keys().filter(|(_, owner)| *owner == name) {

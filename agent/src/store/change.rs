@@ -9,14 +9,21 @@ use super::{Attempt, Declaration, Endpoint, Model, Origin, Role, StoreError, Wor
 pub struct Change<'a> {
     connection: &'a Connection,
     revision: u64,
+    /// A state before this mutation, so that only what changed since has to be read.
+    known: Option<World>,
 }
 
 impl<'a> Change<'a> {
-    pub(super) fn begin(transaction: &'a Transaction<'_>, description: &str, at_ms: i64) -> Result<Self, StoreError> {
+    pub(super) fn begin(
+        transaction: &'a Transaction<'_>,
+        description: &str,
+        at_ms: i64,
+        known: Option<World>,
+    ) -> Result<Self, StoreError> {
         let sql = "INSERT INTO revision (at_ms, description) VALUES (?1, ?2) RETURNING id";
         let revision =
             transaction.query_row(sql, (at_ms, description), |row| row.get(0)).attempt("begin a revision")?;
-        Ok(Change { connection: transaction, revision })
+        Ok(Change { connection: transaction, revision, known })
     }
 
     pub(super) fn is_empty(&self) -> Result<bool, StoreError> {
@@ -31,7 +38,7 @@ impl<'a> Change<'a> {
 
     /// Everything, this mutation's changes included.
     pub fn world(&self) -> Result<World, StoreError> {
-        world::read(self.connection)
+        world::newest(self.connection, self.known.clone())
     }
 
     /// Names the model.

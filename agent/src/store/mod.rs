@@ -10,6 +10,7 @@ mod offers;
 mod schema;
 mod world;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -22,7 +23,9 @@ use thiserror::Error;
 
 pub use change::Change;
 pub use offers::{Connection as OfferConnection, Offer, Offers, Upstream};
-pub use world::{Application, Bag, Declaration, Endpoint, Model, Origin, Revision, Role, Seen, StoredRelation, World};
+pub use world::{
+    Application, Bag, Declaration, Endpoint, Model, Origin, Revision, Role, Seen, SeenBags, StoredRelation, World,
+};
 
 /// Milliseconds since 1970, from whoever keeps the time.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -36,6 +39,8 @@ const HISTORY_BYTES_MAX: u64 = 64 << 20;
 /// The open state of one data directory. Only one process holds it at a time.
 pub struct Store {
     connection: Connection,
+    /// What was read last, so that only what changed since is read again.
+    known: RefCell<Option<World>>,
     clock: Clock,
     // Held until the store is dropped; the kernel lets go of it when the process dies.
     _lock: File,
@@ -126,7 +131,7 @@ impl Store {
         if found > schema::VERSION {
             return Err(OpenError::Newer { path, found, known: schema::VERSION });
         }
-        Ok(Store { connection, clock, _lock: lock })
+        Ok(Store { connection, known: RefCell::default(), clock, _lock: lock })
     }
 
     /// Runs `change` as one transaction. It becomes one revision, described for people by `description`, or none when it
@@ -137,10 +142,11 @@ impl Store {
         change: impl FnOnce(&Change<'_>) -> Result<T, E>,
     ) -> Result<(u64, T), E> {
         let at_ms = (self.clock)();
+        let known = self.known.get_mut().clone();
         // Immediate: a reader with sqlite3 must not make us fail half-way.
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate).attempt("begin a change")?;
-        let change_set = Change::begin(&transaction, description, at_ms)?;
+        let change_set = Change::begin(&transaction, description, at_ms, known)?;
         let value = change(&change_set)?;
         if change_set.is_empty()? {
             drop(transaction);
@@ -158,9 +164,10 @@ impl Store {
         change: impl FnOnce(&Change<'_>) -> Result<(), E>,
     ) -> Result<World, E> {
         let at_ms = (self.clock)();
+        let known = self.known.get_mut().clone();
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate).attempt("begin a change")?;
-        let change_set = Change::begin(&transaction, "", at_ms)?;
+        let change_set = Change::begin(&transaction, "", at_ms, known)?;
         change(&change_set)?;
         // Dropping the transaction takes everything back.
         Ok(change_set.world()?)
@@ -170,7 +177,10 @@ impl Store {
     pub fn world(&self) -> Result<World, StoreError> {
         // One read transaction, so that the parts belong together.
         let transaction = self.connection.unchecked_transaction().attempt("begin to read")?;
-        world::read(&transaction)
+        let mut known = self.known.borrow_mut();
+        // Taken, so that nothing half-read is left if this fails.
+        let world = world::newest(&transaction, known.take())?;
+        Ok(known.insert(world).clone())
     }
 
     /// The relations that files declare, by id.
@@ -189,22 +199,31 @@ impl Store {
         world::history(&self.connection, count).attempt("read the history")
     }
 
-    /// Replaces what was last seen of all bags. This is bookkeeping, not a revision.
+    /// Remembers which bags of the relations in `seen` were seen last; no bags for one that is gone. This is bookkeeping, not a
+    /// revision.
     pub fn mark_seen(&mut self, seen: &Seen) -> Result<(), StoreError> {
         let write = |connection: &mut Connection| -> rusqlite::Result<()> {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let before = world::read_seen(&transaction)?;
-            for key in before.keys().filter(|key| !seen.contains_key(*key)) {
-                let sql = "DELETE FROM bag_seen WHERE relation = ?1 AND role = ?2 AND owner = ?3";
-                transaction.execute(sql, (key.0, key.1.as_str(), &key.2))?;
-            }
-            for (key, version) in seen.iter().filter(|(key, version)| before.get(*key) != Some(*version)) {
-                let sql = "INSERT OR REPLACE INTO bag_seen (relation, role, owner, version) VALUES (?1, ?2, ?3, ?4)";
-                transaction.execute(sql, (key.0, key.1.as_str(), &key.2, version))?;
+            for (relation, bags) in seen {
+                transaction.prepare_cached("DELETE FROM bag_seen WHERE relation = ?1")?.execute([relation])?;
+                for ((role, owner), version) in bags {
+                    let sql = "INSERT INTO bag_seen (relation, role, owner, version) VALUES (?1, ?2, ?3, ?4)";
+                    transaction.prepare_cached(sql)?.execute((relation, role.as_str(), owner, version))?;
+                }
             }
             transaction.commit()
         };
-        write(&mut self.connection).attempt("remember the bag versions seen")
+        write(&mut self.connection).attempt("remember the bag versions seen")?;
+        if let Some(known) = self.known.get_mut() {
+            let known = Arc::make_mut(&mut known.seen);
+            for (relation, bags) in seen {
+                match bags.is_empty() {
+                    true => drop(known.remove(relation)),
+                    false => drop(known.insert(*relation, bags.clone())),
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use relatum_relations::bag::Databag;
 use tempfile::TempDir;
 
 use super::*;
@@ -132,12 +133,70 @@ fn bags_seen_are_kept_without_a_revision() {
     let dir = TempDir::new().unwrap();
     let mut store = open(&dir);
     fill(&mut store);
-    let seen = Seen::from([((1, Role::Provider, "zinc".to_owned()), 1), ((9, Role::Provider, "gone".to_owned()), 3)]);
-    store.mark_seen(&seen).unwrap();
-    let fewer = Seen::from([((1, Role::Provider, "zinc".to_owned()), 2)]);
-    store.mark_seen(&fewer).unwrap();
+    let bags = |owner: &str, version| SeenBags::from([((Role::Provider, owner.to_owned()), version)]);
+    store.mark_seen(&Seen::from([(1, bags("zinc", 1)), (2, bags("tin", 1)), (9, bags("gone", 3))])).unwrap();
+    store.mark_seen(&Seen::from([(1, bags("zinc", 2)), (9, SeenBags::new())])).unwrap();
     let world = store.world().unwrap();
-    assert_eq!((world.seen, world.revision), (fewer, 1));
+    assert_eq!((&*world.seen, world.revision), (&Seen::from([(1, bags("zinc", 2)), (2, bags("tin", 1))]), 1));
+    assert_eq!(world, world::read(&store.connection).unwrap());
+}
+
+#[test]
+fn what_is_remembered_is_what_is_stored() {
+    let dir = TempDir::new().unwrap();
+    let mut store = open(&dir);
+    fill(&mut store);
+    let end = |application: &str, name: &str| Endpoint { application: application.into(), name: name.into() };
+    let bag = |value: &str| Databag::from([("k".to_owned(), value.to_owned())]);
+    type Step<'a> = &'a dyn Fn(&Change<'_>) -> Result<(), StoreError>;
+    let many = |change: &Change<'_>| {
+        for number in 0..20 {
+            let name = format!("app{number}");
+            change.put_application(&name, Origin::Static, "c", "{}")?;
+            change.put_unit(&name, 0)?;
+            let id = change.put_relation("x", &end(&name, "e"), &end("prometheus", "metrics-endpoint"))?;
+            change.put_bag(id, Role::Provider, &format!("{name}/0"), &bag("1"))?;
+        }
+        Ok(())
+    };
+    let declare = |change: &Change<'_>| {
+        let declaration = Declaration {
+            file: "f".to_owned(),
+            endpoint: "e".to_owned(),
+            application: "app1".to_owned(),
+            request: "{}".to_owned(),
+        };
+        change.put_declaration(3, &declaration)
+    };
+    let leave = |change: &Change<'_>| {
+        change.remove_relation(5)?;
+        change.remove_application("app3")
+    };
+    let steps: [Step<'_>; 10] = [
+        &many,
+        &|change| change.put_bag(4, Role::Provider, "app2/0", &bag("2")),
+        &declare,
+        &|change| change.put_unit("app7", 3),
+        &leave,
+        &|change| change.remove_unit("app7", 3),
+        &|change| change.set_config("prometheus", "log_level", "warn"),
+        &|change| change.forget_declaration(3),
+        &|change| change.set_model(&Model { name: "other".to_owned(), uuid: "u".to_owned() }),
+        &|change| change.remove_bag(4, Role::Provider, "app2/0"),
+    ];
+    for (number, step) in steps.into_iter().enumerate() {
+        // What a mutation itself sees, and everybody after it; a mutation that fails is as if it had never been.
+        let inside = store.mutate("step", |change| step(change).and_then(|()| change.world())).unwrap().1;
+        assert_eq!(inside, world::read(&store.connection).unwrap(), "step {number}");
+        assert_eq!(inside, store.world().unwrap(), "step {number}");
+        let failed = store.mutate::<(), _>("fail", |change| {
+            change.put_unit("app8", number as u32 + 50)?;
+            change.world()?;
+            Err(StoreError::Damaged { what: String::new(), reason: String::new() })
+        });
+        assert!(failed.is_err());
+        assert_eq!(inside, store.world().unwrap(), "step {number}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the store holds, as values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use relatum_relations::bag::Databag;
 use rusqlite::{Connection, Params, Row};
@@ -8,7 +9,7 @@ use rusqlite::{Connection, Params, Row};
 use super::offers::Offers;
 use super::{Attempt, StoreError};
 
-/// Everything at one revision.
+/// Everything at one revision. What did not change between two revisions is shared by both.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct World {
     /// The newest revision; 0 before the first.
@@ -16,17 +17,25 @@ pub struct World {
     /// The one model.
     pub model: Model,
     /// By name.
-    pub applications: BTreeMap<String, Application>,
+    pub applications: Arc<BTreeMap<String, Application>>,
     /// By id.
-    pub relations: Vec<StoredRelation>,
+    pub relations: Vec<Arc<StoredRelation>>,
     /// What was set by `relatum config`, by option.
     pub config: BTreeMap<String, String>,
     /// What was last seen of the bags.
-    pub seen: Seen,
+    pub seen: Arc<Seen>,
     /// The relations that a file declares, by id.
-    pub declared: BTreeMap<u64, Declaration>,
+    pub declared: Arc<BTreeMap<u64, Declaration>>,
     /// What we offer to other agents, and what they offer to us.
     pub offers: Offers,
+}
+
+impl World {
+    /// The relation called `id`.
+    pub fn relation(&self, id: u64) -> Option<&Arc<StoredRelation>> {
+        let at = self.relations.binary_search_by_key(&id, |relation| relation.id).ok()?;
+        Some(&self.relations[at])
+    }
 }
 
 /// A relation that a file declares.
@@ -171,8 +180,11 @@ pub struct Bag {
     pub content: Databag,
 }
 
-/// Relation, role and owner of a bag to the version last seen by the agent's passes.
-pub type Seen = BTreeMap<(u64, Role, String), u64>;
+/// By relation, which bags the agent's passes have seen last.
+pub type Seen = BTreeMap<u64, SeenBags>;
+
+/// Role and owner of a bag to its version.
+pub type SeenBags = BTreeMap<(Role, String), u64>;
 
 /// One entry of the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,6 +199,16 @@ pub struct Revision {
     pub touched: Vec<(String, String)>,
 }
 
+/// The newest revision, of which only that is read which changed since the one that is `known`.
+pub(super) fn newest(connection: &Connection, known: Option<World>) -> Result<World, StoreError> {
+    if let Some(mut world) = known
+        && catch_up(connection, &mut world)?
+    {
+        return Ok(world);
+    }
+    read(connection)
+}
+
 pub(super) fn read(connection: &Connection) -> Result<World, StoreError> {
     let meta = rows(connection, "SELECT key, value FROM meta", pair).attempt("read the model")?;
     let mut meta: BTreeMap<String, String> = meta.into_iter().collect();
@@ -195,17 +217,63 @@ pub(super) fn read(connection: &Connection) -> Result<World, StoreError> {
     let revision = connection
         .query_row("SELECT coalesce(max(id), 0) FROM revision", [], |row| row.get(0))
         .attempt("read the newest revision")?;
-    let config = rows(connection, "SELECT key, value FROM config", pair).attempt("read the config")?;
     Ok(World {
         revision,
         model,
-        applications: applications(connection, None)?,
-        relations: relations(connection, None)?,
-        config: config.into_iter().collect(),
-        seen: read_seen(connection).attempt("read the bag versions seen")?,
-        declared: declarations(connection, None)?,
+        applications: applications(connection, None)?.into(),
+        relations: relations(connection, None)?.into_iter().map(Arc::new).collect(),
+        config: config(connection)?,
+        seen: read_seen(connection).attempt("read the bag versions seen")?.into(),
+        declared: declarations(connection, None)?.into(),
         offers: super::offers::read(connection)?,
     })
+}
+
+fn config(connection: &Connection) -> Result<BTreeMap<String, String>, StoreError> {
+    Ok(rows(connection, "SELECT key, value FROM config", pair).attempt("read the config")?.into_iter().collect())
+}
+
+/// More touched relations than this share of all are read with all others.
+const CATCH_UP_SHARE: usize = 4;
+
+/// Brings `world` to the newest revision by reading only what was touched since; false when it would be better to read it all anew,
+/// or when nobody knows any more what was touched.
+fn catch_up(connection: &Connection, world: &mut World) -> Result<bool, StoreError> {
+    let bounds = connection.query_row("SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM revision", [], |row| {
+        Ok((row.get::<_, u64>(0)?, row.get::<_, u64>(1)?))
+    });
+    let (oldest, newest) = bounds.attempt("read the newest revision")?;
+    if newest == world.revision {
+        return Ok(true);
+    }
+    if newest < world.revision || oldest > world.revision + 1 {
+        return Ok(false);
+    }
+    let sql = "SELECT DISTINCT object, key FROM change WHERE revision > ?1";
+    let touched = rows_of(connection, sql, [world.revision], pair).attempt("read what was changed")?;
+    let (mut ids, mut names) = (BTreeSet::new(), BTreeSet::new());
+    for (object, key) in &touched {
+        // A key of several columns begins with the one that counts here.
+        let first = key.split(' ').next().unwrap_or_default();
+        match object.as_str() {
+            "relation" | "databag" | "declared" => ids.extend(first.parse::<u64>()),
+            "application" | "unit" => drop(names.insert(first)),
+            "config" => world.config = config(connection)?,
+            "offer" | "connection" | "upstream" => world.offers = super::offers::read(connection)?,
+            _ => return Ok(false),
+        }
+    }
+    if ids.len() > world.relations.len() / CATCH_UP_SHARE {
+        return Ok(false);
+    }
+    for id in ids {
+        refresh(connection, world, id)?;
+    }
+    for name in names {
+        refresh_application(connection, world, name)?;
+    }
+    world.revision = newest;
+    Ok(true)
 }
 
 /// All declared relations, or the one with `id` if it is one.
@@ -231,16 +299,29 @@ pub(super) fn refresh(connection: &Connection, world: &mut World, id: u64) -> Re
     for relation in relations(connection, Some(id))? {
         note(&relation);
         let at = world.relations.partition_point(|known| known.id < id);
-        world.relations.insert(at, relation);
+        world.relations.insert(at, Arc::new(relation));
     }
     for name in ends {
-        match applications(connection, Some(&name))?.remove(&name) {
-            Some(application) => drop(world.applications.insert(name, application)),
-            None => drop(world.applications.remove(&name)),
+        refresh_application(connection, world, &name)?;
+    }
+    let declared = declarations(connection, Some(id))?;
+    if world.declared.get(&id) != declared.get(&id) {
+        let known = Arc::make_mut(&mut world.declared);
+        known.remove(&id);
+        known.extend(declared);
+    }
+    Ok(())
+}
+
+fn refresh_application(connection: &Connection, world: &mut World, name: &str) -> Result<(), StoreError> {
+    let now = applications(connection, Some(name))?.remove(name);
+    if world.applications.get(name) != now.as_ref() {
+        let known = Arc::make_mut(&mut world.applications);
+        match now {
+            Some(application) => drop(known.insert(name.to_owned(), application)),
+            None => drop(known.remove(name)),
         }
     }
-    world.declared.remove(&id);
-    world.declared.extend(declarations(connection, Some(id))?);
     Ok(())
 }
 
@@ -312,14 +393,19 @@ fn relations(connection: &Connection, id: Option<u64>) -> Result<Vec<StoredRelat
     Ok(relations)
 }
 
-pub(super) fn read_seen(connection: &Connection) -> rusqlite::Result<Seen> {
+fn read_seen(connection: &Connection) -> rusqlite::Result<Seen> {
     let read = |row: &Row<'_>| {
         let role: String = row.get(1)?;
         // A role nobody knows is a bag nobody saw.
         Ok((Role::parse(&role), row.get(0)?, row.get(2)?, row.get(3)?))
     };
     let found = rows(connection, "SELECT relation, role, owner, version FROM bag_seen", read)?;
-    Ok(found.into_iter().filter_map(|(role, id, owner, version)| Some(((id, role?, owner), version))).collect())
+    let mut seen = Seen::new();
+    for (role, id, owner, version) in found {
+        let Some(role) = role else { continue };
+        seen.entry(id).or_default().insert((role, owner), version);
+    }
+    Ok(seen)
 }
 
 pub(super) fn history(connection: &Connection, count: usize) -> rusqlite::Result<Vec<Revision>> {

@@ -14,6 +14,7 @@ use crate::daemon::Agent;
 use crate::events::Event;
 use crate::relate::{self, RelateError};
 use crate::status;
+use crate::store::StoredRelation;
 
 /// The routes.
 pub(super) fn routes() -> Router<Arc<Agent>> {
@@ -53,7 +54,7 @@ async fn applications(State(agent): State<Arc<Agent>>, body: Bytes) -> Answer {
     let mut gone = Vec::new();
     for application in removed {
         info!(application = application.name, relations = application.relations.len(), "application removed");
-        let row = |relation| status::relation_status(relation, &report, &[]);
+        let row = |relation: &Arc<StoredRelation>| status::relation_status(relation, &report, &[]);
         let relations = application.relations.iter().map(row).collect();
         gone.push(RemovedApplication { name: application.name, units: application.units, relations });
     }

@@ -8,7 +8,7 @@ use super::{Desired, on, told_by};
 impl Desired {
     /// Adds the Alertmanagers of all relations.
     pub(super) fn add_alertmanagers(&mut self, views: &[View<'_>]) {
-        let (found, problems) = dispatch::alertmanagers(on(views, "alertmanager").map(|view| &view.relation));
+        let (found, problems) = dispatch::alertmanagers(on(views, "alertmanager").map(|view| view.relation()));
         self.report(problems);
         self.alertmanagers = dispatch::configuration(&found);
         for view in on(views, "alertmanager") {

@@ -21,7 +21,7 @@ impl Desired {
         for view in on(views, "grafana-source") {
             self.publish(view, APPLICATION, grafana_datasource::provider_app_bag(&us.topology, &interval));
             self.publish(view, OUR_UNIT, grafana_datasource::provider_unit_bag(&self.urls.internal));
-            let (answer, problems) = grafana_datasource::answer(&view.relation);
+            let (answer, problems) = grafana_datasource::answer(view.relation());
             self.report(problems);
             if let Some(answer) = answer {
                 let uids: Vec<&str> = answer.datasource_uids.values().map(String::as_str).collect();
@@ -31,7 +31,7 @@ impl Desired {
         }
         for view in on(views, "send-datasource") {
             self.publish(view, APPLICATION, grafana_datasource_exchange::provider_app_bag(&grafanas));
-            let (_, problems) = grafana_datasource_exchange::datasources(&view.relation);
+            let (_, problems) = grafana_datasource_exchange::datasources(view.relation());
             self.report(problems);
         }
         if on(views, "grafana-dashboard").next().is_some() {

@@ -231,7 +231,7 @@ fn told_by<'a>(key: &RelationKey, urls: impl IntoIterator<Item = (&'a String, &'
 
 /// The relations on the endpoint called `endpoint`.
 fn on<'v, 'w>(views: &'v [View<'w>], endpoint: &'static str) -> impl Iterator<Item = &'v View<'w>> {
-    views.iter().filter(move |view| view.relation.endpoint == endpoint)
+    views.iter().filter(move |view| view.endpoint() == endpoint)
 }
 
 /// The topology of the built-in application.

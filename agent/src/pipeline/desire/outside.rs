@@ -14,7 +14,7 @@ impl Desired {
         for view in on(views, "ingress") {
             let bag = ingress_per_unit::requirer_unit_bag(us.topology.model(), &us.unit, scheme, host, port);
             self.bags.insert((view.stored.id, view.role, OUR_UNIT.to_owned()), bag);
-            let (url, problem) = ingress_per_unit::url(&view.relation, &us.unit);
+            let (url, problem) = ingress_per_unit::url(view.relation(), &us.unit);
             self.problems.extend(problem.map(super::problem));
             if let Some(url) = url {
                 self.yields.entry(view.key()).or_default().note = url.clone();

@@ -23,7 +23,7 @@ impl Desired {
             let topology = us.topology.clone().with_unit(&us.unit.to_string()).expect("our unit has a unit's name");
             self.publish(view, APPLICATION, provide::app_bag(&topology, &[job], &own_rules(us)));
             self.publish(view, OUR_UNIT, unit);
-            self.report(provide::complaints(&view.relation));
+            self.report(provide::complaints(view.relation()));
         }
     }
 }

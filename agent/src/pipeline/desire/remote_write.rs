@@ -47,7 +47,7 @@ impl Desired {
                 _ => Arc::new(Sender::read(view, us)),
             };
             remembered.insert(view.key(), (versions, Arc::clone(&sender)));
-            let mut bag = view.relation.local.app_bag.clone();
+            let mut bag = view.relation().local.app_bag.clone();
             match remote_write::event(&sender.received) {
                 Some(event) => bag.insert(EVENT.to_owned(), event),
                 None => bag.remove(EVENT),
@@ -64,7 +64,7 @@ impl Desired {
 
     /// Our unit's bag: the write URL, below that of the offer if the other side came by one, because its secret opens only that.
     fn write_bag(&self, view: &View<'_>, world: &World) -> Databag {
-        match world.offers.connection(view.relation.id) {
+        match world.offers.connection(view.relation().id) {
             None => remote_write::provider_unit_bag(&self.urls),
             Some(connection) => {
                 let internal = offers::url(self.urls.most_external(), &connection.offer);
@@ -119,7 +119,7 @@ impl Desired {
         let bag = outbound.into_bag();
         for view in on(views, "send-remote-write") {
             self.publish(view, APPLICATION, bag.clone());
-            self.report(provide::complaints(&view.relation));
+            self.report(provide::complaints(view.relation()));
         }
         self.send_samples(views, world);
     }
@@ -127,16 +127,18 @@ impl Desired {
     fn send_samples(&mut self, views: &[View<'_>], world: &World) {
         // By name, which is what the server knows a receiver by: one that keeps it goes on where it was.
         let mut remotes: BTreeMap<String, (RelationKey, Value)> = BTreeMap::new();
-        let is_offer = |view: &&View<'_>| world.offers.upstream(view.relation.id).is_some();
+        let is_offer = |view: &&View<'_>| world.offers.upstream(view.relation().id).is_some();
         for view in on(views, "send-remote-write").filter(is_offer) {
-            let (urls, problems) = remote_write::endpoints([&view.relation]);
+            let (urls, problems) = remote_write::endpoints([view.relation()]);
             self.report(problems);
-            let Some(upstream) = world.offers.upstream(view.relation.id).filter(|_| !urls.is_empty()) else { continue };
-            let name = offers::remote_name("send-remote-write", view.relation.id);
+            let Some(upstream) = world.offers.upstream(view.relation().id).filter(|_| !urls.is_empty()) else {
+                continue;
+            };
+            let name = offers::remote_name("send-remote-write", view.relation().id);
             remotes.insert(name.clone(), (view.key(), self.offered(&name, upstream)));
         }
         let plain = on(views, "send-remote-write").filter(|view| !is_offer(view));
-        let (urls, problems) = remote_write::endpoints(plain.map(|view| &view.relation));
+        let (urls, problems) = remote_write::endpoints(plain.map(|view| view.relation()));
         self.report(problems);
         for known in urls {
             let (key, unit) = known.origins[0].clone();
@@ -180,8 +182,8 @@ impl Desired {
 
 impl Sender {
     fn read(view: &View<'_>, us: &Us) -> Sender {
-        let mut received = remote_write::read(&view.relation);
-        let (manifest, unclear) = Manifest::read(&view.relation);
+        let mut received = remote_write::read(view.relation());
+        let (manifest, unclear) = Manifest::read(view.relation());
         received.problems.extend(unclear);
         let (tier, model) = (us.topology.model_uuid(), us.topology.model());
         let path = manifest.as_ref().and_then(|manifest| manifest.loop_through(tier, model));
@@ -189,10 +191,10 @@ impl Sender {
         if let Some(path) = path {
             (received.rules, received.has_rules) = (None, true);
             let hint = "one of the relations on this way has to go; remove it at either end";
-            received.problems.push(relatum_relations::Problem::new(path).hint(hint).relation(&view.relation));
+            received.problems.push(relatum_relations::Problem::new(path).hint(hint).relation(view.relation()));
         } else if let (Some(_), Some(file)) = (&manifest, &mut received.rules) {
             // A tier hands on the rules of many applications, so none of them gives the file its name.
-            file.identifier.clone_from(&view.relation.remote.application);
+            file.identifier.clone_from(&view.relation().remote.application);
         }
         Sender { received, manifest, is_refused }
     }

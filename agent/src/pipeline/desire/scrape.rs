@@ -31,14 +31,14 @@ impl Desired {
         }
         let mut remembered = HashMap::new();
         let mut scraped = Vec::new();
-        for view in views.iter().filter(|view| view.relation.endpoint == "metrics-endpoint") {
+        for view in views.iter().filter(|view| view.endpoint() == "metrics-endpoint") {
             let versions = view.remote_versions();
             let read = match memory.scraped.remove(&view.key()) {
                 Some((known, read)) if known == versions => read,
-                _ => Arc::new(scrape::read(&view.relation, &global)),
+                _ => Arc::new(scrape::read(view.relation(), &global)),
             };
             remembered.insert(view.key(), (versions, Arc::clone(&read)));
-            let mut bag = view.relation.local.app_bag.clone();
+            let mut bag = view.relation().local.app_bag.clone();
             match scrape::event(&read) {
                 Some(event) => bag.insert(scrape::EVENT.to_owned(), event),
                 None => bag.remove(scrape::EVENT),

@@ -12,7 +12,7 @@ impl Desired {
         for (endpoint, protocol) in [("charm-tracing", tracing::OTLP_HTTP), ("workload-tracing", tracing::OTLP_GRPC)] {
             for view in on(views, endpoint) {
                 self.publish(view, APPLICATION, tracing::requirer_app_bag(&[protocol]));
-                let (address, problems) = tracing::endpoint(&view.relation, protocol);
+                let (address, problems) = tracing::endpoint(view.relation(), protocol);
                 self.report(problems);
                 if let Some(address) = address {
                     if endpoint == "workload-tracing" {
@@ -22,7 +22,7 @@ impl Desired {
                 }
             }
         }
-        let (found, problems) = loki_push_api::endpoints(on(views, "logging").map(|view| &view.relation));
+        let (found, problems) = loki_push_api::endpoints(on(views, "logging").map(|view| view.relation()));
         self.report(problems);
         for view in on(views, "logging") {
             let key = view.key();

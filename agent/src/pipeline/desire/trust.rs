@@ -13,7 +13,7 @@ impl Desired {
             self.publish(view, APPLICATION, certificate_transfer::requirer_app_bag());
         }
         let (found, problems) =
-            certificate_transfer::certificates(on(views, "receive-ca-cert").map(|view| &view.relation));
+            certificate_transfer::certificates(on(views, "receive-ca-cert").map(|view| view.relation()));
         self.report(problems);
         for view in on(views, "receive-ca-cert") {
             let key = view.key();

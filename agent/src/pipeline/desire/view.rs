@@ -1,6 +1,9 @@
 //! A relation as one of our endpoints sees it.
 
-use relatum_relations::bag::{Relation, Side};
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use relatum_relations::bag::{Databag, Relation, Side};
 use relatum_relations::endpoints::APPLICATION;
 use relatum_relations::name::UnitName;
 
@@ -12,31 +15,44 @@ pub(super) type Versions = Vec<(String, u64)>;
 
 /// A relation from the side of one of our endpoints. A relation with ourselves has two.
 pub(super) struct View<'a> {
-    pub(super) stored: &'a StoredRelation,
+    pub(super) stored: &'a Arc<StoredRelation>,
     pub(super) role: Role,
-    pub(super) relation: Relation,
+    relation: OnceCell<Relation>,
 }
 
 impl<'a> View<'a> {
     /// The sides of `stored` that are ours.
-    pub(super) fn of(stored: &'a StoredRelation) -> impl Iterator<Item = View<'a>> {
+    pub(super) fn of(stored: &'a Arc<StoredRelation>) -> impl Iterator<Item = View<'a>> {
         let ours = |role: &Role| stored.end(*role).application == APPLICATION;
-        [Role::Provider, Role::Requirer].into_iter().filter(ours).map(move |role| View {
-            stored,
-            role,
-            relation: Relation {
-                id: stored.id,
-                endpoint: stored.end(role).name.clone(),
-                interface: stored.interface.clone(),
-                local: side(stored, role),
-                remote: side(stored, role.other()),
-            },
+        let view = move |role| View { stored, role, relation: OnceCell::new() };
+        [Role::Provider, Role::Requirer].into_iter().filter(ours).map(view)
+    }
+
+    /// The name of our endpoint.
+    pub(super) fn endpoint(&self) -> &'a str {
+        &self.stored.end(self.role).name
+    }
+
+    /// The relation as `relations` understands it; made when it is first asked for, as most of many relations are as they were.
+    pub(super) fn relation(&self) -> &Relation {
+        self.relation.get_or_init(|| Relation {
+            id: self.stored.id,
+            endpoint: self.endpoint().to_owned(),
+            interface: self.stored.interface.clone(),
+            local: side(self.stored, self.role),
+            remote: side(self.stored, self.role.other()),
         })
+    }
+
+    /// What we have published for our application.
+    pub(super) fn our_bag(&self) -> Option<&'a Databag> {
+        let bag = self.stored.bags.get(&(self.role, APPLICATION.to_owned()));
+        bag.map(|bag| &bag.content)
     }
 
     /// How the relation is named in paths and problems.
     pub(super) fn key(&self) -> RelationKey {
-        (self.relation.endpoint.clone(), self.relation.id)
+        (self.endpoint().to_owned(), self.stored.id)
     }
 
     /// Which versions of the other side's bags this is.

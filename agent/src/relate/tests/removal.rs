@@ -52,8 +52,9 @@ fn units_leave_every_relation_and_their_numbers_stay_theirs() {
         Ok(vec![("targets/2".to_owned(), vec![1]), ("zinc/1".to_owned(), vec![2, 3])])
     );
     let world = bench.store.world().unwrap();
-    let gone =
-        |relation: &StoredRelation| relation.bags.keys().all(|(_, owner)| owner != "targets/2" && owner != "zinc/1");
+    let gone = |relation: &Arc<StoredRelation>| {
+        relation.bags.keys().all(|(_, owner)| owner != "targets/2" && owner != "zinc/1")
+    };
     assert!(world.relations.iter().all(gone));
     assert_eq!((world.relations.len(), bench.units("zinc")), (3, vec![0]));
     // The address comes back, the number does not, although it was the highest.
