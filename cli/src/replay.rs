@@ -59,7 +59,7 @@ fn write(folder: &Path, replayed: &Replayed) -> std::io::Result<()> {
     for (path, text) in &replayed.files {
         let target = folder.join(path.trim_start_matches('/'));
         fs::create_dir_all(target.parent().unwrap_or(folder))?;
-        fs::write(target, text)?;
+        fs::write(target, text.as_bytes())?;
     }
     Ok(())
 }
