@@ -5,6 +5,7 @@
 mod bad_input;
 mod checks;
 mod commands;
+mod conformance;
 mod crash;
 mod declared;
 mod external_queries;
@@ -28,6 +29,7 @@ fn main() {
         main_job::trials(),
         metric_checks::trials(),
         commands::trials(),
+        conformance::trials(),
         crash::trials(),
         declared::trials(),
         bad_input::trials(),
