@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use relatum_server::files::{self, Loaded, Wildcard};
 use relatum_server::flags::{Flags, LogLevel};
-use relatum_server::listen;
+use relatum_server::listen::{self, Front};
 use relatum_server::{Engine, Prepared, ReloadError, RemoteState};
 use tokio::task::JoinHandle;
 use tracing::{Level, error};
@@ -41,7 +41,8 @@ impl Embedded {
         let engine = Engine::open(flags).map_err(|error| StartError::Workload(Box::new(error)))?;
         engine.add_metrics(wiring.metrics);
         let stopping = wiring.stopping.cancelled_owned();
-        let http = tokio::spawn(listen::serve(wiring.listener, (wiring.mount)(engine.router()), stopping));
+        let front = Front::new(Arc::clone(engine.web()));
+        let http = tokio::spawn(listen::serve(wiring.listener, (wiring.mount)(engine.router()), front, stopping));
         let (root, log) = (wiring.rendered, wiring.log);
         Ok(Embedded { engine, root, log, http: Mutex::new(Some(http)), checked: Mutex::default() })
     }
@@ -94,7 +95,10 @@ impl Workload for Embedded {
     fn prepare<'a>(&'a self, files: &Files) -> Result<Box<dyn Ready + 'a>, Vec<Fault>> {
         let (loaded, flags) = self.load(files)?;
         let level = flags.log_level;
-        let prepared = self.engine.prepare(loaded, flags).map_err(|error| faults(&error, &self.root, files))?;
+        let prepared = self
+            .engine
+            .prepare(&Below { root: &self.root, files }, loaded, flags)
+            .map_err(|error| faults(&error, &self.root, files))?;
         Ok(Box::new(Reload { embedded: self, prepared, level }))
     }
 

@@ -1,8 +1,11 @@
 //! `relatum serve`: the engine alone, with Prometheus' own flags.
 
+use std::sync::Arc;
+
 use relatum_agent::log::LogRing;
+use relatum_server::Engine;
 use relatum_server::flags::{Flags, LogLevel};
-use relatum_server::{Engine, listen};
+use relatum_server::listen::{self, Front};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
@@ -50,17 +53,18 @@ async fn serve(flags: Flags) -> Result<(), CommandFailure> {
     let engine = Engine::open(flags).map_err(|error| failed(&error))?;
     engine.reload().map_err(|error| CommandFailure::failed(error.to_string()))?;
 
+    let front = Front::with_connections_max(Arc::clone(engine.web()), engine.live().flags.connections_max);
     let (stop, _) = tokio::sync::watch::channel(false);
     let mut serving = tokio::task::JoinSet::new();
     for listener in listeners {
         if let Ok(address) = listener.local_addr() {
-            info!(%address, "listening");
+            info!(%address, tls = engine.web().is_tls(), "listening");
         }
         let mut stopped = stop.subscribe();
         let shutdown = async move {
             let _ = stopped.wait_for(|stop| *stop).await;
         };
-        serving.spawn(listen::serve(listener, engine.router(), shutdown));
+        serving.spawn(listen::serve(listener, engine.router(), front.clone(), shutdown));
     }
     let signals = |kind| signal(kind).map_err(|error| failed(&error));
     let (mut hangup, mut terminate, mut interrupt) =

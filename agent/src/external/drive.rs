@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use relatum_config::prometheus::Config;
 use relatum_config::rules::RuleFile;
 use relatum_model::yaml;
-use relatum_server::listen;
+use relatum_server::listen::{self, Front};
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -95,7 +95,12 @@ impl External {
             Reload::Signal(_) => published_url(&driver.options),
         };
         let routes = (wiring.mount)(listener::router(wiring.metrics, &forward));
-        let serving = listen::serve(wiring.listener, routes, wiring.stopping.clone().cancelled_owned());
+        let serving = listen::serve(
+            wiring.listener,
+            routes,
+            Front::new(Arc::default()),
+            wiring.stopping.clone().cancelled_owned(),
+        );
         let http = vec![tokio::spawn(serving), tokio::spawn(watch(Arc::clone(&driver), wiring.stopping))];
         External { driver, http: Mutex::new(http) }
     }

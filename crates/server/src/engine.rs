@@ -22,6 +22,7 @@ use crate::clock::now_ms;
 use crate::files::{DiskFiles, FileProblem, Files, Loaded, Loader, whole_file};
 use crate::flags::Flags;
 use crate::rule_runner::RuleRunner;
+use crate::web::{PreparedWeb, Web};
 
 /// Everything behind the HTTP API. Dropping it does not stop what runs: call [`Engine::close`].
 pub struct Engine {
@@ -33,6 +34,7 @@ pub struct Engine {
     receiver: remote_write::Receiver,
     remotes: Remotes,
     rules: RuleRunner,
+    web: Arc<Web>,
     loader: Loader,
     live: ArcSwap<Live>,
     // A reload happens wholly, so only one at a time.
@@ -112,6 +114,7 @@ pub struct Prepared {
     scrape: PreparedScrape,
     notifier: PreparedNotifier,
     remotes: PreparedRemotes,
+    web: PreparedWeb,
 }
 
 impl Engine {
@@ -146,6 +149,7 @@ impl Engine {
                 start_timestamps: flags.has_feature("st-storage"),
             }),
             remotes: Remotes::new(Arc::clone(&store) as _),
+            web: Arc::default(),
             loader: Loader::default(),
             live: ArcSwap::from_pointee(live),
             reloading: Mutex::new(()),
@@ -164,7 +168,9 @@ impl Engine {
     }
 
     /// Makes every part ready to run `loaded`; nothing has changed if this fails, or if the result is dropped.
-    pub fn prepare(&self, loaded: Loaded, flags: Flags) -> Result<Prepared, ReloadError> {
+    ///
+    /// The web configuration is read from `files`, the certificates that any of the files names from disk.
+    pub fn prepare(&self, files: &dyn Files, loaded: Loaded, flags: Flags) -> Result<Prepared, ReloadError> {
         let main = &flags.config_file;
         let global = &loaded.config.global;
         let scrape =
@@ -177,12 +183,14 @@ impl Engine {
             .remotes
             .prepare(&loaded.config.remote_write, &global.external_labels)
             .map_err(|errors| ReloadError::in_file(main, &errors))?;
-        Ok(Prepared { flags, loaded, scrape, notifier, remotes })
+        let web = self.web.prepare(files, flags.web_config.as_deref()).map_err(|problems| ReloadError { problems })?;
+        Ok(Prepared { flags, loaded, scrape, notifier, remotes, web })
     }
 
     /// Runs a prepared configuration instead of what ran before.
     pub fn commit(&self, prepared: Prepared) {
-        let Prepared { flags, loaded, scrape, notifier, remotes } = prepared;
+        let Prepared { flags, loaded, scrape, notifier, remotes, web } = prepared;
+        self.web.commit(web);
         self.promql.store(Arc::new(query_engine(&flags, &loaded.config)));
         self.notifier.commit(notifier);
         // Before the scrapes: a new remote gets what is committed from now on, and that is to be all of it.
@@ -213,7 +221,7 @@ impl Engine {
     pub fn load(&self, files: &dyn Files, flags: Flags) -> Result<(), ReloadError> {
         let _one_at_a_time = self.reloading.lock().expect("no reload panics");
         let main = flags.config_file.clone();
-        let outcome = self.check(files, &main).and_then(|loaded| self.prepare(loaded, flags));
+        let outcome = self.check(files, &main).and_then(|loaded| self.prepare(files, loaded, flags));
         match outcome {
             Ok(prepared) => {
                 self.commit(prepared);
@@ -255,6 +263,11 @@ impl Engine {
     /// The HTTP surface. Many listeners may serve it.
     pub fn router(self: &Arc<Self>) -> axum::Router {
         crate::http::router(Arc::clone(self))
+    }
+
+    /// Who may come in, and how; every listener is to ask it.
+    pub fn web(&self) -> &Arc<Web> {
+        &self.web
     }
 
     /// The configuration that runs.

@@ -57,6 +57,10 @@ pub struct Flags {
     pub listen: Vec<String>,
     /// `--web.external-url`; empty means the listen address
     pub external_url: String,
+    /// `--web.config.file`
+    pub web_config: Option<PathBuf>,
+    /// `--web.max-connections`
+    pub connections_max: usize,
     /// `--web.enable-admin-api`
     pub admin_api: bool,
     /// `--web.enable-lifecycle`
@@ -92,6 +96,8 @@ impl Default for Flags {
             data_dir: "data/".into(),
             listen: vec!["0.0.0.0:9090".to_owned()],
             external_url: String::new(),
+            web_config: None,
+            connections_max: 512,
             admin_api: false,
             lifecycle: false,
             retention: Duration::from_secs(15 * 86_400),
@@ -192,6 +198,7 @@ const FLAGS: &[Flag] = &[
     flag("storage.tsdb.wal-compression", Kind::Switch, "true", ""),
     flag("storage.tsdb.wal-compression-type", Kind::Value, "snappy", ""),
     flag("storage.tsdb.wal-segment-size", Kind::Value, "0B", ""),
+    flag("web.config.file", Kind::Value, "", "TLS, users and headers, in Prometheus' own file format"),
     flag("web.console.libraries", Kind::Value, "console_libraries", ""),
     flag("web.console.templates", Kind::Value, "consoles", ""),
     flag("web.cors.origin", Kind::Value, ".*", "which origins browsers may call from, as a regular expression"),
@@ -201,7 +208,7 @@ const FLAGS: &[Flag] = &[
     flag("web.enable-remote-write-receiver", Kind::Switch, "true", "take remote writes; it is always on"),
     flag("web.external-url", Kind::Value, "", "the address under which others reach this server"),
     flag("web.listen-address", Kind::Value, "0.0.0.0:9090", "where to listen; may be repeated"),
-    flag("web.max-connections", Kind::Value, "512", ""),
+    flag("web.max-connections", Kind::Value, "512", "how many connections may be open at once"),
     flag("web.max-notifications-subscribers", Kind::Value, "16", ""),
     flag("web.page-title", Kind::Value, "Prometheus Time Series Collection and Processing Server", ""),
     flag("web.read-timeout", Kind::Value, "5m", ""),
@@ -295,6 +302,8 @@ impl Flags {
             "storage.tsdb.path" => self.data_dir.display().to_string(),
             "web.listen-address" => self.listen.join(","),
             "web.external-url" => self.external_url.clone(),
+            "web.config.file" => self.web_config.as_ref().map_or_else(String::new, |path| path.display().to_string()),
+            "web.max-connections" => self.connections_max.to_string(),
             "web.route-prefix" => "/".to_owned(),
             "web.enable-admin-api" => self.admin_api.to_string(),
             "web.enable-lifecycle" => self.lifecycle.to_string(),
@@ -338,6 +347,8 @@ impl Flags {
             "config.file" => self.config_file = value.into(),
             "storage.tsdb.path" => self.data_dir = value.into(),
             "web.external-url" => self.external_url = value.trim_end_matches('/').to_owned(),
+            "web.config.file" => self.web_config = (!value.is_empty()).then(|| value.into()),
+            "web.max-connections" => self.connections_max = number(value)?.max(1),
             "web.route-prefix" if value.trim_matches('/').is_empty() => {}
             "web.route-prefix" => return Err("only / is supported".to_owned()),
             "web.enable-admin-api" => self.admin_api = switch(value)?,

@@ -10,6 +10,7 @@ pub mod flags;
 mod http;
 pub mod listen;
 mod rule_runner;
+pub mod web;
 
 /// Clients for what goes out, as the configuration describes them.
 pub use relatum_transport::http as outgoing;

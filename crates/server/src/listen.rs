@@ -1,6 +1,8 @@
-//! The accept loop: connections with bounds on headers and time, and a graceful end.
+//! The accept loop: connections with bounds on headers and time, TLS where it is asked for, and a graceful end.
 //!
 //! `axum::serve` can set none of these bounds, and hyper applies its own header timeout only when it is given a timer.
+
+mod handshake;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -16,15 +18,17 @@ use axum::http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tower::ServiceExt;
 use tracing::{debug, warn};
 
-/// As many connections as Prometheus allows by default (`--web.max-connections`).
-const CONNECTIONS_MAX: usize = 512;
+use crate::flags::Flags;
+use crate::web::{self, Web};
+use handshake::Handshakes;
+
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,6 +49,27 @@ pub enum ListenError {
     },
 }
 
+/// What all connections go through. Many listeners may share it, and share its bounds then.
+#[derive(Debug, Clone)]
+pub struct Front {
+    web: Arc<Web>,
+    slots: Arc<Semaphore>,
+    handshakes: Arc<Handshakes>,
+}
+
+impl Front {
+    /// One with the rules of `web` and as many connections as is usual.
+    pub fn new(web: Arc<Web>) -> Self {
+        Front::with_connections_max(web, Flags::default().connections_max)
+    }
+
+    /// One with the rules of `web` and at most `connections_max` connections at once.
+    pub fn with_connections_max(web: Arc<Web>, connections_max: usize) -> Self {
+        let slots = Arc::new(Semaphore::new(connections_max.clamp(1, Semaphore::MAX_PERMITS)));
+        Front { web, slots, handshakes: Arc::default() }
+    }
+}
+
 /// Opens a listener on `host:port`. An empty host is every address of the machine, port 0 any free port.
 pub async fn bind(address: &str) -> Result<TcpListener, ListenError> {
     let (host, port) = address.rsplit_once(':').ok_or_else(|| ListenError::Address(address.to_owned()))?;
@@ -59,14 +84,13 @@ pub async fn bind(address: &str) -> Result<TcpListener, ListenError> {
 /// Serves `router` until `shutdown` is done, then lets running requests finish for at most ten seconds.
 ///
 /// Handlers find the peer's address as `ConnectInfo<SocketAddr>`. A fault of one connection ends that connection only.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) {
+pub async fn serve(listener: TcpListener, router: Router, front: Front, shutdown: impl Future<Output = ()>) {
     let graceful = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         // A slot is taken before the connection, so that a flood waits in the kernel's queue and not in our memory.
         let accepted = async {
-            let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");
+            let slot = Arc::clone(&front.slots).acquire_owned().await.expect("the semaphore is never closed");
             (slot, listener.accept().await)
         };
         let (slot, accepted) = tokio::select! {
@@ -75,7 +99,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
         };
         match accepted {
             Ok((stream, peer)) => {
-                let connection = graceful.watch(connection(stream, peer, router.clone()));
+                let connection = connection(stream, peer, router.clone(), front.clone(), graceful.watcher());
                 tokio::spawn(async move {
                     if let Err(error) = connection.await {
                         debug!(%peer, error, "connection ended early");
@@ -95,23 +119,47 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
     }
 }
 
-fn connection(
+type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
+
+async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
-) -> impl hyper_util::server::graceful::GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>> {
+    front: Front,
+    watcher: Watcher,
+) -> Result<(), ConnectionError> {
     // Small answers must not wait for more to send.
     let _ = stream.set_nodelay(true);
+    let rules = front.web.rules();
+    match &rules.tls {
+        None => answer(stream, peer, router, front.web, true, watcher).await,
+        Some(tls) => {
+            let stream = front.handshakes.accept(stream, Arc::clone(tls)).await?;
+            answer(stream, peer, router, front.web, rules.http2, watcher).await
+        }
+    }
+}
+
+/// Answers all requests of one connection.
+async fn answer(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: SocketAddr,
+    router: Router,
+    web: Arc<Web>,
+    http2: bool,
+    watcher: Watcher,
+) -> Result<(), ConnectionError> {
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let router = router.clone();
+        let (router, web) = (router.clone(), Arc::clone(&web));
         async move {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
-            Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {}))
+            Ok::<_, Infallible>(web::pass(web, router, request).await)
         }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEADER_BYTES_MAX);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(200).max_header_list_size(HEADER_BYTES_MAX as u32);
-    builder.serve_connection(TokioIo::new(stream), service).into_owned()
+    let builder = if http2 { builder } else { builder.http1_only() };
+    watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()).await
 }

@@ -18,6 +18,8 @@ mod targets;
 mod tsdb_status;
 mod write;
 
+pub(crate) use front::plain;
+
 use std::sync::Arc;
 
 use axum::Router;
