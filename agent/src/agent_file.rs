@@ -22,6 +22,8 @@ pub struct AgentFile {
     pub listen: Option<String>,
     /// `--model`
     pub model: Option<String>,
+    /// `--durability`
+    pub durability: Option<String>,
     /// `--workload`
     pub workload: Option<String>,
     /// `--reload`
@@ -74,6 +76,7 @@ impl AgentFile {
             ("data-dir", self.data_dir != before.data_dir),
             ("listen", self.listen != before.listen),
             ("model", self.model != before.model),
+            ("durability", self.durability != before.durability),
             ("workload", self.workload != before.workload),
             ("reload", self.reload != before.reload),
             ("workload-url", self.workload_url != before.workload_url),

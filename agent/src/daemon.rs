@@ -10,6 +10,7 @@ use axum::Router;
 use relatum_model::exposition::MetricFamily;
 use relatum_relations::endpoints::APPLICATION;
 use relatum_relations::name;
+use relatum_server::flags::UnknownDurability;
 use relatum_server::listen::{self, ListenError};
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -49,6 +50,14 @@ pub enum StartError {
     /// The state cannot be used.
     #[error(transparent)]
     State(#[from] StoreError),
+    /// `--durability` is none of the two.
+    #[error("cannot use durability {text:?}")]
+    Durability {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        source: UnknownDurability,
+    },
     /// `--model` is not a model's name.
     #[error("cannot use model name {0:?}: lower-case letters, digits and hyphens only, not beginning with a hyphen")]
     Model(String),

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use relatum_server::files::{self, Loaded, Wildcard};
-use relatum_server::flags::{Flags, LogLevel};
+use relatum_server::flags::{Durability, Flags, LogLevel};
 use relatum_server::listen::{self, Front};
 use relatum_server::{Engine, Prepared, ReloadError, RemoteState};
 use tokio::task::JoinHandle;
@@ -20,7 +20,11 @@ use crate::workload::{Fault, Files, Ready, Remote, Workload, are_same_files};
 
 /// Starts an agent with the server in this process; it is ready when this returns.
 pub async fn start(options: Options) -> Result<Running, StartError> {
-    daemon::start_with(options, |wiring| Ok(Arc::new(Embedded::open(wiring)?))).await
+    let durability = match options.durability.as_deref() {
+        None => Durability::default(),
+        Some(text) => text.parse().map_err(|source| StartError::Durability { text: text.to_owned(), source })?,
+    };
+    daemon::start_with(options, move |wiring| Ok(Arc::new(Embedded::open(wiring, durability)?))).await
 }
 
 /// The server as a workload.
@@ -29,28 +33,30 @@ struct Embedded {
     root: PathBuf,
     log: LogRing,
     http: Mutex<Option<JoinHandle<()>>>,
+    durability: Durability,
     /// What was checked last, so that preparing does not parse again.
     checked: Mutex<Option<(Files, Loaded)>>,
 }
 
 impl Embedded {
     /// Opens the samples and answers HTTP; nothing is scraped or evaluated before the first commit.
-    fn open(wiring: Wiring) -> Result<Embedded, StartError> {
+    fn open(wiring: Wiring, durability: Durability) -> Result<Embedded, StartError> {
         // The rest comes with the first rendered files.
-        let flags = Flags { data_dir: wiring.samples, ..Flags::default() };
+        let flags = Flags { data_dir: wiring.samples, durability, ..Flags::default() };
         let engine = Engine::open(flags).map_err(|error| StartError::Workload(Box::new(error)))?;
         engine.add_metrics(wiring.metrics);
         let stopping = wiring.stopping.cancelled_owned();
         let front = Front::new(Arc::clone(engine.web()));
         let http = tokio::spawn(listen::serve(wiring.listener, (wiring.mount)(engine.router()), front, stopping));
         let (root, log) = (wiring.rendered, wiring.log);
-        Ok(Embedded { engine, root, log, http: Mutex::new(Some(http)), checked: Mutex::default() })
+        Ok(Embedded { engine, root, log, http: Mutex::new(Some(http)), durability, checked: Mutex::default() })
     }
 
     fn load(&self, files: &Files) -> Result<(Loaded, Flags), Vec<Fault>> {
         let arguments = files.get(ARGUMENTS_PATH).map(|text| &**text).unwrap_or_default();
-        let flags = Flags::parse_file(arguments)
+        let mut flags = Flags::parse_file(arguments)
             .map_err(|error| vec![Fault { path: ARGUMENTS_PATH.to_owned(), message: error.to_string() }])?;
+        flags.durability = self.durability;
         if let Some((known, loaded)) = &*crate::lock(&self.checked)
             && are_same_files(known, files)
         {

@@ -20,6 +20,8 @@ pub struct Options {
     pub config: Option<PathBuf>,
     /// `--model`; default: the name the data directory already has, else the host's.
     pub model: Option<String>,
+    /// `--durability`, `process` or `fsync`: when samples are acknowledged. Default `process`.
+    pub durability: Option<String>,
     /// Defaults of config options that differ from the charm's, for instance a shorter `scrape_interval`.
     pub option_defaults: BTreeMap<String, String>,
     /// Where the Prometheus beside us is reached, if there is one; else the server of this process is, where it listens.

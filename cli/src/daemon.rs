@@ -21,6 +21,9 @@ pub(crate) struct Args {
     /// The name of the model [default: the host's name]
     #[arg(long, env = "RELATUM_MODEL", value_name = "NAME")]
     model: Option<String>,
+    /// When samples are acknowledged: process, once written, or fsync, once on disk [default: process]
+    #[arg(long, env = "RELATUM_DURABILITY", value_name = "process|fsync")]
+    durability: Option<String>,
     /// What runs the rendered files: the server in this process, or a Prometheus beside it [default: embedded]
     #[arg(long, env = "RELATUM_WORKLOAD", value_name = "embedded|external")]
     workload: Option<String>,
@@ -44,6 +47,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<(), CommandFailure> {
         listen: args.listen.clone(),
         config: args.config.clone(),
         model: args.model.clone(),
+        durability: args.durability.clone(),
         log,
         ..Options::default()
     };

@@ -47,6 +47,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<(), CommandFailure> {
         model: Some("demo".to_owned()),
         option_defaults: defaults.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
         log,
+        durability: None,
         workload_url: None,
     };
     logging::runtime()?.block_on(async {

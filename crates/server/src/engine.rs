@@ -125,6 +125,7 @@ impl Engine {
         let options = relatum_tsdb::Options {
             retention: flags.retention,
             retention_bytes: flags.retention_bytes,
+            durability: flags.durability,
             ..relatum_tsdb::Options::default()
         };
         let store = Store::open(&flags.data_dir, options)?;

@@ -8,6 +8,7 @@ use relatum_model::regex::AnchoredRegex;
 use relatum_model::time::{format_duration, parse_duration};
 use relatum_promql::syntax::ParseOptions;
 use relatum_transport::remote_write::Version;
+pub use relatum_tsdb::{Durability, UnknownDurability};
 use thiserror::Error;
 
 /// How much is logged, least first.
@@ -65,6 +66,8 @@ pub struct Flags {
     pub admin_api: bool,
     /// `--web.enable-lifecycle`
     pub lifecycle: bool,
+    /// `--storage.tsdb.durability`; counts when the store is opened
+    pub durability: Durability,
     /// `--storage.tsdb.retention.time`; zero keeps everything
     pub retention: Duration,
     /// `--storage.tsdb.retention.size` in bytes; zero means no limit
@@ -100,6 +103,7 @@ impl Default for Flags {
             connections_max: 512,
             admin_api: false,
             lifecycle: false,
+            durability: Durability::Process,
             retention: Duration::from_secs(15 * 86_400),
             retention_bytes: 0,
             lookback: Duration::from_secs(300),
@@ -187,6 +191,12 @@ const FLAGS: &[Flag] = &[
     flag("storage.remote.read-sample-limit", Kind::Value, "5e7", ""),
     flag("storage.tsdb.allow-overlapping-compaction", Kind::Switch, "true", ""),
     flag("storage.tsdb.block-reload-interval", Kind::Value, "1m", ""),
+    flag(
+        "storage.tsdb.durability",
+        Kind::Value,
+        "process",
+        "when samples are acknowledged: process, once written, or fsync, once on disk (not a flag of Prometheus)",
+    ),
     flag("storage.tsdb.head-chunks-write-queue-size", Kind::Value, "0", ""),
     flag("storage.tsdb.max-block-duration", Kind::Value, "", ""),
     flag("storage.tsdb.min-block-duration", Kind::Value, "2h", ""),
@@ -311,6 +321,7 @@ impl Flags {
             "web.remote-write-receiver.accepted-protobuf-messages" => {
                 self.write_messages.iter().map(|version| version.message()).collect::<Vec<_>>().join(",")
             }
+            "storage.tsdb.durability" => self.durability.as_str().to_owned(),
             "storage.tsdb.retention.time" => format_duration(self.retention),
             "storage.tsdb.retention.size" => format!("{}B", self.retention_bytes),
             "query.lookback-delta" => format_duration(self.lookback),
@@ -346,6 +357,9 @@ impl Flags {
         match name {
             "config.file" => self.config_file = value.into(),
             "storage.tsdb.path" => self.data_dir = value.into(),
+            "storage.tsdb.durability" => {
+                self.durability = value.parse().map_err(|error: UnknownDurability| error.to_string())?;
+            }
             "web.external-url" => self.external_url = value.trim_end_matches('/').to_owned(),
             "web.config.file" => self.web_config = (!value.is_empty()).then(|| value.into()),
             "web.max-connections" => self.connections_max = number(value)?.max(1),
@@ -430,6 +444,11 @@ mod tests {
         check(
             &["--web.enable-lifecycle", "--no-web.enable-lifecycle", "--enable-feature=a,b", "--enable-feature=c"],
             Ok(Flags { features: ["a", "b", "c"].map(str::to_owned).into(), ..Flags::default() }),
+        );
+        check(&["--storage.tsdb.durability=fsync"], Ok(Flags { durability: Durability::Fsync, ..Flags::default() }));
+        check(
+            &["--storage.tsdb.durability=disk"],
+            Err("cannot read flag --storage.tsdb.durability=disk: it is neither process nor fsync"),
         );
         check(&["--storage.tsdb.retention.size=1.5GB"], Ok(Flags { retention_bytes: 3 << 29, ..Flags::default() }));
         let asked =

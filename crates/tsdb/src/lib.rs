@@ -38,7 +38,7 @@ mod view;
 mod wal;
 
 pub use error::OpenError;
-pub use options::{Clock, Durability, Options, SystemClock};
+pub use options::{Clock, Durability, Options, SystemClock, UnknownDurability};
 pub use replay::{Dropped, Recovery};
 pub use stats::Stats;
 pub use store::Store;

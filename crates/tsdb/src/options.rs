@@ -1,8 +1,11 @@
 //! How a store is set up.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+use thiserror::Error;
 
 use crate::fs::{Disk, Fs};
 
@@ -15,6 +18,32 @@ pub enum Durability {
     Process,
     /// On disk before the acknowledgement. Batches that wait at the same time share one `fdatasync`.
     Fsync,
+}
+
+impl Durability {
+    /// `process` or `fsync`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Durability::Process => "process",
+            Durability::Fsync => "fsync",
+        }
+    }
+}
+
+/// What was given is no durability.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("it is neither process nor fsync")]
+pub struct UnknownDurability;
+
+impl FromStr for Durability {
+    type Err = UnknownDurability;
+
+    fn from_str(text: &str) -> Result<Self, UnknownDurability> {
+        [Durability::Process, Durability::Fsync]
+            .into_iter()
+            .find(|durability| durability.as_str() == text)
+            .ok_or(UnknownDurability)
+    }
 }
 
 /// Where the store reads the time.
