@@ -68,6 +68,11 @@ impl Memory {
         self.series.get(labels)?.iter().next_back()
     }
 
+    /// The newest histogram of a series.
+    pub fn newest_histogram(&self, labels: &Labels) -> Option<&HistogramSample> {
+        self.series.get(labels)?.histograms.last()
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.series.clear();

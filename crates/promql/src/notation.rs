@@ -5,11 +5,15 @@ use std::sync::Arc;
 use relatum_model::histogram::{Buckets, CounterReset, Span};
 use relatum_model::{Histogram, Labels, MatchOp, stale_nan};
 
+use crate::annotation::go_float;
 use crate::histogram;
 use crate::syntax::parse_selector;
 
 /// How many samples one series may have: a count is a few digits, and must not fill the memory.
 const POINTS_MAX: usize = 10_000_000;
+
+/// How many buckets are written of a histogram: two that are far apart must not fill the memory with the gap.
+const WRITTEN_BUCKETS_MAX: i64 = 1_000_000;
 
 /// One place in a sequence of samples.
 #[derive(Debug, Clone, PartialEq)]
@@ -216,6 +220,49 @@ pub fn parse_histogram(text: &str) -> Result<(Histogram<f64>, bool), String> {
     Ok((histogram, hint_is_given))
 }
 
+/// Writes a histogram as [`parse_histogram`] reads it, braces included: what promtool shows, and compares by.
+pub fn write_histogram(histogram: &Histogram<f64>) -> String {
+    let mut parts = Vec::new();
+    let mut part = |name: &str, value: f64| {
+        if value != 0.0 {
+            parts.push(format!("{name}:{}", go_float(value)));
+        }
+    };
+    part("schema", histogram.schema.into());
+    part("count", histogram.count);
+    part("sum", histogram.sum);
+    part("z_bucket", histogram.zero_count);
+    part("z_bucket_w", histogram.zero_threshold);
+    let list = |numbers: &[f64]| format!("[{}]", numbers.iter().copied().map(go_float).collect::<Vec<_>>().join(" "));
+    if histogram.has_custom_bounds() {
+        parts.push(format!("custom_values:{}", list(&histogram.custom_bounds)));
+    }
+    match histogram.counter_reset {
+        CounterReset::Unknown => {}
+        CounterReset::Reset => parts.push("counter_reset_hint:reset".to_owned()),
+        CounterReset::NotReset => parts.push("counter_reset_hint:not_reset".to_owned()),
+        CounterReset::Gauge => parts.push("counter_reset_hint:gauge".to_owned()),
+    }
+    for (offset_name, name, buckets) in
+        [("offset", "buckets", &histogram.positive), ("n_offset", "n_buckets", &histogram.negative)]
+    {
+        // The notation has one run of buckets, so the gaps between spans are filled up.
+        let present: Vec<(i32, f64)> = buckets.iter().filter(|(_, count)| *count != 0.0).collect();
+        let (Some(&(first, _)), Some(&(last, _))) = (present.first(), present.last()) else { continue };
+        if i64::from(last) - i64::from(first) > WRITTEN_BUCKETS_MAX {
+            parts.push(format!("{name}:(too many)"));
+            continue;
+        }
+        if first != 0 {
+            parts.push(format!("{offset_name}:{first}"));
+        }
+        let mut counts = vec![0.0; (last - first) as usize + 1];
+        present.iter().for_each(|(index, count)| counts[(index - first) as usize] = *count);
+        parts.push(format!("{name}:{}", list(&counts)));
+    }
+    format!("{{{{{}}}}}", parts.join(" "))
+}
+
 /// Reads when samples began to count: `-30s-1mx2` is half a minute before the first, and a minute more each time.
 fn parse_starts(text: &str) -> Result<Vec<Option<i64>>, String> {
     let mut starts = Vec::new();
@@ -348,5 +395,27 @@ mod tests {
         check("up one", Err("not a value: one"));
         // A count is a few digits; the samples would fill the memory.
         check("up 1x99999999999", Err("1x99999999999: more than 10000000 samples"));
+    }
+
+    #[test]
+    fn writes_histograms() {
+        for text in [
+            "{{}}",
+            "{{schema:1 count:32.1 sum:-0.3 z_bucket:7.1 z_bucket_w:0.05 offset:-3 buckets:[5.1 10 7] n_offset:-5 n_buckets:[4.1 5]}}",
+            "{{count:2 sum:3 counter_reset_hint:not_reset buckets:[2]}}",
+            "{{schema:-53 count:1e+21 sum:NaN custom_values:[1 2.5] counter_reset_hint:gauge buckets:[1 0 -2]}}",
+        ] {
+            let inside = text.trim_start_matches("{{").trim_end_matches("}}");
+            let (histogram, _) = parse_histogram(inside).unwrap();
+            assert_eq!(write_histogram(&histogram), text);
+        }
+        let apart = Histogram {
+            positive: Buckets {
+                spans: vec![Span { offset: 1, length: 1 }, Span { offset: i32::MAX - 3, length: 1 }],
+                counts: vec![1.0, 1.0],
+            },
+            ..Histogram::default()
+        };
+        assert_eq!(write_histogram(&apart), "{{buckets:(too many)}}");
     }
 }

@@ -16,6 +16,17 @@ pub struct FiredAlert {
     pub annotations: Labels,
 }
 
+/// One element of what an expression gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AskedSample {
+    /// What identifies the series.
+    pub labels: Labels,
+    /// The value; 0 if it is a histogram.
+    pub value: f64,
+    /// The histogram in the notation of tests, by which it is compared; empty if it is a number.
+    pub histogram: String,
+}
+
 /// One thing that is not as a test expects it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Failure {
@@ -64,9 +75,9 @@ pub enum Failure {
         /// When, from the start of the test.
         eval_time: Duration,
         /// What it should give, sorted.
-        expected: Vec<(Labels, f64)>,
+        expected: Vec<AskedSample>,
         /// What it gives, sorted.
-        got: Vec<(Labels, f64)>,
+        got: Vec<AskedSample>,
     },
 }
 
@@ -151,15 +162,17 @@ fn list(alerts: &[FiredAlert]) -> String {
     text + "\n            ]"
 }
 
-fn line(samples: &[(Labels, f64)]) -> String {
+fn line(samples: &[AskedSample]) -> String {
     if samples.is_empty() {
         return "nil".to_owned();
     }
     samples.iter().map(sample).collect::<Vec<_>>().join(", ")
 }
 
-fn sample((labels, value): &(Labels, f64)) -> String {
-    format!("{} {}", braces(labels), scientific(*value))
+fn sample(sample: &AskedSample) -> String {
+    let AskedSample { labels, value, histogram } = sample;
+    let value = if histogram.is_empty() { scientific(*value) } else { histogram.clone() };
+    format!("{} {value}", braces(labels))
 }
 
 /// All labels inside of the braces, the name of the metric too.

@@ -14,13 +14,14 @@ use relatum_config::prometheus::GlobalConfig;
 use relatum_config::rule_tests::{AlertRuleTest, ExprTest, RuleTest, RuleTestFile};
 use relatum_config::rules::RuleFile;
 use relatum_model::storage::{Append, Scope, SeriesRef};
-use relatum_model::{Labels, Sample};
+use relatum_model::text::quote;
+use relatum_model::{Labels, NativeHistogram};
 use relatum_promql::notation::{self, Point};
-use relatum_promql::{Engine, EngineOptions, QueryOptions, Value};
+use relatum_promql::{Engine, EngineOptions, QueryOptions, Value, VectorSample};
 
 use crate::alert::{AlertState, ms};
 use crate::group::{Group, GroupSource, Tick};
-pub use failure::{Failure, FiredAlert};
+pub use failure::{AskedSample, Failure, FiredAlert};
 use store::Store;
 
 /// How many samples a query of a test may hold, as in promtool: what passes here passes there.
@@ -34,7 +35,7 @@ pub fn run(file: &RuleTestFile, test: &RuleTest, rules: &[(String, RuleFile)]) -
         return vec![Failure::Test { test: test.name.clone(), reason }];
     }
     let mut failures = Vec::new();
-    let mut run = match Run::new(file, test, rules, &mut failures) {
+    let mut run = match Run::new(file, test, rules) {
         Ok(run) => run,
         Err(reason) => return vec![Failure::Test { test: test.name.clone(), reason }],
     };
@@ -51,31 +52,18 @@ struct Run<'a> {
     store: Store,
     groups: Vec<Group>,
     /// The samples that are not loaded yet, the next one of each series last.
-    ahead: BTreeMap<Labels, Vec<Sample>>,
+    ahead: BTreeMap<Labels, Vec<(Point, i64)>>,
 }
 
 impl<'a> Run<'a> {
-    fn new(
-        file: &'a RuleTestFile,
-        test: &'a RuleTest,
-        rules: &[(String, RuleFile)],
-        failures: &mut Vec<Failure>,
-    ) -> Result<Self, String> {
+    fn new(file: &'a RuleTestFile, test: &'a RuleTest, rules: &[(String, RuleFile)]) -> Result<Self, String> {
         let mut ahead = BTreeMap::new();
         for input in &test.input_series {
             let described = notation::parse(&format!("{} {}", input.series, input.values))?;
-            if described.has_histograms() {
-                // The rest of the test still says something.
-                let reason = format!("series {}: samples that are histograms are not supported", input.series);
-                failures.push(Failure::Test { test: test.name.clone(), reason });
-                continue;
-            }
             let at_ms = (0..).map(|n| test.start_ms.saturating_add(ms(test.interval).saturating_mul(n)));
-            let samples = described.points.iter().zip(at_ms).filter_map(|(point, t_ms)| match point {
-                Point::Float(value) => Some(Sample { t_ms, value: *value }),
-                Point::Missing | Point::Histogram(_) => None,
-            });
-            let mut samples: Vec<Sample> = samples.collect();
+            let samples = described.points.into_iter().zip(at_ms);
+            let mut samples: Vec<(Point, i64)> =
+                samples.filter(|(point, _)| !matches!(point, Point::Missing)).collect();
             samples.reverse();
             ahead.insert(described.labels, samples);
         }
@@ -118,9 +106,16 @@ impl<'a> Run<'a> {
     fn tick(&mut self, now_ms: i64) -> Vec<Failure> {
         let mut appender = self.store.appender();
         for (labels, samples) in &mut self.ahead {
-            while let Some(sample) = samples.pop_if(|sample| sample.t_ms <= now_ms) {
+            while let Some((point, t_ms)) = samples.pop_if(|(_, t_ms)| *t_ms <= now_ms) {
                 // Where a rule records into the same series, the earlier one stays.
-                let _ = appender.append(SeriesRef::NONE, labels, sample.t_ms, sample.value);
+                let _ = match point {
+                    Point::Missing => Ok(SeriesRef::NONE),
+                    Point::Float(value) => appender.append(SeriesRef::NONE, labels, t_ms, value),
+                    Point::Histogram(described) => {
+                        let histogram = Arc::new(NativeHistogram::Float(described.histogram.clone()));
+                        appender.append_histogram(SeriesRef::NONE, labels, t_ms, 0, &histogram)
+                    }
+                };
             }
         }
         appender.commit().expect("memory takes every batch");
@@ -181,14 +176,16 @@ impl<'a> Run<'a> {
             Err(reason) => return Some(Failure::Expr { expr, eval_time, reason }),
         };
         let is_same = expected.len() == got.len()
-            && expected.iter().zip(&got).all(|((labels, value), (got_labels, got_value))| {
-                labels == got_labels && self.is_equal(*value, *got_value)
+            && expected.iter().zip(&got).all(|(expected, got)| {
+                expected.labels == got.labels
+                    && expected.histogram == got.histogram
+                    && self.is_equal(expected.value, got.value)
             });
         (!is_same).then_some(Failure::Samples { expr, eval_time, expected, got })
     }
 
     /// What the expression gives, sorted by labels.
-    fn ask(&self, expr_test: &ExprTest) -> Result<Vec<(Labels, f64)>, String> {
+    fn ask(&self, expr_test: &ExprTest) -> Result<Vec<AskedSample>, String> {
         let at_ms = self.test.start_ms.saturating_add(ms(expr_test.eval_time));
         let answer = self
             .engine
@@ -196,12 +193,18 @@ impl<'a> Run<'a> {
             .map_err(|error| error.to_string())?;
         match answer.value {
             Value::Vector(samples) => {
-                let mut got: Vec<(Labels, f64)> =
-                    samples.into_iter().map(|sample| (sample.labels, sample.value)).collect();
-                got.sort_by(|a, b| a.0.cmp(&b.0));
+                let asked = |sample: VectorSample| AskedSample {
+                    histogram: sample.histogram.as_deref().map(notation::write_histogram).unwrap_or_default(),
+                    labels: sample.labels,
+                    value: sample.value,
+                };
+                let mut got: Vec<AskedSample> = samples.into_iter().map(asked).collect();
+                got.sort_by(|a, b| a.labels.cmp(&b.labels));
                 Ok(got)
             }
-            Value::Scalar { value, .. } => Ok(vec![(Labels::empty(), value)]),
+            Value::Scalar { value, .. } => {
+                Ok(vec![AskedSample { labels: Labels::empty(), value, histogram: String::new() }])
+            }
             Value::String { .. } | Value::Matrix(_) => Err("rule result is not a vector or scalar".to_owned()),
         }
     }
@@ -212,18 +215,30 @@ impl<'a> Run<'a> {
     }
 }
 
-fn expected_samples(expr_test: &ExprTest) -> Result<Vec<(Labels, f64)>, String> {
+fn expected_samples(expr_test: &ExprTest) -> Result<Vec<AskedSample>, String> {
     let mut expected = Vec::with_capacity(expr_test.expected.len());
     for sample in &expr_test.expected {
-        let labels =
-            notation::parse_labels(&sample.labels).map_err(|error| format!("labels {:?}: {error}", sample.labels))?;
-        if !sample.histogram.is_empty() {
-            return Err(format!("labels {:?}: samples that are histograms are not supported", sample.labels));
-        }
-        expected.push((labels, sample.value));
+        let wrong = |error: String| format!("labels {}: {error}", quote(&sample.labels));
+        let labels = notation::parse_labels(&sample.labels).map_err(wrong)?;
+        let histogram = if sample.histogram.is_empty() {
+            String::new()
+        } else {
+            expected_histogram(&sample.histogram).map_err(wrong)?
+        };
+        expected.push(AskedSample { labels, value: sample.value, histogram });
     }
-    expected.sort_by(|a, b| a.0.cmp(&b.0));
+    expected.sort_by(|a, b| a.labels.cmp(&b.labels));
     Ok(expected)
+}
+
+/// The one histogram that `text` describes, in the form in which histograms are compared.
+fn expected_histogram(text: &str) -> Result<String, String> {
+    let described = notation::parse(&format!("{{}} {text}"))?;
+    match described.points.as_slice() {
+        [Point::Histogram(described)] => Ok(notation::write_histogram(&described.histogram)),
+        [_] => Err(format!("expected histogram, got {text}")),
+        points => Err(format!("expected 1 value, got {}", points.len())),
+    }
 }
 
 /// The groups of all files: those that the test file puts in an order first, and in that order.

@@ -6,7 +6,7 @@ use relatum_model::storage::{
     Append, AppendError, Appender, Cancel, Hints, Reader, Refused, Scope, Select, SelectError, SeriesRef, SeriesSet,
     TimeRange,
 };
-use relatum_model::{Labels, Matcher, Sample, Series};
+use relatum_model::{HistogramSample, Labels, Matcher, NativeHistogram, Sample, Series};
 use relatum_promql::memory::Memory;
 
 /// Holds what a test loads and what its rules record.
@@ -69,25 +69,55 @@ impl Reader for View {
 
 impl Append for Store {
     fn appender(&self) -> Box<dyn Appender + '_> {
-        Box::new(Batch { store: self, samples: Vec::new() })
+        Box::new(Batch { store: self, samples: Vec::new(), histograms: Vec::new() })
     }
 }
 
 struct Batch<'a> {
     store: &'a Store,
     samples: Vec<(Labels, Sample)>,
+    histograms: Vec<(Labels, HistogramSample)>,
+}
+
+impl Batch<'_> {
+    /// Whether a sample of time `t_ms` comes behind all others; where one of that time is there, whether it is the same.
+    fn check(
+        &self,
+        labels: &Labels,
+        t_ms: i64,
+        is_same: impl FnOnce(Option<Sample>, Option<&HistogramSample>) -> bool,
+    ) -> Result<(), Refused> {
+        let memory = self.store.lock();
+        let (float, histogram) = (memory.newest(labels), memory.newest_histogram(labels));
+        match float.map(|sample| sample.t_ms).max(histogram.map(|sample| sample.t_ms)) {
+            Some(newest_ms) if newest_ms > t_ms => Err(Refused::OutOfOrder),
+            Some(newest_ms) if newest_ms == t_ms => {
+                let at = |sample_ms: i64| sample_ms == t_ms;
+                let same = is_same(float.filter(|f| at(f.t_ms)), histogram.filter(|h| at(h.t_ms)));
+                if same { Ok(()) } else { Err(Refused::DuplicateTimestamp) }
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Appender for Batch<'_> {
     fn append(&mut self, _: SeriesRef, labels: &Labels, t_ms: i64, value: f64) -> Result<SeriesRef, Refused> {
-        match self.store.lock().newest(labels) {
-            Some(newest) if newest.t_ms > t_ms => return Err(Refused::OutOfOrder),
-            Some(newest) if newest.t_ms == t_ms && newest.value.to_bits() != value.to_bits() => {
-                return Err(Refused::DuplicateTimestamp);
-            }
-            _ => {}
-        }
+        self.check(labels, t_ms, |float, _| float.is_some_and(|float| float.value.to_bits() == value.to_bits()))?;
         self.samples.push((labels.clone(), Sample { t_ms, value }));
+        Ok(SeriesRef::NONE)
+    }
+
+    fn append_histogram(
+        &mut self,
+        _: SeriesRef,
+        labels: &Labels,
+        t_ms: i64,
+        start_ms: i64,
+        histogram: &Arc<NativeHistogram>,
+    ) -> Result<SeriesRef, Refused> {
+        self.check(labels, t_ms, |_, same| same.is_some_and(|same| same.histogram == *histogram))?;
+        self.histograms.push((labels.clone(), HistogramSample { t_ms, start_ms, histogram: Arc::clone(histogram) }));
         Ok(SeriesRef::NONE)
     }
 
@@ -96,6 +126,9 @@ impl Appender for Batch<'_> {
         let memory = Arc::make_mut(&mut memory);
         for (labels, sample) in &self.samples {
             memory.add(labels, sample.t_ms, sample.value);
+        }
+        for (labels, sample) in &self.histograms {
+            memory.add_histogram(labels, sample.t_ms, sample.start_ms, sample.histogram.to_float());
         }
         Ok(())
     }

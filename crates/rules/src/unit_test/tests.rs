@@ -12,6 +12,8 @@ groups:
   rules:
   - record: once
     expr: input + 0
+  - record: thrice
+    expr: 3 * input
   - alert: High
     expr: input > 5
     for: 20m
@@ -65,6 +67,36 @@ fn expressions() {
 }
 
 #[test]
+fn histograms() {
+    let ask = |expr: &str, at: &str, expected: &str| {
+        format!(
+            "input_series: [{{series: input, values: '{{{{sum:3 count:2 buckets:[2]}}}}+{{{{sum:1.5 count:1 buckets:[1]}}}}x2 7'}}]\n  \
+             promql_expr_test: [{{expr: '{expr}', eval_time: {at}, exp_samples: [{expected}]}}]"
+        )
+    };
+    let grown = "{{count:4 sum:6 counter_reset_hint:not_reset buckets:[4]}}";
+    check("", &ask("input", "2m", &format!("{{labels: input, histogram: '{grown}'}}")), &[]);
+    check("", &ask("histogram_count(input)", "1m", "{value: 3}"), &[]);
+    // What a rule makes of a histogram is stored like any other.
+    let tripled = "{{count:12 sum:18 counter_reset_hint:not_reset buckets:[12]}}";
+    check("", &ask("thrice", "2m", &format!("{{labels: thrice, histogram: '{tripled}'}}")), &[]);
+    check(
+        "",
+        &ask("thrice", "2m", "{labels: thrice, value: 1}"),
+        &[&format!(
+            "    expr: \"thrice\", time: 2m,\n        exp: {{__name__=\"thrice\"}} 1E+00\n        \
+             got: {{__name__=\"thrice\"}} {tripled}"
+        )],
+    );
+    check("", &ask("input", "3m", "{labels: input, value: 7}"), &[]);
+    check(
+        "",
+        &ask("input", "3m", "{labels: input, histogram: '1'}"),
+        &["    expr: \"input\", time: 3m, err: labels \"input\": expected histogram, got 1"],
+    );
+}
+
+#[test]
 fn alerts() {
     let ask = |at: &str, expected: &str| {
         format!(
@@ -97,11 +129,6 @@ fn what_cannot_be_carried_out() {
         &["    name: t,\n    an item under alert_rule_test misses required attribute alertname at eval_time 1m"],
     );
     check("", "input_series: [{series: up, values: one}]", &["    not a value: one"]);
-    check(
-        "",
-        "input_series: [{series: h, values: '{{count:1}}'}]",
-        &["    series h: samples that are histograms are not supported"],
-    );
     // A rule that fails ends the test.
     check(
         "",
