@@ -13,6 +13,7 @@ pub mod dialect;
 mod embedded;
 pub mod events;
 pub mod external;
+mod history;
 pub mod log;
 pub mod metrics;
 pub mod offers;

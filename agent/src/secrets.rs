@@ -47,7 +47,7 @@ pub(crate) fn hide_in_relation(detail: &mut RelationDetail) {
 
 /// A value that is JSON or YAML loses the secrets inside it and others stay as they were written, unless their own key is a
 /// secret's. What cannot be read, though it speaks of secrets, is hidden as a whole.
-fn hide_in_databag(bag: &mut BTreeMap<String, String>) {
+pub(crate) fn hide_in_databag(bag: &mut BTreeMap<String, String>) {
     for (key, value) in bag {
         if KEYS.contains(&key.as_str()) {
             *value = HIDDEN.to_owned();

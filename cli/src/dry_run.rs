@@ -38,6 +38,16 @@ fn tabular(rehearsal: &Rehearsal, with_lines: bool) -> String {
     if *rehearsal == Rehearsal::default() {
         return "nothing would change\n".to_owned();
     }
+    let mut text = effects(rehearsal);
+    if with_lines && !rehearsal.files.is_empty() {
+        text.push('\n');
+        text.push_str(&differences(&rehearsal.files));
+    }
+    text
+}
+
+/// What comes, is otherwise, and goes, by name.
+pub(crate) fn effects(rehearsal: &Rehearsal) -> String {
     let mut text = String::new();
     section(&mut text, "Targets", &rehearsal.targets);
     section(&mut text, "Rules", &rehearsal.rules);
@@ -60,10 +70,6 @@ fn tabular(rehearsal: &Rehearsal, with_lines: bool) -> String {
             _ => warning("~"),
         };
         text.push_str(&format!("  {sign} {}\n", printable(&file.path)));
-    }
-    if with_lines && !rehearsal.files.is_empty() {
-        text.push('\n');
-        text.push_str(&differences(&rehearsal.files));
     }
     text
 }

@@ -12,6 +12,7 @@ mod daemon;
 mod datasource;
 mod debug_log;
 mod demo;
+mod diff;
 mod dry_run;
 mod failure;
 mod fmt;
@@ -30,6 +31,7 @@ mod remove_relation;
 mod remove_unit;
 mod render;
 mod replay;
+mod rollback;
 mod rules;
 mod serve;
 mod show_relation;
@@ -117,8 +119,12 @@ enum Command {
     Render(render::Args),
     /// Run the steps of a pass on saved databags, without an agent
     Replay(replay::Args),
-    /// List what was changed when
+    /// List what was changed when, and by whom
     History(history::Args),
+    /// Show what differs between two revisions
+    Diff(diff::Args),
+    /// Go back to what was written at a revision
+    Rollback(rollback::Args),
     /// List the scrape targets
     Targets,
     /// List the rules
@@ -191,6 +197,8 @@ async fn talk(global: &Global, command: Command) -> Result<(), CommandFailure> {
         Command::ShowRelation(args) => show_relation::run(global, &args).await,
         Command::Render(args) => render::run(global, &args).await,
         Command::History(args) => history::run(global, &args).await,
+        Command::Diff(args) => diff::run(global, &args).await,
+        Command::Rollback(args) => rollback::run(global, &args).await,
         Command::Targets => targets::run(global).await,
         Command::Rules => rules::run(global).await,
         Command::Alerts => alerts::run(global).await,

@@ -12,9 +12,10 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::{
-    ChangeConfiguration, Configuration, Datasource, Failure, History, LogLine, MadeOffer, MakeOffer, OfferList,
-    Rehearsal, Rehearse, Relate, Related, RelationDetail, RemoveApplications, RemoveOffer, RemoveRelation, RemoveUnits,
-    Removed, RemovedApplications, RemovedOffer, RemovedUnits, Rendered, Status, Stopping,
+    ChangeConfiguration, Configuration, Datasource, Failure, History, HistoryEntry, LogLine, MadeOffer, MakeOffer,
+    OfferList, Rehearsal, Rehearse, Relate, Related, RelationDetail, RemoveApplications, RemoveOffer, RemoveRelation,
+    RemoveUnits, Removed, RemovedApplications, RemovedOffer, RemovedUnits, Rendered, RevisionDifference, RollBack,
+    RolledBack, Status, Stopping,
 };
 
 /// Talks to the agent behind one socket. Every call opens a connection of its own.
@@ -92,6 +93,27 @@ impl Client {
     /// `--dry-run`.
     pub async fn rehearse(&self, request: &Rehearse) -> Result<Rehearsal, Failure> {
         self.post("/v1/dry-run", request).await
+    }
+
+    /// `diff`; without `to` up to now.
+    pub async fn difference(
+        &self,
+        from: u64,
+        to: Option<u64>,
+        show_secrets: bool,
+    ) -> Result<RevisionDifference, Failure> {
+        let to = to.map(|to| format!("&to={to}")).unwrap_or_default();
+        self.get(&format!("/v1/diff?from={from}{to}&show_secrets={show_secrets}")).await
+    }
+
+    /// `rollback`.
+    pub async fn roll_back(&self, request: &RollBack) -> Result<RolledBack, Failure> {
+        self.post("/v1/rollback", request).await
+    }
+
+    /// `history REVISION`.
+    pub async fn revision(&self, revision: u64) -> Result<HistoryEntry, Failure> {
+        self.get(&format!("/v1/history/{revision}")).await
     }
 
     /// `render --diff`.

@@ -17,6 +17,9 @@
 //! | `GET /v1/render/diff?show_secrets=` | | [`Rehearsal`]: files on disk against what would be rendered |
 //! | `POST /v1/dry-run?show_secrets=` | [`Rehearse`] | [`Rehearsal`]; nothing is changed |
 //! | `GET /v1/history?count=` | | [`History`] |
+//! | `GET /v1/history/REVISION` | | [`HistoryEntry`], with all its changes |
+//! | `GET /v1/diff?from=&to=&show_secrets=` | | [`RevisionDifference`]; without `to` up to now |
+//! | `POST /v1/rollback` | [`RollBack`] | [`RolledBack`] |
 //! | `GET /v1/datasource/grafana` | | [`Datasource`] |
 //! | `GET /v1/log?lines=&follow=` | | one [`LogLine`] per line (NDJSON), endless with `follow=true` |
 //! | `POST /v1/reload` | | [`Status`]: re-reads `relatum.yaml` and the template overrides, as SIGHUP does |
@@ -30,9 +33,9 @@ mod types;
 
 pub use types::{
     ApplicationStatus, ChangeConfiguration, ConfigOption, Configuration, ConnectionStatus, Datasource, Difference,
-    Document, Failure, FailureClass, FileDifference, History, HistoryEntry, LogLine, MadeOffer, MakeOffer, ModelStatus,
-    OfferList, OfferStatus, Problem, Rehearsal, Rehearse, Relate, Related, RelationDetail, RelationStatus,
-    RemoveApplications, RemoveOffer, RemoveRelation, RemoveUnits, Removed, RemovedApplication, RemovedApplications,
-    RemovedOffer, RemovedUnit, RemovedUnits, Rendered, RenderedFile, Source, Status, StatusInfo, Stopping, UnitDetail,
-    UnitStatus,
+    Document, Failure, FailureClass, FileDifference, History, HistoryChange, HistoryChangeKind, HistoryEntry, LogLine,
+    MadeOffer, MakeOffer, ModelStatus, OfferList, OfferStatus, Problem, Rehearsal, Rehearse, Relate, Related,
+    RelationDetail, RelationStatus, RemoveApplications, RemoveOffer, RemoveRelation, RemoveUnits, Removed,
+    RemovedApplication, RemovedApplications, RemovedOffer, RemovedUnit, RemovedUnits, Rendered, RenderedFile,
+    RevisionDifference, RollBack, RolledBack, Source, Status, StatusInfo, Stopping, UnitDetail, UnitStatus,
 };

@@ -15,12 +15,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use hyper::body::Frame;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -33,6 +33,8 @@ use serde::{Deserialize, Serialize};
 use tokio::net::UnixListener;
 use tokio::sync::{broadcast, mpsc};
 use tracing::{debug, info, warn};
+
+use peer::Caller;
 
 use super::{
     ChangeConfiguration, Configuration, Datasource, Failure, FailureClass, LogLine, Problem, Relate, Related,
@@ -95,7 +97,7 @@ async fn accept(agent: Arc<Agent>, listener: UnixListener) {
             }
         };
         let router = if peer::may_connect(&stream) { &allowed } else { &refused };
-        let service = TowerToHyperService::new(router.clone());
+        let service = TowerToHyperService::new(router.clone().layer(Extension(peer::caller(&stream))));
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
@@ -202,14 +204,18 @@ async fn show_status(State(agent): State<Arc<Agent>>) -> Answer {
     json(&now(&agent).await?)
 }
 
-async fn do_relate(State(agent): State<Arc<Agent>>, body: Bytes) -> Answer {
+async fn do_relate(
+    State(agent): State<Arc<Agent>>,
+    Extension(Caller(author)): Extension<Caller>,
+    body: Bytes,
+) -> Answer {
     let request: Relate = read(&body)?;
     let shared = Arc::clone(&agent);
     let (before, after, outcome) = blocking(move || {
         let mut store = crate::lock(&shared.store);
         let before = store.revision().map_err(|error| internal(&error))?;
         let description = relate::description(&request);
-        let (after, outcome) = store.mutate(&description, |change| relate::relate(&request, change))?;
+        let (after, outcome) = store.mutate_by(&author, &description, |change| relate::relate(&request, change))?;
         Ok((before, after, outcome))
     })
     .await?;
@@ -239,14 +245,18 @@ async fn do_relate(State(agent): State<Arc<Agent>>, body: Bytes) -> Answer {
     })
 }
 
-async fn do_remove_relation(State(agent): State<Arc<Agent>>, body: Bytes) -> Answer {
+async fn do_remove_relation(
+    State(agent): State<Arc<Agent>>,
+    Extension(Caller(author)): Extension<Caller>,
+    body: Bytes,
+) -> Answer {
     let request: RemoveRelation = read(&body)?;
     let which = Which::parse(&request.arguments)?;
     let shared = Arc::clone(&agent);
     let removed = blocking(move || {
         let description = format!("remove-relation {}", request.arguments.join(" "));
         let mut store = crate::lock(&shared.store);
-        Ok(store.mutate::<_, RelateError>(&description, |change| relate::remove(&which, change))?.1)
+        Ok(store.mutate_by::<_, RelateError>(&author, &description, |change| relate::remove(&which, change))?.1)
     })
     .await?;
     let ticket = agent.queue.push(Event::RelationsChanged);
@@ -283,7 +293,11 @@ async fn show_config(State(agent): State<Arc<Agent>>) -> Answer {
     json(&configuration(&agent, 0).await?)
 }
 
-async fn change_config(State(agent): State<Arc<Agent>>, body: Bytes) -> Answer {
+async fn change_config(
+    State(agent): State<Arc<Agent>>,
+    Extension(Caller(author)): Extension<Caller>,
+    body: Bytes,
+) -> Answer {
     let request: ChangeConfiguration = read(&body)?;
     check_change(&request)?;
     let shared = Arc::clone(&agent);
@@ -291,9 +305,9 @@ async fn change_config(State(agent): State<Arc<Agent>>, body: Bytes) -> Answer {
         let mut words: Vec<String> = request.set.iter().map(|(key, value)| format!("{key}={value}")).collect();
         words.extend(request.reset.iter().map(|key| format!("--reset {key}")));
         let mut store = crate::lock(&shared.store);
-        let changed = store.mutate::<_, StoreError>(&format!("config prometheus {}", words.join(" ")), |change| {
-            change_settings(&request, change)
-        });
+        let description = format!("config prometheus {}", words.join(" "));
+        let changed =
+            store.mutate_by::<_, StoreError>(&author, &description, |change| change_settings(&request, change));
         changed.map_err(|error| internal(&error))
     })
     .await?;

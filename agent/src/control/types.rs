@@ -11,7 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use history::{History, HistoryEntry};
+pub use history::{History, HistoryChange, HistoryChangeKind, HistoryEntry, RevisionDifference, RollBack, RolledBack};
 pub use offers::{ConnectionStatus, MadeOffer, MakeOffer, OfferList, OfferStatus, RemoveOffer, RemovedOffer};
 pub use rehearsal::{Difference, FileDifference, Rehearsal, Rehearse};
 pub use removal::{

@@ -56,7 +56,8 @@ impl Declarations {
             return Ok(wanted.problems);
         }
         let description = format!("declared in {}", super::RELATIONS);
-        let (_, failed) = store.mutate::<_, StoreError>(&description, |change| apply(&wanted, change))?;
+        let author = format!("file {}", super::RELATIONS);
+        let (_, failed) = store.mutate_by::<_, StoreError>(&author, &description, |change| apply(&wanted, change))?;
         for (file, line, failure) in failed {
             let mut problem = self.problem(Some(&file), line, 0, failure.message);
             problem.hint = failure.hint;

@@ -190,10 +190,11 @@ impl Provider {
         let (agent, offer) = (Arc::clone(&self.agent), offer.to_owned());
         let (consumer, question) = (consumer.to_owned(), question.clone());
         let taken = tokio::task::spawn_blocking(move || {
+            let author = format!("model {}", question.model);
             let description = format!("databags of {} for offer {offer}", question.model);
             let mut store = crate::lock(&agent.store);
             let before = store.revision()?;
-            let (after, taken) = store.mutate::<_, ExchangeError>(&description, |change| {
+            let (after, taken) = store.mutate_by::<_, ExchangeError>(&author, &description, |change| {
                 change::take(&question, &offer, &consumer, change)
             })?;
             Ok::<_, ExchangeError>((after != before, taken))

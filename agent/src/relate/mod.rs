@@ -14,6 +14,7 @@ mod offer;
 mod remove;
 mod remove_application;
 mod remove_unit;
+mod roll_back;
 
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ pub(crate) use remove::remove_declared;
 pub use remove::{Which, find, remove};
 pub(crate) use remove_application::remove_applications;
 pub(crate) use remove_unit::remove_units;
+pub use roll_back::{out_of_reach, roll_back};
 
 /// Why `relate` was not done: refused, or the store failed.
 #[derive(Debug, Error)]

@@ -337,3 +337,4 @@ fn offers_are_related_by_url_and_secret() {
 }
 
 mod removal;
+mod roll_back;

@@ -1,9 +1,11 @@
 //! The single steps a mutation is made of. Writing what is there already is no change.
 
+use std::ops::RangeInclusive;
+
 use relatum_relations::bag::Databag;
 use rusqlite::{Connection, OptionalExtension, Params, Transaction};
 
-use super::{Attempt, Declaration, Endpoint, Model, Origin, Role, StoreError, World, world};
+use super::{Attempt, Declaration, Endpoint, Model, Origin, Role, StoreError, StoredRelation, World, past, world};
 
 /// An open mutation; see [`super::Store::mutate`].
 pub struct Change<'a> {
@@ -16,13 +18,14 @@ pub struct Change<'a> {
 impl<'a> Change<'a> {
     pub(super) fn begin(
         transaction: &'a Transaction<'_>,
+        author: &str,
         description: &str,
         at_ms: i64,
         known: Option<World>,
     ) -> Result<Self, StoreError> {
-        let sql = "INSERT INTO revision (at_ms, description) VALUES (?1, ?2) RETURNING id";
-        let revision =
-            transaction.query_row(sql, (at_ms, description), |row| row.get(0)).attempt("begin a revision")?;
+        let sql = "INSERT INTO revision (at_ms, author, description) VALUES (?1, ?2, ?3) RETURNING id";
+        let row = (at_ms, author, description);
+        let revision = transaction.query_row(sql, row, |row| row.get(0)).attempt("begin a revision")?;
         Ok(Change { connection: transaction, revision, known })
     }
 
@@ -96,6 +99,16 @@ impl<'a> Change<'a> {
         self.connection.query_row(sql, row, |row| row.get(0)).attempt("write a relation")
     }
 
+    /// Makes a relation that was removed again, under the id it had.
+    pub fn restore_relation(&self, relation: &StoredRelation) -> Result<(), StoreError> {
+        let sql = "INSERT INTO relation
+                       (id, interface, provider_application, provider_endpoint, requirer_application, requirer_endpoint)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let StoredRelation { id, interface, provider, requirer, .. } = relation;
+        let row = (id, interface, &provider.application, &provider.name, &requirer.application, &requirer.name);
+        self.execute("restore a relation", sql, row)
+    }
+
     /// Removes a relation with its bags.
     pub fn remove_relation(&self, id: u64) -> Result<(), StoreError> {
         self.execute("remove databags", "DELETE FROM databag WHERE relation = ?1", [id])?;
@@ -148,6 +161,23 @@ impl<'a> Change<'a> {
     fn count_declaration(&self, relation: u64) -> Result<(), StoreError> {
         let sql = "INSERT INTO change (revision, object, key, before) VALUES (?1, 'declared', ?2, NULL)";
         self.execute("note a declared relation", sql, (self.revision, relation.to_string()))
+    }
+
+    /// Whether a file ever declared the relation `id`, as far as the history is kept.
+    pub fn was_declared(&self, id: u64) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM change WHERE object = 'declared' AND key = ?1)";
+        let found = self.connection.query_row(sql, [id.to_string()], |row| row.get(0));
+        found.attempt("look for a declared relation")
+    }
+
+    /// Everything as it was right after `revision`, which [`past::reach`] covers.
+    pub fn world_at(&self, revision: u64) -> Result<World, StoreError> {
+        past::world_at(self.connection, revision)
+    }
+
+    /// The revisions that [`Change::world_at`] can go back to.
+    pub fn reach(&self) -> Result<RangeInclusive<u64>, StoreError> {
+        past::reach(self.connection)
     }
 
     /// Reads again into `world` what a change to the relation `id` can have changed.

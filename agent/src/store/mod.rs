@@ -6,7 +6,9 @@
 //! not known here.
 
 mod change;
+mod journal;
 mod offers;
+mod past;
 mod schema;
 mod world;
 
@@ -14,6 +16,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,13 +25,15 @@ use rusqlite::{Connection, TransactionBehavior};
 use thiserror::Error;
 
 pub use change::Change;
+pub use journal::{ChangeKind, Revision, RowChange};
 pub use offers::{Connection as OfferConnection, Offer, Offers, Upstream};
-pub use world::{
-    Application, Bag, Declaration, Endpoint, Model, Origin, Revision, Role, Seen, SeenBags, StoredRelation, World,
-};
+pub use world::{Application, Bag, Declaration, Endpoint, Model, Origin, Role, Seen, SeenBags, StoredRelation, World};
 
 /// Milliseconds since 1970, from whoever keeps the time.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// The author of what the agent does by itself.
+const AGENT: &str = "agent";
 
 /// How many revisions of history are kept.
 const REVISIONS_MAX: u64 = 1000;
@@ -136,8 +141,20 @@ impl Store {
 
     /// Runs `change` as one transaction. It becomes one revision, described for people by `description`, or none when it
     /// changed nothing; the number is of the newest revision afterwards. After an error everything is as before.
+    ///
+    /// The agent itself is the author.
     pub fn mutate<T, E: From<StoreError>>(
         &mut self,
+        description: &str,
+        change: impl FnOnce(&Change<'_>) -> Result<T, E>,
+    ) -> Result<(u64, T), E> {
+        self.mutate_by(AGENT, description, change)
+    }
+
+    /// The same for somebody: `user NAME`, `file NAME` or `model NAME`.
+    pub fn mutate_by<T, E: From<StoreError>>(
+        &mut self,
+        author: &str,
         description: &str,
         change: impl FnOnce(&Change<'_>) -> Result<T, E>,
     ) -> Result<(u64, T), E> {
@@ -146,7 +163,7 @@ impl Store {
         // Immediate: a reader with sqlite3 must not make us fail half-way.
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate).attempt("begin a change")?;
-        let change_set = Change::begin(&transaction, description, at_ms, known)?;
+        let change_set = Change::begin(&transaction, author, description, at_ms, known)?;
         let value = change(&change_set)?;
         if change_set.is_empty()? {
             drop(transaction);
@@ -167,10 +184,25 @@ impl Store {
         let known = self.known.get_mut().clone();
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate).attempt("begin a change")?;
-        let change_set = Change::begin(&transaction, "", at_ms, known)?;
+        let change_set = Change::begin(&transaction, AGENT, "", at_ms, known)?;
         change(&change_set)?;
         // Dropping the transaction takes everything back.
         Ok(change_set.world()?)
+    }
+
+    /// Everything as it was right after `revision`; `None` if the history does not reach there.
+    pub fn world_at(&mut self, revision: u64) -> Result<Option<World>, StoreError> {
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).attempt("begin to look back")?;
+        if !past::reach(&transaction)?.contains(&revision) {
+            return Ok(None);
+        }
+        past::world_at(&transaction, revision).map(Some)
+    }
+
+    /// The revisions that [`Store::world_at`] knows.
+    pub fn reach(&self) -> Result<RangeInclusive<u64>, StoreError> {
+        past::reach(&self.connection)
     }
 
     /// Everything as it is now.
@@ -196,7 +228,12 @@ impl Store {
 
     /// The newest `count` revisions, newest first.
     pub fn history(&self, count: usize) -> Result<Vec<Revision>, StoreError> {
-        world::history(&self.connection, count).attempt("read the history")
+        journal::newest(&self.connection, count)
+    }
+
+    /// One revision with all that it changed; `None` if it is not kept.
+    pub fn revision_in_full(&self, id: u64) -> Result<Option<Revision>, StoreError> {
+        journal::in_full(&self.connection, id)
     }
 
     /// Remembers which bags of the relations in `seen` were seen last; no bags for one that is gone. This is bookkeeping, not a

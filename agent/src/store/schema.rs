@@ -7,7 +7,7 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// The schema this program writes.
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 
 /// The n-th entry leads from schema n to n + 1.
 const STEPS: [&str; VERSION as usize] = [
@@ -111,10 +111,16 @@ CREATE TABLE declared (
 -- Above the number of every unit that was removed, so that no number comes back and continues another target's series.
 ALTER TABLE application ADD COLUMN next_unit INTEGER NOT NULL DEFAULT 0;
 ",
+    "
+-- Who asked for it; empty for what was done before this was noted.
+ALTER TABLE revision ADD COLUMN author TEXT NOT NULL DEFAULT '';
+-- To find what stood in a row after a revision: what the next change of the same row replaced.
+CREATE INDEX change_row ON change (object, key, id);
+",
 ];
 
 /// The tables whose rows have a history: name, columns of the key, other columns.
-const TRACKED: [(&str, &[&str], &[&str]); 9] = [
+pub(super) const TRACKED: [(&str, &[&str], &[&str]); 9] = [
     ("meta", &["key"], &["value"]),
     ("application", &["name"], &["origin", "charm", "settings", "next_unit"]),
     ("unit", &["application", "number"], &[]),

@@ -100,7 +100,67 @@ fn one_mutation_is_one_revision_and_none_without_a_change() {
         .unwrap();
     assert!(before.contains("scrape_jobs"), "{before}");
     let history = store.history(1).unwrap();
-    assert_eq!((history[0].description.as_str(), history[0].touched.len()), ("remove", 5));
+    assert_eq!((history[0].description.as_str(), history[0].changes.len()), ("remove", 5));
+}
+
+/// Every world that ever was can be looked at again, and looking changes nothing.
+#[test]
+fn the_past_is_as_it_was() {
+    let dir = TempDir::new().unwrap();
+    let mut store = open(&dir);
+    let mut worlds = vec![store.world().unwrap()];
+    let mut id = 0;
+    for step in 0..8 {
+        let mutated = match step {
+            0 | 5 => {
+                id = fill(&mut store).1;
+                Ok(())
+            }
+            1 => store
+                .mutate::<_, StoreError>("write", |change| {
+                    change.put_bag(id, Role::Provider, "zinc/0", &bag(&[("a b", "ü\n")]))?;
+                    change.put_unit("zinc", 1)?;
+                    change.put_bag(id, Role::Provider, "zinc/1", &bag(&[]))
+                })
+                .map(drop),
+            2 => store
+                .mutate::<_, StoreError>("reset", |change| change.reset_config("prometheus", "log_level"))
+                .map(drop),
+            3 => store
+                .mutate::<_, StoreError>("leave", |change| {
+                    change.remove_bag(id, Role::Provider, "zinc/1")?;
+                    change.remove_unit("zinc", 1)
+                })
+                .map(drop),
+            4 => store
+                .mutate::<_, StoreError>("remove", |change| {
+                    change.remove_relation(id)?;
+                    change.remove_application("zinc")
+                })
+                .map(drop),
+            6 => store
+                .mutate::<_, StoreError>("twice", |change| {
+                    change.set_config("prometheus", "cpu", "1")?;
+                    change.set_config("prometheus", "cpu", "2")
+                })
+                .map(drop),
+            _ => store.mutate::<_, StoreError>("undo", |change| change.reset_config("prometheus", "cpu")).map(drop),
+        };
+        mutated.unwrap();
+        worlds.push(store.world().unwrap());
+    }
+    assert_eq!(store.reach().unwrap(), 0..=8);
+    for (revision, world) in worlds.iter().enumerate() {
+        assert_eq!(store.world_at(revision as u64).unwrap().as_ref(), Some(world), "at {revision}");
+    }
+    assert_eq!(store.world_at(9).unwrap(), None);
+    assert_eq!(store.world().unwrap(), worlds[8]);
+    assert_eq!(store.revision().unwrap(), 8);
+
+    let twice = store.revision_in_full(7).unwrap().expect("is kept");
+    let values = |row: &RowChange| (row.before.is_some(), row.after.as_ref().map(|after| after["value"].clone()));
+    assert_eq!(twice.changes.iter().map(values).collect::<Vec<_>>(), [(false, Some("2".into()))]);
+    assert_eq!(twice.author, "agent");
 }
 
 #[test]

@@ -186,19 +186,6 @@ pub type Seen = BTreeMap<u64, SeenBags>;
 /// Role and owner of a bag to its version.
 pub type SeenBags = BTreeMap<(Role, String), u64>;
 
-/// One entry of the history.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Revision {
-    /// Its number.
-    pub id: u64,
-    /// When, milliseconds since 1970.
-    pub at_ms: i64,
-    /// For people.
-    pub description: String,
-    /// What it touched: table and key.
-    pub touched: Vec<(String, String)>,
-}
-
 /// The newest revision, of which only that is read which changed since the one that is `known`.
 pub(super) fn newest(connection: &Connection, known: Option<World>) -> Result<World, StoreError> {
     if let Some(mut world) = known
@@ -406,19 +393,6 @@ fn read_seen(connection: &Connection) -> rusqlite::Result<Seen> {
         seen.entry(id).or_default().insert((role, owner), version);
     }
     Ok(seen)
-}
-
-pub(super) fn history(connection: &Connection, count: usize) -> rusqlite::Result<Vec<Revision>> {
-    let mut statement = connection.prepare("SELECT id, at_ms, description FROM revision ORDER BY id DESC LIMIT ?1")?;
-    let read = |row: &Row<'_>| {
-        Ok(Revision { id: row.get(0)?, at_ms: row.get(1)?, description: row.get(2)?, touched: Vec::new() })
-    };
-    let mut revisions: Vec<Revision> = statement.query_map([count as u64], read)?.collect::<Result<_, _>>()?;
-    let mut statement = connection.prepare("SELECT object, key FROM change WHERE revision = ?1 ORDER BY id")?;
-    for revision in &mut revisions {
-        revision.touched = statement.query_map([revision.id], pair)?.collect::<Result<_, _>>()?;
-    }
-    Ok(revisions)
 }
 
 fn pair(row: &Row<'_>) -> rusqlite::Result<(String, String)> {

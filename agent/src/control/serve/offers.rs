@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use relatum_relations::endpoints::APPLICATION;
 use tracing::info;
 
+use super::peer::Caller;
 use super::{Answer, blocking, json, read};
 use crate::control::{MadeOffer, MakeOffer, OfferList, RemoveOffer, RemovedOffer};
 use crate::daemon::Agent;
@@ -22,13 +23,13 @@ pub(super) fn routes() -> Router<Arc<Agent>> {
     Router::new().route("/v1/offers", get(list).post(make)).route("/v1/remove-offer", post(remove))
 }
 
-async fn make(State(agent): State<Arc<Agent>>, body: Bytes) -> Answer {
+async fn make(State(agent): State<Arc<Agent>>, Extension(Caller(author)): Extension<Caller>, body: Bytes) -> Answer {
     let request: MakeOffer = read(&body)?;
     let shared = Arc::clone(&agent);
     let (offer, secret) = blocking(move || {
         let description = format!("offer {}", request.endpoint);
         let mut store = crate::lock(&shared.store);
-        let made = store.mutate::<_, RelateError>(&description, |change| {
+        let made = store.mutate_by::<_, RelateError>(&author, &description, |change| {
             change::offer(&request.endpoint, crate::now_ms(), change)
         })?;
         Ok(made.1)
@@ -51,13 +52,15 @@ async fn list(State(agent): State<Arc<Agent>>) -> Answer {
     json(&OfferList { offers })
 }
 
-async fn remove(State(agent): State<Arc<Agent>>, body: Bytes) -> Answer {
+async fn remove(State(agent): State<Arc<Agent>>, Extension(Caller(author)): Extension<Caller>, body: Bytes) -> Answer {
     let request: RemoveOffer = read(&body)?;
     let shared = Arc::clone(&agent);
     let (offer, relations) = blocking(move || {
         let description = format!("remove-offer {}", request.offer);
         let mut store = crate::lock(&shared.store);
-        Ok(store.mutate::<_, RelateError>(&description, |change| change::remove_offer(&request.offer, change))?.1)
+        Ok(store
+            .mutate_by::<_, RelateError>(&author, &description, |change| change::remove_offer(&request.offer, change))?
+            .1)
     })
     .await?;
     let ticket = agent.queue.push(Event::RelationsChanged);

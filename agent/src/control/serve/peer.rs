@@ -15,6 +15,17 @@ struct Peer {
     name: Option<String>,
 }
 
+/// Whoever sent a request, as the history names its author.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Caller(pub(super) String);
+
+/// The user at the other end of `stream`; by number where the system knows no name.
+pub(super) fn caller(stream: &UnixStream) -> Caller {
+    let Ok(credentials) = stream.peer_cred() else { return Caller("user unknown".to_owned()) };
+    let user = User::from_uid(Uid::from_raw(credentials.uid())).ok().flatten();
+    Caller(format!("user {}", user.map_or_else(|| credentials.uid().to_string(), |user| user.name)))
+}
+
 /// Whom the agent knows.
 #[derive(Debug, Clone, Default)]
 struct Known {

@@ -50,6 +50,7 @@ fn carry_out(request: &Rehearse, change: &Change<'_>) -> Result<(), RelateError>
         Rehearse::RemoveRelation(request) => relate::remove(&Which::parse(&request.arguments)?, change).map(drop),
         Rehearse::RemoveUnit(request) => relate::remove_units(&request.units, change).map(drop),
         Rehearse::RemoveApplication(request) => relate::remove_applications(&request.applications, change).map(drop),
+        Rehearse::RollBack(request) => relate::roll_back(request.revision, change).map(drop),
         Rehearse::Config(request) => Ok(change_settings(request, change)?),
     }
 }
@@ -69,11 +70,11 @@ async fn difference(State(agent): State<Arc<Agent>>, Query(query): Query<Secrets
     json(&shown(rehearsal, query.show_secrets))
 }
 
-fn observe(agent: &Agent, world: World, workload: &dyn Workload) -> Result<Observed, Failure> {
+pub(super) fn observe(agent: &Agent, world: World, workload: &dyn Workload) -> Result<Observed, Failure> {
     look(world, &agent.sources, &agent.place, workload.dialect().layout).map_err(|error| internal(&error))
 }
 
-fn shown(mut rehearsal: Rehearsal, show_secrets: bool) -> Rehearsal {
+pub(super) fn shown(mut rehearsal: Rehearsal, show_secrets: bool) -> Rehearsal {
     if !show_secrets {
         for file in &mut rehearsal.files {
             file.before = file.before.take().map(|text| secrets::hide(&file.path, text));

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::routing::post;
+use axum::{Extension, Router};
 use tracing::info;
 
+use super::peer::Caller;
 use super::{Answer, blocking, json, read};
 use crate::control::{RemoveApplications, RemoveUnits, RemovedApplication, RemovedApplications, RemovedUnits};
 use crate::daemon::Agent;
@@ -21,13 +22,13 @@ pub(super) fn routes() -> Router<Arc<Agent>> {
     Router::new().route("/v1/remove-unit", post(units)).route("/v1/remove-application", post(applications))
 }
 
-async fn units(State(agent): State<Arc<Agent>>, body: Bytes) -> Answer {
+async fn units(State(agent): State<Arc<Agent>>, Extension(Caller(author)): Extension<Caller>, body: Bytes) -> Answer {
     let RemoveUnits { units } = read(&body)?;
     let shared = Arc::clone(&agent);
     let removed = blocking(move || {
         let description = format!("remove-unit {}", units.join(" "));
         let mut store = crate::lock(&shared.store);
-        Ok(store.mutate::<_, RelateError>(&description, |change| relate::remove_units(&units, change))?.1)
+        Ok(store.mutate_by::<_, RelateError>(&author, &description, |change| relate::remove_units(&units, change))?.1)
     })
     .await?;
     let ticket = agent.queue.push(Event::RelationsChanged);
@@ -38,14 +39,19 @@ async fn units(State(agent): State<Arc<Agent>>, body: Bytes) -> Answer {
     json(&RemovedUnits { units: removed })
 }
 
-async fn applications(State(agent): State<Arc<Agent>>, body: Bytes) -> Answer {
+async fn applications(
+    State(agent): State<Arc<Agent>>,
+    Extension(Caller(author)): Extension<Caller>,
+    body: Bytes,
+) -> Answer {
     let RemoveApplications { applications } = read(&body)?;
     let shared = Arc::clone(&agent);
     let removed = blocking(move || {
         let description = format!("remove-application {}", applications.join(" "));
         let mut store = crate::lock(&shared.store);
-        let removed = store
-            .mutate::<_, RelateError>(&description, |change| relate::remove_applications(&applications, change))?;
+        let removed = store.mutate_by::<_, RelateError>(&author, &description, |change| {
+            relate::remove_applications(&applications, change)
+        })?;
         Ok(removed.1)
     })
     .await?;

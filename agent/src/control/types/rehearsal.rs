@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ChangeConfiguration, Problem, Relate, RemoveApplications, RemoveRelation, RemoveUnits};
+use super::{ChangeConfiguration, Problem, Relate, RemoveApplications, RemoveRelation, RemoveUnits, RollBack};
 
 /// `--dry-run`: which request is to be tried.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -16,6 +16,8 @@ pub enum Rehearse {
     RemoveUnit(RemoveUnits),
     /// `remove-application`.
     RemoveApplication(RemoveApplications),
+    /// `rollback`.
+    RollBack(RollBack),
     /// `config`.
     Config(ChangeConfiguration),
 }
