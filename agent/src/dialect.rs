@@ -165,6 +165,13 @@ impl LeftOut {
         self.counts.iter().map(line).collect()
     }
 
+    /// Counts what was left out of something else as well.
+    pub fn merge(&mut self, other: &LeftOut) {
+        for (what, count) in &other.counts {
+            *self.counts.entry(what.clone()).or_default() += count;
+        }
+    }
+
     fn note(&mut self, part: Part, key: &str, since: Version) {
         *self.counts.entry((part, key.to_owned(), since)).or_default() += 1;
     }

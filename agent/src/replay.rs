@@ -286,7 +286,7 @@ fn placed(files: Files, root: &Path) -> Files {
 }
 
 fn jobs(desired: &Desired) -> Vec<Value> {
-    let mut jobs: Vec<Value> = desired.scrapes.values().flatten().cloned().collect();
+    let mut jobs: Vec<Value> = desired.scrapes.values().flat_map(|jobs| jobs.iter()).cloned().collect();
     for job in jobs.iter_mut().filter_map(Value::as_object_mut) {
         job.shift_remove("honor_labels");
         for value in job.get_mut("tls_config").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
@@ -301,7 +301,7 @@ fn jobs(desired: &Desired) -> Vec<Value> {
 }
 
 fn databags(desired: &Desired) -> BTreeMap<String, Published> {
-    let endpoints: BTreeMap<u64, &String> = desired.ends.keys().map(|(endpoint, id)| (*id, endpoint)).collect();
+    let endpoints: BTreeMap<u64, &String> = desired.yields.keys().map(|(endpoint, id)| (*id, endpoint)).collect();
     let mut published: BTreeMap<String, Published> = BTreeMap::new();
     for ((id, _, owner), bag) in &desired.bags {
         let Some(endpoint) = endpoints.get(id) else { continue };

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::desire::{Owner, Owners};
+use super::desire::{Desired, Owner};
 use super::render::{ARGUMENTS_PATH, MAIN_PATH, Rendered};
 use crate::control::Problem;
 use crate::workload::{Fault, Files, Workload, are_same_files, is_same_text};
@@ -23,7 +23,7 @@ pub struct Checked {
 }
 
 /// Settles which files to have: takes those that were `rendered`.
-pub fn check(current: &Files, rendered: &mut Rendered, owners: &Owners, workload: &dyn Workload) -> Checked {
+pub fn check(current: &Files, rendered: &mut Rendered, desired: &Desired, workload: &dyn Workload) -> Checked {
     let mut wanted = std::mem::take(&mut rendered.files);
     for path in &rendered.failed {
         wanted.extend(current.get(path).map(|last_good| (path.clone(), last_good.clone())));
@@ -32,7 +32,7 @@ pub fn check(current: &Files, rendered: &mut Rendered, owners: &Owners, workload
     // Without these two there is nothing to load; they can only be missing when an override failed on the first start.
     let is_missing = |path: &&str| rendered.failed.contains(*path) && !wanted.contains_key(*path);
     if let Some(missing) = [MAIN_PATH, ARGUMENTS_PATH].into_iter().find(is_missing) {
-        problems.push(problem(missing, owners, "there is no good version of this file yet".to_owned()));
+        problems.push(problem(missing, desired, "there is no good version of this file yet".to_owned()));
         return Checked { wanted, is_loadable: false, problems };
     }
     if are_same_files(&wanted, current) {
@@ -44,7 +44,7 @@ pub fn check(current: &Files, rendered: &mut Rendered, owners: &Owners, workload
         if faults.is_empty() {
             return checked;
         }
-        if !checked.repair(&faults, current, owners) {
+        if !checked.repair(&faults, current, desired) {
             checked.is_loadable = false;
             return checked;
         }
@@ -54,14 +54,14 @@ pub fn check(current: &Files, rendered: &mut Rendered, owners: &Owners, workload
 impl Checked {
     /// Puts something better in the place of every file at fault, and names the faults. False if nothing could be done, so
     /// that asking again and again comes to an end: a file is replaced at most once and left out at most once.
-    pub(super) fn repair(&mut self, faults: &[Fault], current: &Files, owners: &Owners) -> bool {
+    pub(super) fn repair(&mut self, faults: &[Fault], current: &Files, desired: &Desired) -> bool {
         let paths: BTreeSet<&str> = faults.iter().map(|fault| fault.path.as_str()).collect();
         let mut repaired = false;
         for path in paths {
             repaired |= replace(path, current, &mut self.wanted);
         }
         for fault in faults {
-            let found = problem(&fault.path, owners, fault.message.clone());
+            let found = problem(&fault.path, desired, fault.message.clone());
             if !self.problems.contains(&found) {
                 self.problems.push(found);
             }
@@ -82,17 +82,12 @@ fn replace(path: &str, current: &Files, wanted: &mut Files) -> bool {
     }
 }
 
-fn problem(path: &str, owners: &Owners, message: String) -> Problem {
-    Problem {
-        relation: match owners.get(path) {
-            Some(Owner::Relation((endpoint, id))) => Some(format!("{endpoint}:{id}")),
-            _ => None,
-        },
-        key: match owners.get(path) {
-            Some(Owner::File(source)) => Some(source.clone()),
-            _ => Some(path.to_owned()).filter(|path| !path.is_empty()),
-        },
-        message,
-        ..Problem::default()
-    }
+fn problem(path: &str, desired: &Desired, message: String) -> Problem {
+    let path = Some(path.to_owned()).filter(|path| !path.is_empty());
+    let (relation, key) = match path.as_deref().and_then(|path| desired.owner(path)) {
+        Some(Owner::Relation((endpoint, id))) => (Some(format!("{endpoint}:{id}")), path),
+        Some(Owner::File(source)) => (None, Some(source)),
+        None => (None, path),
+    };
+    Problem { relation, key, message, ..Problem::default() }
 }

@@ -30,7 +30,7 @@ use crate::store::{Role, Store, StoreError, World};
 use crate::workload::{Files, Workload};
 use apply::{ApplyError, RenderedDirectory};
 use check::Checked;
-use desire::{Memory, Owners, RelationKey, Yield, desire};
+use desire::{Desired, Memory, RelationKey, Yield, desire};
 use observe::{Folders, Observed, Place, Sources};
 use plan::{Step, plan};
 use render::Renderer;
@@ -152,15 +152,15 @@ impl Pipeline {
             self.log_event(event, &observed.world);
         }
         steps.end("observe");
-        let desired = desire(&observed, &mut self.memory);
+        let mut desired = desire(&observed, &mut self.memory);
         steps.end("desire");
         let mut rendered = self.renderer.render(&desired, &observed.overrides, dialect);
         steps.end("render");
-        let mut checked = check::check(&observed.current, &mut rendered, &desired.owners, workload);
+        let mut checked = check::check(&observed.current, &mut rendered, &desired, workload);
         steps.end("check");
-        let mut problems = desired.problems;
-        problems.extend(rendered.problems);
-        let (changed, applied) = self.apply(&mut checked, &observed, &desired.owners, workload, &mut problems);
+        let mut problems = std::mem::take(&mut desired.problems);
+        problems.append(&mut rendered.problems);
+        let (changed, applied) = self.apply(&mut checked, &observed, &desired, workload, &mut problems);
         steps.end("apply");
         problems.append(&mut checked.problems);
         let published = publish::publish(store, &observed.world, &desired.bags)?;
@@ -195,7 +195,7 @@ impl Pipeline {
         &mut self,
         checked: &mut Checked,
         observed: &Observed,
-        owners: &Owners,
+        desired: &Desired,
         workload: &dyn Workload,
         problems: &mut Vec<Problem>,
     ) -> (Vec<String>, bool) {
@@ -214,7 +214,7 @@ impl Pipeline {
                     return (changed, true);
                 }
                 Err(ApplyError::Refused(faults)) => {
-                    checked.is_loadable = checked.repair(&faults, &observed.current, owners);
+                    checked.is_loadable = checked.repair(&faults, &observed.current, desired);
                 }
                 // The workload itself says what is wrong with it, for as long as it is.
                 Err(ApplyError::Absent) => {

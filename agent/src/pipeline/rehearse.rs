@@ -28,7 +28,7 @@ pub struct Forecast {
 pub fn forecast(observed: &Observed, workload: &dyn Workload) -> Forecast {
     let desired = desire(observed, &mut Memory::default());
     let mut rendered = Renderer::default().render(&desired, &observed.overrides, workload.dialect());
-    let checked = check(&observed.current, &mut rendered, &desired.owners, workload);
+    let checked = check(&observed.current, &mut rendered, &desired, workload);
     let (targets, rules) = (targets(&desired), rules(&desired));
     let mut problems = desired.problems;
     problems.extend(rendered.problems);
@@ -66,11 +66,11 @@ fn targets(desired: &Desired) -> BTreeMap<String, Vec<Value>> {
 
 fn rules(desired: &Desired) -> BTreeMap<String, Vec<Value>> {
     let mut rules: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for (key, groups) in desired.rules.values() {
-        for group in groups {
+    for file in desired.rules.values() {
+        for group in &file.groups {
             for rule in list(group, "rules") {
                 let named = rule["alert"].as_str().or(rule["record"].as_str()).unwrap_or_default();
-                let name = format!("{} {}/{named}", name(key), group["name"].as_str().unwrap_or_default());
+                let name = format!("{} {}/{named}", name(&file.relation), group["name"].as_str().unwrap_or_default());
                 rules.entry(name).or_default().push(json!({"rule": rule, "interval": group["interval"]}));
             }
         }

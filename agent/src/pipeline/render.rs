@@ -1,16 +1,18 @@
 //! From what should be to the texts of files.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use relatum_config::prometheus::{GlobalConfig, ScrapeConfigFile};
 use relatum_model::yaml;
 use relatum_relations::charm_options::retention_size;
+use relatum_relations::prometheus_scrape::RuleFile;
 use serde_json::{Value, json};
 
 use super::desire::{Desired, RelationKey, scrape_path};
 use crate::control::Problem;
 use crate::dialect::{Dialect, Layout, LeftOut, OLDEST, Part, Version};
+use crate::store::{Role, StoredRelation};
 use crate::templates::{Override, Template, Templates};
 use crate::workload::Files;
 
@@ -43,13 +45,47 @@ pub struct Rendered {
 pub struct Renderer {
     overrides: BTreeMap<Template, Override>,
     templates: Templates,
-    known: BTreeMap<String, (Value, Arc<str>)>,
+    version: Option<Version>,
+    known: HashMap<String, Known>,
+}
+
+/// A text, and what it was made of.
+struct Known {
+    source: Source,
+    text: Arc<str>,
+    /// What was left out of it.
+    left_out: LeftOut,
+}
+
+/// What a file is made of. Values of relations are shared with whoever understood them, so that equal ones are mostly one.
+enum Source {
+    Values(Value),
+    Jobs(Arc<StoredRelation>, Arc<Vec<Value>>),
+    Rules(Arc<StoredRelation>, Arc<RuleFile>),
+}
+
+impl Source {
+    fn is(&self, other: &Source) -> bool {
+        let have_same_ends = |a: &Arc<StoredRelation>, b: &Arc<StoredRelation>| {
+            Arc::ptr_eq(a, b) || (a.id, &a.provider, &a.requirer) == (b.id, &b.provider, &b.requirer)
+        };
+        match (self, other) {
+            (Source::Values(a), Source::Values(b)) => a == b,
+            (Source::Jobs(relation, jobs), Source::Jobs(other, others)) => {
+                have_same_ends(relation, other) && (Arc::ptr_eq(jobs, others) || jobs == others)
+            }
+            (Source::Rules(relation, file), Source::Rules(other, others)) => {
+                have_same_ends(relation, other) && (Arc::ptr_eq(file, others) || file == others)
+            }
+            _ => false,
+        }
+    }
 }
 
 impl Default for Renderer {
     fn default() -> Self {
         let overrides = BTreeMap::new();
-        Renderer { templates: Templates::new(&overrides), overrides, known: BTreeMap::new() }
+        Renderer { templates: Templates::new(&overrides), overrides, version: None, known: HashMap::new() }
     }
 }
 
@@ -61,41 +97,50 @@ impl Renderer {
         overrides: &BTreeMap<Template, Override>,
         dialect: Dialect,
     ) -> Rendered {
-        if self.overrides != *overrides {
-            *self =
-                Renderer { templates: Templates::new(overrides), overrides: overrides.clone(), known: BTreeMap::new() };
+        if self.overrides != *overrides || self.version != dialect.version {
+            let templates = Templates::new(overrides);
+            let (overrides, version) = (overrides.clone(), dialect.version);
+            *self = Renderer { templates, overrides, version, known: HashMap::new() };
         }
-        let mut trim = Trim { version: dialect.version, left_out: LeftOut::default() };
         let (local, mut local_problems) = match dialect.layout {
             Layout::Split => Default::default(),
             Layout::Inlined => local_jobs(desired),
         };
+        let mut left_out = LeftOut::default();
+        let mut trim = Trim { version: dialect.version, left_out: &mut left_out };
+        let main = main(desired, dialect.layout, &local, &mut trim);
         let mut wanted = vec![
-            (MAIN_PATH.to_owned(), Template::Main, main(desired, dialect.layout, &local, &mut trim)),
-            (DATASOURCE_PATH.to_owned(), Template::Datasource, json!({"datasources": desired.datasources})),
+            (MAIN_PATH.to_owned(), Template::Main, Source::Values(main)),
+            (
+                DATASOURCE_PATH.to_owned(),
+                Template::Datasource,
+                Source::Values(json!({"datasources": desired.datasources})),
+            ),
         ];
         if dialect.layout == Layout::Split {
-            wanted.push((ARGUMENTS_PATH.to_owned(), Template::Arguments, arguments(desired)));
+            wanted.push((ARGUMENTS_PATH.to_owned(), Template::Arguments, Source::Values(arguments(desired))));
             for (key, jobs) in &desired.scrapes {
-                let context = json!({"relation": relation(desired, key), "scrape_configs": trim.all(Part::Job, jobs)});
-                wanted.push((scrape_path(key), Template::Scrape, context));
+                let source = Source::Jobs(relation(desired, key), Arc::clone(jobs));
+                wanted.push((scrape_path(key), Template::Scrape, source));
             }
         }
-        for (file_name, (key, groups)) in &desired.rules {
-            let context = json!({"relation": relation(desired, key), "groups": trim.all(Part::Group, groups)});
-            wanted.push((format!("rules/{file_name}"), Template::Rules, context));
+        for (file_name, file) in &desired.rules {
+            let source = Source::Rules(relation(desired, &file.relation), Arc::clone(file));
+            wanted.push((format!("rules/{file_name}"), Template::Rules, source));
         }
         let mut rendered = Rendered { files: desired.materials.clone(), ..Rendered::default() };
         let mut before = std::mem::take(&mut self.known);
-        for (path, template, context) in wanted {
-            let text = match before.remove(&path) {
-                Some((known, text)) if known == context => Ok(text),
-                _ => self.templates.render(template, &context).map(Arc::from),
+        self.known.reserve(wanted.len());
+        for (path, template, source) in wanted {
+            let known = match before.remove_entry(&path) {
+                Some((_, known)) if known.source.is(&source) => Ok(known),
+                _ => self.fill(template, source),
             };
-            match text {
-                Ok(text) => {
-                    self.known.insert(path.clone(), (context, Arc::clone(&text)));
-                    rendered.files.insert(path, text);
+            match known {
+                Ok(known) => {
+                    left_out.merge(&known.left_out);
+                    rendered.files.insert(path.clone(), Arc::clone(&known.text));
+                    self.known.insert(path, known);
                 }
                 Err(problem) => {
                     rendered.failed.insert(path);
@@ -112,26 +157,53 @@ impl Renderer {
             }
         }
         rendered.problems.dedup();
-        rendered.left_out = trim.left_out.lines(trim.version.unwrap_or(OLDEST));
+        rendered.left_out = left_out.lines(dialect.version.unwrap_or(OLDEST));
         rendered
+    }
+
+    fn fill(&self, template: Template, source: Source) -> Result<Known, Box<Problem>> {
+        let mut left_out = LeftOut::default();
+        let mut trim = Trim { version: self.version, left_out: &mut left_out };
+        let text = match &source {
+            Source::Values(values) => self.templates.render(template, values),
+            Source::Jobs(stored, jobs) => {
+                let endpoint = &stored.end(Role::Requirer).name;
+                let jobs = trim.all(Part::Job, jobs.iter());
+                self.templates
+                    .render(template, &json!({"relation": described(stored, endpoint), "scrape_configs": jobs}))
+            }
+            Source::Rules(stored, file) => {
+                let groups = trim.all(Part::Group, &file.groups);
+                let relation = described(stored, &file.relation.0);
+                self.templates.render(template, &json!({"relation": relation, "groups": groups}))
+            }
+        };
+        Ok(Known { text: text?.into(), source, left_out })
     }
 }
 
-fn relation(desired: &Desired, key: &RelationKey) -> Value {
-    let (provider, requirer) = desired.ends.get(key).cloned().unwrap_or_default();
-    json!({"id": key.1, "endpoint": key.0, "provider": provider, "requirer": requirer})
+/// The relation of a key that came of it.
+fn relation(desired: &Desired, key: &RelationKey) -> Arc<StoredRelation> {
+    let at = desired.relations.binary_search_by_key(&key.1, |relation| relation.id);
+    Arc::clone(&desired.relations[at.expect("what is desired of a relation comes from one that is there")])
+}
+
+/// What a template is told of a relation, seen from our `endpoint`.
+fn described(stored: &StoredRelation, endpoint: &str) -> Value {
+    let (provider, requirer) = (stored.provider.to_string(), stored.requirer.to_string());
+    json!({"id": stored.id, "endpoint": endpoint, "provider": provider, "requirer": requirer})
 }
 
 /// Takes out what a version does not know.
-struct Trim {
+struct Trim<'a> {
     version: Option<Version>,
-    left_out: LeftOut,
+    left_out: &'a mut LeftOut,
 }
 
-impl Trim {
+impl Trim<'_> {
     fn one(&mut self, part: Part, mut value: Value) -> Value {
         if let Some(version) = self.version {
-            version.trim(part, &mut value, &mut self.left_out);
+            version.trim(part, &mut value, self.left_out);
         }
         value
     }
@@ -148,7 +220,7 @@ fn local_jobs(desired: &Desired) -> (Vec<Value>, Vec<Problem>) {
     let mut problems = Vec::new();
     let name = |job: &Value| job["job_name"].as_str().unwrap_or_default().to_owned();
     let mut taken: BTreeSet<String> =
-        desired.own_jobs.iter().chain(desired.scrapes.values().flatten()).map(name).collect();
+        desired.own_jobs.iter().chain(desired.scrapes.values().flat_map(|jobs| jobs.iter())).map(name).collect();
     for (path, (source, content)) in desired.local.files.iter().filter(|(path, _)| path.starts_with(SCRAPES)) {
         // Why there is no text is said already.
         let Ok(text) = content else { continue };
@@ -192,7 +264,7 @@ fn rule_files(desired: &Desired, layout: Layout) -> Vec<String> {
     patterns.map(|pattern| desired.place.rendered.join(pattern).display().to_string()).collect()
 }
 
-fn main(desired: &Desired, layout: Layout, local: &[Value], trim: &mut Trim) -> Value {
+fn main(desired: &Desired, layout: Layout, local: &[Value], trim: &mut Trim<'_>) -> Value {
     let settings = &desired.settings;
     let global = json!({
         "scrape_interval": settings.scrape_interval,
@@ -202,7 +274,7 @@ fn main(desired: &Desired, layout: Layout, local: &[Value], trim: &mut Trim) -> 
     });
     let others: Vec<&Value> = match layout {
         Layout::Split => Vec::new(),
-        Layout::Inlined => desired.scrapes.values().flatten().chain(local).collect(),
+        Layout::Inlined => desired.scrapes.values().flat_map(|jobs| jobs.iter()).chain(local).collect(),
     };
     let is_split = layout == Layout::Split;
     json!({

@@ -16,19 +16,20 @@ const ROUNDS_MAX: usize = 4;
 ///
 /// Jobs of one name come to stand together, where the first of them stood. `reserved` names count as taken.
 pub(super) fn dedupe(jobs: Vec<Job>, reserved: &[&str]) -> Vec<Job> {
-    let mut jobs = round(jobs, reserved);
+    let reserved: HashSet<&str> = reserved.iter().copied().collect();
+    let mut jobs = round(jobs, &reserved);
     for _ in 1..ROUNDS_MAX {
-        if names_are_unique(&jobs, reserved) {
+        if names_are_unique(&jobs, &reserved) {
             return jobs;
         }
-        jobs = round(jobs, reserved);
+        jobs = round(jobs, &reserved);
     }
     let mut taken: HashSet<String> = reserved.iter().map(|&name| name.to_owned()).collect();
     jobs.retain(|job| taken.insert(job.name().to_owned()));
     jobs
 }
 
-fn round(jobs: Vec<Job>, reserved: &[&str]) -> Vec<Job> {
+fn round(jobs: Vec<Job>, reserved: &HashSet<&str>) -> Vec<Job> {
     let mut groups: Vec<Vec<Job>> = Vec::new();
     let mut group_of: HashMap<String, usize> = HashMap::new();
     for job in jobs {
@@ -43,7 +44,7 @@ fn round(jobs: Vec<Job>, reserved: &[&str]) -> Vec<Job> {
     let mut unique = Vec::new();
     let mut seen = HashSet::new();
     for group in groups {
-        let is_taken = group.len() > 1 || reserved.contains(&group[0].name());
+        let is_taken = group.len() > 1 || reserved.contains(group[0].name());
         if !is_taken {
             unique.extend(group);
             continue;
@@ -60,7 +61,7 @@ fn round(jobs: Vec<Job>, reserved: &[&str]) -> Vec<Job> {
     unique
 }
 
-fn names_are_unique(jobs: &[Job], reserved: &[&str]) -> bool {
-    let mut taken: HashSet<&str> = reserved.iter().copied().collect();
+fn names_are_unique(jobs: &[Job], reserved: &HashSet<&str>) -> bool {
+    let mut taken = reserved.clone();
     jobs.iter().all(|job| taken.insert(job.name()))
 }

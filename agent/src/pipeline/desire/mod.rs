@@ -20,7 +20,7 @@ use relatum_relations::bag::Databag;
 use relatum_relations::endpoints::APPLICATION;
 use relatum_relations::ingress_per_unit::Urls;
 use relatum_relations::name::UnitName;
-use relatum_relations::prometheus_scrape::Scraped;
+use relatum_relations::prometheus_scrape::RuleFile;
 use relatum_relations::published_url::Origin;
 use relatum_relations::topology::Topology;
 use serde_json::Value;
@@ -30,11 +30,12 @@ use crate::charm_config::{self, Settings};
 use crate::control::Problem;
 use crate::declared::local::LocalFiles;
 use crate::relate::OUR_UNIT;
-use crate::store::{Model, Role};
+use crate::store::{Model, Role, StoredRelation};
 use crate::workload::Files;
 use remote_write::Sender;
 pub(super) use scrape::scrape_path;
-use view::{Versions, View};
+use scrape::{Basis, Scrape};
+use view::View;
 
 /// The charm name of the built-in application.
 pub const CHARM: &str = "relatum";
@@ -65,19 +66,17 @@ pub struct Desired {
     /// The section `tracing`.
     pub tracing: Option<Value>,
     /// Jobs by relation.
-    pub scrapes: BTreeMap<RelationKey, Vec<Value>>,
-    /// Rule groups by the name of the file.
-    pub rules: BTreeMap<String, (RelationKey, Vec<Value>)>,
+    pub scrapes: BTreeMap<RelationKey, Arc<Vec<Value>>>,
+    /// Rules by the name of their file.
+    pub rules: BTreeMap<String, Arc<RuleFile>>,
     /// Certificates and keys, by path below `rendered/`.
     pub materials: Files,
     /// The list of data sources for Grafana.
     pub datasources: Value,
-    /// Provider and requirer of each relation, as `application:endpoint`.
-    pub ends: BTreeMap<RelationKey, (String, String)>,
-    /// What each rendered file is made of, to be named when it is at fault.
-    pub owners: Owners,
     /// What each relation brought, for people.
     pub yields: BTreeMap<RelationKey, Yield>,
+    /// All relations, by id.
+    pub relations: Vec<Arc<StoredRelation>>,
     /// Where the server is.
     pub place: Place,
     /// Under which URLs it is reached.
@@ -101,9 +100,6 @@ pub enum Owner {
     File(String),
 }
 
-/// By the path below `rendered/`.
-pub type Owners = BTreeMap<String, Owner>;
-
 /// What came of one relation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Yield {
@@ -118,12 +114,12 @@ pub struct Yield {
 /// What was understood of relations before.
 #[derive(Default)]
 pub struct Memory {
-    /// Of `metrics-endpoint`, by the versions of the bags it was read from.
-    scraped: HashMap<RelationKey, (Versions, Arc<Scraped>)>,
-    /// Of `receive-remote-write`, likewise.
-    senders: HashMap<RelationKey, (Versions, Arc<Sender>)>,
-    /// The global interval and timeout that jobs were checked against.
-    intervals: (String, String),
+    /// Of `metrics-endpoint`, by id.
+    scrapes: HashMap<u64, Arc<Scrape>>,
+    /// What those were understood with.
+    basis: Basis,
+    /// Of `receive-remote-write`, with what each was understood from.
+    senders: HashMap<u64, (Arc<StoredRelation>, Arc<Sender>)>,
 }
 
 /// Who we are in every relation.
@@ -160,9 +156,8 @@ pub(crate) fn desire_as(us: &Us, observed: &Observed, memory: &mut Memory) -> De
         rules: BTreeMap::new(),
         materials: Files::new(),
         datasources: Value::Null,
-        ends: BTreeMap::new(),
-        owners: BTreeMap::new(),
         yields: BTreeMap::new(),
+        relations: world.relations.clone(),
         urls: Urls { internal: observed.place.url.clone(), external: None },
         place: observed.place.clone(),
         bags: BTreeMap::new(),
@@ -172,8 +167,6 @@ pub(crate) fn desire_as(us: &Us, observed: &Observed, memory: &mut Memory) -> De
         local: observed.local.clone(),
     };
     for view in &views {
-        let ends = (view.stored.provider.to_string(), view.stored.requirer.to_string());
-        desired.ends.insert(view.key(), ends);
         desired.yields.insert(view.key(), Yield::default());
     }
     // The outside URL first, as much of what is published holds it; what is sent on last, as it is made of all rules.
@@ -192,6 +185,16 @@ pub(crate) fn desire_as(us: &Us, observed: &Observed, memory: &mut Memory) -> De
 }
 
 impl Desired {
+    /// What the rendered file at `path` is made of, to be named when it is at fault; `None` where that is no one thing.
+    pub fn owner(&self, path: &str) -> Option<Owner> {
+        if let Some((source, _)) = self.local.files.get(path) {
+            return Some(Owner::File(source.clone()));
+        }
+        let rules = path.strip_prefix("rules/").and_then(|name| self.rules.get(name));
+        let scrape = || self.scrapes.keys().find(|key| scrape_path(key) == path);
+        rules.map(|file| &file.relation).or_else(scrape).cloned().map(Owner::Relation)
+    }
+
     fn publish(&mut self, view: &View<'_>, owner: &str, bag: Databag) {
         self.bags.insert((view.stored.id, view.role, owner.to_owned()), bag);
     }
@@ -208,8 +211,7 @@ impl Desired {
             hint: Some("what it said before stays in effect".to_owned()),
             ..Problem::default()
         };
-        for (path, (source, content)) in &observed.local.files {
-            self.owners.insert(path.clone(), Owner::File(source.clone()));
+        for (source, content) in observed.local.files.values() {
             if let Err(reason) = content {
                 self.problems.push(problem(source, reason));
             }

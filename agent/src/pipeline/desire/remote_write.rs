@@ -41,13 +41,12 @@ impl Desired {
         let mut remembered = HashMap::new();
         let mut senders = Vec::new();
         for view in on(views, "receive-remote-write") {
-            let versions = view.remote_versions();
-            let sender = match memory.senders.remove(&view.key()) {
-                Some((known, sender)) if known == versions => sender,
+            let sender = match memory.senders.remove(&view.stored.id) {
+                Some((known, sender)) if view.is_as(&known) => sender,
                 _ => Arc::new(Sender::read(view, us)),
             };
-            remembered.insert(view.key(), (versions, Arc::clone(&sender)));
-            let mut bag = view.relation().local.app_bag.clone();
+            remembered.insert(view.stored.id, (Arc::clone(view.stored), Arc::clone(&sender)));
+            let mut bag = view.our_bag().cloned().unwrap_or_default();
             match remote_write::event(&sender.received) {
                 Some(event) => bag.insert(EVENT.to_owned(), event),
                 None => bag.remove(EVENT),
@@ -96,7 +95,7 @@ impl Desired {
         }
         let taken: Vec<String> = self.rules.keys().cloned().collect();
         for file in remote_write::rule_files(&received, taken.iter().map(String::as_str)) {
-            self.add_rules(file);
+            self.add_rules(Arc::new(file));
         }
         outbound
     }
@@ -107,8 +106,8 @@ impl Desired {
         if on(views, "send-remote-write").next().is_none() {
             return;
         }
-        for (key, groups) in self.rules.values().filter(|(key, _)| key.0 != "receive-remote-write") {
-            groups.iter().for_each(|group| outbound.add_group(own_origin(us, key, group), group));
+        for file in self.rules.values().filter(|file| file.relation.0 != "receive-remote-write") {
+            file.groups.iter().for_each(|group| outbound.add_group(own_origin(us, &file.relation, group), group));
         }
         let own = own_metrics::own_rules(us);
         let own = own["groups"].as_array().cloned().unwrap_or_default();

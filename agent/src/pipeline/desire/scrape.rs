@@ -1,86 +1,183 @@
 //! `metrics-endpoint`: what to scrape and which rules come with it; and the job that scrapes ourselves.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use relatum_config::Secret;
 use relatum_config::prometheus::GlobalConfig;
 use relatum_model::time::parse_duration;
 use relatum_relations::endpoints::APPLICATION;
-use relatum_relations::prometheus_scrape::{self as scrape, RuleFile};
+use relatum_relations::prometheus_scrape::{self as scrape, RuleFile, Scraped};
 use relatum_relations::topology::{JUJU_APPLICATION, JUJU_MODEL, JUJU_MODEL_UUID, JUJU_UNIT};
 use serde_json::{Map, Value, json};
 
 use super::view::View;
-use super::{Desired, MATERIALS, Memory, Owner, RelationKey, Us, problem};
+use super::{Desired, MATERIALS, Memory, RelationKey, Us, on, problem};
 use crate::charm_config::Settings;
+use crate::control::Problem;
 use crate::pipeline::observe::Place;
+use crate::store::StoredRelation;
+use crate::workload::Files;
 
 /// The name of the job that scrapes the server, and of the one that scrapes an agent beside its server; no peer gets them.
 const SELF_JOB: &str = "prometheus";
 const AGENT_JOB: &str = "relatum";
 
+/// A relation on `metrics-endpoint`, understood by itself.
+pub(super) struct Scrape {
+    /// What it was understood from.
+    stored: Arc<StoredRelation>,
+    /// The jobs as they are rendered while no other job has one of their names.
+    jobs: Arc<Vec<Value>>,
+    names: Vec<String>,
+    /// Certificates and keys of those jobs, by path below `rendered/`.
+    materials: Files,
+    rules: Option<Arc<RuleFile>>,
+    /// What we tell the other side.
+    event: Option<String>,
+    problems: Vec<Problem>,
+}
+
+impl Scrape {
+    fn read(view: &View<'_>, basis: &Basis) -> Self {
+        let mut scraped = scrape::read(view.relation(), &basis.global);
+        let event = scrape::event(&scraped);
+        let problems = std::mem::take(&mut scraped.problems).into_iter().map(problem).collect();
+        let rules = scraped.rules.take().map(Arc::new);
+        let names = scraped.jobs.iter().map(|job| job.name().to_owned()).collect();
+        let finished = scrape::finish([&scraped], &basis.folder, &[]);
+        let jobs = finished.jobs.into_iter().map(|job| Value::Object(job.config)).collect();
+        Scrape {
+            stored: Arc::clone(view.stored),
+            jobs: Arc::new(jobs),
+            names,
+            materials: materials(finished.files),
+            rules,
+            event,
+            problems,
+        }
+    }
+}
+
+/// What a relation is understood with beside itself.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Basis {
+    /// What jobs inherit.
+    global: GlobalConfig,
+    /// Where certificates and keys will be.
+    folder: String,
+}
+
 impl Desired {
     /// Adds the jobs and rules of all relations on `metrics-endpoint`.
     pub(super) fn add_scrapes(&mut self, views: &[View<'_>], memory: &mut Memory) {
-        let global = global(&self.settings);
-        let intervals = (self.settings.scrape_interval.clone(), self.settings.scrape_timeout.clone());
-        if memory.intervals != intervals {
-            memory.scraped.clear();
-            memory.intervals = intervals;
+        let folder = self.place.rendered.join(MATERIALS).display().to_string();
+        let basis = Basis { global: global(&self.settings), folder };
+        if memory.basis != basis {
+            memory.scrapes.clear();
+            memory.basis = basis;
         }
-        let mut remembered = HashMap::new();
-        let mut scraped = Vec::new();
-        for view in views.iter().filter(|view| view.endpoint() == "metrics-endpoint") {
-            let versions = view.remote_versions();
-            let read = match memory.scraped.remove(&view.key()) {
-                Some((known, read)) if known == versions => read,
-                _ => Arc::new(scrape::read(view.relation(), &global)),
+        let mut remembered = HashMap::with_capacity(memory.scrapes.len());
+        let mut scrapes = Vec::new();
+        for view in on(views, "metrics-endpoint") {
+            let scrape = match memory.scrapes.remove(&view.stored.id) {
+                Some(known) if view.is_as(&known.stored) => known,
+                _ => Arc::new(Scrape::read(view, &memory.basis)),
             };
-            remembered.insert(view.key(), (versions, Arc::clone(&read)));
-            let mut bag = view.relation().local.app_bag.clone();
-            match scrape::event(&read) {
-                Some(event) => bag.insert(scrape::EVENT.to_owned(), event),
+            remembered.insert(view.stored.id, Arc::clone(&scrape));
+            let mut bag = view.our_bag().cloned().unwrap_or_default();
+            match &scrape.event {
+                Some(event) => bag.insert(scrape::EVENT.to_owned(), event.clone()),
                 None => bag.remove(scrape::EVENT),
             };
             self.publish(view, APPLICATION, bag);
-            self.problems.extend(read.problems.iter().cloned().map(problem));
-            if let Some(file) = &read.rules {
-                self.add_rules(file.clone());
+            self.problems.extend(scrape.problems.iter().cloned());
+            if let Some(file) = &scrape.rules {
+                self.add_rules(Arc::clone(file));
             }
-            scraped.push(read);
+            scrapes.push((view, scrape));
         }
-        memory.scraped = remembered;
-        let folder = self.place.rendered.join(MATERIALS).display().to_string();
+        memory.scrapes = remembered;
         let reserved = if self.place.agent_target.is_some() { vec![SELF_JOB, AGENT_JOB] } else { vec![SELF_JOB] };
-        let finished = scrape::finish(scraped.iter().map(|read| &**read), &folder, &reserved);
+        let clashing = clashing(&scrapes, &reserved);
+        for (view, scrape) in scrapes.iter().filter(|(view, _)| !clashing.contains(&view.stored.id)) {
+            self.materials.extend(scrape.materials.iter().map(|(path, text)| (path.clone(), Arc::clone(text))));
+            self.add_jobs(view.key(), Arc::clone(&scrape.jobs));
+        }
+        self.add_clashing(&scrapes, &clashing, &memory.basis, &reserved);
+    }
+
+    /// Adds the jobs of the relations with a job whose name another one has, too; such jobs get new names.
+    fn add_clashing(
+        &mut self,
+        scrapes: &[(&View<'_>, Arc<Scrape>)],
+        clashing: &HashSet<u64>,
+        basis: &Basis,
+        reserved: &[&str],
+    ) {
+        if clashing.is_empty() {
+            return;
+        }
+        // The names of all others count as taken, too: whatever a new name would be, it renames nobody else's job.
+        let (among, others): (Vec<_>, Vec<_>) =
+            scrapes.iter().partition(|(view, _)| clashing.contains(&view.stored.id));
+        let scraped: Vec<Scraped> =
+            among.iter().map(|(view, _)| scrape::read(view.relation(), &basis.global)).collect();
+        let others = others.iter().flat_map(|(_, scrape)| &scrape.names).map(String::as_str);
+        let taken: Vec<&str> = reserved.iter().copied().chain(others).collect();
+        let finished = scrape::finish(&scraped, &basis.folder, &taken);
+        let mut jobs: BTreeMap<RelationKey, Vec<Value>> = BTreeMap::new();
         for job in finished.jobs {
-            let key = job.origin.relation.clone();
-            self.owners.insert(scrape_path(&key), Owner::Relation(key.clone()));
-            self.yields.entry(key.clone()).or_default().targets += targets(&job.config);
-            self.scrapes.entry(key).or_default().push(Value::Object(job.config));
+            jobs.entry(job.origin.relation).or_default().push(Value::Object(job.config));
         }
-        for (path, secret) in finished.files {
-            let name = path.rsplit('/').next().unwrap_or(&path);
-            self.materials.insert(format!("{MATERIALS}/{name}"), secret.expose().into());
+        self.materials.extend(materials(finished.files));
+        for (key, jobs) in jobs {
+            self.add_jobs(key, Arc::new(jobs));
         }
+    }
+
+    fn add_jobs(&mut self, key: RelationKey, jobs: Arc<Vec<Value>>) {
+        if !jobs.is_empty() {
+            self.yields.entry(key.clone()).or_default().targets += jobs.iter().map(targets).sum::<usize>();
+            self.scrapes.insert(key, jobs);
+        }
+    }
+
+    /// Has the rules of one relation evaluated.
+    pub(super) fn add_rules(&mut self, file: Arc<RuleFile>) {
+        let count = |group: &Value| group["rules"].as_array().map_or(0, Vec::len);
+        self.yields.entry(file.relation.clone()).or_default().rules += file.groups.iter().map(count).sum::<usize>();
+        self.rules.insert(file.file_name.clone(), file);
     }
 }
 
-impl Desired {
-    /// Has the rules of one relation evaluated.
-    pub(super) fn add_rules(&mut self, file: RuleFile) {
-        let count = |group: &Value| group["rules"].as_array().map_or(0, Vec::len);
-        self.yields.entry(file.relation.clone()).or_default().rules += file.groups.iter().map(count).sum::<usize>();
-        let owner = Owner::Relation(file.relation.clone());
-        self.owners.insert(format!("rules/{}", file.file_name), owner);
-        self.rules.insert(file.file_name, (file.relation, file.groups));
+/// The relations with a job whose name is not theirs alone.
+fn clashing(scrapes: &[(&View<'_>, Arc<Scrape>)], reserved: &[&str]) -> HashSet<u64> {
+    let mut owners: HashMap<&str, Option<u64>> = reserved.iter().map(|name| (*name, None)).collect();
+    let mut clashing = HashSet::new();
+    for (view, scrape) in scrapes {
+        for name in &scrape.names {
+            if let Some(other) = owners.insert(name, Some(view.stored.id)) {
+                clashing.extend(other);
+                clashing.insert(view.stored.id);
+            }
+        }
     }
+    clashing
+}
+
+fn materials(files: BTreeMap<String, Secret>) -> Files {
+    let place = |(path, secret): (String, Secret)| {
+        let name = path.rsplit('/').next().unwrap_or(&path);
+        (format!("{MATERIALS}/{name}"), secret.expose().into())
+    };
+    files.into_iter().map(place).collect()
 }
 
 /// How many targets a job lists.
-fn targets(job: &Map<String, Value>) -> usize {
-    let lists = job.get("static_configs").and_then(Value::as_array).into_iter().flatten();
+fn targets(job: &Value) -> usize {
+    let lists = job["static_configs"].as_array().into_iter().flatten();
     lists.filter_map(|list| list["targets"].as_array()).map(Vec::len).sum()
 }
 

@@ -10,9 +10,6 @@ use relatum_relations::name::UnitName;
 use super::RelationKey;
 use crate::store::{Role, StoredRelation};
 
-/// Owner and version of every bag of the other side.
-pub(super) type Versions = Vec<(String, u64)>;
-
 /// A relation from the side of one of our endpoints. A relation with ourselves has two.
 pub(super) struct View<'a> {
     pub(super) stored: &'a Arc<StoredRelation>,
@@ -55,10 +52,14 @@ impl<'a> View<'a> {
         (self.endpoint().to_owned(), self.stored.id)
     }
 
-    /// Which versions of the other side's bags this is.
-    pub(super) fn remote_versions(&self) -> Versions {
-        let remote = self.stored.bags.iter().filter(|((role, _), _)| *role == self.role.other());
-        remote.map(|((_, owner), bag)| (owner.clone(), bag.version)).collect()
+    /// Whether the other side's bags are the ones that they were in `known`, the same relation at some other time.
+    pub(super) fn is_as(&self, known: &Arc<StoredRelation>) -> bool {
+        fn remote(stored: &StoredRelation, role: Role) -> impl Iterator<Item = (&String, u64)> {
+            let bags = stored.bags.iter().filter(move |((bag_role, _), _)| *bag_role == role);
+            bags.map(|((_, owner), bag)| (owner, bag.version))
+        }
+        let role = self.role.other();
+        Arc::ptr_eq(self.stored, known) || remote(self.stored, role).eq(remote(known, role))
     }
 }
 
