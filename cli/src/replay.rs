@@ -3,17 +3,20 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use relatum_agent::replay::{self, Replayed};
+use relatum_agent::replay::{self, ModelName, result::Replayed};
 
 use crate::Global;
 use crate::failure::CommandFailure;
 use crate::output::state;
 use crate::table::Table;
 
+/// How the files of a folder end that are taken for cases.
+const ENDINGS: [&str; 3] = ["json", "yaml", "yml"];
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Cases: JSON files, or folders of them
-    #[arg(required = true, value_name = "CASE.json|DIR")]
+    /// Saved units: cases as JSON, or what `juju show-unit` prints, or folders of either
+    #[arg(required = true, value_name = "FILE|DIR")]
     cases: Vec<PathBuf>,
     /// Where the files are said to be
     #[arg(long, value_name = "DIR", default_value = "/etc/prometheus")]
@@ -21,21 +24,48 @@ pub(crate) struct Args {
     /// Write the files below this folder, as if it were the root of the file system
     #[arg(long, value_name = "DIR")]
     write: Option<PathBuf>,
+    /// The model of a unit that `juju show-unit` shows
+    #[arg(long, value_name = "NAME", default_value_t = ModelName::default().name)]
+    model: String,
+    /// Its UUID
+    #[arg(long, value_name = "UUID", default_value_t = ModelName::default().uuid)]
+    model_uuid: String,
 }
 
-/// Runs each case; fails only for what is no case.
+/// Runs each case; fails, after the others, only for what is no case.
 pub(crate) fn run(global: &Global, args: &Args) -> Result<(), CommandFailure> {
+    let mut failures = Vec::new();
     for path in files(&args.cases)? {
-        let failed = |reason: String| CommandFailure::failed(format!("cannot replay {}: {reason}", path.display()));
-        let text = fs::read_to_string(&path).map_err(|error| failed(error.to_string()))?;
-        let case = replay::read(&text).map_err(|error| failed(error.to_string()))?;
-        let replayed = replay::replay(&case, &args.config_root).map_err(failed)?;
+        if let Err(reason) = run_file(global, args, &path)? {
+            failures.push(format!("cannot replay {}: {reason}", path.display()));
+        }
+    }
+    if failures.is_empty() { Ok(()) } else { Err(CommandFailure::failed(failures.join("\n"))) }
+}
+
+/// The inner result is what is wrong with this file, the outer one with us.
+fn run_file(global: &Global, args: &Args, path: &Path) -> Result<Result<(), String>, CommandFailure> {
+    let model = ModelName { name: args.model.clone(), uuid: args.model_uuid.clone() };
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let cases = match replay::read(&text, &model) {
+        Ok(cases) => cases,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    for case in cases {
+        let replayed = match replay::replay(&case, &args.config_root) {
+            Ok(replayed) => replayed,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
         if let Some(folder) = &args.write {
-            write(folder, &replayed).map_err(|error| failed(error.to_string()))?;
+            write(folder, &replayed)
+                .map_err(|error| CommandFailure::failed(format!("cannot write below {}: {error}", folder.display())))?;
         }
         global.format.print(&replayed, tabular)?;
     }
-    Ok(())
+    Ok(Ok(()))
 }
 
 fn files(named: &[PathBuf]) -> Result<Vec<PathBuf>, CommandFailure> {
@@ -48,7 +78,11 @@ fn files(named: &[PathBuf]) -> Result<Vec<PathBuf>, CommandFailure> {
         let entries = fs::read_dir(path)
             .map_err(|error| CommandFailure::failed(format!("cannot read {}: {error}", path.display())))?;
         let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-        found.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+        let is_case = |path: &PathBuf| {
+            let ending = path.extension().and_then(|ending| ending.to_str());
+            ending.is_some_and(|ending| ENDINGS.contains(&ending))
+        };
+        found.retain(is_case);
         found.sort();
         files.extend(found);
     }

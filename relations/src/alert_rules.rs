@@ -1,15 +1,12 @@
 //! Rule files of an application, as the charm library puts them into the databag under `alert_rules`.
 //!
-//! A file holds `groups`, or one rule. Group names get the application's identifier, rules get its topology as labels; the
-//! expressions stay as they are, but for the token: binding them to the topology is the reader's part, which does it for
-//! every peer. The two rules about the host itself are always added.
+//! A file holds `groups`, or one rule. Group names get the application's identifier, rules get its topology as labels and, in every
+//! selector, as matchers. The two rules about the host itself are always added.
 
 use serde_json::{Map, Value, json};
 
-use crate::topology::Topology;
-
-/// Charm authors write this where the topology's matchers go.
-const TOKEN: &str = "%%juju_topology%%";
+use crate::injection;
+use crate::topology::{JUJU_APPLICATION, JUJU_MODEL, JUJU_MODEL_UUID, Topology};
 
 /// `{"groups": […]}` for `files`, names and texts, and the host's health.
 ///
@@ -69,9 +66,6 @@ fn is_complete(name: &str) -> bool {
 
 fn complete(rule: &mut Value, topology: &Topology) {
     let Some(rule) = rule.as_object_mut() else { return };
-    if let Some(Value::String(expr)) = rule.get_mut("expr") {
-        *expr = expr.replace(&format!("{TOKEN},"), "").replace(TOKEN, "");
-    }
     let labels = rule.entry("labels").or_insert_with(|| Value::Object(Map::new()));
     if labels.is_null() {
         *labels = Value::Object(Map::new());
@@ -79,6 +73,15 @@ fn complete(rule: &mut Value, topology: &Topology) {
     let Some(labels) = labels.as_object_mut() else { return };
     for (label, value) in topology.labels() {
         labels.entry(label).or_insert_with(|| Value::String(value.to_owned()));
+    }
+    // The labels of the rule and not ours: a rule may be about another application.
+    let label = |name: &str| labels.get(name).and_then(Value::as_str).unwrap_or_default();
+    let topology = Topology::new(label(JUJU_MODEL), label(JUJU_MODEL_UUID), label(JUJU_APPLICATION));
+    if let Some(Value::String(expr)) = rule.get_mut("expr") {
+        *expr = match &topology {
+            Ok(topology) => injection::bound(expr, topology),
+            Err(_) => injection::without_token(expr),
+        };
     }
 }
 
@@ -134,6 +137,8 @@ mod tests {
 
     #[test]
     fn files_become_what_a_charm_writes() {
+        const BOUND: &str =
+            r#"juju_application="a",juju_model="m",juju_model_uuid="12de4fae-06cc-4ceb-9089-567be09fec78""#;
         let topology = Topology::new("m", "12de4fae-06cc-4ceb-9089-567be09fec78", "a").unwrap();
         let single = "alert: Slow\nexpr: rate(x{%%juju_topology%%, a='b'}[5m]) > 1\nlabels: {juju_charm: own}\n";
         let files = [
@@ -147,9 +152,9 @@ mod tests {
         let groups = rules["groups"].as_array().unwrap();
         let names: Vec<&str> = groups.iter().map(|group| group["name"].as_str().unwrap()).collect();
         assert_eq!(names, ["m_12de4fae_a_slow_rules", "m_12de4fae_a_g_rules", "m_12de4fae_a_HostHealth_rules"]);
-        assert_eq!(groups[0]["rules"][0]["expr"], "rate(x{ a='b'}[5m]) > 1");
+        assert_eq!(groups[0]["rules"][0]["expr"], format!("rate(x{{a=\"b\",{BOUND}}}[5m]) > 1"));
         assert_eq!(groups[0]["rules"][0]["labels"]["juju_charm"], "own");
-        assert_eq!(groups[1]["rules"][0]["expr"], "up{}");
+        assert_eq!(groups[1]["rules"][0]["expr"], format!("up{{{BOUND}}}"));
         assert_eq!(groups[1]["rules"][0]["labels"]["juju_application"], "a");
         for (text, part) in
             [("a: b", "neither groups nor a rule"), ("groups: 1", "no list"), ("groups: [{}]", "no name")]

@@ -15,6 +15,7 @@ pub mod grafana_dashboard;
 pub mod grafana_datasource;
 pub mod grafana_datasource_exchange;
 pub mod ingress_per_unit;
+mod injection;
 pub mod json;
 pub mod loki_push_api;
 pub mod name;

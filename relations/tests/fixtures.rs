@@ -1,4 +1,5 @@
-//! Compares what we make of relations with what the real charms and their libraries made of the same databags.
+//! Compares what we make of relations with what the real charms and their libraries made of the same databags: the cases whose local
+//! side is another charm than Prometheus, and of the others what a pass of the agent, which compares them, does not show.
 //!
 //! The cases are one JSON file each, in `fixtures/relations` of the folder that `RELATUM_CORPORA` names; without it there is
 //! nothing to compare. Where we differ on purpose, `divergences.md` says why, and `tests/divergences/CASE.json` holds the
@@ -8,18 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use libtest_mimic::Trial;
-use relatum_config::Secret;
-use relatum_config::prometheus::GlobalConfig;
 use relatum_relations::ingress_per_unit::{self, Urls};
-use relatum_relations::prometheus_remote_write::{self, Received, health};
-use relatum_relations::prometheus_scrape::{self, Finished, Scraped, finish, provide};
-use relatum_relations::unit_status::{Workload, unit_status};
+use relatum_relations::prometheus_remote_write::{self, health};
 use relatum_relations::{
-    Databag, Relation, Side, Topology, UnitName, alertmanager_dispatch, catalogue, certificate_transfer, charm_options,
-    grafana_dashboard, grafana_datasource, grafana_datasource_exchange, json, prometheus_api, tls_certificates,
-    tracing,
+    Databag, Relation, Side, Topology, UnitName, catalogue, grafana_dashboard, grafana_datasource, tracing,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// What became of one case, part by part.
 type Parts = BTreeMap<String, Value>;
@@ -33,18 +28,8 @@ struct Case {
 impl Case {
     fn read(path: &Path) -> Case {
         let fixture = read_json(path);
-        let events = list(&fixture["expected"]["events"]);
-        let broken: BTreeSet<u64> =
-            events.iter().filter(|event| event[0] == "broken").filter_map(|event| event[1].as_u64()).collect();
         let relations = list(&fixture["relations"]).iter().map(|relation| read_relation(relation, &fixture["local"]));
-        let mut relations: Vec<Relation> = relations.filter(|relation| !broken.contains(&relation.id)).collect();
-        // What the peer writes between the hooks. One pass over how things are in the end has to give what all of them gave.
-        let edits = events.iter().filter(|event| event[0] == "remote_app_data_set");
-        for (edit, data) in edits.zip(list(&fixture["remote_app_data_steps"])) {
-            let edited = relations.iter_mut().find(|relation| edit[1] == relation.id).expect("a relation to edit");
-            edited.remote.app_bag = bag(data);
-        }
-        Case { name: text(&fixture["name"]).to_owned(), relations, fixture }
+        Case { name: text(&fixture["name"]).to_owned(), relations: relations.collect(), fixture }
     }
 
     fn expected(&self) -> &Value {
@@ -55,54 +40,22 @@ impl Case {
         self.relations.iter().filter(move |relation| relation.endpoint == endpoint)
     }
 
-    /// What stands in for the workload: nothing in the file tells but the text.
-    fn workload(&self) -> Workload {
-        match self.name.as_str() {
-            "config-010-cannot-connect" => Workload::Unreachable,
-            "config-012-promtool-fails" => Workload::Refuses,
-            _ => Workload::Runs,
-        }
-    }
-
-    fn topology(&self) -> Topology {
-        let local = &self.fixture["local"];
-        Topology::new(text(&local["model"]), text(&local["model_uuid"]), text(&local["app"])).expect("a topology")
-    }
-
     fn unit(&self) -> UnitName {
         unit(text(&self.fixture["local"]["unit"]))
     }
 
-    fn scraped(&self) -> Vec<Scraped> {
-        let global = GlobalConfig::default();
-        self.of("metrics-endpoint").map(|relation| prometheus_scrape::read(relation, &global)).collect()
-    }
-
-    fn received(&self) -> Vec<Received> {
-        self.of("receive-remote-write").map(prometheus_remote_write::read).collect()
-    }
-
-    /// Where the unit is reached, as we see it: the internal URL is the host's affair, the external one the ingress'.
-    fn urls(&self) -> Urls {
-        let ingress = self.of("ingress").next();
-        Urls {
-            internal: text(&self.expected()["internal_url"]).to_owned(),
-            external: ingress.and_then(|relation| ingress_per_unit::url(relation, &self.unit()).0),
-        }
-    }
-
     fn unit_topology(&self) -> Topology {
-        let topology = self.topology().with_unit(&self.unit().to_string()).expect("a unit's topology");
-        topology.with_charm(text(&self.fixture["local"]["charm_name"])).expect("a charm's topology")
+        let local = &self.fixture["local"];
+        let topology = Topology::new(text(&local["model"]), text(&local["model_uuid"]), text(&local["app"]));
+        let topology = topology.and_then(|topology| topology.with_unit(&self.unit().to_string()));
+        topology
+            .expect("a unit's topology")
+            .with_charm(text(&self.fixture["local"]["charm_name"]))
+            .expect("a charm's topology")
     }
 
     fn published_by_charm(&self, relation: &Relation) -> Value {
-        let mut bags = self.expected()["local_databags"][format!("{}:{}", relation.endpoint, relation.id)].clone();
-        if let Some(app) = bags.get_mut("app").and_then(Value::as_object_mut) {
-            // The rules that a Prometheus ships are its own affair.
-            app.remove(prometheus_scrape::ALERT_RULES);
-        }
-        bags
+        self.expected()["local_databags"][format!("{}:{}", relation.endpoint, relation.id)].clone()
     }
 }
 
@@ -147,140 +100,22 @@ fn entries(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     value.as_object().into_iter().flatten()
 }
 
-/// Whether there is an `event`, and which of its texts. The texts themselves are cos-tool's there and ours here.
-fn event_shape(event: Option<&str>) -> Value {
-    let event: Option<Value> = event.map(|text| serde_json::from_str(text).expect("an event is JSON"));
-    let has = |key: &str| event.as_ref().is_some_and(|event| event.get(key).is_some());
-    json!({"published": event.is_some(), "errors": has("errors"), "scrape_job_errors": has("scrape_job_errors")})
-}
-
-/// What we make of the case. `problems` has no counterpart with the charm: it counts only where we diverge.
-fn ours(case: &Case) -> Parts {
-    let scraped = case.scraped();
-    let Finished { jobs, files } = finish(&scraped, "/etc/prometheus", &["prometheus"]);
-    let texts: Value = jobs.iter().map(|job| (job.name().to_owned(), library_text(&job.config, &files))).collect();
-    let jobs: Value = jobs.iter().map(|job| (job.name().to_owned(), Value::Object(job.config.clone()))).collect();
-    let files: Value = files.iter().map(|(path, content)| (path.clone(), Value::from(content.expose()))).collect();
-    let received = case.received();
-    let mut rules: Vec<_> = scraped.iter().filter_map(|scraped| scraped.rules.clone()).collect();
-    let taken: Vec<String> = rules.iter().map(|file| file.file_name.clone()).collect();
-    rules.extend(prometheus_remote_write::rule_files(&received, taken.iter().map(String::as_str)));
-    let rules: Value =
-        rules.iter().map(|file| (format!("/etc/prometheus/rules/{}", file.file_name), file.content())).collect();
-
-    let nothing = Map::new();
-    let options = case.fixture["charm_config"].as_object().unwrap_or(&nothing);
-    // Every case has a disk of this size.
-    assert_eq!(case.fixture["local"]["pvc_capacity"], "10Gi");
-    let effect = charm_options::effect(options, Some(10 << 30));
-    let has_certificate = case
-        .of("certificates")
-        .any(|relation| tls_certificates::signed(relation, &request_of_charm(case, relation)).0.is_some());
-    let (alertmanagers, mut problems) = alertmanager_dispatch::alertmanagers(case.of("alertmanager"));
-    problems.extend(scraped.iter().flat_map(|scraped| scraped.problems.clone()));
-    problems.extend(received.iter().flat_map(|received| received.problems.clone()));
-    let (authorities, refused) = certificate_transfer::certificates(case.of("receive-ca-cert"));
-    problems.extend(refused);
-    let authorities: Value = authorities.into_iter().map(|authority| Value::from(authority.pem)).collect();
-    let (collector, refused) = case
-        .of("workload-tracing")
-        .map(|relation| tracing::endpoint(relation, tracing::OTLP_GRPC))
-        .next()
-        .unwrap_or_default();
-    problems.extend(refused);
-    let has_unfit_rules = problems.iter().any(|problem| problem.key.as_deref() == Some(prometheus_scrape::ALERT_RULES));
-    let status = unit_status(&effect, has_unfit_rules, case.workload());
-    let attributes = collector.as_ref().map(|_| tracing::resource_attributes(&case.unit_topology()));
-    let problems: Value = problems.iter().map(|problem| Value::from(problem.to_string())).collect();
-    let urls: Value = alertmanagers.iter().map(|found| Value::from(found.url.as_str())).collect();
-    let alerting = Value::from(alertmanager_dispatch::configuration(&alertmanagers));
-    let whole = [
-        ("jobs", jobs),
-        ("jobs as text", texts),
-        ("files", files),
-        ("rules", rules),
-        ("alertmanagers", urls),
-        ("alerting", alerting),
-        ("problems", problems),
-        ("external URL", case.urls().external.into()),
-        ("command", charm_options::command(&effect, case.urls().most_external(), has_certificate).into()),
-        ("status", json!({"name": status.current, "message": status.message})),
-        ("evaluation interval", effect.evaluation_interval.into()),
-        ("authorities", authorities),
-        ("tracing", collector.map_or(Value::Null, |endpoint| tracing::configuration(&endpoint, None))),
-        ("resource attributes", attributes.into()),
-    ];
-    let mut parts: Parts = whole.map(|(name, part)| (name.to_owned(), part)).into();
+/// The local side is the charm: the rules of those who send to it, as we would send them, and what its server is told of itself.
+fn as_the_charm(case: &Case) -> (Parts, Parts) {
+    let (mut ours, mut expected) = (Parts::new(), Parts::new());
     for relation in case.of("receive-remote-write") {
         let name = format!("health rules of relation {}", relation.id);
-        parts.insert(name, health_of_sender(case, relation).0);
+        let (of_us, of_charm) = health_of_sender(case, relation);
+        ours.insert(name.clone(), of_us);
+        expected.insert(name, of_charm);
     }
-    for received in &received {
-        let event = prometheus_remote_write::event(received);
-        parts.insert(format!("event of relation {}", received.relation.1), event_shape(event.as_deref()));
+    let is_traced = |relation| tracing::endpoint(relation, tracing::OTLP_GRPC).0.is_some();
+    if case.of("workload-tracing").any(is_traced) {
+        let name = "resource attributes".to_owned();
+        ours.insert(name.clone(), tracing::resource_attributes(&case.unit_topology()).into());
+        expected.insert(name, case.expected()["environment"]["OTEL_RESOURCE_ATTRIBUTES"].clone());
     }
-    for scraped in &scraped {
-        let event = prometheus_scrape::event(scraped);
-        parts.insert(format!("event of relation {}", scraped.relation.1), event_shape(event.as_deref()));
-    }
-    for (id, bags) in published_by_us(case) {
-        parts.insert(format!("bags of relation {id}"), bags);
-    }
-    parts
-}
-
-/// The job as the library gives it, before the charm does its part: here the order of keys counts, because names are made of it.
-fn library_text(job: &Map<String, Value>, files: &BTreeMap<String, Secret>) -> Value {
-    let mut job = job.clone();
-    job.shift_remove("honor_labels");
-    for value in job.get_mut("tls_config").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
-        if let Some(content) = value.as_str().and_then(|path| files.get(path)) {
-            *value = Value::from(content.expose());
-        }
-    }
-    json::dumps_object(&job).into()
-}
-
-fn published_by_us(case: &Case) -> Vec<(u64, Value)> {
-    let (urls, nothing) = (case.urls(), Databag::new);
-    let mut grafanas = case.of("grafana-source").filter_map(|relation| grafana_datasource::answer(relation).0);
-    let grafanas: Vec<_> = grafanas.by_ref().collect();
-    let mut published = Vec::new();
-    for relation in &case.relations {
-        let (app, unit) = match relation.endpoint.as_str() {
-            "grafana-source" => (
-                grafana_datasource::provider_app_bag(&case.topology(), "1m"),
-                grafana_datasource::provider_unit_bag(&urls.internal),
-            ),
-            "self-metrics-endpoint" => {
-                let (unit, job) = provide::at_url(&case.unit(), urls.most_external(), None).expect("our own URL");
-                let mut app = provide::app_bag(&case.unit_topology(), &[job], &json!({}));
-                app.remove(prometheus_scrape::ALERT_RULES);
-                (app, unit)
-            }
-            // The key `event` of the application is a part of its own.
-            "receive-remote-write" => (nothing(), prometheus_remote_write::provider_unit_bag(&urls)),
-            "ingress" => {
-                let local = &case.fixture["local"];
-                let scheme = urls.internal.split(':').next().unwrap_or_default();
-                let model = text(&local["model"]);
-                (
-                    nothing(),
-                    ingress_per_unit::requirer_unit_bag(model, &case.unit(), scheme, text(&local["fqdn"]), 9090),
-                )
-            }
-            "catalogue" => (catalogue::requirer_app_bag(&urls), nothing()),
-            "prometheus-api" => (prometheus_api::provider_app_bag(&urls), nothing()),
-            "send-datasource" => (grafana_datasource_exchange::provider_app_bag(&grafanas), nothing()),
-            "receive-ca-cert" => (certificate_transfer::requirer_app_bag(), nothing()),
-            "workload-tracing" => (tracing::requirer_app_bag(&[tracing::OTLP_GRPC]), nothing()),
-            "certificates" => (nothing(), tls_certificates::requirer_unit_bag(&request_of_charm(case, relation))),
-            "grafana-dashboard" => (dashboards_again(case, relation), nothing()),
-            _ => continue,
-        };
-        published.push((relation.id, comparable(json!({"app": app, "unit": unit}))));
-    }
-    published
+    (ours, expected)
 }
 
 /// The health rules that the sender of `relation` would hand on if it were us; null if it hands on none, or had no tool to bind
@@ -302,110 +137,6 @@ fn health_of_sender(case: &Case, relation: &Relation) -> (Value, Value) {
     let topology = topology.and_then(|topology| topology.with_charm(part("juju_charm"))).expect("a topology");
     let units: Vec<UnitName> = relation.remote.units.keys().cloned().collect();
     (health::group(&topology, &units, false), group.clone())
-}
-
-/// The text of the charm's request: keys are random, so ours would be another.
-fn request_of_charm(case: &Case, relation: &Relation) -> String {
-    let bags = case.published_by_charm(relation);
-    let requests: Value = serde_json::from_str(text(&bags["unit"]["certificate_signing_requests"])).expect("JSON");
-    text(&requests[0]["certificate_signing_request"]).to_owned()
-}
-
-/// The charm's dashboards, unpacked and published again: ours are others.
-fn dashboards_again(case: &Case, relation: &Relation) -> Databag {
-    let published = templates(text(&case.published_by_charm(relation)["app"]["dashboards"]));
-    let dashboards: Vec<_> = entries(&published)
-        .map(|(id, template)| grafana_dashboard::Dashboard {
-            file_name: format!("{}.json", id.strip_prefix("file:").expect("an id made of a file's name")),
-            content: text(&template["content"]).to_owned(),
-        })
-        .collect();
-    grafana_dashboard::provider_app_bag(&case.unit_topology(), &dashboards)
-}
-
-/// The dashboards under `dashboards`, each unpacked.
-fn templates(published: &str) -> Value {
-    let mut published: Value = serde_json::from_str(published).expect("JSON");
-    for template in published["templates"].as_object_mut().into_iter().flat_map(Map::values_mut) {
-        let content = grafana_dashboard::decode(text(&template["content"]), usize::MAX).expect("a dashboard");
-        template["content"] = content.into();
-    }
-    published["templates"].take()
-}
-
-/// The bags with what two packers pack differently unpacked, and without a uuid that the charm draws.
-fn comparable(mut bags: Value) -> Value {
-    if let Some(dashboards) = bags["app"].get_mut("dashboards") {
-        *dashboards = templates(text(dashboards));
-    }
-    bags
-}
-
-/// What the charm made of the case, in the same parts.
-fn charms(case: &Case) -> Parts {
-    let expected = case.expected();
-    let config = &expected["prometheus_config"];
-    let jobs = list(&config["scrape_configs"]).iter().filter(|job| job["job_name"] != "prometheus");
-    let jobs: Value = jobs.map(|job| (text(&job["job_name"]).to_owned(), job.clone())).collect();
-    let files = entries(&expected["other_files"]).filter(|(path, _)| path.starts_with("/etc/prometheus/juju_"));
-    let files: Value = files.map(|(path, content)| (path.clone(), content.clone())).collect();
-    let parse = |yaml: &Value| relatum_model::yaml::from_str::<Value>(text(yaml)).expect("the charm writes YAML");
-    let rules: Value = entries(&expected["rule_files"]).map(|(path, yaml)| (path.clone(), parse(yaml))).collect();
-    let mut urls = list(&expected["alertmanagers"]).to_vec();
-    urls.sort_by(|a, b| text(a).cmp(text(b)));
-    let texts = list(&expected["scrape_jobs"]).iter();
-    let authorities = entries(&expected["other_files"]).filter(|(path, _)| path.contains("/juju_receive-ca-cert/"));
-    let mut authorities: Vec<Value> = authorities.map(|(_, pem)| pem.clone()).collect();
-    authorities.sort_by(|a, b| text(a).cmp(text(b)));
-    let texts: Value = texts.map(|job| (text(&job["job_name"]).to_owned(), Value::from(json::dumps(job)))).collect();
-    let whole = [
-        ("jobs", jobs),
-        ("jobs as text", texts),
-        ("files", files),
-        ("rules", rules),
-        ("alertmanagers", Value::from(urls)),
-        ("alerting", sorted_alerting(&config["alerting"]["alertmanagers"])),
-        ("external URL", expected["external_url"].clone()),
-        ("authorities", authorities.into()),
-        ("tracing", config["tracing"].clone()),
-        ("resource attributes", expected["environment"]["OTEL_RESOURCE_ATTRIBUTES"].clone()),
-    ];
-    let mut parts: Parts = whole.map(|(name, part)| (name.to_owned(), part)).into();
-    // Of some cases the file does not say, of others a failing hook left nothing.
-    if expected["unit_status"].is_object() {
-        parts.insert("status".to_owned(), expected["unit_status"].clone());
-    }
-    let interval = &config["global"]["evaluation_interval"];
-    for (name, part) in [("command", &expected["command"]), ("evaluation interval", interval)] {
-        if part.is_string() {
-            parts.insert(name.to_owned(), part.clone());
-        }
-    }
-    for relation in case.of("receive-remote-write") {
-        let name = format!("health rules of relation {}", relation.id);
-        parts.insert(name, health_of_sender(case, relation).1);
-    }
-    for relation in &case.relations {
-        let mut bags = case.published_by_charm(relation);
-        if matches!(relation.endpoint.as_str(), "metrics-endpoint" | "receive-remote-write") {
-            let event = bags["app"].as_object_mut().and_then(|app| app.remove("event"));
-            parts.insert(format!("event of relation {}", relation.id), event_shape(event.as_ref().map(text)));
-        }
-        parts.insert(format!("bags of relation {}", relation.id), comparable(bags));
-    }
-    parts
-}
-
-/// The charm's order is that of Python's sets.
-fn sorted_alerting(alertmanagers: &Value) -> Value {
-    let mut sorted = list(alertmanagers).to_vec();
-    for entry in &mut sorted {
-        let targets = entry["static_configs"][0]["targets"].as_array_mut().expect("a list of targets");
-        targets.sort_by(|a, b| text(a).cmp(text(b)));
-    }
-    let key = |entry: &Value| (text(&entry["scheme"]).to_owned(), text(&entry["path_prefix"]).to_owned());
-    sorted.sort_by_key(key);
-    sorted.into()
 }
 
 /// The case from the other end: the local side is Grafana, and we are the application it takes as data source.
@@ -524,6 +255,7 @@ fn cases(corpora: &Path) -> Vec<Case> {
 
 /// Our own expectation where we diverge on purpose: only the parts that are different, and what we say about it.
 fn divergence(case: &Case) -> Option<Parts> {
+    case.fixture.get("side")?;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = folder.join(format!("tests/divergences/{}.json", case.name));
     let explained = std::fs::read_to_string(folder.join("divergences.md")).expect("divergences.md");
@@ -535,7 +267,7 @@ fn divergence(case: &Case) -> Option<Parts> {
 fn differences(case: &Case, divergence: Option<&Parts>) -> Vec<String> {
     let is_all = |interface| case.relations.iter().all(|relation| relation.interface == interface);
     let (ours, mut expected) = match case.fixture.get("side") {
-        None => (ours(case), charms(case)),
+        None => as_the_charm(case),
         Some(_) if is_all(grafana_datasource::INTERFACE) => return compare_as_grafana(case),
         Some(_) if is_all(prometheus_remote_write::INTERFACE) => as_sender(case),
         Some(_) if is_all(grafana_dashboard::INTERFACE) => as_reader_of_dashboards(case),
@@ -549,8 +281,6 @@ fn differences(case: &Case, divergence: Option<&Parts>) -> Vec<String> {
                 return vec![format!("{name} does not diverge")];
             }
         }
-    } else if case.expected().get("hook_error").is_some() {
-        return vec!["the charm failed, and nothing says what we do".to_owned()];
     }
     ours.iter()
         .filter_map(|(name, part)| Some((name, part, expected.get(name)?)))
@@ -579,7 +309,7 @@ fn equal_to_the_charms(corpora: &Path) {
         let divergence = divergence(case);
         let differences = differences(case, divergence.as_ref());
         match (differences.is_empty(), divergence) {
-            (true, None) => equal += 1,
+            (true, None) => equal += usize::from(case.fixture.get("side").is_some()),
             (true, Some(_)) => better += 1,
             (false, _) => different.push(format!("{}: {}", case.name, differences.join("\n"))),
         }

@@ -5,18 +5,15 @@ use serde_json::{Value, json};
 use relatum_model::Matcher;
 use relatum_promql::syntax::{self, Injection, ParseOptions};
 
+use crate::injection;
 use crate::name::UnitName;
-use crate::topology::{JUJU_APPLICATION, JUJU_MODEL, JUJU_MODEL_UUID, JUJU_UNIT, Topology};
+use crate::topology::{JUJU_UNIT, Topology};
 
 /// The group of rules that fire when series of `units` stop arriving, and when those of all of them do.
 ///
 /// A unit missing is critical for a subordinate, which has a host to itself, and a warning for others.
 pub fn group(topology: &Topology, units: &[UnitName], is_subordinate: bool) -> Value {
-    let of_application = [
-        Matcher::equal(JUJU_MODEL, topology.model()),
-        Matcher::equal(JUJU_MODEL_UUID, topology.model_uuid()),
-        Matcher::equal(JUJU_APPLICATION, topology.application()),
-    ];
+    let of_application = injection::matchers(topology);
     let severity = if is_subordinate { "critical" } else { "warning" };
     // By name, as the libraries sort: unit 10 comes before unit 2.
     let mut names: Vec<String> = units.iter().map(UnitName::to_string).collect();

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{ALERT_RULES, EVENT, SCRAPE_JOBS, SCRAPE_METADATA};
 use crate::bag::{Databag, Relation};
+use crate::ingress_per_unit::Urls;
 use crate::json::{self, dumps, dumps_object, type_name};
 use crate::name::UnitName;
 use crate::problem::Problem;
@@ -28,10 +29,14 @@ pub fn unit_bag(unit: &UnitName, address: &str) -> Databag {
     ])
 }
 
-/// The databag of a unit that is reached at `url`, and the job that goes with it. `ca` is the certificate of the authority that
-/// signed ours, as text. `None` if `url` is not a URL.
-pub fn at_url(unit: &UnitName, url: &str, ca: Option<&str>) -> Option<(Databag, Map<String, Value>)> {
-    let parts = UrlParts::split(url).ok()?;
+/// The databag of a unit that is reached at `urls`, and the job that goes with it. `ca` is the certificate of the authority that
+/// signed ours, as text. `None` if one of them is not a URL.
+///
+/// As in the charm, whether to speak TLS is for the server to say and not for the proxy in front of it: behind a proxy that does, the
+/// job is one over plain HTTP, which the proxy redirects because we ask it to.
+pub fn at_urls(unit: &UnitName, urls: &Urls, ca: Option<&str>) -> Option<(Databag, Map<String, Value>)> {
+    let scheme = UrlParts::split(&urls.internal).ok()?.scheme;
+    let parts = UrlParts { scheme, ..UrlParts::split(urls.most_external()).ok()? };
     let mut bag = unit_bag(unit, &parts.host());
     if !parts.path.is_empty() {
         bag.insert("prometheus_scrape_unit_path".to_owned(), parts.path.clone());

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use relatum_model::Matcher;
 use relatum_model::text::quote;
 use relatum_promql::syntax::{self, Injection, ParseOptions};
 use serde_json::{Value, json};
@@ -10,6 +9,7 @@ use serde_json::{Value, json};
 use super::check::{self, Fault};
 use super::{ALERT_RULES, SCRAPE_METADATA};
 use crate::bag::Relation;
+use crate::injection::{self, TOKEN, without_token};
 use crate::json::{self, type_name};
 use crate::problem::Problem;
 use crate::text::file_stem;
@@ -17,9 +17,6 @@ use crate::topology::{JUJU_APPLICATION, JUJU_MODEL, JUJU_MODEL_UUID, Topology, T
 
 /// What the name of every rule file starts with; the main configuration takes in all files that do.
 pub const RULE_FILE_PREFIX: &str = "juju_";
-
-/// Charm authors write this where the topology's matchers go.
-const TOKEN: &str = "%%juju_topology%%";
 
 /// What to do about a rule that still holds the token.
 const TOKEN_HINT: &str =
@@ -264,11 +261,7 @@ fn bound_rule(rule: &Value, bytes_left: &mut usize) -> Result<Value, String> {
     if let (Some(topology), Some(Value::String(text))) = (topology, fields.get_mut("expr")) {
         *text = without_token(text);
         if let Ok(mut expr) = syntax::parse(text, &ParseOptions::default()) {
-            let matchers = [
-                Matcher::equal(JUJU_MODEL, topology.model()),
-                Matcher::equal(JUJU_MODEL_UUID, topology.model_uuid()),
-                Matcher::equal(JUJU_APPLICATION, topology.application()),
-            ];
+            let matchers = injection::matchers(&topology);
             let matcher_bytes: usize = matchers.iter().map(|matcher| matcher.to_string().len() + 1).sum();
             let bytes = text.len() + matcher_bytes * syntax::selectors(&expr).len();
             *bytes_left = bytes_left
@@ -294,16 +287,6 @@ fn topology_of(rule: &Value) -> Result<Option<Topology>, TopologyError> {
         Err(TopologyError::Missing(_)) => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// `expr` without the token, and without one comma directly after each.
-fn without_token(expr: &str) -> String {
-    let mut parts = expr.split(TOKEN);
-    let mut text = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        text.push_str(part.strip_prefix(',').unwrap_or(part));
-    }
-    text
 }
 
 fn rule_name(rule: &Value) -> Option<&str> {
@@ -336,22 +319,4 @@ fn name(text: &str) -> String {
 
 fn problem(message: String) -> Problem {
     Problem::new(message).key(ALERT_RULES)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens() {
-        for (expr, expected) in [
-            ("up{%%juju_topology%%}", "up{}"),
-            ("up{%%juju_topology%%, a=\"b\"}", "up{ a=\"b\"}"),
-            ("up{a=\"b\", %%juju_topology%%}", "up{a=\"b\", }"),
-            ("up{%%juju_topology%%,%%juju_topology%%}", "up{}"),
-            ("up", "up"),
-        ] {
-            assert_eq!(without_token(expr), expected, "{expr}");
-        }
-    }
 }
