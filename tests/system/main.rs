@@ -8,6 +8,7 @@ mod commands;
 mod conformance;
 mod crash;
 mod declared;
+mod engine_on_store;
 mod external_queries;
 mod external_workload;
 mod generated_queries;
@@ -32,6 +33,7 @@ fn main() {
         conformance::trials(),
         crash::trials(),
         declared::trials(),
+        engine_on_store::trials(),
         bad_input::trials(),
         checks::trials(),
         external_queries::trials(),

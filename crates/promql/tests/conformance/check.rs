@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 
 use relatum_model::histogram::Buckets;
-use relatum_model::storage::Scope;
+use relatum_model::storage::{Scope, Select};
 use relatum_model::{Histogram, Labels, Series, is_stale};
 use relatum_promql::memory::Memory;
 use relatum_promql::notation::{Described, DescribedHistogram, Point};
 use relatum_promql::syntax::{At, Expr};
 use relatum_promql::{Answer, Engine, QueryError, QueryOptions, Value, VectorSample};
 
-use crate::nhcb::custom_bucket_histograms;
-use crate::script::{Command, Eval, Expected, Kind, Moments};
+use super::nhcb::custom_bucket_histograms;
+use super::script::{Command, Eval, Expected, Kind, Moments};
 
 /// How an evaluation went.
 pub(crate) enum Outcome {
@@ -19,13 +19,41 @@ pub(crate) enum Outcome {
     Failed(String),
 }
 
-/// What was loaded.
-#[derive(Default)]
-pub(crate) struct World {
-    memory: Memory,
+/// Where series are loaded into and selected from.
+pub(crate) trait Source {
+    /// Adds a float that began to count at `start_ms`, 0 if that is not known.
+    fn add(&mut self, labels: &Labels, t_ms: i64, start_ms: i64, value: f64);
+    /// Adds a histogram.
+    fn add_histogram(&mut self, labels: &Labels, t_ms: i64, start_ms: i64, histogram: Histogram<f64>);
+    /// Makes everything added so far visible.
+    fn settle(&mut self);
+    /// What was added.
+    fn select(&self) -> &dyn Select;
 }
 
-impl World {
+impl Source for Memory {
+    fn add(&mut self, labels: &Labels, t_ms: i64, start_ms: i64, value: f64) {
+        self.add_started(labels, t_ms, start_ms, value);
+    }
+
+    fn add_histogram(&mut self, labels: &Labels, t_ms: i64, start_ms: i64, histogram: Histogram<f64>) {
+        Memory::add_histogram(self, labels, t_ms, start_ms, histogram);
+    }
+
+    fn settle(&mut self) {}
+
+    fn select(&self) -> &dyn Select {
+        self
+    }
+}
+
+/// What was loaded.
+#[derive(Default)]
+pub(crate) struct World<S> {
+    source: S,
+}
+
+impl<S: Source + Default> World<S> {
     pub(crate) fn run(&mut self, engine: &Engine, command: &Command) -> Option<Outcome> {
         match &command.kind {
             Kind::Clear => {
@@ -57,10 +85,10 @@ impl World {
                 let t_ms = at as i64 * step_ms;
                 let start_ms = starts.get(at).copied().flatten().map_or(0, |from_sample| t_ms + from_sample);
                 match point {
-                    Point::Float(value) => self.memory.add_started(&described.labels, t_ms, start_ms, *value),
+                    Point::Float(value) => self.source.add(&described.labels, t_ms, start_ms, *value),
                     Point::Histogram(described_histogram) => {
                         let histogram = described_histogram.histogram.clone();
-                        self.memory.add_histogram(&described.labels, t_ms, start_ms, histogram);
+                        self.source.add_histogram(&described.labels, t_ms, start_ms, histogram);
                     }
                     Point::Missing => {}
                 }
@@ -68,9 +96,10 @@ impl World {
         }
         if with_nhcb {
             for (labels, t_ms, histogram) in custom_bucket_histograms(step_ms, series) {
-                self.memory.add_histogram(&labels, t_ms, 0, histogram);
+                self.source.add_histogram(&labels, t_ms, 0, histogram);
             }
         }
+        self.source.settle();
     }
 
     fn eval(&self, engine: &Engine, eval: &Eval) -> Result<(), String> {
@@ -93,7 +122,7 @@ impl World {
     }
 
     fn eval_instant(&self, engine: &Engine, eval: &Eval, query: &str, at_ms: i64) -> Result<(), String> {
-        let answer = engine.instant(&self.memory, &Scope::all(), query, at_ms, &QueryOptions::default());
+        let answer = engine.instant(self.source.select(), &Scope::all(), query, at_ms, &QueryOptions::default());
         let Some(answer) = expect_failure(eval, answer)? else { return Ok(()) };
         check_annotations(eval, &answer)?;
         check_value(eval, &answer.value)?;
@@ -128,7 +157,7 @@ impl World {
         end_ms: i64,
         step_ms: i64,
     ) -> Result<Answer, QueryError> {
-        engine.range(&self.memory, &Scope::all(), query, start_ms, end_ms, step_ms, &QueryOptions::default())
+        engine.range(self.source.select(), &Scope::all(), query, start_ms, end_ms, step_ms, &QueryOptions::default())
     }
 }
 
