@@ -271,4 +271,6 @@ fn datasource(wanted: &Files) -> String {
 }
 
 #[cfg(test)]
+mod laws;
+#[cfg(test)]
 mod tests;

@@ -113,5 +113,17 @@ pub fn replay(case: &Case, root: &Path) -> Result<Replayed, ReplayError> {
     })
 }
 
+/// The relations of a case after all that happened, for tests that make worlds of them.
+#[cfg(test)]
+pub(crate) fn saved_relations(text: &str) -> Vec<std::sync::Arc<crate::store::StoredRelation>> {
+    let mut found = Vec::new();
+    for case in read(text, &ModelName::default()).expect("a case") {
+        let mut visible = Visible::before(&case);
+        case.expected.events.iter().for_each(|event| visible.apply(event, &case));
+        found.extend(case.observed(&visible, Path::new("/")).0.world.relations);
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests;
