@@ -12,6 +12,7 @@ pub mod declared;
 pub mod dialect;
 mod embedded;
 pub mod events;
+mod explain;
 pub mod external;
 mod history;
 pub mod log;

@@ -22,6 +22,11 @@ const KEYS: [&str; 9] = [
     "proxy_connect_header",
 ];
 
+/// Whether what stands under `key` is a secret.
+pub(crate) fn is_secret(key: &str) -> bool {
+    KEYS.contains(&key) || key.ends_with("_file")
+}
+
 /// `text` of the file at `path` without its secrets. A file that has none is as it was, comments included; one that cannot be read
 /// is hidden as a whole.
 pub(crate) fn hide(path: &str, text: String) -> String {

@@ -100,18 +100,47 @@ impl Templates {
         templates
     }
 
+    /// The path of the text that `template` is made of, and the line in it that brings what the context has under `field`.
+    pub fn place_of(&self, template: Template, field: &str) -> (String, Option<usize>) {
+        let line = self.registry.get_template(template.folder()).and_then(|parsed| line_of(parsed, field));
+        (self.path(template), line)
+    }
+
+    fn path(&self, template: Template) -> String {
+        let own = || format!("templates/{}/template.hbs", template.folder());
+        self.paths.get(&template).cloned().unwrap_or_else(own)
+    }
+
     /// Fills `template` with `context`.
     pub fn render(&self, template: Template, context: &Value) -> Result<String, Box<Problem>> {
         if let Some(problem) = self.broken.get(&template) {
             return Err(Box::new(problem.clone()));
         }
         self.registry.render(template.folder(), context).map_err(|error| {
-            let own = format!("templates/{}/template.hbs", template.folder());
-            let path = self.paths.get(&template).unwrap_or(&own);
             let place = error.line_no.zip(error.column_no);
-            Box::new(problem(path, place, render_reason(&error)))
+            Box::new(problem(&self.path(template), place, render_reason(&error)))
         })
     }
+}
+
+/// The line of the first expression or block that names `field`. One that only asks whether there is any does not bring it.
+fn line_of(template: &handlebars::template::Template, field: &str) -> Option<usize> {
+    use handlebars::template::{Parameter, TemplateElement};
+    let inside = format!("{field}.");
+    let is_field =
+        |parameter: &Parameter| parameter.as_name().is_some_and(|name| name == field || name.starts_with(&inside));
+    template.elements.iter().zip(&template.mapping).find_map(|(element, place)| match element {
+        TemplateElement::Expression(helper) | TemplateElement::HtmlExpression(helper) => {
+            (is_field(&helper.name) || helper.params.iter().any(is_field)).then_some(place.0)
+        }
+        TemplateElement::HelperBlock(helper) => {
+            let inner = [&helper.template, &helper.inverse].into_iter().flatten();
+            let mut found = inner.filter_map(|inner| line_of(inner, field));
+            let is_loop = helper.params.iter().any(is_field) && matches!(helper.name.as_name(), Some("each" | "with"));
+            found.next().or_else(|| is_loop.then_some(place.0))
+        }
+        _ => None,
+    })
 }
 
 fn problem(path: &str, place: Option<(usize, usize)>, reason: String) -> Problem {

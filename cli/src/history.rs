@@ -95,7 +95,8 @@ fn summary(entry: &HistoryEntry) -> String {
     words.join(", ")
 }
 
-fn time(at_ms: i64) -> String {
+/// A moment as people write it.
+pub(crate) fn time(at_ms: i64) -> String {
     let time = jiff::Timestamp::from_millisecond(at_ms);
     time.map_or_else(|_| String::new(), |time| time.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
 }

@@ -14,6 +14,7 @@ mod debug_log;
 mod demo;
 mod diff;
 mod dry_run;
+mod explain;
 mod failure;
 mod fmt;
 mod history;
@@ -115,6 +116,8 @@ enum Command {
     Status(status::Args),
     /// Show one relation with its databags
     ShowRelation(show_relation::Args),
+    /// Say where a target, rule or label came from and what changed it on the way
+    Explain(explain::Args),
     /// Print the rendered files as they are
     Render(render::Args),
     /// Run the steps of a pass on saved databags, without an agent
@@ -195,6 +198,7 @@ async fn talk(global: &Global, command: Command) -> Result<(), CommandFailure> {
         Command::Config(args) => config::run(global, &args).await,
         Command::Status(args) => status::run(global, &args).await,
         Command::ShowRelation(args) => show_relation::run(global, &args).await,
+        Command::Explain(args) => explain::run(global, &args).await,
         Command::Render(args) => render::run(global, &args).await,
         Command::History(args) => history::run(global, &args).await,
         Command::Diff(args) => diff::run(global, &args).await,

@@ -94,6 +94,12 @@ pub(crate) fn faint(text: &str) -> String {
     format!("{style}{text}{style:#}")
 }
 
+/// Text that the rest is about.
+pub(crate) fn strong(text: &str) -> String {
+    let style = Style::new().bold();
+    format!("{style}{text}{style:#}")
+}
+
 /// Text in the colour of the series with this place in a chart.
 pub(crate) fn in_series_colour(series: usize, text: &str) -> String {
     const COLOURS: [AnsiColor; 6] =

@@ -27,6 +27,11 @@ impl Place {
     }
 }
 
+/// Where `path` stands in `text`, which is JSON; where it leads nowhere, the part it would be in.
+pub fn place_of(text: &str, path: &str) -> Place {
+    places(text, &[path]).pop().unwrap_or(Place { line: 1, column: 1 })
+}
+
 /// Gives each problem with a path the place that the path has in the databags of `relation`.
 ///
 /// Where a path leads nowhere, because something is missing, the place is that of the part it would be in.

@@ -12,6 +12,7 @@ mod hosts;
 mod jobs;
 pub mod provide;
 mod rules;
+pub mod trace;
 
 use std::fmt;
 

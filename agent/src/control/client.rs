@@ -12,10 +12,10 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::{
-    ChangeConfiguration, Configuration, Datasource, Failure, History, HistoryEntry, LogLine, MadeOffer, MakeOffer,
-    OfferList, Rehearsal, Rehearse, Relate, Related, RelationDetail, RemoveApplications, RemoveOffer, RemoveRelation,
-    RemoveUnits, Removed, RemovedApplications, RemovedOffer, RemovedUnits, Rendered, RevisionDifference, RollBack,
-    RolledBack, Status, Stopping,
+    ChangeConfiguration, Configuration, Datasource, Explanations, Failure, History, HistoryEntry, LogLine, MadeOffer,
+    MakeOffer, OfferList, Rehearsal, Rehearse, Relate, Related, RelationDetail, RemoveApplications, RemoveOffer,
+    RemoveRelation, RemoveUnits, Removed, RemovedApplications, RemovedOffer, RemovedUnits, Rendered,
+    RevisionDifference, RollBack, RolledBack, Status, Stopping,
 };
 
 /// Talks to the agent behind one socket. Every call opens a connection of its own.
@@ -93,6 +93,11 @@ impl Client {
     /// `--dry-run`.
     pub async fn rehearse(&self, request: &Rehearse) -> Result<Rehearsal, Failure> {
         self.post("/v1/dry-run", request).await
+    }
+
+    /// `explain`.
+    pub async fn explain(&self, what: &str) -> Result<Explanations, Failure> {
+        self.get(&format!("/v1/explain?what={}", percent_encode(what))).await
     }
 
     /// `diff`; without `to` up to now.

@@ -1,5 +1,6 @@
 //! The agent's end of the control socket.
 
+mod explain;
 mod history;
 mod offers;
 mod peer;
@@ -131,6 +132,7 @@ fn router(agent: Arc<Agent>) -> Router {
         .route("/v1/reload", post(do_reload))
         .route("/v1/shutdown", post(do_shutdown))
         .merge(offers::routes())
+        .merge(explain::routes())
         .merge(history::routes())
         .merge(rehearsal::routes())
         .merge(removal::routes())

@@ -1,5 +1,6 @@
 //! Requests and answers of the control API.
 
+mod explain;
 mod history;
 mod offers;
 mod rehearsal;
@@ -11,6 +12,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use explain::{BagPlace, ExplainedLabel, ExplainedStep, Explanation, Explanations, RenderedPlace, Since};
 pub use history::{History, HistoryChange, HistoryChangeKind, HistoryEntry, RevisionDifference, RollBack, RolledBack};
 pub use offers::{ConnectionStatus, MadeOffer, MakeOffer, OfferList, OfferStatus, RemoveOffer, RemovedOffer};
 pub use rehearsal::{Difference, FileDifference, Rehearsal, Rehearse};

@@ -1,10 +1,11 @@
 //! What each revision changed, row by row: what stood there before, and what after.
 
+use relatum_relations::bag::Databag;
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde_json::Value;
 
 use super::schema::TRACKED;
-use super::{Attempt, StoreError};
+use super::{Attempt, Role, StoreError};
 
 /// How many changes of a revision are looked at when several revisions are listed.
 const LISTED_MAX: usize = 100;
@@ -133,4 +134,36 @@ fn json(object: &str, text: Option<String>) -> Result<Option<Value>, StoreError>
         reason: error.to_string(),
     };
     text.map(|text| serde_json::from_str(&text).map_err(damaged)).transpose()
+}
+
+/// What a databag said before a revision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BagBefore {
+    /// The revision, without its changes.
+    pub revision: Revision,
+    /// The databag before it; none if there was none.
+    pub content: Option<Databag>,
+}
+
+/// The revisions that wrote one databag, newest first, as far as they are kept.
+pub(super) fn of_bag(
+    connection: &Connection,
+    relation: u64,
+    role: Role,
+    owner: &str,
+) -> Result<Vec<BagBefore>, StoreError> {
+    let sql =
+        "SELECT revision.id, at_ms, author, description, before FROM change JOIN revision ON revision.id = revision
+               WHERE object = 'databag' AND key = ?1 ORDER BY change.id DESC";
+    let mut statement = connection.prepare_cached(sql).attempt("read the history of a databag")?;
+    let read = |row: &Row<'_>| Ok((revision(row)?, row.get::<_, Option<String>>(4)?));
+    let key = format!("{relation} {} {owner}", role.as_str());
+    let found: Vec<(Revision, Option<String>)> =
+        statement.query_map([key], read).and_then(Iterator::collect).attempt("read the history of a databag")?;
+    let content = |row: &Value| row["content"].as_str().and_then(|content| serde_json::from_str(content).ok());
+    let before = |(revision, before): (Revision, Option<String>)| {
+        let content = json("databag", before)?.map(|row| content(&row).unwrap_or_default());
+        Ok(BagBefore { revision, content })
+    };
+    found.into_iter().map(before).collect()
 }

@@ -25,7 +25,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use thiserror::Error;
 
 pub use change::Change;
-pub use journal::{ChangeKind, Revision, RowChange};
+pub use journal::{BagBefore, ChangeKind, Revision, RowChange};
 pub use offers::{Connection as OfferConnection, Offer, Offers, Upstream};
 pub use world::{Application, Bag, Declaration, Endpoint, Model, Origin, Role, Seen, SeenBags, StoredRelation, World};
 
@@ -229,6 +229,11 @@ impl Store {
     /// The newest `count` revisions, newest first.
     pub fn history(&self, count: usize) -> Result<Vec<Revision>, StoreError> {
         journal::newest(&self.connection, count)
+    }
+
+    /// What one databag said before each revision that wrote it, newest first, as far as the history is kept.
+    pub fn bag_history(&self, relation: u64, role: Role, owner: &str) -> Result<Vec<BagBefore>, StoreError> {
+        journal::of_bag(&self.connection, relation, role, owner)
     }
 
     /// One revision with all that it changed; `None` if it is not kept.

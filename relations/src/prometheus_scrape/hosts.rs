@@ -4,8 +4,10 @@ use crate::bag::{self, Databag, Relation};
 use crate::name::UnitName;
 use crate::problem::Problem;
 
-const UNIT_ADDRESS: &str = "prometheus_scrape_unit_address";
-const UNIT_NAME: &str = "prometheus_scrape_unit_name";
+/// Key of the address in a unit's databag.
+pub const UNIT_ADDRESS: &str = "prometheus_scrape_unit_address";
+/// Key of what a unit calls itself.
+pub const UNIT_NAME: &str = "prometheus_scrape_unit_name";
 const UNIT_PATH: &str = "prometheus_scrape_unit_path";
 const UNIT_FQDN: &str = "prometheus_scrape_unit_fqdn";
 /// Written instead of [`UNIT_ADDRESS`] by libraries of long ago.
@@ -51,7 +53,13 @@ pub(super) fn hosts(relation: &Relation) -> (Vec<Host>, Vec<Problem>) {
     (hosts, problems)
 }
 
-fn host(unit: &UnitName, bag: &Databag) -> Result<Option<Host>, Problem> {
+/// Which key of a unit's databag has its address.
+pub(super) fn address_key(bag: &Databag) -> &'static str {
+    if bag::value(bag, UNIT_ADDRESS).unwrap_or_default().is_empty() { LEGACY_HOST } else { UNIT_ADDRESS }
+}
+
+/// The unit, if it says where it is.
+pub(super) fn host(unit: &UnitName, bag: &Databag) -> Result<Option<Host>, Problem> {
     let part = |key: &'static str| match bag::value(bag, key).unwrap_or_default() {
         text if text.len() > PART_BYTES_MAX => {
             Err(Problem::new(format!("value is {} bytes long, more than {PART_BYTES_MAX}", text.len())).key(key))

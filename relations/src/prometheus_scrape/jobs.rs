@@ -86,8 +86,28 @@ fn published(relation: &Relation) -> Result<Option<Published>, Problem> {
     Ok(Some(Published { configs, topology }))
 }
 
+/// The job at `index` of the list, and what its name begins with if the peer says who it is.
+pub(super) fn config_at(relation: &Relation, index: usize) -> Option<(Value, Option<String>)> {
+    let Published { configs, topology } = published(relation).ok()??;
+    Some((configs.into_iter().nth(index)?, topology.as_ref().map(prefix)))
+}
+
+/// Who the peer says it is.
+pub(super) fn topology(relation: &Relation) -> Option<Topology> {
+    published(relation).ok()??.topology
+}
+
+fn prefix(topology: &Topology) -> String {
+    format!("juju_{}_prometheus_scrape", topology.identifier())
+}
+
+/// Whether a peer that says who it is may set `key` in a job.
+pub(super) fn is_allowed(key: &str) -> bool {
+    ALLOWED_KEYS.contains(&key)
+}
+
 /// The job with only what a peer may set, over the defaults, under its final name but for the unit.
-fn named(config: &Value, prefix: &str) -> Result<Map<String, Value>, String> {
+pub(super) fn named(config: &Value, prefix: &str) -> Result<Map<String, Value>, String> {
     let Value::Object(config) = config else {
         return Err(format!("job is {}, not an object", type_name(config)));
     };
@@ -100,7 +120,7 @@ fn named(config: &Value, prefix: &str) -> Result<Map<String, Value>, String> {
     let mut job = Map::new();
     job.insert("metrics_path".to_owned(), Value::from("/metrics"));
     job.insert("static_configs".to_owned(), json!([{"targets": ["*:80"]}]));
-    for (key, value) in config.iter().filter(|(key, _)| ALLOWED_KEYS.contains(&key.as_str())) {
+    for (key, value) in config.iter().filter(|(key, _)| is_allowed(key)) {
         set(&mut job, key, value.clone());
     }
     set(&mut job, "job_name", Value::String(name));
@@ -171,7 +191,7 @@ impl Sieve<'_> {
     fn expand(&mut self, configs: &[Value], topology: &Topology) {
         let (hosts, problems) = hosts(self.relation);
         self.problems.extend(problems);
-        let prefix = format!("juju_{}_prometheus_scrape", topology.identifier());
+        let prefix = prefix(topology);
         let mut bytes_left = EXPANDED_BYTES_MAX;
         for (index, config) in configs.iter().enumerate() {
             match named(config, &prefix).and_then(|job| expand(&job, &hosts, topology, &mut bytes_left)) {

@@ -79,7 +79,7 @@ pub(super) fn read(relation: &Relation) -> (Option<RuleFile>, bool, Vec<Problem>
         }
     };
     let identifier = identifier(relation, groups);
-    let groups = fit_groups(groups, &mut problems);
+    let groups: Vec<Value> = fit_groups(groups, &mut problems).into_iter().map(|kept| kept.group).collect();
     let file = (!groups.is_empty()).then(|| RuleFile {
         relation: (relation.endpoint.clone(), relation.id),
         file_name: format!("{RULE_FILE_PREFIX}{}_{}_{}.rules", file_stem(&identifier), relation.endpoint, relation.id),
@@ -87,6 +87,13 @@ pub(super) fn read(relation: &Relation) -> (Option<RuleFile>, bool, Vec<Problem>
         groups,
     });
     (file, true, problems)
+}
+
+/// For each group that is fit to run, its position and those of its rules that are.
+pub(super) fn places(relation: &Relation) -> Vec<(usize, Vec<usize>)> {
+    let Ok(Some(published)) = json::read(&relation.remote.app_bag, ALERT_RULES) else { return Vec::new() };
+    let groups = published.get("groups").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    fit_groups(groups, &mut Vec::new()).into_iter().map(|kept| (kept.at, kept.rules_at)).collect()
 }
 
 /// Whose rules these are: what the first rule of a group says, else the relation, else the first group's name. A group whose
@@ -128,7 +135,7 @@ impl Kept {
 }
 
 /// The groups as they can be run.
-fn fit_groups(published: &[Value], problems: &mut Vec<Problem>) -> Vec<Value> {
+fn fit_groups(published: &[Value], problems: &mut Vec<Problem>) -> Vec<Kept> {
     let mut groups = Vec::new();
     let mut bytes_left = BOUND_BYTES_MAX;
     for (at, group) in published.iter().enumerate() {
@@ -140,7 +147,7 @@ fn fit_groups(published: &[Value], problems: &mut Vec<Problem>) -> Vec<Value> {
             }
         }
     }
-    fit(groups, problems).into_iter().map(|kept| kept.group).collect()
+    fit(groups, problems)
 }
 
 /// Leaves out what is at fault until the rest is a rule file. Nearly always the first look finds nothing.
@@ -252,7 +259,7 @@ fn bound_group(
 /// The rule, with the matchers of its topology in every selector if its labels name one.
 ///
 /// An expression that cannot be parsed stays as it is, for the check to say why.
-fn bound_rule(rule: &Value, bytes_left: &mut usize) -> Result<Value, String> {
+pub(super) fn bound_rule(rule: &Value, bytes_left: &mut usize) -> Result<Value, String> {
     let Value::Object(fields) = rule else {
         return Err(format!("rule is {}, not an object", type_name(rule)));
     };
@@ -272,6 +279,11 @@ fn bound_rule(rule: &Value, bytes_left: &mut usize) -> Result<Value, String> {
         }
     }
     Ok(Value::Object(fields))
+}
+
+/// Whether the labels of `rule` name an application that it is bound to.
+pub(super) fn names_topology(rule: &Value) -> bool {
+    topology_of(rule).is_ok_and(|topology| topology.is_some())
 }
 
 /// The application the labels of `rule` name; `None` if they do not name all of it.

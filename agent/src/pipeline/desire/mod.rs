@@ -10,6 +10,7 @@ mod own_metrics;
 mod remote_write;
 mod scrape;
 mod telemetry;
+pub(crate) mod trace;
 mod trust;
 mod view;
 
@@ -33,7 +34,7 @@ use crate::relate::OUR_UNIT;
 use crate::store::{Model, Role, StoredRelation};
 use crate::workload::Files;
 use remote_write::Sender;
-pub(super) use scrape::scrape_path;
+pub(crate) use scrape::scrape_path;
 use scrape::{Basis, Scrape};
 use view::View;
 

@@ -99,7 +99,7 @@ impl Desired {
             scrapes.push((view, scrape));
         }
         memory.scrapes = remembered;
-        let reserved = if self.place.agent_target.is_some() { vec![SELF_JOB, AGENT_JOB] } else { vec![SELF_JOB] };
+        let reserved = reserved(&self.place);
         let clashing = clashing(&scrapes, &reserved);
         for (view, scrape) in scrapes.iter().filter(|(view, _)| !clashing.contains(&view.stored.id)) {
             self.materials.extend(scrape.materials.iter().map(|(path, text)| (path.clone(), Arc::clone(text))));
@@ -175,6 +175,11 @@ fn materials(files: BTreeMap<String, Secret>) -> Files {
     files.into_iter().map(place).collect()
 }
 
+/// The names of our own jobs.
+pub(super) fn reserved(place: &Place) -> Vec<&'static str> {
+    if place.agent_target.is_some() { vec![SELF_JOB, AGENT_JOB] } else { vec![SELF_JOB] }
+}
+
 /// How many targets a job lists.
 fn targets(job: &Value) -> usize {
     let lists = job["static_configs"].as_array().into_iter().flatten();
@@ -182,7 +187,7 @@ fn targets(job: &Value) -> usize {
 }
 
 /// What jobs inherit, for judging them: a timeout may not be longer than the interval, wherever either comes from.
-fn global(settings: &Settings) -> GlobalConfig {
+pub(super) fn global(settings: &Settings) -> GlobalConfig {
     let mut global = GlobalConfig::default();
     let set = |text: &str, to: &mut Duration| *to = parse_duration(text).unwrap_or(*to);
     set(&settings.scrape_interval, &mut global.scrape_interval);
@@ -191,7 +196,7 @@ fn global(settings: &Settings) -> GlobalConfig {
 }
 
 /// The path of a relation's scrape file below `rendered/`.
-pub(in crate::pipeline) fn scrape_path(key: &RelationKey) -> String {
+pub(crate) fn scrape_path(key: &RelationKey) -> String {
     format!("scrape/{}_{}.yml", key.0, key.1)
 }
 

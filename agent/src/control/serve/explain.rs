@@ -1,0 +1,45 @@
+//! `/v1/explain`.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::routing::get;
+use serde::Deserialize;
+
+use super::rehearsal::observe;
+use super::{Answer, blocking, internal, json};
+use crate::control::Failure;
+use crate::daemon::Agent;
+use crate::explain::{Question, Scene, Stored};
+use crate::pipeline::desire::trace::trace;
+
+/// The routes.
+pub(super) fn routes() -> Router<Arc<Agent>> {
+    Router::new().route("/v1/explain", get(explain))
+}
+
+#[derive(Deserialize)]
+struct ExplainQuery {
+    what: String,
+}
+
+async fn explain(State(agent): State<Arc<Agent>>, Query(query): Query<ExplainQuery>) -> Answer {
+    let question = Question::parse(&query.what, &agent.rendered)?;
+    // Rendered files and databags of one and the same pass.
+    agent.settled(0).await?;
+    let workload = agent.workload()?;
+    let found = blocking(move || {
+        let world = crate::lock(&agent.store).world().map_err(|error| internal(&error))?;
+        let observed = observe(&agent, world, &*workload)?;
+        let trace = trace(&observed);
+        let history = Stored::new(&agent.store);
+        Ok(Scene::new(&trace, &observed, workload.dialect().layout, &history).explain(&question))
+    })
+    .await?;
+    if found.found.is_empty() {
+        return Err(Failure::failed(format!("nothing is called {:?}, neither what runs nor what was left out", query.what))
+            .hint("`relatum targets` and `relatum rules` list what runs; job/NAME, LABEL=VALUE and FILE:LINE are understood, too"));
+    }
+    json(&found)
+}
