@@ -1,13 +1,20 @@
-//! `relatum tsdb`: looking at the files of a store.
+//! `relatum tsdb`: looking at the files of a store, and taking samples from Prometheus and back.
 
 mod analyze;
 mod dump;
+mod export;
+mod import;
 mod list;
 mod verify;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
+
+use relatum_model::Matcher;
+use relatum_model::storage::TimeRange;
+use relatum_tsdb::{Options, Store};
 
 use crate::Global;
 use crate::failure::CommandFailure;
@@ -28,6 +35,10 @@ enum What {
     Analyze(analyze::Args),
     /// Print all samples; not while a process has the store open
     Dump(dump::Args),
+    /// Read the blocks and the head of a Prometheus
+    Import(import::Args),
+    /// Write blocks that Prometheus reads
+    Export(export::Args),
 }
 
 /// Where the store is.
@@ -38,6 +49,49 @@ struct StoreDir {
     dir: PathBuf,
 }
 
+/// Which samples are meant.
+#[derive(Debug, clap::Args)]
+struct Selection {
+    /// The time of the first sample, in milliseconds since 1970
+    #[arg(long, default_value_t = i64::MIN, value_name = "MS", allow_negative_numbers = true)]
+    min_time: i64,
+    /// The time of the last sample, in milliseconds since 1970
+    #[arg(long, default_value_t = i64::MAX, value_name = "MS", allow_negative_numbers = true)]
+    max_time: i64,
+    /// Which series
+    #[arg(long = "match", default_value = r#"{__name__=~"(?s:.*)"}"#, value_name = "SELECTOR")]
+    selector: String,
+}
+
+impl Selection {
+    fn range(&self) -> TimeRange {
+        TimeRange { min_ms: self.min_time, max_ms: self.max_time }
+    }
+
+    fn matchers(&self) -> Result<Vec<Matcher>, CommandFailure> {
+        let selector = relatum_promql::syntax::parse_selector(&self.selector)
+            .map_err(|error| CommandFailure::usage(format!("cannot read the selector: {error}")))?;
+        Ok(selector.all_matchers())
+    }
+}
+
+/// Opens the store in `dir`, which must be one, to read all of it.
+fn open_store(dir: &Path) -> Result<Store, CommandFailure> {
+    if !dir.join("wal").is_dir() {
+        return Err(CommandFailure::failed(format!("there is no store in {}", dir.display())));
+    }
+    // Nothing goes: what is read must still be there afterwards.
+    let options =
+        Options { retention: Duration::ZERO, sync_interval: None, maintenance_interval: None, ..Options::default() };
+    Store::open(dir, options).map_err(|error| CommandFailure::failed(chain(&error)))
+}
+
+/// An error and what caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
 /// Carries out one of the commands; `verify` exits with 1 if something is damaged.
 pub(crate) fn run(global: &Global, args: &Args) -> Result<ExitCode, CommandFailure> {
     match &args.what {
@@ -45,6 +99,8 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<ExitCode, CommandFailu
         What::Verify(store) => return verify::run(global, &store.dir),
         What::Analyze(args) => analyze::run(global, args)?,
         What::Dump(args) => dump::run(args)?,
+        What::Import(args) => return import::run(args),
+        What::Export(args) => export::run(args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

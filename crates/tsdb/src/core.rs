@@ -422,6 +422,11 @@ impl Core {
         self.newest_ms.load(Ordering::Relaxed)
     }
 
+    /// Says that there is a sample of this time.
+    pub(crate) fn see_newest_ms(&self, newest_ms: i64) {
+        self.newest_ms.fetch_max(newest_ms, Ordering::Relaxed);
+    }
+
     pub(crate) fn set_oldest_ms(&self, oldest_ms: Option<i64>) {
         self.oldest_ms.store(oldest_ms.unwrap_or(i64::MIN), Ordering::Relaxed);
     }

@@ -90,6 +90,14 @@ impl Core {
         Ok(())
     }
 
+    /// Takes in a block that was written from elsewhere.
+    pub(crate) fn adopt(&self, block: Arc<Block>) -> io::Result<()> {
+        let newest_ms = block.summary.max_ms;
+        self.blocks.replace(&[], vec![block], None)?;
+        self.see_newest_ms(newest_ms);
+        Ok(())
+    }
+
     fn write_cut(&self, moved: &[Arc<MemSeries>], end_ms: i64, split: &Split) -> io::Result<()> {
         let mut blocks = Vec::new();
         let written = self.spans(moved).into_iter().try_for_each(|span| {

@@ -26,6 +26,7 @@ pub mod inspect;
 mod log_files;
 mod metrics;
 mod options;
+pub mod prometheus;
 mod readers;
 mod replay;
 mod series;

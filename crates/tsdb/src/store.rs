@@ -65,6 +65,10 @@ impl Store {
         Ok(Store { core, workers: Mutex::new(workers) })
     }
 
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
     /// What opening found.
     pub fn opened(&self) -> &Recovery {
         self.core.recovery()

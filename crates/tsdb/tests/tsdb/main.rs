@@ -10,6 +10,7 @@ mod histograms;
 mod inspect;
 mod kill;
 mod maintenance;
+mod prometheus;
 mod property;
 mod support;
 mod together;
