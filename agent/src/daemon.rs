@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use relatum_model::exposition::MetricFamily;
@@ -26,6 +26,7 @@ use crate::control::{Failure, serve};
 use crate::declared::folder::let_writer_finish;
 use crate::events::{Event, EventQueue};
 use crate::external;
+use crate::identity;
 use crate::log::LogRing;
 use crate::metrics::{self, Fill, Fills, Metrics, Passes};
 use crate::offers::board::Board;
@@ -226,7 +227,7 @@ impl Agent {
     /// How other agents are doing.
     fn live(&self, report: &Report, at_ms: i64) -> Live {
         let remotes = self.workload.get().map(|workload| workload.remotes()).unwrap_or_default();
-        let mut live = standing::live(&report.world, &self.board, &remotes, at_ms);
+        let mut live = standing::live(&report.world, &self.board, &remotes, report.urls.most_external(), at_ms);
         let workload = self.workload.get().map(|workload| workload.standing()).unwrap_or_default();
         live.problems.extend(workload.problems);
         live.warnings.extend(workload.warnings);
@@ -312,6 +313,7 @@ impl Setup {
         let local = SocketAddr::new(reachable(listen.ip()), listen.port());
         let public_url = public_url(listen);
         let place = Place {
+            identity: data_dir.join(identity::FILE_NAME),
             rendered: data_dir.join("rendered"),
             samples: data_dir.join("tsdb"),
             listen: listen.to_string(),
@@ -407,13 +409,21 @@ pub async fn start_with(
     Ok(Running { agent, tasks, workload })
 }
 
+/// Passes that nothing but the time asks for are this far apart at least.
+const LOOK_AGAIN_MIN: Duration = Duration::from_secs(1);
+
 /// The loop: one pass for all that happened since the last.
 async fn passes(agent: Arc<Agent>, mut pipeline: Pipeline, workload: Arc<dyn Workload>) {
     loop {
+        let look_again_at_ms = agent.newest().and_then(|report| report.look_again_at_ms);
         let (events, ticket) = tokio::select! {
             biased;
             () = agent.stopping.cancelled() => return,
             taken = agent.queue.take() => taken,
+            () = until(look_again_at_ms) => {
+                agent.queue.push(Event::TimePassed);
+                agent.queue.take().await
+            }
         };
         let (shared, driven) = (Arc::clone(&agent), Arc::clone(&workload));
         let pass = tokio::task::spawn_blocking(move || {
@@ -449,6 +459,18 @@ async fn passes(agent: Arc<Agent>, mut pipeline: Pipeline, workload: Arc<dyn Wor
                 (seen.ticket, seen.failure) = (ticket, Some(failure));
             }
         });
+    }
+}
+
+/// Waits for a time that is not far away; for ever if there is none.
+async fn until(at_ms: Option<i64>) {
+    match at_ms {
+        Some(at_ms) => {
+            let left_ms = u64::try_from(at_ms.saturating_sub(crate::now_ms())).unwrap_or(0);
+            // Should a pass not change that the time has come, the next one is not at once.
+            tokio::time::sleep(Duration::from_millis(left_ms).max(LOOK_AGAIN_MIN)).await;
+        }
+        None => std::future::pending().await,
     }
 }
 

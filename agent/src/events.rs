@@ -71,10 +71,8 @@ pub fn derive(world: &World) -> Vec<RelationEvent> {
     let mut events = Vec::new();
     for relation in &world.relations {
         let seen = world.seen.get(&relation.id).unwrap_or(&nothing);
-        let is_as_seen = |((key, bag), (seen_key, version)): ((&(Role, String), &Bag), (&(Role, String), &u64))| {
-            key == seen_key && bag.version == *version
-        };
-        if remote_bags(relation).count() != seen.len() || !remote_bags(relation).zip(seen).all(is_as_seen) {
+        let is_as_seen = remote_bags(relation).map(|(key, bag)| (key, &bag.version)).eq(seen);
+        if !is_as_seen {
             derive_one(relation.id, &remote_bags(relation).collect(), seen, &mut events);
         }
     }
@@ -124,11 +122,14 @@ pub enum Event {
     RelationsChanged,
     /// What runs the rendered files is there again, or another.
     WorkloadChanged,
+    /// The time has come for something that was put off, such as asking for the next certificate.
+    TimePassed,
 }
 
 impl Event {
     /// All of them, which is also the most that can wait.
-    pub const ALL: [Event; 4] = [Event::Start, Event::ConfigChanged, Event::RelationsChanged, Event::WorkloadChanged];
+    pub const ALL: [Event; 5] =
+        [Event::Start, Event::ConfigChanged, Event::RelationsChanged, Event::WorkloadChanged, Event::TimePassed];
 }
 
 /// The one queue. A burst is one entry of each kind, and one pass.

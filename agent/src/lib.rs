@@ -15,6 +15,7 @@ pub mod events;
 mod explain;
 pub mod external;
 mod history;
+pub mod identity;
 pub mod log;
 pub mod metrics;
 pub mod offers;
@@ -48,4 +49,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Milliseconds since 1970. Only the two ends of a pass, the log and answers ask for it.
 fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+/// The day of a time, for people.
+fn day(at_ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(at_ms)
+        .map_or_else(|_| "no day".to_owned(), |at| at.strftime("%Y-%m-%d").to_string())
 }

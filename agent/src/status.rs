@@ -67,7 +67,8 @@ pub fn status(report: &Report, facts: &Facts) -> Status {
         problems,
         warnings: warnings(report, facts).into_iter().chain(report.left_out.iter().cloned()).collect(),
         listen: facts.listen.to_string(),
-        api_url: facts.api_url.clone(),
+        api_url: api_url(report, facts),
+        api_authority: report.authority.clone().unwrap_or_default(),
         public_url: report.urls.most_external().to_owned(),
         reloaded_at_ms: report.last_reload.map(|reload| reload.at_ms),
         reload_seconds: report.last_reload.map(|reload| reload.took.as_secs_f64()),
@@ -77,6 +78,11 @@ pub fn status(report: &Report, facts: &Facts) -> Status {
         at_ms: facts.at_ms,
         process_id: std::process::id(),
     }
+}
+
+/// Where clients on this host reach the API: over HTTPS by the name that the certificate is for.
+pub fn api_url(report: &Report, facts: &Facts) -> String {
+    if report.authority.is_some() { report.urls.internal.clone() } else { facts.api_url.clone() }
 }
 
 /// One relation as a row. `problems` are those of `report` and what else is known.

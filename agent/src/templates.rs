@@ -27,14 +27,16 @@ pub enum Template {
     Scrape,
     /// One `rules/…rules`.
     Rules,
+    /// `web.yml`.
+    Web,
     /// `grafana-datasource.yml`.
     Datasource,
 }
 
 impl Template {
     /// All of them.
-    pub const ALL: [Template; 5] =
-        [Template::Main, Template::Arguments, Template::Scrape, Template::Rules, Template::Datasource];
+    pub const ALL: [Template; 6] =
+        [Template::Main, Template::Arguments, Template::Scrape, Template::Rules, Template::Web, Template::Datasource];
 
     /// The name of its folder.
     pub fn folder(self) -> &'static str {
@@ -43,6 +45,7 @@ impl Template {
             Template::Arguments => "prometheus.args",
             Template::Scrape => "scrape.yml",
             Template::Rules => "rules.rules",
+            Template::Web => "web.yml",
             Template::Datasource => "grafana-datasource.yml",
         }
     }
@@ -53,6 +56,7 @@ impl Template {
             Template::Arguments => include_str!("../../templates/prometheus.args/template.hbs"),
             Template::Scrape => include_str!("../../templates/scrape.yml/template.hbs"),
             Template::Rules => include_str!("../../templates/rules.rules/template.hbs"),
+            Template::Web => include_str!("../../templates/web.yml/template.hbs"),
             Template::Datasource => include_str!("../../templates/grafana-datasource.yml/template.hbs"),
         }
     }

@@ -1,7 +1,9 @@
 //! A Prometheus-compatible HTTP API as a client.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use relatum_agent::control::Status;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -38,16 +40,39 @@ struct Envelope {
 impl Api {
     /// The API at `base`.
     pub(crate) fn at(base: &str) -> Result<Self, CommandFailure> {
-        let client = reqwest::Client::builder()
-            .timeout(Duration::from_secs(150))
-            .build()
-            .map_err(|error| CommandFailure::failed(format!("cannot set up HTTP: {error}")))?;
+        Api::with(base, reqwest::Client::builder())
+    }
+
+    fn with(base: &str, client: reqwest::ClientBuilder) -> Result<Self, CommandFailure> {
+        let failed = |error| CommandFailure::failed(format!("cannot set up HTTP: {error}"));
+        let client = client.timeout(Duration::from_secs(150)).build().map_err(failed)?;
         Ok(Api { base: base.trim_end_matches('/').to_owned(), client })
     }
 
     /// The API of the agent this command talks to.
     pub(crate) async fn of_agent(global: &Global) -> Result<Self, CommandFailure> {
-        Api::at(&global.client().status().await?.api_url)
+        Api::of(&global.client().status().await?)
+    }
+
+    /// The API of the agent with this status.
+    pub(crate) fn of(status: &Status) -> Result<Self, CommandFailure> {
+        let mut client = reqwest::Client::builder();
+        if !status.api_authority.is_empty() {
+            let failed = |error| CommandFailure::failed(format!("cannot use the agent's authority: {error}"));
+            let authority = reqwest::Certificate::from_pem(status.api_authority.as_bytes()).map_err(failed)?;
+            client = client.tls_certs_only([authority]);
+            // The certificate is for a name, which need not lead here from every machine.
+            let host = status.api_url.trim_start_matches("https://").rsplit_once(':').map(|(host, _)| host);
+            if let (Some(host), Ok(listen)) = (host, status.listen.parse::<SocketAddr>()) {
+                let ip = match listen.ip() {
+                    IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+                    IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+                    ip => ip,
+                };
+                client = client.resolve(host, SocketAddr::new(ip, listen.port()));
+            }
+        }
+        Api::with(&status.api_url, client)
     }
 
     /// Asks for `path` below `/api/v1`.

@@ -80,7 +80,7 @@ async fn show(data_dir: &Path, limit: Option<Duration>) -> Result<(), CommandFai
         relate(&client, NODE_EXPORTER, "node", include_str!("../../alert_rules/host_health.yaml")).await?;
     }
     put(&introduction(&status, data_dir, node_exporter))?;
-    let api = Api::at(&status.api_url)?;
+    let api = Api::of(&status)?;
     let deadline = tokio::time::Instant::now() + limit.unwrap_or(START_PATIENCE);
     loop {
         let (up, all) = targets(&api).await?;

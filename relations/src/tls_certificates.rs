@@ -17,9 +17,12 @@ pub const INTERFACE: &str = "tls-certificates";
 const REQUESTS: &str = "certificate_signing_requests";
 const CERTIFICATES: &str = "certificates";
 
-/// Our unit's databag: one request, in PEM, for the certificate of a server and not of an authority.
-pub fn requirer_unit_bag(csr: &str) -> Databag {
-    let requests = json!([{"certificate_signing_request": csr.trim(), "ca": false}]);
+/// Our unit's databag: requests in PEM, each for the certificate of a server and not of an authority.
+///
+/// An authority takes back what it signed for a request that is no longer here.
+pub fn requirer_unit_bag<'a>(csrs: impl IntoIterator<Item = &'a str>) -> Databag {
+    let request = |csr: &str| json!({"certificate_signing_request": csr.trim(), "ca": false});
+    let requests = Value::Array(csrs.into_iter().map(request).collect());
     Databag::from([(REQUESTS.to_owned(), dumps(&requests))])
 }
 
@@ -74,7 +77,7 @@ pub fn signed(relation: &Relation, csr: &str) -> (Option<Signed>, Vec<Problem>) 
         }
         if entry["revoked"].as_bool() == Some(true) {
             let message = format!("certificate {} has been revoked", at + 1);
-            problems.push(problem(message).hint("a new request is needed"));
+            problems.push(problem(message).hint("another one is asked for"));
             found = None;
             continue;
         }
@@ -91,6 +94,16 @@ pub fn signed(relation: &Relation, csr: &str) -> (Option<Signed>, Vec<Problem>) 
         found = Some(Signed { certificate: certificate.to_owned(), ca: ca.to_owned(), chain });
     }
     (found, problems)
+}
+
+/// Whether the authority has taken back what it made of the request `csr`.
+pub fn is_revoked(relation: &Relation, csr: &str) -> bool {
+    let entries = match json::read(&relation.remote.app_bag, CERTIFICATES) {
+        Ok(Some(Value::Array(entries))) => entries,
+        _ => return false,
+    };
+    let is_of = |entry: &&Value| entry["certificate_signing_request"].as_str().map(str::trim) == Some(csr.trim());
+    entries.iter().rfind(is_of).is_some_and(|entry| entry["revoked"].as_bool() == Some(true))
 }
 
 #[cfg(test)]

@@ -253,6 +253,9 @@ pub struct Status {
     pub listen: String,
     /// Where clients on this host reach the HTTP API; for `targets`, `rules`, `alerts`, `query`.
     pub api_url: String,
+    /// The authority to trust there, PEM; empty over plain HTTP and where the system's authorities will do.
+    #[serde(default)]
+    pub api_authority: String,
     /// Where others reach it: what we publish. The ingress' URL if there is one.
     pub public_url: String,
     /// When the server began to run what it runs, milliseconds since 1970; none if it runs nothing yet.

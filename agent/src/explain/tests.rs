@@ -68,6 +68,7 @@ impl Bench {
             store.mutate::<_, RelateError>(words, |change| relate::relate(&request, change)).unwrap();
         }
         let place = Place {
+            identity: dir.path().join("identity.json"),
             rendered: "/rendered".into(),
             samples: "/samples".into(),
             listen: "127.0.0.1:9090".into(),

@@ -47,7 +47,7 @@ pub(crate) fn url(public_url: &str, id: &str) -> String {
 }
 
 /// Everything there is to say.
-pub(crate) fn live(world: &World, board: &Board, remotes: &[Remote], now_ms: i64) -> Live {
+pub(crate) fn live(world: &World, board: &Board, remotes: &[Remote], public_url: &str, now_ms: i64) -> Live {
     let mut live = Live::default();
     let upstreams = board.upstreams();
     for upstream in &world.offers.upstreams {
@@ -93,9 +93,9 @@ pub(crate) fn live(world: &World, board: &Board, remotes: &[Remote], now_ms: i64
         let (total, last) = (wrong.total, clock(wrong.last_ms));
         live.warnings.push(format!("offers were asked for with a wrong secret {total} times, last at {last}"));
     }
-    if world.offers.made.iter().any(|offer| !offer.removed) {
-        let warning = "offers are answered over plain HTTP: their secrets and the samples can be read on the way; put a proxy with \
-                       a certificate in front";
+    if world.offers.made.iter().any(|offer| !offer.removed) && !public_url.starts_with("https://") {
+        let warning = "offers are answered over plain HTTP: their secrets and the samples can be read on the way; relate \
+                       prometheus:certificates to an authority, or put a proxy with a certificate in front";
         live.warnings.push(warning.to_owned());
     }
     live
@@ -246,7 +246,7 @@ mod tests {
 
     #[track_caller]
     fn check(board: &Board, remote: Option<Remote>, note: Option<&str>, problems: &[&str]) {
-        let live = live(&world(), board, remote.as_slice(), 3_600_000);
+        let live = live(&world(), board, remote.as_slice(), "http://a:1", 3_600_000);
         let notes = live.notes.get(&7).map(|note| format!("{}: {}", note.current, note.message));
         assert_eq!(notes.as_deref(), note);
         let found: Vec<String> = live.problems.iter().map(ToString::to_string).collect();

@@ -15,6 +15,7 @@ use tracing::error;
 
 use super::desire::MATERIALS;
 use super::plan::Step;
+use super::render::{ARGUMENTS_PATH, DATASOURCE_PATH, MAIN_PATH, WEB_PATH};
 use crate::dialect::Layout;
 use crate::workload::{Fault, Files, NotRun, Workload, are_same_files};
 
@@ -22,7 +23,7 @@ use crate::workload::{Fault, Files, NotRun, Workload, are_same_files};
 const FOLDERS: [(&str, &str); 4] = [("", ""), ("scrape", ".yml"), ("rules", ".rules"), (MATERIALS, "")];
 
 /// The files in the top folder.
-const TOP: [&str; 3] = [super::render::MAIN_PATH, super::render::ARGUMENTS_PATH, super::render::DATASOURCE_PATH];
+const TOP: [&str; 4] = [MAIN_PATH, ARGUMENTS_PATH, WEB_PATH, DATASOURCE_PATH];
 
 /// What the name of a file that is being written begins with.
 const UNFINISHED: &str = ".new-";

@@ -312,7 +312,10 @@ impl State {
             local: LocalFiles::default(),
             declared: Vec::new(),
             current: Arc::default(),
+            identity: Ok(None),
+            now_ms: 0,
             place: Place {
+                identity: PathBuf::new(),
                 rendered: PathBuf::from("/r"),
                 samples: PathBuf::from("/s"),
                 listen: "127.0.0.1:9090".into(),

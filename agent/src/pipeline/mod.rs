@@ -26,6 +26,7 @@ use tracing::{info, warn};
 use crate::charm_config::Settings;
 use crate::control::Problem;
 use crate::events::{self, RelationEvent, RelationEventKind};
+use crate::identity;
 use crate::store::{Role, Store, StoreError, World};
 use crate::workload::{Files, Workload};
 use apply::{ApplyError, RenderedDirectory};
@@ -57,6 +58,10 @@ pub struct Report {
     pub yields: BTreeMap<RelationKey, Yield>,
     /// Under which URLs the server is reached.
     pub urls: Urls,
+    /// The authority that signed the certificate that is served, PEM; `None` over plain HTTP.
+    pub authority: Option<String>,
+    /// When to look again though nothing happened, milliseconds since 1970.
+    pub look_again_at_ms: Option<i64>,
     /// The last time that the workload began to run something new; `None` if it never did.
     pub last_reload: Option<Reload>,
     /// Paths of the files written or removed.
@@ -163,7 +168,11 @@ impl Pipeline {
         let (changed, applied) = self.apply(&mut checked, &observed, &desired, workload, &mut problems);
         steps.end("apply");
         problems.append(&mut checked.problems);
-        let published = publish::publish(store, &observed.world, &desired.bags)?;
+        let mut published = publish::publish(store, &observed.world, &desired.bags)?;
+        match identity::carry_out(&self.place.identity, &desired.identity, observed.now_ms) {
+            Ok(is_new) => published |= is_new,
+            Err(error) => problems.push(Problem::new(crate::chain(&error))),
+        }
         if !events.is_empty() {
             let changed = events.iter().map(|event| event.relation);
             crate::lock(store).mark_seen(&events::seen(&observed.world, changed))?;
@@ -183,6 +192,8 @@ impl Pipeline {
             left_out: rendered.left_out,
             yields: desired.yields,
             urls: desired.urls,
+            authority: desired.authority,
+            look_again_at_ms: desired.look_again_at_ms,
             last_reload: self.last_reload,
             changed,
             applied,

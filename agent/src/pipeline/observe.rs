@@ -12,6 +12,7 @@ use crate::control::Problem;
 use crate::declared::local::{LocalFiles, LocalFolders};
 use crate::declared::relations::Declarations;
 use crate::dialect::Layout;
+use crate::identity::{self, Identity};
 use crate::store::{Store, World};
 use crate::templates::{Override, Template};
 use crate::workload::Files;
@@ -24,6 +25,8 @@ const TEMPLATE_BYTES_MAX: u64 = 1 << 20;
 pub struct Place {
     /// The directory of the rendered files, absolute.
     pub rendered: PathBuf,
+    /// The file with our key and our requests for certificates, absolute.
+    pub identity: PathBuf,
     /// The directory of the samples, absolute.
     pub samples: PathBuf,
     /// `host:port` the server listens on.
@@ -79,6 +82,10 @@ pub struct Observed {
     pub declared: Vec<Problem>,
     /// The rendered files as they are on disk.
     pub current: Arc<Files>,
+    /// Our key and our requests for certificates; else why they cannot be read.
+    pub identity: Result<Option<Identity>, String>,
+    /// The time of looking, milliseconds since 1970.
+    pub now_ms: i64,
     /// Where we are.
     pub place: Place,
 }
@@ -137,6 +144,8 @@ fn gather(
         option_defaults: sources.option_defaults.clone(),
         overrides: overrides(&sources.templates),
         current,
+        identity: identity::read(&place.identity).map_err(|error| crate::chain(&error)),
+        now_ms: crate::now_ms(),
         place: place.clone(),
     }
 }

@@ -9,7 +9,7 @@ use relatum_relations::charm_options::retention_size;
 use relatum_relations::prometheus_scrape::RuleFile;
 use serde_json::{Value, json};
 
-use super::desire::{Desired, RelationKey, scrape_path};
+use super::desire::{AUTHORITIES_PATH, Desired, RelationKey, scrape_path};
 use crate::control::Problem;
 use crate::dialect::{Dialect, Layout, LeftOut, OLDEST, Part, Version};
 use crate::store::{Role, StoredRelation};
@@ -21,6 +21,9 @@ pub const MAIN_PATH: &str = "prometheus.yml";
 
 /// What are flags in Prometheus.
 pub const ARGUMENTS_PATH: &str = "prometheus.args";
+
+/// Who may come in to the server, and how.
+pub const WEB_PATH: &str = "web.yml";
 
 /// The file for Grafana.
 pub const DATASOURCE_PATH: &str = "grafana-datasource.yml";
@@ -119,6 +122,9 @@ impl Renderer {
         ];
         if dialect.layout == Layout::Split {
             wanted.push((ARGUMENTS_PATH.to_owned(), Template::Arguments, Source::Values(arguments(desired))));
+            if let Some(web) = &desired.web {
+                wanted.push((WEB_PATH.to_owned(), Template::Web, Source::Values(web.clone())));
+            }
             for (key, jobs) in &desired.scrapes {
                 let source = Source::Jobs(relation(desired, key), Arc::clone(jobs));
                 wanted.push((scrape_path(key), Template::Scrape, source));
@@ -307,6 +313,8 @@ fn arguments(desired: &Desired) -> Value {
         "config_file": place.rendered.join(MAIN_PATH),
         "storage_path": place.samples,
         "listen": place.listen,
+        "web_config_file": desired.web.as_ref().map(|_| place.rendered.join(WEB_PATH)),
+        "authorities_file": desired.materials.contains_key(AUTHORITIES_PATH).then(|| place.rendered.join(AUTHORITIES_PATH)),
         "external_url": desired.urls.most_external(),
         "log_level": settings.log_level,
         "wal_compression": settings.wal_compression,

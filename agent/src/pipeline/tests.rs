@@ -1,5 +1,7 @@
 //! The laws of a pass, on a real directory and a real store.
 
+mod certificates;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
@@ -78,6 +80,7 @@ impl Bench {
             })
             .unwrap();
         let place = Place {
+            identity: dir.path().join("identity.json"),
             rendered: dir.path().join("rendered"),
             samples: dir.path().join("tsdb"),
             listen: "127.0.0.1:9090".into(),

@@ -162,7 +162,11 @@ impl Case {
             local: LocalFiles::default(),
             declared: Vec::new(),
             current: Arc::default(),
+            // Its key is nowhere in a case; what was signed for it is added afterwards.
+            identity: Ok(None),
+            now_ms: 0,
             place: Place {
+                identity: PathBuf::new(),
                 rendered: root.to_owned(),
                 samples: PathBuf::from("/var/lib/prometheus"),
                 listen: format!("0.0.0.0:{PORT}"),

@@ -34,7 +34,7 @@ pub(super) fn of(case: &Case, visible: &Visible<'_>) -> Option<Signed> {
 /// Publishes the request, serves the certificate, and has the server scraped accordingly. Gives the files beside the others.
 pub(super) fn present(case: &Case, visible: &Visible<'_>, desired: &mut Desired, root: &Path) -> Files {
     let Some((id, request, signed)) = requested(case, visible) else { return Files::new() };
-    let bag = tls_certificates::requirer_unit_bag(&request);
+    let bag = tls_certificates::requirer_unit_bag([request.as_str()]);
     desired.bags.insert((id, Role::Requirer, OUR_UNIT.to_owned()), bag);
     let Some(signed) = signed else { return Files::new() };
     if let Some(job) = desired.own_jobs.first_mut() {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::case::Case;
 use super::events::Visible;
 use crate::control::Problem;
-use crate::pipeline::desire::{Desired, MATERIALS};
+use crate::pipeline::desire::{AUTHORITIES_PATH, Desired, MATERIALS};
 use crate::pipeline::render::DATASOURCE_PATH;
 use crate::relate::OUR_UNIT;
 use crate::workload::Files;
@@ -85,7 +85,7 @@ impl std::fmt::Display for ReplayedProblem {
 }
 
 /// The files where the charm has them: certificates of jobs beside the main file, those of authorities where the system looks for
-/// them, and no file for Grafana.
+/// them but once, and no file for Grafana.
 pub(super) fn placed(files: Files, root: &Path) -> Files {
     let ours = format!("{}/", root.join(MATERIALS).display());
     let theirs = format!("{}/", root.display());
@@ -96,7 +96,8 @@ pub(super) fn placed(files: Files, root: &Path) -> Files {
             None => (root.join(name).display().to_string(), text),
         },
     };
-    files.into_iter().filter(|(path, _)| path != DATASOURCE_PATH).map(place).collect()
+    let is_of_charm = |path: &str| path != DATASOURCE_PATH && path != AUTHORITIES_PATH;
+    files.into_iter().filter(|(path, _)| is_of_charm(path)).map(place).collect()
 }
 
 /// The jobs of relations as the library gives them, with the certificates in them and not their paths.

@@ -9,6 +9,7 @@ use relatum_config::prometheus::{Config, ScrapeConfig, ScrapeConfigFile};
 use relatum_model::exposition::MetricFamily;
 use relatum_promql::EngineOptions;
 use relatum_transport::alertmanager::{Notifier, PreparedNotifier};
+use relatum_transport::http::{Authorities, trust_also};
 use relatum_transport::remote_write;
 use relatum_transport::remote_write::send::{PreparedRemotes, Remotes};
 use relatum_transport::scrape::{PreparedScrape, Scraper};
@@ -115,6 +116,7 @@ pub struct Prepared {
     notifier: PreparedNotifier,
     remotes: PreparedRemotes,
     web: PreparedWeb,
+    authorities: Option<Authorities>,
 }
 
 impl Engine {
@@ -185,13 +187,15 @@ impl Engine {
             .prepare(&loaded.config.remote_write, &global.external_labels)
             .map_err(|errors| ReloadError::in_file(main, &errors))?;
         let web = self.web.prepare(files, flags.web_config.as_deref()).map_err(|problems| ReloadError { problems })?;
-        Ok(Prepared { flags, loaded, scrape, notifier, remotes, web })
+        let authorities = flags.authorities.as_deref().map(authorities).transpose()?;
+        Ok(Prepared { flags, loaded, scrape, notifier, remotes, web, authorities })
     }
 
     /// Runs a prepared configuration instead of what ran before.
     pub fn commit(&self, prepared: Prepared) {
-        let Prepared { flags, loaded, scrape, notifier, remotes, web } = prepared;
+        let Prepared { flags, loaded, scrape, notifier, remotes, web, authorities } = prepared;
         self.web.commit(web);
+        trust_also(authorities);
         self.promql.store(Arc::new(query_engine(&flags, &loaded.config)));
         self.notifier.commit(notifier);
         // Before the scrapes: a new remote gets what is committed from now on, and that is to be all of it.
@@ -225,7 +229,7 @@ impl Engine {
         let outcome = self.check(files, &main).and_then(|loaded| self.prepare(files, loaded, flags));
         match outcome {
             Ok(prepared) => {
-                self.commit(prepared);
+                self.commit(Prepared { web: prepared.web.watched(), ..prepared });
                 info!(file = %main.display(), "configuration loaded");
                 Ok(())
             }
@@ -318,6 +322,15 @@ impl Engine {
     pub(crate) async fn query_slots(&self) -> OwnedSemaphorePermit {
         Arc::clone(&self.query_slots).acquire_owned().await.expect("the semaphore is never closed")
     }
+}
+
+fn authorities(path: &Path) -> Result<Authorities, ReloadError> {
+    let refused = |reason: String| {
+        let problem = whole_file(format!("cannot use the authorities to trust: {reason}"));
+        ReloadError { problems: vec![FileProblem { path: path.to_owned(), problem }] }
+    };
+    let pem = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
+    Authorities::read(&pem).map_err(refused)
 }
 
 /// The query engine that flags and configuration ask for.

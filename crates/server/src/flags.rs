@@ -60,6 +60,8 @@ pub struct Flags {
     pub external_url: String,
     /// `--web.config.file`
     pub web_config: Option<PathBuf>,
+    /// `--tls.authorities-file`, which Prometheus does not have
+    pub authorities: Option<PathBuf>,
     /// `--web.max-connections`
     pub connections_max: usize,
     /// `--web.enable-admin-api`
@@ -100,6 +102,7 @@ impl Default for Flags {
             listen: vec!["0.0.0.0:9090".to_owned()],
             external_url: String::new(),
             web_config: None,
+            authorities: None,
             connections_max: 512,
             admin_api: false,
             lifecycle: false,
@@ -208,6 +211,7 @@ const FLAGS: &[Flag] = &[
     flag("storage.tsdb.wal-compression", Kind::Switch, "true", ""),
     flag("storage.tsdb.wal-compression-type", Kind::Value, "snappy", ""),
     flag("storage.tsdb.wal-segment-size", Kind::Value, "0B", ""),
+    flag(AUTHORITIES, Kind::Value, "", "authorities to trust beside the system's; not a flag of Prometheus"),
     flag("web.config.file", Kind::Value, "", "TLS, users and headers, in Prometheus' own file format"),
     flag("web.console.libraries", Kind::Value, "console_libraries", ""),
     flag("web.console.templates", Kind::Value, "consoles", ""),
@@ -231,6 +235,9 @@ const FLAGS: &[Flag] = &[
     flag("web.route-prefix", Kind::Value, "/", "the path below which everything lies; only / is supported"),
     flag("web.user-assets", Kind::Value, "", ""),
 ];
+
+/// The one flag that only we have.
+const AUTHORITIES: &str = "tls.authorities-file";
 
 /// Names for `--enable-feature` that change how queries are evaluated or what is stored; those that change how queries are read
 /// are the parser's.
@@ -313,6 +320,7 @@ impl Flags {
             "web.listen-address" => self.listen.join(","),
             "web.external-url" => self.external_url.clone(),
             "web.config.file" => self.web_config.as_ref().map_or_else(String::new, |path| path.display().to_string()),
+            AUTHORITIES => self.authorities.as_ref().map_or_else(String::new, |path| path.display().to_string()),
             "web.max-connections" => self.connections_max.to_string(),
             "web.route-prefix" => "/".to_owned(),
             "web.enable-admin-api" => self.admin_api.to_string(),
@@ -338,7 +346,9 @@ impl Flags {
             None if flag.does.is_empty() => flag.default.to_owned(),
             None => value(flag.name),
         };
-        FLAGS.iter().map(|flag| (flag.name, shown(flag))).collect()
+        // Who compares us with Prometheus shall find no more than its flags unless more is asked for.
+        let is_shown = |flag: &&Flag| flag.name != AUTHORITIES || self.authorities.is_some();
+        FLAGS.iter().filter(is_shown).map(|flag| (flag.name, shown(flag))).collect()
     }
 
     /// Whether `--enable-feature` names `feature`.
@@ -362,6 +372,7 @@ impl Flags {
             }
             "web.external-url" => self.external_url = value.trim_end_matches('/').to_owned(),
             "web.config.file" => self.web_config = (!value.is_empty()).then(|| value.into()),
+            AUTHORITIES => self.authorities = (!value.is_empty()).then(|| value.into()),
             "web.max-connections" => self.connections_max = number(value)?.max(1),
             "web.route-prefix" if value.trim_matches('/').is_empty() => {}
             "web.route-prefix" => return Err("only / is supported".to_owned()),

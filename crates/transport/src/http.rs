@@ -3,6 +3,7 @@
 //! A client owns its connections, so everything that is reached in the same way shares one. Files that hold certificates or
 //! credentials are read anew while running: whoever rotates them need not tell us.
 
+mod authorities;
 mod credentials;
 mod failure;
 mod tls;
@@ -18,6 +19,7 @@ use reqwest::header::HeaderMap;
 use thiserror::Error;
 use tracing::warn;
 
+pub use authorities::{Authorities, trust_also};
 use credentials::Credentials;
 pub use failure::request_failure;
 pub(crate) use failure::{body_failure, complaint};

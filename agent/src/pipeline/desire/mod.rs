@@ -4,6 +4,7 @@
 //! about. A relation whose bags are as they were is not understood anew.
 
 mod alerting;
+mod certificate;
 mod grafana;
 mod outside;
 mod own_metrics;
@@ -27,15 +28,18 @@ use relatum_relations::topology::Topology;
 use serde_json::Value;
 
 use super::observe::{Observed, Place};
+use super::render::WEB_PATH;
 use crate::charm_config::{self, Settings};
 use crate::control::Problem;
 use crate::declared::local::LocalFiles;
+use crate::identity::Wish;
 use crate::relate::OUR_UNIT;
 use crate::store::{Model, Role, StoredRelation};
 use crate::workload::Files;
 use remote_write::Sender;
 pub(crate) use scrape::scrape_path;
 use scrape::{Basis, Scrape};
+pub(crate) use trust::AUTHORITIES_PATH;
 use view::View;
 
 /// The charm name of the built-in application.
@@ -72,6 +76,14 @@ pub struct Desired {
     pub rules: BTreeMap<String, Arc<RuleFile>>,
     /// Certificates and keys, by path below `rendered/`.
     pub materials: Files,
+    /// What the web configuration says; plain HTTP without it.
+    pub web: Option<Value>,
+    /// The authority that signed our certificate, PEM.
+    pub authority: Option<String>,
+    /// What is to become of our key and requests.
+    pub identity: Wish,
+    /// When to look again though nothing happened, milliseconds since 1970.
+    pub look_again_at_ms: Option<i64>,
     /// The list of data sources for Grafana.
     pub datasources: Value,
     /// What each relation brought, for people.
@@ -149,13 +161,17 @@ pub(crate) fn desire_as(us: &Us, observed: &Observed, memory: &mut Memory) -> De
     problems.extend(observed.declared.iter().cloned());
     let views: Vec<View<'_>> = world.relations.iter().flat_map(View::of).collect();
     let mut desired = Desired {
-        own_jobs: scrape::own_jobs(us, &observed.place),
+        own_jobs: scrape::own_jobs(us, &observed.place, None),
         alertmanagers: Vec::new(),
         remote_writes: Vec::new(),
         tracing: None,
         scrapes: BTreeMap::new(),
         rules: BTreeMap::new(),
         materials: Files::new(),
+        web: None,
+        authority: None,
+        identity: Wish::Keep,
+        look_again_at_ms: None,
         datasources: Value::Null,
         yields: BTreeMap::new(),
         relations: world.relations.clone(),
@@ -170,7 +186,8 @@ pub(crate) fn desire_as(us: &Us, observed: &Observed, memory: &mut Memory) -> De
     for view in &views {
         desired.yields.insert(view.key(), Yield::default());
     }
-    // The outside URL first, as much of what is published holds it; what is sent on last, as it is made of all rules.
+    // The certificate before everything, as it makes URLs what they are; the outside URL next, as much of what is published holds it; what is sent on last, as it is made of all rules.
+    desired.take_certificate(us, &views, observed);
     desired.find_outside_url(us, &views);
     desired.announce_outside_url(&views);
     desired.trust(&views);
@@ -190,6 +207,10 @@ impl Desired {
     pub fn owner(&self, path: &str) -> Option<Owner> {
         if let Some((source, _)) = self.local.files.get(path) {
             return Some(Owner::File(source.clone()));
+        }
+        if path == WEB_PATH || path.starts_with(certificate::SERVER) {
+            let certificates = self.yields.keys().find(|(endpoint, _)| endpoint == "certificates");
+            return certificates.cloned().map(Owner::Relation);
         }
         let rules = path.strip_prefix("rules/").and_then(|name| self.rules.get(name));
         let scrape = || self.scrapes.keys().find(|key| scrape_path(key) == path);

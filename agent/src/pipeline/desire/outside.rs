@@ -36,7 +36,7 @@ impl Desired {
 }
 
 /// Scheme, host and port of a URL of our own making.
-fn parts(url: &str) -> (&str, &str, u16) {
+pub(super) fn parts(url: &str) -> (&str, &str, u16) {
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
     let (host, port) = rest.rsplit_once(':').unwrap_or((rest, ""));
     (scheme, host, port.parse().unwrap_or(if scheme == "https" { 443 } else { 80 }))

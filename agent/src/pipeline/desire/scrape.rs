@@ -200,13 +200,17 @@ pub(crate) fn scrape_path(key: &RelationKey) -> String {
     format!("scrape/{}_{}.yml", key.0, key.1)
 }
 
-/// The jobs that scrape the server, as the charm renders it, and this agent where that is another process.
-pub(super) fn own_jobs(us: &Us, place: &Place) -> Vec<Value> {
-    let is_https = place.url.starts_with("https://");
+/// The jobs that scrape the server, as the charm renders it, and this agent where that is another process. `tls` says how to know the
+/// server's certificate, if it has one of ours.
+pub(super) fn own_jobs(us: &Us, place: &Place, tls: Option<&Value>) -> Vec<Value> {
+    let is_https = tls.is_some() || place.url.starts_with("https://");
     let path = place.url.splitn(4, '/').nth(3).filter(|_| place.agent_target.is_some()).unwrap_or_default();
     let path = if path.is_empty() { "/metrics".to_owned() } else { format!("/{path}/metrics") };
     let scheme = if is_https { "https" } else { "http" };
-    let server = own_job(us, SELF_JOB, &place.self_target, scheme, &path);
+    let mut server = own_job(us, SELF_JOB, &place.self_target, scheme, &path);
+    if let Some(tls) = tls {
+        server["tls_config"] = tls.clone();
+    }
     let agent = place.agent_target.as_ref().map(|target| own_job(us, AGENT_JOB, target, "http", "/metrics"));
     [server].into_iter().chain(agent).collect()
 }

@@ -27,6 +27,7 @@ use crate::files::{DiskFiles, FileProblem, Files, whole_file};
 
 pub(crate) use gate::pass;
 use limit::RateLimiter;
+pub use tls::check_pair;
 use users::Users;
 
 /// Why what the file says cannot be done.
@@ -64,7 +65,19 @@ pub struct Web {
 /// Rules that are ready to be in effect; [`Web::commit`] cannot fail.
 #[derive(Debug)]
 #[must_use = "prepared rules do nothing before they are committed"]
-pub struct PreparedWeb(Rules);
+pub struct PreparedWeb {
+    rules: Rules,
+    source: Option<Source>,
+}
+
+impl PreparedWeb {
+    /// Has the files they were read from looked at for every connection and request. Not for files that somebody replaces in several
+    /// steps and tells us when it is done.
+    pub fn watched(mut self) -> Self {
+        self.rules.source = self.source.take();
+        self
+    }
+}
 
 /// What is in effect.
 #[derive(Debug)]
@@ -103,15 +116,17 @@ impl Default for Web {
 }
 
 impl Web {
-    /// Reads the file at `path`, if there is one to read, from `files`, and the certificates it names from disk.
+    /// Reads the file at `path`, if there is one to read, from `files`, and the certificates it names from disk. They are not looked at
+    /// again unless [`PreparedWeb::watched`] says so.
     pub fn prepare(&self, files: &dyn Files, path: Option<&Path>) -> Result<PreparedWeb, Vec<FileProblem>> {
-        let Some(path) = path else { return Ok(PreparedWeb(Rules::open())) };
-        Rules::read(files, path, &self.current.load()).map(PreparedWeb)
+        let Some(path) = path else { return Ok(PreparedWeb { rules: Rules::open(), source: None }) };
+        let (rules, source) = Rules::read(files, path, &self.current.load())?;
+        Ok(PreparedWeb { rules, source })
     }
 
     /// Puts prepared rules in effect for every connection and request from now on.
-    pub fn commit(&self, PreparedWeb(rules): PreparedWeb) {
-        self.put(rules);
+    pub fn commit(&self, prepared: PreparedWeb) {
+        self.put(prepared.rules);
     }
 
     /// Whether connections are made with TLS.
@@ -127,11 +142,12 @@ impl Web {
         }
         let mut known_fault = self.looking.lock().expect("nothing panics while it reads");
         let rules = self.current.load_full();
-        let Some(source) = rules.source.as_ref().filter(|_| !rules.is_current()) else { return rules };
-        match Rules::read(&DiskFiles, &source.file, &rules) {
-            Ok(fresh) => {
+        let Some(Source { file, .. }) = rules.source.as_ref().filter(|_| !rules.is_current()) else { return rules };
+        match Rules::read(&DiskFiles, file, &rules) {
+            Ok((mut fresh, source)) => {
+                fresh.source = source;
                 *known_fault = None;
-                info!(file = %source.file.display(), "web configuration loaded");
+                info!(file = %file.display(), "web configuration loaded");
                 self.put(fresh);
                 self.current.load_full()
             }
@@ -158,7 +174,7 @@ impl Rules {
         Rules { tls: None, http2: true, headers: Vec::new(), config, limiter: None, source: None }
     }
 
-    fn read(files: &dyn Files, path: &Path, before: &Rules) -> Result<Rules, Vec<FileProblem>> {
+    fn read(files: &dyn Files, path: &Path, before: &Rules) -> Result<(Rules, Option<Source>), Vec<FileProblem>> {
         let in_file = |problem| vec![FileProblem { path: path.to_owned(), problem }];
         let whole = |message: String| in_file(whole_file(message));
         // Before reading, so that what changes meanwhile is seen the next time.
@@ -198,7 +214,7 @@ impl Rules {
             None => Arc::new(RateLimiter::new(limit)),
         });
         let source = Some(Source { file: path.to_owned(), stamps });
-        Ok(Rules { tls, http2: config.http2, headers, config, limiter, source })
+        Ok((Rules { tls, http2: config.http2, headers, config, limiter, source: None }, source))
     }
 
     fn is_current(&self) -> bool {

@@ -44,7 +44,7 @@ impl Server {
         let server = Server { folder, web: Arc::default(), port };
         server.write("web.yml", text);
         let prepared = server.web.prepare(&DiskFiles, Some(&server.path("web.yml"))).unwrap();
-        server.web.commit(prepared);
+        server.web.commit(prepared.watched());
         let router = Router::new().route("/", get(async || "in"));
         tokio::spawn(serve(listener, router, Front::new(Arc::clone(&server.web)), std::future::pending()));
         server

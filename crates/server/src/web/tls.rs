@@ -49,6 +49,16 @@ pub(super) fn server_config(config: &ServerTlsConfig, http2: bool) -> Result<(Se
     Ok((server, warnings))
 }
 
+/// Whether a server can be made of a chain of certificates and a key, both PEM; else why not.
+pub fn check_pair(chain: &str, key: &str) -> Result<(), String> {
+    let config = ServerTlsConfig {
+        cert: Some(chain.to_owned()),
+        key: Some(relatum_config::Secret::new(key)),
+        ..ServerTlsConfig::default()
+    };
+    server_config(&config, false).map(drop).map_err(|error| crate::chain(&error))
+}
+
 fn versions(config: &ServerTlsConfig) -> Result<Vec<&'static SupportedProtocolVersion>, WebError> {
     let min = config.min_version.unwrap_or(TlsVersion::Tls12);
     let max = config.max_version.unwrap_or(TlsVersion::Tls13);

@@ -7,17 +7,13 @@ use std::sync::{Arc, OnceLock};
 
 use relatum_config::prometheus::{TlsConfig, TlsVersion};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-    SupportedProtocolVersion,
-};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme, SupportedProtocolVersion};
 
 use super::HttpError;
+use super::authorities::{self, Authorities};
 
 /// The texts of certificates and key, wherever they come from, to be compared with what they were before.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -123,17 +119,10 @@ fn verifier(
         Trust::Anyone
     } else if let Some(pem) = &material.ca {
         let name = name_of("ca", config.ca_file.as_deref());
-        let authorities = certificates(pem, &name)?;
-        let mut roots = RootCertStore::empty();
-        for authority in &authorities {
-            roots
-                .add(authority.clone())
-                .map_err(|error| HttpError::Certificate { what: name.clone(), reason: error.to_string() })?;
-        }
-        let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .build()
-            .map_err(|error| HttpError::Certificate { what: name, reason: error.to_string() })?;
-        Trust::Authorities { inner, authorities }
+        let certificates = certificates(pem, &name)?;
+        let authorities =
+            Authorities::new(certificates).map_err(|reason| HttpError::Certificate { what: name, reason })?;
+        Trust::Authorities(authorities)
     } else {
         Trust::System
     };
@@ -160,7 +149,7 @@ struct Verifier {
 enum Trust {
     Anyone,
     System,
-    Authorities { inner: Arc<WebPkiServerVerifier>, authorities: Vec<CertificateDer<'static>> },
+    Authorities(Authorities),
 }
 
 /// The authorities of the system, loaded when the first handshake needs them: most of what we ask speaks plain HTTP, and
@@ -183,21 +172,17 @@ impl ServerCertVerifier for Verifier {
         match &self.trust {
             Trust::Anyone => Ok(ServerCertVerified::assertion()),
             Trust::System => {
-                system(&self.provider)?.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-            }
-            Trust::Authorities { inner, authorities } => {
-                let verdict = inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-                match verdict {
-                    // A certificate that signs itself and is trusted by name, as `openssl req -x509` makes them, is no chain
-                    // to the library. It gets this far only when it is valid today.
-                    Err(Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::Other(_)))
-                        if authorities.iter().any(|authority| authority.as_ref() == end_entity.as_ref()) =>
-                    {
-                        verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
-                        Ok(ServerCertVerified::assertion())
-                    }
-                    verdict => verdict,
+                let verify = |system: &'static rustls_platform_verifier::Verifier| {
+                    system.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+                };
+                let verdict = system(&self.provider).and_then(verify);
+                match authorities::more().filter(|_| verdict.is_err()) {
+                    Some(more) => more.verify(end_entity, intermediates, server_name, ocsp_response, now).or(verdict),
+                    None => verdict,
                 }
+            }
+            Trust::Authorities(authorities) => {
+                authorities.verify(end_entity, intermediates, server_name, ocsp_response, now)
             }
         }
     }
