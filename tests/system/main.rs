@@ -15,6 +15,7 @@ mod generated_queries;
 mod http_surface;
 mod main_job;
 mod metric_checks;
+mod prometheus_data;
 mod readme;
 mod remote_write;
 mod shipped_rules;
@@ -29,6 +30,7 @@ fn main() {
     let trials = [
         main_job::trials(),
         metric_checks::trials(),
+        prometheus_data::trials(),
         commands::trials(),
         conformance::trials(),
         crash::trials(),
