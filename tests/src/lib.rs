@@ -1,5 +1,6 @@
 //! What whole-system tests stand on: processes that are stopped with the test, an HTTP client, and waiting for a condition.
 
+pub mod authority;
 pub mod http;
 pub mod peers;
 pub mod process;

@@ -18,6 +18,10 @@ pub enum Peer {
     Alertmanager,
     /// The node exporter.
     NodeExporter,
+    /// nginx.
+    Nginx,
+    /// OpenSSL's program.
+    Openssl,
 }
 
 impl Peer {
@@ -29,6 +33,8 @@ impl Peer {
             Peer::Promtool3 => "RELATUM_PEER_PROMTOOL3",
             Peer::Alertmanager => "RELATUM_PEER_ALERTMANAGER",
             Peer::NodeExporter => "RELATUM_PEER_NODE_EXPORTER",
+            Peer::Nginx => "RELATUM_PEER_NGINX",
+            Peer::Openssl => "RELATUM_PEER_OPENSSL",
         }
     }
 
@@ -41,6 +47,8 @@ impl Peer {
             Peer::Prometheus => "prometheus",
             Peer::Alertmanager => "prometheus-alertmanager",
             Peer::NodeExporter => "prometheus-node-exporter",
+            Peer::Nginx => "nginx",
+            Peer::Openssl => "openssl",
             // A newer one is never in the search path under a name of its own.
             Peer::Prometheus3 | Peer::Promtool3 => return None,
         };

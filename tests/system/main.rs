@@ -13,6 +13,8 @@ mod external_queries;
 mod external_workload;
 mod generated_queries;
 mod http_surface;
+mod https;
+mod ingress;
 mod main_job;
 mod metric_checks;
 mod prometheus_data;
@@ -42,6 +44,8 @@ fn main() {
         generated_queries::trials(),
         external_workload::trials(),
         http_surface::trials(),
+        https::trials(),
+        ingress::trials(),
         shipped_rules::trials(),
         readme::trials(),
         remote_write::trials(),

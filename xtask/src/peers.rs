@@ -34,6 +34,8 @@ const STABLE: &[(&str, &str, &str)] = &[
     ("RELATUM_PEER_PROMETHEUS", "prometheus", "prometheus"),
     ("RELATUM_PEER_ALERTMANAGER", "prometheus-alertmanager", "prometheus-alertmanager"),
     ("RELATUM_PEER_NODE_EXPORTER", "prometheus-node-exporter", "prometheus-node-exporter"),
+    ("RELATUM_PEER_NGINX", "nginx", "nginx"),
+    ("RELATUM_PEER_OPENSSL", "openssl", "openssl"),
 ];
 // Variable, program inside the package, package.
 const NEWER: &[(&str, &str, &str)] = &[
