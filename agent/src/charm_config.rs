@@ -9,6 +9,7 @@ use std::time::Duration;
 use relatum_model::time::parse_duration;
 use relatum_model::yaml;
 use relatum_relations::charm_options::{self, EXEMPLARS_MIN};
+use relatum_relations::prometheus_scrape::permissions::{ALLOW_PROXY_URL, DENIED_TARGETS, DeniedTargets, Permissions};
 use serde_json::Value;
 
 use crate::control::{ConfigOption, Problem, Source};
@@ -25,7 +26,19 @@ enum Kind {
 struct Known(&'static str, Kind, Option<&'static str>, &'static str);
 
 const OPTIONS: &[Known] = &[
+    Known(
+        ALLOW_PROXY_URL,
+        Kind::Boolean,
+        Some("false"),
+        "Whether jobs of relations may be scraped through a proxy of their choice.",
+    ),
     Known("cpu", Kind::Text, None, "Kubernetes limit for the charm; without effect here."),
+    Known(
+        DENIED_TARGETS,
+        Kind::Text,
+        Some(""),
+        "What jobs of relations may not reach: networks, addresses and names (*.name: all below), with commas between.",
+    ),
     Known("evaluation_interval", Kind::Text, Some("1m"), "How often rules are evaluated."),
     Known(
         "external_labels",
@@ -70,6 +83,8 @@ pub struct Settings {
     pub scrape_timeout: String,
     /// Name to value.
     pub external_labels: BTreeMap<String, String>,
+    /// What jobs of relations may do.
+    pub permissions: Permissions,
 }
 
 /// Values by option, and who set them.
@@ -130,6 +145,10 @@ pub fn settings(values: &Values) -> (Settings, Vec<Problem>) {
         scrape_timeout: if too_long { scrape_interval.clone() } else { timeout },
         scrape_interval,
         external_labels: labels(text("external_labels")).unwrap_or_default(),
+        permissions: Permissions {
+            allow_proxy_url: text(ALLOW_PROXY_URL) == "true",
+            denied: DeniedTargets::parse_fit(text(DENIED_TARGETS)),
+        },
     };
     (settings, problems)
 }
@@ -160,6 +179,7 @@ pub fn check(name: &str, value: &str) -> Result<(), String> {
             Err(error) => Err(error.to_string()),
         },
         "external_labels" => labels(value).map(|_| ()),
+        DENIED_TARGETS => DeniedTargets::parse(value).map(|_| ()),
         _ => charm_options::check(name, value),
     }
 }

@@ -10,6 +10,7 @@ mod expand;
 mod finish;
 mod hosts;
 mod jobs;
+pub mod permissions;
 pub mod provide;
 mod rules;
 pub mod trace;
@@ -26,6 +27,7 @@ use crate::problem::Problem;
 pub use event::event;
 pub(crate) use event::event_of;
 pub use finish::{Finished, finish};
+use permissions::Permissions;
 pub use rules::{RULE_FILE_PREFIX, RuleFile};
 
 /// The name of the interface.
@@ -94,9 +96,10 @@ pub struct Scraped {
 /// A relation reports at most this many problems; the rest is counted in one more.
 const PROBLEMS_MAX: usize = 100;
 
-/// Understands `relation` as requirer. The result depends on this relation, and on what jobs take from `global`, alone.
-pub fn read(relation: &Relation, global: &GlobalConfig) -> Scraped {
-    let (jobs, mut problems) = jobs::read(relation, global);
+/// Understands `relation` as requirer. The result depends on this relation, on what jobs take from `global`, and on what
+/// they may, alone.
+pub fn read(relation: &Relation, global: &GlobalConfig, permissions: &Permissions) -> Scraped {
+    let (jobs, mut problems) = jobs::read(relation, global, permissions);
     let (rules, has_rules, rule_problems) = rules::read(relation);
     problems.extend(rule_problems);
     let problems = bounded(problems, relation);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use relatum_config::prometheus::GlobalConfig;
+use relatum_relations::prometheus_scrape::permissions::Permissions;
 use relatum_relations::prometheus_scrape::{self, Job, RuleFile, Scraped, finish};
 use relatum_relations::{Databag, Relation, Side, alertmanager_dispatch, grafana_datasource};
 use serde_json::json;
@@ -70,7 +71,10 @@ fn relations() -> impl Strategy<Value = Vec<Relation>> {
 }
 
 fn read(relations: &[Relation]) -> Vec<Scraped> {
-    relations.iter().map(|relation| prometheus_scrape::read(relation, &GlobalConfig::default())).collect()
+    relations
+        .iter()
+        .map(|relation| prometheus_scrape::read(relation, &GlobalConfig::default(), &Permissions::default()))
+        .collect()
 }
 
 /// What one relation gives: jobs, rules, and the texts of its problems.
@@ -175,7 +179,7 @@ fn check_hostile(key: &str, value: String) {
         None => &mut relation.remote.app_bag,
     };
     bag.insert(key.to_owned(), value);
-    let scraped = prometheus_scrape::read(&relation, &GlobalConfig::default());
+    let scraped = prometheus_scrape::read(&relation, &GlobalConfig::default(), &Permissions::default());
     let named = scraped.problems.iter().any(|problem| {
         problem.key.as_deref() == Some(key) && problem.relation == Some(("metrics-endpoint".to_owned(), 1))
     });

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use relatum_relations::bag::Databag;
 use relatum_relations::endpoints::{self, APPLICATION};
 use relatum_relations::name::UnitName;
+use relatum_relations::prometheus_scrape::permissions::ALLOW_PROXY_URL;
 use relatum_relations::topology::Topology;
 use relatum_relations::unit_status::Workload;
 use serde::Deserialize;
@@ -157,7 +158,8 @@ impl Case {
                 ..World::default()
             },
             file: FileOptions::default(),
-            option_defaults: BTreeMap::new(),
+            // The charm lets peers choose their proxy.
+            option_defaults: BTreeMap::from([(ALLOW_PROXY_URL.to_owned(), "true".to_owned())]),
             overrides: BTreeMap::new(),
             local: LocalFiles::default(),
             declared: Vec::new(),

@@ -1,10 +1,13 @@
 //! Whether a job is fit to be scraped, and a rule to be evaluated.
 
-use relatum_config::prometheus::{GlobalConfig, ScrapeConfigFile};
+use relatum_config::prometheus::{GlobalConfig, ScrapeConfig, ScrapeConfigFile, StaticConfig};
 use relatum_config::rules::RuleFile;
-use relatum_model::yaml;
+use relatum_model::labels::LabelsBuilder;
+use relatum_model::time::format_duration;
+use relatum_model::{relabel, yaml};
 use serde_json::{Map, Value, json};
 
+use super::permissions::Permissions;
 use crate::json::is_empty;
 
 /// Keys of a job below which names are the peer's own.
@@ -23,10 +26,19 @@ pub(super) struct JobFault {
     pub(super) path: String,
     /// What is wrong.
     pub(super) message: String,
+    /// What to do about it, when we know.
+    pub(super) hint: Option<String>,
+}
+
+impl JobFault {
+    /// A fault without advice.
+    pub(super) fn new(path: &str, message: String) -> Self {
+        JobFault { path: path.to_owned(), message, hint: None }
+    }
 }
 
 /// What keeps `job` from being scraped beside jobs that take what they leave open from `global`; empty if nothing does.
-pub(super) fn job(job: &Map<String, Value>, global: &GlobalConfig) -> Vec<JobFault> {
+pub(super) fn job(job: &Map<String, Value>, global: &GlobalConfig, permissions: &Permissions) -> Vec<JobFault> {
     let mut faults = Vec::new();
     for (key, value) in job.iter().filter(|(key, _)| !FREE_KEYS.contains(&key.as_str())) {
         // Here the three paths are not paths: the databag holds the content.
@@ -39,10 +51,11 @@ pub(super) fn job(job: &Map<String, Value>, global: &GlobalConfig) -> Vec<JobFau
     };
     if is_set("cert_file") != is_set("key_file") {
         let message = "tls_config needs both cert_file and key_file, or neither".to_owned();
-        faults.push(JobFault { path: "tls_config".to_owned(), message });
+        faults.push(JobFault { path: "tls_config".to_owned(), message, hint: None });
     }
     faults.extend(texts_without_pem(job));
-    if faults.is_empty() { format_faults(job, global) } else { faults }
+    faults.extend(permissions.faults(job, FREE_KEYS));
+    if faults.is_empty() { format_faults(job, global, permissions) } else { faults }
 }
 
 /// The keys of `tls_config` that hold no text in PEM, such as the path of a file. Found here, it costs one job and the peer hears of it;
@@ -53,22 +66,70 @@ fn texts_without_pem(job: &Map<String, Value>) -> Vec<JobFault> {
     let fault = |key: &str| JobFault {
         path: format!("tls_config.{key}"),
         message: format!("{key} is not a text in PEM: a databag holds the file's content here, not its path"),
+        hint: None,
     };
     contents.filter(|(_, text)| !text.is_empty() && !text.contains("-----BEGIN ")).map(|(key, _)| fault(key)).collect()
 }
 
-/// What the reader of scrape files says about `job`, read from the text that would be rendered.
-fn format_faults(job: &Map<String, Value>, global: &GlobalConfig) -> Vec<JobFault> {
+/// What the reader of scrape files says about `job`, read from the text that would be rendered, and where its targets may not be.
+fn format_faults(job: &Map<String, Value>, global: &GlobalConfig, permissions: &Permissions) -> Vec<JobFault> {
     let text = match yaml::to_string(&json!({"scrape_configs": [job]})) {
         Ok(text) => text,
-        Err(error) => return vec![JobFault { path: String::new(), message: error.message }],
+        Err(error) => return vec![JobFault { path: String::new(), message: error.message, hint: None }],
     };
-    let Err(problems) = ScrapeConfigFile::parse_for(&text, global, &[]) else { return Vec::new() };
+    let problems = match ScrapeConfigFile::parse_for(&text, global, &[]) {
+        Ok(file) => return file.scrape_configs.iter().flat_map(|job| denied_targets(job, permissions)).collect(),
+        Err(problems) => problems,
+    };
     let describe = |problem: relatum_config::Problem| {
         let key = problem.key.strip_prefix("scrape_configs[0]").unwrap_or(&problem.key);
-        JobFault { path: key.trim_start_matches('.').to_owned(), message: problem.message }
+        JobFault { path: key.trim_start_matches('.').to_owned(), message: problem.message, hint: None }
     };
     problems.into_iter().map(describe).collect()
+}
+
+/// The targets of `job` that it may not have, by the address that they have once they are relabelled: that is where we would go.
+fn denied_targets(job: &ScrapeConfig, permissions: &Permissions) -> Vec<JobFault> {
+    let mut faults = Vec::new();
+    if permissions.denied.is_empty() {
+        return faults;
+    }
+    for (at, config) in job.static_configs.iter().enumerate() {
+        for (target_at, target) in config.targets.iter().enumerate() {
+            let mut labels = discovered(job, config, target);
+            if relabel::apply(&job.relabel_configs, &mut labels) {
+                let path = format!("static_configs[{at}].targets[{target_at}]");
+                let fault = permissions.denied.fault(labels.get("__address__"));
+                faults.extend(fault.map(|fault| JobFault { path, ..fault }));
+            }
+        }
+    }
+    faults
+}
+
+/// What relabelling sees of a target, which has its address whatever its labels say: all that the server shows it, because a step may
+/// make an address of any of it.
+fn discovered(job: &ScrapeConfig, config: &StaticConfig, target: &str) -> LabelsBuilder {
+    let mut labels = config.labels.to_builder();
+    labels.set("__address__", target);
+    let own = [
+        ("job".to_owned(), job.job_name.clone()),
+        ("__scrape_interval__".to_owned(), format_duration(job.scrape_interval)),
+        ("__scrape_timeout__".to_owned(), format_duration(job.scrape_timeout)),
+        ("__metrics_path__".to_owned(), job.metrics_path.clone()),
+        ("__scheme__".to_owned(), job.scheme.as_str().to_owned()),
+        ("__convert_classic_histograms_to_nhcb__".to_owned(), job.convert_classic_histograms_to_nhcb.to_string()),
+        ("__always_scrape_classic_histograms__".to_owned(), job.always_scrape_classic_histograms.to_string()),
+        ("__scrape_native_histograms__".to_owned(), job.scrape_native_histograms.to_string()),
+    ];
+    let first = |values: &[String]| values.first().cloned().unwrap_or_default();
+    let params = job.params.iter().map(|(name, values)| (format!("__param_{name}"), first(values)));
+    for (name, value) in own.into_iter().chain(params) {
+        if labels.get(&name).is_empty() {
+            labels.set(name, value);
+        }
+    }
+    labels
 }
 
 /// Something in a list of rule groups that keeps it from being a rule file.
@@ -123,7 +184,7 @@ fn find_paths(path: &str, key: &str, value: &Value, inline: bool, faults: &mut V
         }
         Value::String(file) if !file.is_empty() && is_path_key(key) => {
             let message = format!("{key} names a file on our disk, which a relation may not");
-            faults.push(JobFault { path: path.to_owned(), message });
+            faults.push(JobFault { path: path.to_owned(), message, hint: None });
         }
         _ => {}
     }

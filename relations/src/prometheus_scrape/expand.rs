@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
+use super::check::JobFault;
 use super::hosts::Host;
 use crate::json::{is_empty, type_name};
 use crate::text::{bracketed, host_of};
@@ -18,26 +19,33 @@ pub(super) const EXPANDED_BYTES_MAX: usize = 32 << 20;
 /// A job after expansion, and the unit it is for.
 pub(super) type Expanded = (Map<String, Value>, Option<String>);
 
-/// Expands the targets of `job`, which has its final name already. What it grows by is taken from `bytes_left`.
+/// Expands the targets of `job`, which has its final name already. What it grows by is taken from `bytes_left`. What of its targets is
+/// no target is left out and told beside.
 pub(super) fn expand(
     job: &Map<String, Value>,
     hosts: &[Host],
     topology: &Topology,
     bytes_left: &mut usize,
-) -> Result<Vec<Expanded>, String> {
+) -> Result<(Vec<Expanded>, Vec<JobFault>), JobFault> {
     let mut expansion = Expansion::new(job, hosts, topology, bytes_left)?;
     let static_configs = match job.get("static_configs") {
         None | Some(Value::Null) => &Vec::new(),
         Some(Value::Array(configs)) => configs,
-        Some(other) => return Err(format!("static_configs is {}, not a list", type_name(other))),
+        Some(other) => return Err(unfit("static_configs", other, "a list")),
     };
     for (at, config) in static_configs.iter().enumerate() {
-        let Value::Object(config) = config else {
-            return Err(format!("static_configs[{at}] is {}, not an object", type_name(config)));
-        };
-        expansion.add(config).map_err(|reason| format!("static_configs[{at}]: {reason}"))?;
+        let path = format!("static_configs[{at}]");
+        match config {
+            Value::Object(config) => expansion.add(config, &path)?,
+            other => expansion.faults.push(unfit(&path, other, "an object")),
+        }
     }
     expansion.finish()
+}
+
+/// What stands at `path` is not what it has to be.
+fn unfit(path: &str, value: &Value, expected: &str) -> JobFault {
+    JobFault::new(path, format!("{path} is {}, not {expected}", type_name(value)))
 }
 
 struct Expansion<'a> {
@@ -53,6 +61,7 @@ struct Expansion<'a> {
     bytes_left: &'a mut usize,
     shared: Vec<Value>,
     jobs: Vec<Expanded>,
+    faults: Vec<JobFault>,
 }
 
 impl<'a> Expansion<'a> {
@@ -61,17 +70,17 @@ impl<'a> Expansion<'a> {
         hosts: &'a [Host],
         topology: &'a Topology,
         bytes_left: &'a mut usize,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, JobFault> {
         let metrics_path = match job.get("metrics_path") {
             None | Some(Value::Null) => "/metrics",
             Some(Value::String(path)) if path.is_empty() => "/metrics",
             Some(Value::String(path)) => path,
-            Some(other) => return Err(format!("metrics_path is {}, not a string", type_name(other))),
+            Some(other) => return Err(unfit("metrics_path", other, "a string")),
         };
         let relabel_configs = match job.get("relabel_configs") {
             None | Some(Value::Null) => Vec::new(),
             Some(Value::Array(configs)) => configs.clone(),
-            Some(other) => return Err(format!("relabel_configs is {}, not a list", type_name(other))),
+            Some(other) => return Err(unfit("relabel_configs", other, "a list")),
         };
         let set_later = |key: &str| matches!(key, "static_configs" | "metrics_path" | "relabel_configs");
         let template: Map<_, _> = job
@@ -97,28 +106,36 @@ impl<'a> Expansion<'a> {
             bytes_left,
             shared: Vec::new(),
             jobs: Vec::new(),
+            faults: Vec::new(),
         })
     }
 
     /// Adds one static config: first the targets that name a unit, then the wildcards for every unit. What is left over waits for
     /// the shared job.
-    fn add(&mut self, config: &Map<String, Value>) -> Result<(), String> {
+    fn add(&mut self, config: &Map<String, Value>, path: &str) -> Result<(), JobFault> {
         let targets = match config.get("targets") {
             None => return Ok(()),
             Some(targets) if is_empty(targets) => return Ok(()),
             Some(Value::Array(targets)) => targets,
-            Some(other) => return Err(format!("targets is {}, not a list", type_name(other))),
+            Some(other) => {
+                self.faults.push(unfit(&format!("{path}.targets"), other, "a list"));
+                return Ok(());
+            }
         };
         let labels = match config.get("labels") {
             None | Some(Value::Null) => &Map::new(),
             Some(Value::Object(labels)) => labels,
-            Some(other) => return Err(format!("labels is {}, not an object", type_name(other))),
+            Some(other) => {
+                self.faults.push(unfit(&format!("{path}.labels"), other, "an object"));
+                return Ok(());
+            }
         };
         let (mut wildcards, mut strangers) = (Vec::new(), Vec::new());
         let mut of_units: Vec<(usize, Vec<String>)> = Vec::new();
-        for target in targets {
+        for (target_at, target) in targets.iter().enumerate() {
             let Value::String(target) = target else {
-                return Err(format!("a target is {}, not a string", type_name(target)));
+                self.faults.push(unfit(&format!("{path}.targets[{target_at}]"), target, "a string"));
+                continue;
             };
             if target.starts_with(WILDCARD) {
                 wildcards.push(target);
@@ -157,7 +174,7 @@ impl<'a> Expansion<'a> {
         targets: Vec<String>,
         labels: &Map<String, Value>,
         at: usize,
-    ) -> Result<(), String> {
+    ) -> Result<(), JobFault> {
         self.take(self.template_bytes + map_bytes(config))?;
         let host = &self.hosts[at];
         let static_config = self.static_config(config, targets, labels, Some(&host.unit));
@@ -171,7 +188,7 @@ impl<'a> Expansion<'a> {
     }
 
     /// The jobs of units in the order they came up, and last the one shared by all targets that are no unit.
-    fn finish(mut self) -> Result<Vec<Expanded>, String> {
+    fn finish(mut self) -> Result<(Vec<Expanded>, Vec<JobFault>), JobFault> {
         if !self.shared.is_empty() {
             self.take(self.template_bytes)?;
             let mut job = self.template.clone();
@@ -180,7 +197,7 @@ impl<'a> Expansion<'a> {
             set(&mut job, "relabel_configs", self.relabelling(false));
             self.jobs.push((job, None));
         }
-        Ok(self.jobs)
+        Ok((self.jobs, self.faults))
     }
 
     /// `config` with these targets, and with labels: the topology's first, then the peer's own, which win.
@@ -220,13 +237,16 @@ impl<'a> Expansion<'a> {
         Value::Array(configs)
     }
 
-    fn take(&mut self, bytes: usize) -> Result<(), String> {
+    fn take(&mut self, bytes: usize) -> Result<(), JobFault> {
         match self.bytes_left.checked_sub(bytes) {
             Some(left) => {
                 *self.bytes_left = left;
                 Ok(())
             }
-            None => Err(format!("the jobs of this relation grow to more than {EXPANDED_BYTES_MAX} bytes")),
+            None => {
+                let message = format!("the jobs of this relation grow to more than {EXPANDED_BYTES_MAX} bytes");
+                Err(JobFault::new("", message))
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::check::JobFault;
 use super::expand::{EXPANDED_BYTES_MAX, Expanded, expand, set};
 use super::hosts::hosts;
+use super::permissions::Permissions;
 use super::{Job, Origin, SCRAPE_JOBS, SCRAPE_METADATA, check, dedupe};
 use crate::bag::Relation;
 use crate::json::{self, type_name};
@@ -41,11 +42,11 @@ const ALLOWED_KEYS: &[&str] = &[
 const FALLBACK_SCRAPE_PROTOCOL: &str = "PrometheusText0.0.4";
 
 /// The jobs of `relation`, each fit to be scraped. A peer without units has nothing to scrape, whatever its application says.
-pub(super) fn read(relation: &Relation, global: &GlobalConfig) -> (Vec<Job>, Vec<Problem>) {
+pub(super) fn read(relation: &Relation, global: &GlobalConfig, permissions: &Permissions) -> (Vec<Job>, Vec<Problem>) {
     if relation.remote.units.is_empty() {
         return (Vec::new(), Vec::new());
     }
-    let mut sieve = Sieve { relation, global, jobs: Vec::new(), problems: Vec::new(), n_seen: 0 };
+    let mut sieve = Sieve { relation, global, permissions, jobs: Vec::new(), problems: Vec::new(), n_seen: 0 };
     match published(relation) {
         Ok(None) => {}
         Ok(Some(Published { configs, .. })) if configs.len() > JOBS_MAX => {
@@ -107,15 +108,17 @@ pub(super) fn is_allowed(key: &str) -> bool {
 }
 
 /// The job with only what a peer may set, over the defaults, under its final name but for the unit.
-pub(super) fn named(config: &Value, prefix: &str) -> Result<Map<String, Value>, String> {
+pub(super) fn named(config: &Value, prefix: &str) -> Result<Map<String, Value>, JobFault> {
     let Value::Object(config) = config else {
-        return Err(format!("job is {}, not an object", type_name(config)));
+        return Err(JobFault::new("", format!("job is {}, not an object", type_name(config))));
     };
     let name = match config.get("job_name") {
         None | Some(Value::Null) => prefix.to_owned(),
         Some(Value::String(name)) if name.is_empty() => prefix.to_owned(),
         Some(Value::String(name)) => format!("{prefix}_{name}"),
-        Some(other) => return Err(format!("job_name is {}, not a string", type_name(other))),
+        Some(other) => {
+            return Err(JobFault::new("job_name", format!("job_name is {}, not a string", type_name(other))));
+        }
     };
     let mut job = Map::new();
     job.insert("metrics_path".to_owned(), Value::from("/metrics"));
@@ -134,6 +137,7 @@ const JOBS_MAX: usize = 10_000;
 struct Sieve<'a> {
     relation: &'a Relation,
     global: &'a GlobalConfig,
+    permissions: &'a Permissions,
     jobs: Vec<Job>,
     problems: Vec<Problem>,
     n_seen: usize,
@@ -146,24 +150,25 @@ impl Sieve<'_> {
         let count = candidates.len();
         self.n_seen += count;
         if self.n_seen > JOBS_MAX {
-            return self.refuse(index, config, "", &format!("the relation has more than {JOBS_MAX} jobs"));
+            return self.refuse(index, config, "", &format!("the relation has more than {JOBS_MAX} jobs"), None);
         }
         let mut faults: BTreeMap<JobFault, Vec<String>> = BTreeMap::new();
         for (candidate, unit) in candidates {
             let name = candidate.get("job_name").and_then(Value::as_str).unwrap_or_default().to_owned();
-            let found = check::job(&candidate, self.global);
-            if found.is_empty() {
-                let relation = (self.relation.endpoint.clone(), self.relation.id);
-                self.jobs.push(Job { config: candidate, origin: Origin { relation, index, unit } });
-                continue;
-            }
+            let (kept, found) = self.sift(&candidate);
             for fault in found {
                 // The name differs from unit to unit, the fault does not.
                 let message = fault.message.replace(&format!(" for scrape config with job name {}", quote(&name)), "");
-                // The static configs of a unit's job are not those of the peer's job.
-                let is_made = unit.is_some() && fault.path.starts_with("static_configs");
-                let path = if is_made { "static_configs".to_owned() } else { fault.path };
-                faults.entry(JobFault { path, message }).or_default().extend(unit.clone());
+                let path = published_path(config, &candidate, &fault.path);
+                faults.entry(JobFault { path, message, ..fault }).or_default().extend(unit.clone());
+            }
+            if let Some(mut kept) = kept {
+                if !self.permissions.denied.is_empty() {
+                    // Or a target that may be reached would lead to one that may not.
+                    set(&mut kept, "follow_redirects", Value::from(false));
+                }
+                let relation = (self.relation.endpoint.clone(), self.relation.id);
+                self.jobs.push(Job { config: kept, origin: Origin { relation, index, unit } });
             }
         }
         for (fault, units) in faults {
@@ -173,18 +178,43 @@ impl Sieve<'_> {
                 [unit] => format!("{unit}: "),
                 [unit, rest @ ..] => format!("{unit} and {} more units: ", rest.len()),
             };
-            self.refuse(index, config, &fault.path, &format!("{which}{}", fault.message));
+            self.refuse(index, config, &fault.path, &format!("{which}{}", fault.message), fault.hint);
         }
     }
 
+    /// `job` without the targets that it may not have, and what was wrong; nothing of it if something else is, or no target is left.
+    fn sift(&self, candidate: &Map<String, Value>) -> (Option<Map<String, Value>>, Vec<JobFault>) {
+        let faults = check::job(candidate, self.global, self.permissions);
+        let targets: Option<Vec<(usize, usize)>> = faults.iter().map(|fault| target_at(&fault.path)).collect();
+        // In a list of targets one is as good as another; what else is wrong, such as a bound, changes what all of them mean.
+        let Some(targets) = targets else { return (None, faults) };
+        let mut job = candidate.clone();
+        if faults.is_empty() {
+            return (Some(job), faults);
+        }
+        let mut n_left = 0;
+        for (at, config) in
+            job.get_mut("static_configs").and_then(Value::as_array_mut).into_iter().flatten().enumerate()
+        {
+            let Some(listed) = config.get_mut("targets").and_then(Value::as_array_mut) else { continue };
+            let mut target_at = 0..;
+            listed.retain(|_| target_at.next().is_some_and(|target| !targets.contains(&(at, target))));
+            n_left += listed.len();
+        }
+        let is_fit = n_left > 0 && check::job(&job, self.global, self.permissions).is_empty();
+        (is_fit.then_some(job), faults)
+    }
+
     /// Reports what is wrong at `path` of job number `index`.
-    fn refuse(&mut self, index: usize, config: &Value, path: &str, reason: &str) {
+    fn refuse(&mut self, index: usize, config: &Value, path: &str, reason: &str, hint: Option<String>) {
         let name = config.get("job_name").and_then(Value::as_str).unwrap_or_default();
         let name: String = name.chars().take(100).collect();
         let which = if name.is_empty() { format!("job {index}") } else { format!("job {index} ({name:?})") };
         let dot = if path.is_empty() { "" } else { "." };
         let path = format!("[{index}]{dot}{path}");
-        self.problems.push(Problem::new(format!("{which}: {reason}")).key(SCRAPE_JOBS).path(&path));
+        let mut problem = Problem::new(format!("{which}: {reason}")).key(SCRAPE_JOBS).path(&path);
+        problem.hint = hint.map(Into::into);
+        self.problems.push(problem);
     }
 
     /// Takes jobs of a peer that says who it is: our names, its targets, and labels that say whose they are.
@@ -195,13 +225,16 @@ impl Sieve<'_> {
         let mut bytes_left = EXPANDED_BYTES_MAX;
         for (index, config) in configs.iter().enumerate() {
             match named(config, &prefix).and_then(|job| expand(&job, &hosts, topology, &mut bytes_left)) {
-                Ok(mut expansion) => {
+                Ok((mut expansion, faults)) => {
+                    for fault in faults {
+                        self.refuse(index, config, &fault.path, &fault.message, fault.hint);
+                    }
                     for (job, _) in &mut expansion {
                         set(job, "fallback_scrape_protocol", Value::from(FALLBACK_SCRAPE_PROTOCOL));
                     }
                     self.keep_valid(index, config, expansion);
                 }
-                Err(reason) => self.refuse(index, config, "", &reason),
+                Err(fault) => self.refuse(index, config, &fault.path, &fault.message, fault.hint),
             }
         }
     }
@@ -210,16 +243,52 @@ impl Sieve<'_> {
     fn pass_through(&mut self, configs: &[Value]) {
         for (index, config) in configs.iter().enumerate() {
             let Value::Object(job) = config else {
-                self.refuse(index, config, "", &format!("job is {}, not an object", type_name(config)));
+                self.refuse(index, config, "", &format!("job is {}, not an object", type_name(config)), None);
                 continue;
             };
             match job.get("job_name").and_then(Value::as_str) {
                 Some(name) if !name.is_empty() => self.keep_valid(index, config, vec![(job.clone(), None)]),
                 _ => {
-                    self.refuse(index, config, "", "job_name is missing, and so is the metadata it could be made from")
+                    let reason = "job_name is missing, and so is the metadata it could be made from";
+                    self.refuse(index, config, "", reason, None);
                 }
             }
         }
+    }
+}
+
+/// `static_configs[A].targets[B]` as two numbers.
+fn target_at(path: &str) -> Option<(usize, usize)> {
+    let (config, target) = path.strip_prefix("static_configs[")?.split_once("].targets[")?;
+    Some((config.parse().ok()?, target.strip_suffix(']')?.parse().ok()?))
+}
+
+/// Where in the peer's job `config` that stands which is at `path` of `made`, a job made of it: its static configs are sorted by unit,
+/// and its wildcards replaced.
+fn published_path(config: &Value, made: &Map<String, Value>, path: &str) -> String {
+    if !path.starts_with("static_configs") {
+        return path.to_owned();
+    }
+    let target = |config: &Value, (at, target_at): (usize, usize)| {
+        config.get(at)?.get("targets")?.get(target_at)?.as_str().map(str::to_owned)
+    };
+    let found = target_at(path).and_then(|place| target(made.get("static_configs")?, place)).and_then(|made| {
+        let lists = config.get("static_configs")?.as_array()?.iter().enumerate();
+        let targets = |(at, config): (usize, &Value)| {
+            let targets = config.get("targets").and_then(Value::as_array).cloned().unwrap_or_default();
+            targets.into_iter().enumerate().map(move |(target_at, target)| (at, target_at, target))
+        };
+        let is_it = |target: &Value| {
+            let target = target.as_str().unwrap_or_default();
+            // What replaces the wildcard stands in front of what follows it.
+            let is_wildcard = target.starts_with('*') && made.ends_with(target.rsplit('*').next().unwrap_or_default());
+            target == made || is_wildcard
+        };
+        lists.flat_map(targets).find(|(.., target)| is_it(target))
+    });
+    match found {
+        Some((at, target_at, _)) => format!("static_configs[{at}].targets[{target_at}]"),
+        None => "static_configs".to_owned(),
     }
 }
 
@@ -250,7 +319,7 @@ mod tests {
             local: Side::new("prometheus"),
             remote,
         };
-        let (jobs, problems) = read(&relation, &GlobalConfig::default());
+        let (jobs, problems) = read(&relation, &GlobalConfig::default(), &Permissions::of_charm());
         let seen = jobs.iter().map(|job| {
             let targets = &job.config["static_configs"][0]["targets"];
             let targets = targets.as_array().into_iter().flatten().filter_map(Value::as_str);

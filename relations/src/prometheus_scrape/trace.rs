@@ -144,7 +144,7 @@ pub fn target_origin(relation: &Relation, origin: &Origin, target: &str) -> Opti
                     let mut one = static_config.clone();
                     one["targets"] = json!([published]);
                     alone.insert("static_configs".to_owned(), json!([one]));
-                    expanded(&alone, topology).into_iter().any(|(job, unit)| {
+                    expanded(&alone, topology).0.into_iter().any(|(job, unit)| {
                         let targets = &job["static_configs"][0]["targets"];
                         unit == origin.unit && targets.as_array().is_some_and(|all| all.iter().any(|one| one == target))
                     })

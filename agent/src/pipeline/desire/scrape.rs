@@ -8,6 +8,7 @@ use relatum_config::Secret;
 use relatum_config::prometheus::GlobalConfig;
 use relatum_model::time::parse_duration;
 use relatum_relations::endpoints::APPLICATION;
+use relatum_relations::prometheus_scrape::permissions::Permissions;
 use relatum_relations::prometheus_scrape::{self as scrape, RuleFile, Scraped};
 use relatum_relations::topology::{JUJU_APPLICATION, JUJU_MODEL, JUJU_MODEL_UUID, JUJU_UNIT};
 use serde_json::{Map, Value, json};
@@ -41,7 +42,7 @@ pub(super) struct Scrape {
 
 impl Scrape {
     fn read(view: &View<'_>, basis: &Basis) -> Self {
-        let mut scraped = scrape::read(view.relation(), &basis.global);
+        let mut scraped = scrape::read(view.relation(), &basis.global, &basis.permissions);
         let event = scrape::event(&scraped);
         let problems = std::mem::take(&mut scraped.problems).into_iter().map(problem).collect();
         let rules = scraped.rules.take().map(Arc::new);
@@ -65,6 +66,8 @@ impl Scrape {
 pub(super) struct Basis {
     /// What jobs inherit.
     global: GlobalConfig,
+    /// What operators allow to peers.
+    permissions: Permissions,
     /// Where certificates and keys will be.
     folder: String,
 }
@@ -73,7 +76,7 @@ impl Desired {
     /// Adds the jobs and rules of all relations on `metrics-endpoint`.
     pub(super) fn add_scrapes(&mut self, views: &[View<'_>], memory: &mut Memory) {
         let folder = self.place.rendered.join(MATERIALS).display().to_string();
-        let basis = Basis { global: global(&self.settings), folder };
+        let basis = Basis { global: global(&self.settings), permissions: self.settings.permissions.clone(), folder };
         if memory.basis != basis {
             memory.scrapes.clear();
             memory.basis = basis;
@@ -123,7 +126,7 @@ impl Desired {
         let (among, others): (Vec<_>, Vec<_>) =
             scrapes.iter().partition(|(view, _)| clashing.contains(&view.stored.id));
         let scraped: Vec<Scraped> =
-            among.iter().map(|(view, _)| scrape::read(view.relation(), &basis.global)).collect();
+            among.iter().map(|(view, _)| scrape::read(view.relation(), &basis.global, &basis.permissions)).collect();
         let others = others.iter().flat_map(|(_, scrape)| &scrape.names).map(String::as_str);
         let taken: Vec<&str> = reserved.iter().copied().chain(others).collect();
         let finished = scrape::finish(&scraped, &basis.folder, &taken);

@@ -29,7 +29,8 @@ pub(crate) fn trace(observed: &Observed) -> Trace {
         views().map(|view| (view.key(), (view.role, view.relation().clone()))).collect();
     let global = scrape_jobs::global(&desired.settings);
     let on_endpoint = relations.values().filter(|(_, relation)| relation.endpoint == "metrics-endpoint");
-    let scraped: Vec<_> = on_endpoint.map(|(_, relation)| scrape::read(relation, &global)).collect();
+    let scraped: Vec<_> =
+        on_endpoint.map(|(_, relation)| scrape::read(relation, &global, &desired.settings.permissions)).collect();
     let folder = observed.place.rendered.join(MATERIALS).display().to_string();
     // Each relation by itself, and those together whose jobs were named anew for the others' sake.
     let mut jobs: BTreeMap<RelationKey, Vec<Job>> = BTreeMap::new();
