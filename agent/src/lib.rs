@@ -4,11 +4,13 @@
 //! observe, desire, render, plan, check, apply, publish. What the server runs is only ever what was rendered to
 //! disk. The meaning of a databag is left to `relations`, the meaning of a rendered file to `config` and `server`.
 
+mod actions;
 pub mod agent_file;
 pub mod charm_config;
 pub mod control;
 mod daemon;
 pub mod declared;
+mod decode;
 pub mod dialect;
 mod embedded;
 pub mod events;
@@ -25,6 +27,7 @@ pub mod relate;
 pub mod replay;
 mod run;
 mod secrets;
+mod show_unit;
 pub mod status;
 pub mod store;
 pub mod templates;

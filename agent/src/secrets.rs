@@ -79,7 +79,7 @@ fn is_private_key(text: &str) -> bool {
 }
 
 /// Whether something was hidden.
-fn hide_in(value: &mut Value) -> bool {
+pub(crate) fn hide_in(value: &mut Value) -> bool {
     match value {
         Value::Array(items) => items.iter_mut().fold(false, |hidden, item| hide_in(item) | hidden),
         Value::Object(fields) => fields.iter_mut().fold(false, |hidden, (key, value)| {

@@ -150,6 +150,7 @@ pub fn relation_detail(relation: &StoredRelation, report: &Report, problems: &[P
         local_application_data: bag(role, APPLICATION),
         local_unit: UnitDetail { name: OUR_UNIT.to_owned(), data: bag(role, OUR_UNIT) },
         problems: of_relation(relation, problems).into_iter().cloned().collect(),
+        decoded: BTreeMap::new(),
     }
 }
 

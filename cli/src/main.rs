@@ -18,6 +18,7 @@ mod explain;
 mod failure;
 mod fmt;
 mod history;
+mod juju_status;
 mod line_diff;
 mod logging;
 mod offer;
@@ -34,8 +35,10 @@ mod render;
 mod replay;
 mod rollback;
 mod rules;
+mod run;
 mod serve;
 mod show_relation;
+mod show_unit;
 mod sparkline;
 mod status;
 mod table;
@@ -116,6 +119,10 @@ enum Command {
     Status(status::Args),
     /// Show one relation with its databags
     ShowRelation(show_relation::Args),
+    /// Show units with their relations, as juju does
+    ShowUnit(show_unit::Args),
+    /// Run an action of the charm
+    Run(run::Args),
     /// Say where a target, rule or label came from and what changed it on the way
     Explain(explain::Args),
     /// Print the rendered files as they are
@@ -198,6 +205,8 @@ async fn talk(global: &Global, command: Command) -> Result<(), CommandFailure> {
         Command::Config(args) => config::run(global, &args).await,
         Command::Status(args) => status::run(global, &args).await,
         Command::ShowRelation(args) => show_relation::run(global, &args).await,
+        Command::ShowUnit(args) => show_unit::run(global, &args).await,
+        Command::Run(args) => run::run(global, &args).await,
         Command::Explain(args) => explain::run(global, &args).await,
         Command::Render(args) => render::run(global, &args).await,
         Command::History(args) => history::run(global, &args).await,

@@ -7,7 +7,8 @@ use relatum_agent::control::Status;
 
 use crate::Global;
 use crate::failure::CommandFailure;
-use crate::output::{bad, put, state, warning};
+use crate::juju_status;
+use crate::output::{Format, bad, put, state, warning};
 use crate::table::Table;
 use crate::watch;
 
@@ -29,7 +30,10 @@ pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailu
     let client = global.client();
     let show = async || {
         let status = client.status().await?;
-        global.format.text(&status, |status| tabular(status, args.relations))
+        match global.format {
+            Format::Tabular => Ok(tabular(&status, args.relations)),
+            format => format.text(&juju_status::document(&status)?, |_| String::new()),
+        }
     };
     match args.watch {
         Some(interval) => watch::run(interval, show).await,

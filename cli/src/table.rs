@@ -58,7 +58,7 @@ impl Table {
 }
 
 /// How many columns a cell takes on the screen: its characters, without colour codes.
-fn visible(cell: &str) -> usize {
+pub(crate) fn visible(cell: &str) -> usize {
     let (mut n, mut in_code) = (0, false);
     for c in cell.chars() {
         match c {

@@ -5,6 +5,7 @@ pub mod http;
 pub mod peers;
 pub mod process;
 pub mod program;
+pub mod python;
 pub mod raw_http;
 pub mod remote_write;
 pub mod tls_front;

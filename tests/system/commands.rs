@@ -26,8 +26,14 @@ fn formats() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let agent = Agent::start(dir.path())?;
     agent.must(["relate", "metrics-endpoint", "10.0.0.1:9100"])?;
-    let commands: [&[&str]; 15] = [
+    let commands: [&[&str]; 21] = [
         &["history"],
+        &["history", "1"],
+        &["diff", "1"],
+        &["explain", "10.0.0.1:9100"],
+        &["show-unit", "prometheus/0", "targets/0"],
+        &["run", "prometheus/0", "validate-configuration"],
+        &["rollback", "2", "--dry-run"],
         &["render", "--diff"],
         &["status"],
         &["status", "--relations"],
@@ -66,8 +72,11 @@ fn relate() -> anyhow::Result<()> {
         ["relate", "metrics-endpoint", "10.0.0.1:9100", "[::1]:9100", "--name", "nodes", "--label", "site=a"];
     agent.must(arguments)?;
     let status: Value = serde_json::from_str(&agent.must(["status", "--format", "json"])?)?;
-    let units: Vec<&str> =
-        status["units"].as_array().into_iter().flatten().filter_map(|u| u["name"].as_str()).collect();
+    let applications = status["applications"].as_object().into_iter().flatten();
+    let units: Vec<&String> = applications
+        .flat_map(|(_, app)| app["units"].as_object().into_iter().flatten())
+        .map(|(name, _)| name)
+        .collect();
     ensure!(units == ["nodes/0", "nodes/1", "prometheus/0"], "units: {units:?}");
     let data = relatum_tests::http::api(&agent.url, "targets", &[("state", "active")])?;
     let mut urls: Vec<&str> = data["activeTargets"]

@@ -15,6 +15,7 @@ mod generated_queries;
 mod http_surface;
 mod https;
 mod ingress;
+mod jubilant;
 mod main_job;
 mod metric_checks;
 mod prometheus_data;
@@ -46,6 +47,7 @@ fn main() {
         http_surface::trials(),
         https::trials(),
         ingress::trials(),
+        jubilant::trials(),
         shipped_rules::trials(),
         readme::trials(),
         remote_write::trials(),

@@ -15,7 +15,7 @@ use super::{
     ChangeConfiguration, Configuration, Datasource, Explanations, Failure, History, HistoryEntry, LogLine, MadeOffer,
     MakeOffer, OfferList, Rehearsal, Rehearse, Relate, Related, RelationDetail, RemoveApplications, RemoveOffer,
     RemoveRelation, RemoveUnits, Removed, RemovedApplications, RemovedOffer, RemovedUnits, Rendered,
-    RevisionDifference, RollBack, RolledBack, Status, Stopping,
+    RevisionDifference, RollBack, RolledBack, RunAction, ShownUnit, Status, Stopping, Task,
 };
 
 /// Talks to the agent behind one socket. Every call opens a connection of its own.
@@ -93,6 +93,17 @@ impl Client {
     /// `--dry-run`.
     pub async fn rehearse(&self, request: &Rehearse) -> Result<Rehearsal, Failure> {
         self.post("/v1/dry-run", request).await
+    }
+
+    /// `show-unit`; `unit` must be a unit's name.
+    pub async fn show_unit(&self, unit: &str, show_secrets: bool) -> Result<ShownUnit, Failure> {
+        let path: Vec<String> = unit.split('/').map(percent_encode).collect();
+        self.get(&format!("/v1/units/{}?show_secrets={show_secrets}", path.join("/"))).await
+    }
+
+    /// `run`.
+    pub async fn run_action(&self, request: &RunAction) -> Result<Task, Failure> {
+        self.post("/v1/actions", request).await
     }
 
     /// `explain`.

@@ -8,6 +8,8 @@
 //! | `POST /v1/remove-unit` | [`RemoveUnits`] | [`RemovedUnits`] |
 //! | `POST /v1/remove-application` | [`RemoveApplications`] | [`RemovedApplications`] |
 //! | `GET /v1/relations/WHICH` | | [`RelationDetail`]; WHICH is an id, `endpoint:id` or `a:x b:y`, percent-encoded |
+//! | `GET /v1/units/APP/N?show_secrets=` | | [`ShownUnit`] |
+//! | `POST /v1/actions` | [`RunAction`] | [`Task`] |
 //! | `GET /v1/offers` | | [`OfferList`] |
 //! | `POST /v1/offers` | [`MakeOffer`] | [`MadeOffer`] |
 //! | `POST /v1/remove-offer` | [`RemoveOffer`] | [`RemovedOffer`] |
@@ -39,5 +41,6 @@ pub use types::{
     ModelStatus, OfferList, OfferStatus, Problem, Rehearsal, Rehearse, Relate, Related, RelationDetail, RelationStatus,
     RemoveApplications, RemoveOffer, RemoveRelation, RemoveUnits, Removed, RemovedApplication, RemovedApplications,
     RemovedOffer, RemovedUnit, RemovedUnits, Rendered, RenderedFile, RenderedPlace, RevisionDifference, RollBack,
-    RolledBack, Since, Source, Status, StatusInfo, Stopping, UnitDetail, UnitStatus,
+    RolledBack, RunAction, ScopedData, ShownUnit, ShownUnits, Since, Source, Status, StatusInfo, Stopping, Task,
+    UnitDetail, UnitRelation, UnitStatus,
 };

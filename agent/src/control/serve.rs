@@ -6,7 +6,9 @@ mod offers;
 mod peer;
 mod rehearsal;
 mod removal;
+mod units;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::future::Future;
 use std::io;
@@ -28,9 +30,11 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use nix::unistd::Group;
+use relatum_relations::bag::Databag;
 use relatum_relations::endpoints::APPLICATION;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::net::UnixListener;
 use tokio::sync::{broadcast, mpsc};
 use tracing::{debug, info, warn};
@@ -39,10 +43,11 @@ use peer::Caller;
 
 use super::{
     ChangeConfiguration, Configuration, Datasource, Failure, FailureClass, LogLine, Problem, Relate, Related,
-    RemoveRelation, Removed, Rendered, RenderedFile, Status, Stopping,
+    RelationDetail, RemoveRelation, Removed, Rendered, RenderedFile, Status, Stopping,
 };
 use crate::charm_config;
 use crate::daemon::Agent;
+use crate::decode;
 use crate::events::Event;
 use crate::options;
 use crate::pipeline::apply::RenderedDirectory;
@@ -136,6 +141,7 @@ fn router(agent: Arc<Agent>) -> Router {
         .merge(history::routes())
         .merge(rehearsal::routes())
         .merge(removal::routes())
+        .merge(units::routes())
         .fallback(async || {
             Failure::usage("this agent does not know the request").hint("is it of the same version as the command?")
         })
@@ -280,7 +286,26 @@ async fn show_relation(
     if !query.show_secrets {
         secrets::hide_in_relation(&mut detail);
     }
+    open_bags(&mut detail, query.show_secrets);
     json(&detail)
+}
+
+/// Lays open what is encoded in the databags.
+fn open_bags(detail: &mut RelationDetail, show_secrets: bool) {
+    let open = |bag: &Databag| {
+        let mut opened = Value::Object(decode::bag(bag));
+        if !show_secrets {
+            secrets::hide_in(&mut opened);
+        }
+        opened
+    };
+    let mut decoded = BTreeMap::from([
+        (detail.related_application.clone(), open(&detail.application_data)),
+        (APPLICATION.to_owned(), open(&detail.local_application_data)),
+    ]);
+    let units = detail.related_units.iter().chain([&detail.local_unit]);
+    decoded.extend(units.map(|unit| (unit.name.clone(), open(&unit.data))));
+    detail.decoded = decoded;
 }
 
 async fn configuration(agent: &Agent, ticket: u64) -> Result<Configuration, Failure> {

@@ -5,6 +5,7 @@ mod history;
 mod offers;
 mod rehearsal;
 mod removal;
+mod unit;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,6 +20,7 @@ pub use rehearsal::{Difference, FileDifference, Rehearsal, Rehearse};
 pub use removal::{
     RemoveApplications, RemoveUnits, RemovedApplication, RemovedApplications, RemovedUnit, RemovedUnits,
 };
+pub use unit::{RunAction, ScopedData, ShownUnit, ShownUnits, Task, UnitRelation};
 
 /// A file the caller has read, so that the caller's permissions count and not the agent's.
 #[derive(Clone, Serialize, Deserialize)]
@@ -125,6 +127,9 @@ pub struct RelationDetail {
     pub local_unit: UnitDetail,
     /// What is wrong with this relation.
     pub problems: Vec<Problem>,
+    /// By owner, the keys whose values hold more than a text, laid open: JSON inside texts, packed dashboards.
+    #[serde(default)]
+    pub decoded: BTreeMap<String, serde_json::Value>,
 }
 
 /// One unit's side of a relation.
