@@ -14,8 +14,10 @@ usage: cargo xtask CHORE
 
   check            format, lints, tidiness, tests: what has to pass before a change is handed over
   tidy             the crates' arrows, file headers and words, against ARCHITECTURE.md
-  test [--strict]  bring the real peers if possible, then run all tests; the last line counts them
-                   (--strict: a skipped test whose peer or corpus is there is a failure)
+  test [--strict] [--long]
+                   bring the real peers if possible, then run all tests; the last line counts them
+                   (--strict: a skipped test whose peer or corpus is there is a failure; --long: ten times as many kills and
+                   random inputs)
   bench relate     how fast the agent starts, and a relation becomes a scraped target
   bench tsdb [large]
                    what the store alone costs with 10,000 series, or 100,000
@@ -29,8 +31,9 @@ fn main() -> ExitCode {
     let result = match args[..] {
         ["check"] => check::run(),
         ["tidy"] => tidy::run(),
-        ["test"] => test::run(false),
-        ["test", "--strict"] => test::run(true),
+        ["test", ref flags @ ..] if flags.iter().all(|flag| ["--strict", "--long"].contains(flag)) => {
+            test::run(flags.contains(&"--strict"), flags.contains(&"--long"))
+        }
         ["bench", "relate"] => bench::relate::run(),
         ["bench", "tsdb"] => bench::tsdb::run(10),
         ["bench", "tsdb", "large"] => bench::tsdb::run(100),

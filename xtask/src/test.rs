@@ -16,12 +16,15 @@ struct Counts {
 }
 
 /// Brings the peers, builds the program once, runs all tests; the last line printed counts passed, failed and skipped.
-pub(crate) fn run(strict: bool) -> anyhow::Result<()> {
+pub(crate) fn run(strict: bool, long: bool) -> anyhow::Result<()> {
     let peers = peers::bring()?;
     run_command(&mut cargo(&["build", "--package", "relatum-cli", "--bin", "relatum"]))?;
     let program = target_dir().join("debug").join("relatum");
     let mut command = cargo(&["test", "--workspace", "--no-fail-fast"]);
     command.env("RELATUM_BIN", &program).envs(peers.environment()).stdin(Stdio::null()).stdout(Stdio::piped());
+    if long {
+        command.env("RELATUM_LONG", "1").env("PROPTEST_CASES", "2560");
+    }
     let mut child = command.spawn().context("cannot run cargo test")?;
     let output = child.stdout.take().expect("stdout was asked for");
     let (mut counts, mut skips) = (Counts::default(), Vec::new());

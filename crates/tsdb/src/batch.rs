@@ -18,6 +18,8 @@ pub(crate) struct Batch<'s> {
     store: &'s Core,
     // What was applied when the batch began. Series that a later commit touched are looked at again before ours.
     base_commit: u64,
+    // How often series had been removed by then.
+    base_removals: u64,
     newest_allowed_ms: i64,
     oldest_allowed_ms: i64,
     window_ms: i64,
@@ -38,12 +40,18 @@ pub(crate) struct Pending {
     pub(crate) histogram: Option<Encoded>,
     // The sample of the same series that was accepted before this one.
     previous: Option<u32>,
+    is_fresh: bool,
 }
 
 impl Pending {
     /// Whether it is the first sample of its series in the batch.
     pub(crate) fn is_first(&self) -> bool {
         self.previous.is_none()
+    }
+
+    /// Whether it is the first sample of a series that neither the log nor a reader knows.
+    pub(crate) fn begins_series(&self) -> bool {
+        self.is_fresh && self.is_first()
     }
 }
 
@@ -62,11 +70,12 @@ impl<'s> Batch<'s> {
         Batch {
             store,
             base_commit: store.applied(),
+            base_removals: store.head().removals(),
             newest_allowed_ms: options.clock.now_ms().saturating_add(crate::options::millis(options.future_limit)),
             oldest_allowed_ms: store.cutoff_ms(),
             window_ms: store.window_ms(),
-            pending: Vec::new(),
-            tips: HashMap::default(),
+            pending: Vec::with_capacity(store.batch_samples()),
+            tips: HashMap::with_capacity_and_hasher(store.batch_samples(), FixedState::default()),
             moments: HashMap::default(),
         }
     }
@@ -146,12 +155,14 @@ impl<'s> Batch<'s> {
                 }
             }
         }
+        // Should another batch define the series before this one does, this is looked at again; see `readmit`.
+        let is_fresh = state.phase == Phase::Fresh;
         drop(state);
-        self.push(series, t_ms, bits, histogram);
+        self.push(series, t_ms, bits, histogram, is_fresh);
         Ok(())
     }
 
-    fn push(&mut self, series: Arc<MemSeries>, t_ms: i64, bits: u64, histogram: Option<Encoded>) {
+    fn push(&mut self, series: Arc<MemSeries>, t_ms: i64, bits: u64, histogram: Option<Encoded>, is_fresh: bool) {
         let at = u32::try_from(self.pending.len())
             .expect("a batch of four thousand million samples does not fit into memory");
         let id = series.id;
@@ -169,7 +180,7 @@ impl<'s> Batch<'s> {
                 }
             })
             .or_insert(Tip { newest: (t_ms, bits), last: at, indexed: false });
-        self.pending.push(Pending { series, t_ms, bits, histogram, previous });
+        self.pending.push(Pending { series, t_ms, bits, histogram, previous, is_fresh });
     }
 
     /// Makes the samples of one series in this batch findable by time.
@@ -186,6 +197,9 @@ impl<'s> Batch<'s> {
     /// Looks at all samples again if a commit since the batch began touched one of their series, or retention took one away.
     /// The caller keeps other commits out. Whoever was first wins; what lost is counted and left out.
     fn readmit(&mut self) {
+        if self.store.applied() == self.base_commit && self.store.head().removals() == self.base_removals {
+            return;
+        }
         let moved = |pending: &Pending| {
             let state = pending.series.state();
             state.phase == Phase::Detached || state.last_commit() > self.base_commit

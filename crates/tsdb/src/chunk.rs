@@ -114,8 +114,17 @@ impl OpenChunk {
             self.put(bits, 64);
         } else {
             let delta = t_ms.wrapping_sub(self.last_ms);
-            self.put_time(zigzag(delta.wrapping_sub(self.delta_ms)));
-            self.put_value(bits ^ self.last_bits);
+            let (time, n_time) = time_bits(zigzag(delta.wrapping_sub(self.delta_ms)));
+            let (value, n_value) = self.value_bits(bits ^ self.last_bits);
+            match (n_time, n_value) {
+                (..=64, ..=64) if n_time + n_value <= 64 => {
+                    self.put((time as u64) << n_value | value as u64, n_time + n_value);
+                }
+                _ => {
+                    self.put_wide(time, n_time);
+                    self.put_wide(value, n_value);
+                }
+            }
             self.delta_ms = delta;
         }
         self.last_ms = t_ms;
@@ -148,23 +157,10 @@ impl OpenChunk {
         }
     }
 
-    fn put_time(&mut self, change: u64) {
-        match change {
-            0 => self.put(0, 1),
-            1..0x80 => self.put((0b10 << 7) | change, 2 + 7),
-            0x80..0x4000 => self.put((0b110 << 14) | change, 3 + 14),
-            0x4000..0x100_0000 => self.put((0b1110 << 24) | change, 4 + 24),
-            _ => {
-                self.put(0b1111, 4);
-                self.put(change, 64);
-            }
-        }
-    }
-
-    fn put_value(&mut self, difference: u64) {
+    /// How a difference of values is written: the bits and their number.
+    fn value_bits(&mut self, difference: u64) -> (u128, u32) {
         if difference == 0 {
-            self.put(0, 1);
-            return;
+            return (0, 1);
         }
         let leading = difference.leading_zeros() as u8;
         let trailing = difference.trailing_zeros() as u8;
@@ -173,14 +169,21 @@ impl OpenChunk {
         let fits = window_length > 0 && leading >= window_leading && trailing >= 64 - window_leading - window_length;
         // A new window costs 12 bits more; a wide old one is left when that pays at once.
         if fits && window_length <= length + 12 {
-            self.put(0b10, 2);
-            self.put(difference >> (64 - window_leading - window_length), u32::from(window_length));
+            let bits = difference >> (64 - window_leading - window_length);
+            ((0b10 << window_length) | u128::from(bits), 2 + u32::from(window_length))
         } else {
-            self.put(0b11, 2);
-            self.put((u64::from(leading) << 6) | u64::from(length - 1), 12);
-            self.put(difference >> trailing, u32::from(length));
             self.window = Window { leading, length };
+            let window = (0b11 << 12) | (u128::from(leading) << 6) | u128::from(length - 1);
+            ((window << length) | u128::from(difference >> trailing), 14 + u32::from(length))
         }
+    }
+
+    /// Writes the lowest `n` bits of `value`, which may be more than 64.
+    fn put_wide(&mut self, value: u128, n: u32) {
+        if n > 64 {
+            self.put((value >> 64) as u64, n - 64);
+        }
+        self.put(value as u64, n.min(64));
     }
 
     /// Writes the lowest `n` bits of `value`, highest first.
@@ -188,15 +191,35 @@ impl OpenChunk {
         // What is written in the last byte, then the value, from the highest bit on.
         let used = (8 - u32::from(self.bits_free)) % 8;
         let last = if used > 0 { self.bytes.pop().unwrap_or(0) } else { 0 };
-        let value = u128::from(value & (u64::MAX >> (64 - n)));
-        let word = (u128::from(last) << 120) | (value << (128 - used - n));
+        let value = value & (u64::MAX >> (64 - n));
         let n_bytes = (used + n).div_ceil(8) as usize;
-        if self.bytes.capacity() - self.bytes.len() < n_bytes {
+        let length = self.bytes.len();
+        if self.bytes.capacity() - length < 16 {
             // Not twice as much: what a buffer has too much, it has once a series.
             self.bytes.reserve_exact(GROWTH_BYTES);
         }
-        self.bytes.extend_from_slice(&word.to_be_bytes()[..n_bytes]);
+        // Whole words, of which the rest is cut off: a copy of a length that is known is one instruction.
+        if used + n <= 64 {
+            let word = (u64::from(last) << 56) | (value << (64 - used - n));
+            self.bytes.extend_from_slice(&word.to_be_bytes());
+        } else {
+            let word = (u128::from(last) << 120) | (u128::from(value) << (128 - used - n));
+            self.bytes.extend_from_slice(&word.to_be_bytes());
+        }
+        self.bytes.truncate(length + n_bytes);
         self.bits_free = (n_bytes as u32 * 8 - used - n) as u8;
+    }
+}
+
+/// How a change of the distance of times is written: the bits and their number.
+fn time_bits(change: u64) -> (u128, u32) {
+    let bits = u128::from(change);
+    match change {
+        0 => (0, 1),
+        1..0x80 => ((0b10 << 7) | bits, 2 + 7),
+        0x80..0x4000 => ((0b110 << 14) | bits, 3 + 14),
+        0x4000..0x100_0000 => ((0b1110 << 24) | bits, 4 + 24),
+        _ => ((0b1111 << 64) | bits, 4 + 64),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +30,9 @@ use crate::wal::writer::{self, Segment, WriteFailure, Writer};
 
 /// A larger buffer than this is given back after the commit that needed it.
 const BUFFER_BYTES_KEPT: usize = 4 << 20;
+
+/// Room is made for no more samples before they come.
+const BATCH_SAMPLES_EXPECTED: usize = 10_000;
 
 /// What readers, writers and background threads share.
 pub(crate) struct Core {
@@ -62,6 +65,8 @@ pub(crate) struct Core {
     poison: OnceLock<String>,
     // Whether the last commit found no room.
     full: AtomicBool,
+    // How many samples the last commit had: the next one tends to have as many.
+    batch_samples: AtomicUsize,
     counters: Counters,
     recovery: Recovery,
     _lock: Box<dyn Send + Sync>,
@@ -145,6 +150,7 @@ impl Core {
             window_ms: AtomicI64::new(millis(options.out_of_order_window)),
             poison: OnceLock::new(),
             full: AtomicBool::new(false),
+            batch_samples: AtomicUsize::new(0),
             counters: Counters::default(),
             recovery: replayed.recovery,
             options,
@@ -245,6 +251,11 @@ impl Core {
         &self.counters
     }
 
+    /// For how many samples a new batch should have room.
+    pub(crate) fn batch_samples(&self) -> usize {
+        self.batch_samples.load(Ordering::Relaxed)
+    }
+
     /// The last commit that the head has in full.
     pub(crate) fn applied(&self) -> u64 {
         self.applied.load(Ordering::Acquire)
@@ -320,11 +331,8 @@ impl Core {
     /// Puts a written commit into the head. Readers do not see it before it is published.
     fn apply(&self, commit: u64, pending: &[Pending], recent: &mut RecentTimes) {
         let oldest_reader = self.readers.oldest_commit();
-        let fresh: Vec<_> = pending
-            .iter()
-            .filter(|pending| pending.is_first() && pending.series.state().phase == Phase::Fresh)
-            .map(|pending| &pending.series)
-            .collect();
+        let fresh: Vec<_> =
+            pending.iter().filter(|pending| pending.begins_series()).map(|pending| &pending.series).collect();
         if !fresh.is_empty() {
             self.head.index_mut(|index| fresh.iter().for_each(|series| index.insert(series, commit)));
             self.counters.series_created.add(fresh.len() as u64);
@@ -349,6 +357,7 @@ impl Core {
             let late = pending.iter().filter(|pending| pending.t_ms < cut_end_ms);
             self.counters.late_samples.add(late.count() as u64);
         }
+        self.batch_samples.store(pending.len().min(BATCH_SAMPLES_EXPECTED), Ordering::Relaxed);
         let n = pending.len() as u64;
         self.counters.samples_appended.add(n);
         self.counters.samples.add(n);
@@ -370,6 +379,8 @@ impl Core {
             return Ok(());
         }
         self.check_poison()?;
+        // Others that are about to write their commit do so first and share the sync: it costs as much as the rest of a commit.
+        std::thread::yield_now();
         let (segment, last_commit, end) = {
             let log = self.log();
             (log.writer.segment().clone(), log.last_commit, end_of(&log.writer))
@@ -510,11 +521,9 @@ fn encode_commit(out: &mut Vec<u8>, pending: &[Pending], salt: u32, commit: u64)
             *frame = open_frame(out);
         }
     };
-    for pending in pending.iter().filter(|pending| pending.is_first()) {
-        if pending.series.state().phase == Phase::Fresh {
-            split(out, &mut frame, &mut part);
-            encode_series(out, pending.series.id, &pending.series.labels);
-        }
+    for pending in pending.iter().filter(|pending| pending.begins_series()) {
+        split(out, &mut frame, &mut part);
+        encode_series(out, pending.series.id, &pending.series.labels);
     }
     let row = |p: &Pending| Row { id: p.series.id, t_ms: p.t_ms, bits: p.bits };
     if pending.iter().all(|pending| pending.histogram.is_none()) {

@@ -29,6 +29,7 @@ pub(crate) struct Head {
     free: Mutex<FreeSlots>,
     index: RwLock<Index>,
     next_id: AtomicU64,
+    removals: AtomicU64,
     hasher: RandomState,
 }
 
@@ -46,6 +47,7 @@ impl Head {
             free: Mutex::default(),
             index: RwLock::default(),
             next_id: AtomicU64::new(1),
+            removals: AtomicU64::new(0),
             hasher: RandomState::default(),
         }
     }
@@ -120,6 +122,13 @@ impl Head {
         }
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         free.returned.extend(gone.iter().map(|series| series.slot));
+        // Behind the rest: a batch that began before may have found one of them, and looks again.
+        self.removals.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often series were removed.
+    pub(crate) fn removals(&self) -> u64 {
+        self.removals.load(Ordering::Acquire)
     }
 
     /// All series, those without a committed sample included.

@@ -226,6 +226,11 @@ impl State {
         chunks.map(|chunk| u64::from(chunk.count())).sum::<u64>() + u64::from(self.open.count()) + late as u64
     }
 
+    /// How many chunks there are, that which grows included.
+    pub(crate) fn chunks(&self) -> usize {
+        self.closed.len() + usize::from(self.open.count() > 0)
+    }
+
     /// The time of the oldest sample that no cut is moving.
     pub(crate) fn oldest_ms(&self) -> Option<i64> {
         let chunk = self.closed.first().map(|chunk| chunk.min_ms);

@@ -79,6 +79,11 @@ impl Store {
         self.core.stats()
     }
 
+    /// How many chunks are in memory. Looks at every series.
+    pub fn head_chunks(&self) -> usize {
+        self.core.head().all().iter().map(|series| series.state().chunks()).sum()
+    }
+
     /// The store's own metrics, under the names that dashboards for Prometheus expect where there is one.
     pub fn metrics(&self) -> Vec<MetricFamily> {
         metrics::families(&self.core.stats(), self.core.recovery())

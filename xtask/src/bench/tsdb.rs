@@ -10,11 +10,12 @@ use anyhow::{Context, ensure};
 use crate::{cargo, target_dir};
 
 /// What is shown of a measurement, in which unit, and what it should be: (name, text, gate, goal).
-const ROWS: [(&str, &str, &str, &str); 14] = [
+const ROWS: [(&str, &str, &str, &str); 15] = [
     ("append_cpu_per_million", "append and commit, CPU-s per M samples", "0.40", "0.22"),
     ("maintain_cpu_per_million", "cut and merge blocks, CPU-s per M samples", "-", "-"),
-    ("fsync_cpu_per_million", "append and commit with fsync before the ack", "0.40", "0.22"),
-    ("fsync_p99_ms", "commit of 1000 samples with fsync, p99 ms", "20", "8"),
+    ("fsync_cpu_per_million", "with fsync before the ack, four writers, CPU-s per M samples", "0.40", "0.22"),
+    ("fsync_p99_ms", "with fsync, four writers, commit of 1000 samples, p99 ms", "20", "8"),
+    ("commits_per_sync", "with fsync, four writers, commits that share one", "-", "-"),
     ("wal_bytes_per_sample", "log, bytes per sample", "5", "3"),
     ("memory_per_series", "memory at its most, bytes per series", "800", "400"),
     ("block_bytes_per_sample", "block with index, bytes per sample", "0.90", "0.70"),
@@ -49,9 +50,10 @@ pub(crate) fn run(targets: usize) -> anyhow::Result<()> {
     drop(dir);
 
     let dir = Folder::new()?;
-    let durable = workload.fill(&dir.0, 600, 15, "fsync")?;
+    let durable = workload.run(&dir.0, "together", 1800, 15, "fsync")?;
     all.insert("fsync_cpu_per_million".to_owned(), durable["append_cpu_per_million"]);
     all.insert("fsync_p99_ms".to_owned(), durable["commit_p99_ms"]);
+    all.insert("commits_per_sync".to_owned(), durable["commits_per_sync"]);
     drop(dir);
 
     let dir = Folder::new()?;
@@ -77,10 +79,15 @@ struct Workload {
 impl Workload {
     /// Fills a store; kills the process when it is done.
     fn fill(&self, dir: &Path, seconds: u32, interval: u32, durability: &str) -> anyhow::Result<Values> {
-        eprintln!("{} targets, {seconds} s every {interval} s, {durability}", self.targets);
+        self.run(dir, "ingest", seconds, interval, durability)
+    }
+
+    /// The same in the way that `what` names.
+    fn run(&self, dir: &Path, what: &str, seconds: u32, interval: u32, durability: &str) -> anyhow::Result<Values> {
+        eprintln!("{what}, {} targets, {seconds} s every {interval} s, {durability}", self.targets);
         let numbers = [self.targets.to_string(), seconds.to_string(), interval.to_string()];
         let mut child = Command::new(&self.program)
-            .arg("ingest")
+            .arg(what)
             .arg(dir)
             .args(numbers)
             .arg(durability)

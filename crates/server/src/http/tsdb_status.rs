@@ -38,8 +38,10 @@ pub(crate) async fn head(State(engine): State<Arc<Engine>>, params: Params) -> A
         value["headStats"] = json!({
             "numSeries": series.len(),
             "numLabelPairs": value["headStats"]["numLabelPairs"],
-            "minTime": stats.min_time_ms,
-            "maxTime": stats.max_time_ms,
+            "chunkCount": engine.store().head_chunks(),
+            // What Prometheus says of an empty head.
+            "minTime": stats.min_time_ms.unwrap_or(i64::MAX),
+            "maxTime": stats.max_time_ms.unwrap_or(i64::MIN),
         });
         Ok::<_, SelectError>(Success::of(&value))
     });

@@ -2,7 +2,7 @@
 //!
 //! `workload ingest DIR TARGETS SECONDS INTERVAL DURABILITY` fills the store in DIR, cutting and merging blocks as they become
 //! due, prints a line `name value` for each measurement, then `done`, and waits for the end of its input, so that it can be
-//! killed. `workload open DIR` opens the store.
+//! killed. `workload together …` does so with four threads and without maintenance. `workload open DIR` opens the store.
 
 mod series;
 
@@ -18,6 +18,9 @@ use relatum_tsdb::{Clock, Durability, Options, Store};
 
 /// The beginning of a span of two hours.
 const START_MS: i64 = 1_699_999_200_000 / 7_200_000 * 7_200_000;
+
+/// How many threads commit at once, as many as the peers were given connections.
+const WRITERS: usize = 4;
 
 #[derive(Debug)]
 struct FarClock;
@@ -42,11 +45,12 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
-        ["ingest", dir, targets, seconds, interval, durability] => {
+        [what @ ("ingest" | "together"), dir, targets, seconds, interval, durability] => {
             let numbers = (targets.parse(), seconds.parse(), interval.parse());
             let (Ok(targets), Ok(seconds), Ok(interval)) = numbers else { return usage() };
             let durability = if durability == "fsync" { Durability::Fsync } else { Durability::Process };
-            ingest(Path::new(dir), targets, seconds, interval, durability);
+            let run = if what == "ingest" { ingest } else { together };
+            run(Path::new(dir), targets, seconds, interval, durability);
         }
         ["open", dir] => open(Path::new(dir)),
         _ => return usage(),
@@ -55,7 +59,7 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: workload ingest DIR TARGETS SECONDS INTERVAL process|fsync | workload open DIR");
+    eprintln!("usage: workload ingest|together DIR TARGETS SECONDS INTERVAL process|fsync | workload open DIR");
     ExitCode::from(2)
 }
 
@@ -81,17 +85,8 @@ fn ingest(dir: &Path, targets: usize, seconds: i64, interval: i64, durability: D
                 *value = source.step(interval as f64);
             }
             generating += thread_cpu() - from;
-            // Each target at its own moment, a few milliseconds off now and then.
-            let jitter = (tick * 7919 + number as i64 * 31) % 13 - 6;
-            let t_ms = START_MS + tick * interval * 1000 + number as i64 * 37 % (interval * 1000 - 20) + 7 + jitter;
-            let started = Instant::now();
-            let mut appender = store.appender();
             let references = &mut references[number * series::SERIES_PER_TARGET..];
-            for ((source, value), reference) in target.iter().zip(&values).zip(references) {
-                *reference = appender.append(*reference, &source.labels, t_ms, *value).expect("samples are in order");
-            }
-            appender.commit().expect("the batch is written");
-            waits.push(started.elapsed());
+            waits.push(scrape(&store, target, &values, references, moment(tick, number as i64, interval)));
             samples += series::SERIES_PER_TARGET as u64;
         }
         // Once a minute, as the background thread would.
@@ -118,6 +113,69 @@ fn ingest(dir: &Path, targets: usize, seconds: i64, interval: i64, durability: D
     let stats = store.stats();
     print("block_bytes_per_sample", stats.block_bytes as f64 / stats.block_samples as f64);
     print("index_bytes_per_series", stats.block_index_bytes as f64 / stats.blocks.max(1) as f64 / n_series as f64);
+    println!("done");
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
+/// When a target is scraped: each at its own moment, a few milliseconds off now and then.
+fn moment(tick: i64, target: i64, interval: i64) -> i64 {
+    let jitter = (tick * 7919 + target * 31) % 13 - 6;
+    START_MS + tick * interval * 1000 + target * 37 % (interval * 1000 - 20) + 7 + jitter
+}
+
+/// Commits one sample of each series; returns how long that took.
+fn scrape(
+    store: &Store,
+    target: &[series::Source],
+    values: &[f64],
+    references: &mut [SeriesRef],
+    t_ms: i64,
+) -> Duration {
+    let started = Instant::now();
+    let mut appender = store.appender();
+    for ((source, value), reference) in target.iter().zip(values).zip(references) {
+        *reference = appender.append(*reference, &source.labels, t_ms, *value).expect("samples are in order");
+    }
+    appender.commit().expect("the batch is written");
+    started.elapsed()
+}
+
+/// The same by several threads at once, as scrapes and senders come, without maintenance.
+fn together(dir: &Path, targets: usize, seconds: i64, interval: i64, durability: Durability) {
+    let mut targets: Vec<(i64, Vec<series::Source>)> = (0..targets).map(|n| (n as i64, series::target(n))).collect();
+    let store = Store::open(dir, options(durability)).expect("the store opens");
+    let share = targets.len().div_ceil(WRITERS);
+    let write = |targets: &mut [(i64, Vec<series::Source>)]| {
+        let mut references = vec![SeriesRef::NONE; targets.len() * series::SERIES_PER_TARGET];
+        let mut values = vec![0.0; series::SERIES_PER_TARGET];
+        let (mut waits, mut cpu) = (Vec::new(), 0.0);
+        for tick in 0..seconds / interval {
+            for ((number, target), references) in
+                targets.iter_mut().zip(references.chunks_mut(series::SERIES_PER_TARGET))
+            {
+                for (value, source) in values.iter_mut().zip(target.iter_mut()) {
+                    *value = source.step(interval as f64);
+                }
+                let from = thread_cpu();
+                waits.push(scrape(&store, target, &values, references, moment(tick, *number, interval)));
+                cpu += thread_cpu() - from;
+            }
+        }
+        (waits, cpu)
+    };
+    let (mut waits, mut cpu) = (Vec::new(), 0.0);
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = targets.chunks_mut(share).map(|targets| scope.spawn(|| write(targets))).collect();
+        for writer in writers {
+            let (of_writer, cpu_of_writer) = writer.join().expect("a writer ends");
+            waits.extend(of_writer);
+            cpu += cpu_of_writer;
+        }
+    });
+    waits.sort_unstable();
+    print("append_cpu_per_million", cpu / (waits.len() * series::SERIES_PER_TARGET) as f64 * 1e6);
+    print("commit_p99_ms", waits[waits.len() * 99 / 100].as_secs_f64() * 1e3);
+    print("commits_per_sync", waits.len() as f64 / store.stats().wal_syncs.max(1) as f64);
     println!("done");
     let _ = std::io::stdin().read(&mut [0]);
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use relatum_model::storage::{Append, AppendError, SeriesRef};
-use relatum_tsdb::{Durability, Options, Store};
+use relatum_tsdb::{Durability, OpenError, Options, Store};
 
 use crate::faulty_fs::{After, Fault, FaultyFs};
 use crate::support::{NOW_MS, content, histogram, labels, options, write};
@@ -203,6 +203,40 @@ fn a_full_disk_refuses_until_there_is_room() {
     let store = Store::open(Path::new("/d"), options_on(&fs, Durability::Process)).unwrap();
     assert_eq!(store.opened().dropped, []);
     assert_eq!(content(&store), after);
+}
+
+#[test]
+fn a_place_that_cannot_be_read_loses_nothing() {
+    let fs = FaultyFs::default();
+    let store = Store::open(Path::new("/d"), options_on(&fs, Durability::Process)).unwrap();
+    for n in 0..12 {
+        commit(&store, n).unwrap();
+        match n {
+            3 => store.checkpoint().unwrap(),
+            5 => store.cut().unwrap(),
+            _ => {}
+        }
+    }
+    let expected = content(&store);
+    drop(store);
+    let fs = FaultyFs::of(fs.files());
+    let mut refused = 0;
+    for read in 0.. {
+        fs.break_read_at(read);
+        match Store::open(Path::new("/d"), options_on(&fs, Durability::Process)) {
+            // What could not be read was not needed to open it.
+            Ok(store) if !fs.failed_to_read() => {
+                assert_eq!(content(&store), expected);
+                break;
+            }
+            Ok(store) => assert!(content(&store) == expected, "read {read} failed and something is missing"),
+            Err(error) => {
+                assert!(matches!(error, OpenError::Read { .. }), "read {read}: {error:?}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 10, "only {refused} reads failed");
 }
 
 #[test]

@@ -41,6 +41,9 @@ struct State {
     durable: BTreeMap<PathBuf, Arc<Mutex<Content>>>,
     operations: u64,
     fault: Option<(u64, Fault)>,
+    // Reads, and which of them fails.
+    reads: u64,
+    unreadable: Option<u64>,
     dead: bool,
     lock_taken: bool,
 }
@@ -56,6 +59,26 @@ struct Content {
 impl FaultyFs {
     pub(crate) fn break_at(&self, operation: u64, fault: Fault) {
         self.state().fault = Some((operation, fault));
+    }
+
+    /// Makes read number `read` fail, as a disk with a bad place does. Everything else goes on.
+    pub(crate) fn break_read_at(&self, read: u64) {
+        let mut state = self.state();
+        (state.reads, state.unreadable) = (0, Some(read));
+    }
+
+    /// Whether the read that fails was reached.
+    pub(crate) fn failed_to_read(&self) -> bool {
+        let state = self.state();
+        state.unreadable.is_some_and(|at| state.reads > at)
+    }
+
+    fn read(&self) -> io::Result<()> {
+        let mut state = self.state();
+        let this = state.reads;
+        state.reads += 1;
+        // What the system calls EIO has no name among the kinds of errors.
+        if state.unreadable == Some(this) { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
     }
 
     /// How many operations there were.
@@ -152,6 +175,7 @@ impl Fs for FaultyFs {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.read()?;
         let names = self.state().files.keys().filter(|path| path.parent() == Some(dir)).cloned().collect::<Vec<_>>();
         Ok(names.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
     }
@@ -168,10 +192,12 @@ impl Fs for FaultyFs {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn ReadFile>> {
+        self.read()?;
         Ok(Box::new(Handle { fs: self.clone(), content: self.find(path)? }))
     }
 
     fn map(&self, path: &Path) -> io::Result<MappedFile> {
+        self.read()?;
         Ok(Arc::new(self.find(path)?.lock().unwrap().bytes.clone()))
     }
 
@@ -258,6 +284,7 @@ impl AppendFile for Handle {
 
 impl ReadFile for Handle {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.fs.read()?;
         let content = self.content.lock().unwrap();
         let rest = content.bytes.get(offset as usize..).unwrap_or(&[]);
         let n = rest.len().min(buffer.len());

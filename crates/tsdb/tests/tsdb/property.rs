@@ -157,7 +157,7 @@ fn run(operations: Vec<Operation>) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if std::env::var_os("RELATUM_LONG").is_some() { 2000 } else { 200 }, ..ProptestConfig::default() })]
 
     #[test]
     fn the_store_is_its_model(operations in operations()) {
