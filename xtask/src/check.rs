@@ -7,5 +7,5 @@ pub(crate) fn run() -> anyhow::Result<()> {
     crate::run(&mut cargo(&["fmt", "--all", "--check"]))?;
     tidy::run()?;
     crate::run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
-    test::run(false)
+    test::run(false, false)
 }
