@@ -189,8 +189,46 @@ impl<'a> IntoIterator for &'a Labels {
 }
 
 impl Ord for Labels {
+    /// As if the pairs were compared one by one; but most sets that are sorted have most of their text in common, so that is
+    /// skipped as a whole.
     fn cmp(&self, other: &Self) -> Ordering {
-        self.iter().cmp(other.iter())
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return Ordering::Equal;
+        }
+        let shared = shared_prefix(self.0.as_bytes(), other.0.as_bytes());
+        if shared == self.0.len() || shared == other.0.len() {
+            return self.0.len().cmp(&other.0.len());
+        }
+        // The first field that differs begins at the same place in both.
+        let mut at = 0;
+        loop {
+            let end = at + field_bytes(&self.0.as_bytes()[at..]);
+            if end > shared {
+                return field(&self.0[at..]).0.cmp(field(&other.0[at..]).0);
+            }
+            at = end;
+        }
+    }
+}
+
+/// How many bytes both begin with.
+fn shared_prefix(a: &[u8], b: &[u8]) -> usize {
+    let (a_blocks, _) = a.as_chunks::<16>();
+    let (b_blocks, _) = b.as_chunks::<16>();
+    let blocks = a_blocks.iter().zip(b_blocks).take_while(|(a, b)| a == b).count() * 16;
+    blocks + a[blocks..].iter().zip(&b[blocks..]).take_while(|(a, b)| a == b).count()
+}
+
+/// How long the field is that `bytes` begin with, its length included.
+fn field_bytes(bytes: &[u8]) -> usize {
+    let (mut length, mut shift, mut at) = (0, 0, 0);
+    loop {
+        let byte = bytes[at];
+        length |= usize::from(byte & 0x3f) << shift;
+        (shift, at) = (shift + 6, at + 1);
+        if byte & 0x40 == 0 {
+            return at + length;
+        }
     }
 }
 
@@ -321,6 +359,13 @@ fn push_field(text: &mut String, field: &str) {
 }
 
 fn field(text: &str) -> (&str, &str) {
+    // Nearly every name and value is short.
+    if let Some(&length) = text.as_bytes().first()
+        && length < 0x40
+    {
+        let (field, rest) = text.split_at(1 + usize::from(length));
+        return (&field[1..], rest);
+    }
     checked_field(text).expect("a label set is built from whole fields")
 }
 
@@ -343,6 +388,8 @@ fn checked_field(text: &str) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[track_caller]
@@ -375,6 +422,18 @@ mod tests {
         let short = Labels::from_pairs([("a", "1")]);
         let long = Labels::from_pairs([("a", "1"), ("b", "1")]);
         assert!(short < long && long < Labels::from_pairs([("a", "2")]));
+    }
+
+    proptest! {
+        #[test]
+        fn sets_are_ordered_by_their_pairs(
+            a in prop::collection::btree_map("[ab]{1,2}", prop_oneof!["[ab\u{e4}]{1,3}", "a{60,70}b?"], 0..6),
+            b in prop::collection::btree_map("[ab]{1,2}", prop_oneof!["[ab\u{e4}]{1,3}", "a{60,70}b?"], 0..6),
+        ) {
+            let (left, right) = (Labels::from_pairs(a.clone()), Labels::from_pairs(b.clone()));
+            prop_assert_eq!(left.cmp(&right), a.iter().cmp(b.iter()));
+            prop_assert_eq!(left.iter().count(), a.len());
+        }
     }
 
     #[test]
