@@ -104,6 +104,8 @@ pub struct Hints {
     pub range_ms: i64,
     /// Nobody will look at the buckets of native histograms.
     pub without_buckets: bool,
+    /// Nobody will look at any sample of a series but its newest.
+    pub newest_only: bool,
 }
 
 /// The series of a selection, one after the other in the order of their labels.

@@ -168,6 +168,14 @@ impl State {
         self.newest
     }
 
+    /// The newest sample if a reader of `commit` sees it inside `range`, and it is a float; found without decoding anything.
+    pub(crate) fn newest_float(&self, range: TimeRange, commit: u64) -> Option<(i64, f64)> {
+        let (t_ms, bits) = self.open.last()?;
+        // A histogram, or a sample that is in a block already, may be newer than what is in the open chunk.
+        let is_newest = self.newest.is_some_and(|(newest_ms, _)| newest_ms == t_ms);
+        (is_newest && self.last_commit <= commit && range.contains(t_ms)).then_some((t_ms, f64::from_bits(bits)))
+    }
+
     /// The last commit that added a sample.
     pub(crate) fn last_commit(&self) -> u64 {
         self.last_commit

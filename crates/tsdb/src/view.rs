@@ -193,6 +193,9 @@ impl<'v> BlockWalk<'v> {
         let mut samples = Samples::default();
         if let Some(series) = &self.current {
             let deleted = self.deleted.of(series.number);
+            let n = series.chunks.iter().filter(|chunk| chunk.reaches(range)).map(|chunk| chunk.count).sum();
+            samples.timestamps.reserve_exact(n);
+            samples.values.reserve_exact(n);
             for chunk in series.chunks.iter().filter(|chunk| chunk.reaches(range)) {
                 if let Err(damage) = self.reader.push(chunk, range, deleted, &mut samples) {
                     self.block.report(damage);
@@ -249,6 +252,7 @@ impl Reader for View<'_> {
             return Err(SelectError::Cancelled);
         }
         let limit = if hints.limit == 0 { usize::MAX } else { hints.limit };
+        let newest_only = hints.newest_only;
         let cancel = cancel.clone();
         let mut cancelled = false;
         let mut in_head = self.in_head(matchers);
@@ -269,11 +273,20 @@ impl Reader for View<'_> {
                     cancelled = true;
                     return Some(Err(SelectError::Cancelled));
                 }
+                let of_head = in_head.next_if(|series| series.labels == labels);
+                if newest_only
+                    && let Some(series) = &of_head
+                    && let Some((t_ms, value)) = series.state().newest_float(self.range, self.ticket.commit)
+                {
+                    in_blocks.iter_mut().filter(|walk| walk.labels() == Some(&labels)).for_each(BlockWalk::advance);
+                    let samples = Samples::of_floats(vec![t_ms], vec![value]);
+                    return Some(Ok(Series { labels, samples }));
+                }
                 let mut samples = Samples::default();
                 for walk in in_blocks.iter_mut().filter(|walk| walk.labels() == Some(&labels)) {
                     samples = merge(samples, walk.take_samples(self.range));
                 }
-                if let Some(series) = in_head.next_if(|series| series.labels == labels) {
+                if let Some(series) = of_head {
                     // Decoded without the lock, so that a long series does not hold up its writer.
                     let snapshot = series.state().snapshot(self.range, self.ticket.commit);
                     samples = merge(samples, snapshot.decode());
