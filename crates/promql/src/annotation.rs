@@ -44,7 +44,7 @@ impl Repair {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Annotation {
     severity: Severity,
     text: String,
@@ -55,7 +55,7 @@ struct Annotation {
 }
 
 /// The annotations of one query.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Annotations {
     entries: Vec<Annotation>,
     places: HashMap<String, usize>,

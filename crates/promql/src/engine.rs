@@ -255,6 +255,7 @@ impl Engine {
             budget: Budget::new(own.samples_max, timeout, options.cancel.clone()),
             annotations: Annotations::default(),
             buckets_asked: BucketUse::default(),
+            sink: None,
         }
     }
 }

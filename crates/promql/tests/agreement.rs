@@ -172,4 +172,42 @@ proptest! {
             prop_assert!(false, "{} fails in a range only: {}", query, error);
         }
     }
+
+    /// An aggregation that lets series pass through gives to the bit what it gives when it holds them all.
+    #[test]
+    fn what_is_not_held_is_the_same(
+        memory in series(),
+        aggregation in prop::sample::select(vec![
+            "sum", "avg by (job)", "max without (le)", "count by (__name__)", "stddev by (job)", "group by (le)", "min",
+        ]),
+        input in prop::sample::select(vec![
+            "m", "n offset 90s", r#"{__name__=~"m|n"}"#, "rate(m[3m])", "increase(n[4m])", r#"rate({__name__=~"m|n"}[3m])"#,
+            "max_over_time(m[2m])", "last_over_time(n[3m])", "count_over_time(n[3m])", "sum_over_time(m[5m] offset 1m)",
+        ]),
+        delayed in any::<bool>(),
+        step_ms in 20_000..200_000i64,
+    ) {
+        let engine = Engine::new(EngineOptions {
+            syntax: ParseOptions::all(),
+            delayed_name_removal: delayed,
+            ..EngineOptions::default()
+        });
+        let ask = |query: &str| {
+            let answer = engine.range(&memory, &Scope::all(), query, 0, LENGTH_MS, step_ms, &QueryOptions::default());
+            let mut notes = Vec::new();
+            let bits = answer.map(|answer| {
+                notes.extend(answer.infos.iter().chain(&answer.warnings).map(|note| note.split(" (").next().map(str::to_owned)));
+                let Value::Matrix(matrix) = answer.value else { panic!("{query} gives no matrix") };
+                let samples = |series: &relatum_model::Series| {
+                    let floats: Vec<_> = series.samples.iter().map(|sample| (sample.t_ms, sample.value.to_bits())).collect();
+                    (series.labels.clone(), floats, format!("{:?}", series.samples.histograms))
+                };
+                matrix.iter().map(samples).collect::<Vec<_>>()
+            });
+            (bits.map_err(|error| error.to_string()), notes)
+        };
+        let passing = ask(&format!("{aggregation} ({input})"));
+        let held = ask(&format!("{aggregation} ({input} or nothing)"));
+        prop_assert_eq!(passing, held, "{} ({})", aggregation, input);
+    }
 }

@@ -1,59 +1,10 @@
 //! Aggregations: which rows belong together, and which aggregation has them.
 
-use std::collections::HashMap;
-
-use relatum_model::Labels;
-use relatum_model::labels::METRIC_NAME;
-
-use super::{Block, Evaluator, Row, Scalars, Steps, execution};
+use super::groups::Grouping;
+use super::{Block, Evaluator, Scalars, Steps, execution};
 use crate::annotation::{go_float, texts};
 use crate::error::QueryError;
 use crate::syntax::{Aggregate, AggregateOp, Expr};
-
-/// The rows of an aggregation by group: for each row the number of its group, and for each group its labels.
-pub(super) struct Grouping {
-    pub(super) of_row: Vec<usize>,
-    pub(super) labels: Vec<Labels>,
-}
-
-impl Grouping {
-    fn new(node: &Aggregate, rows: &[Row]) -> Self {
-        let mut places: HashMap<Labels, usize> = HashMap::new();
-        let mut labels = Vec::new();
-        let of_row = rows
-            .iter()
-            .map(|row| {
-                let group = group_labels(node, &row.labels);
-                *places.entry(group.clone()).or_insert_with(|| {
-                    labels.push(group);
-                    labels.len() - 1
-                })
-            })
-            .collect();
-        Grouping { of_row, labels }
-    }
-
-    /// The rows of each group, in their order.
-    pub(super) fn members(&self) -> Vec<Vec<usize>> {
-        let mut members = vec![Vec::new(); self.labels.len()];
-        for (row, group) in self.of_row.iter().enumerate() {
-            members[*group].push(row);
-        }
-        members
-    }
-}
-
-/// The labels of the group that `labels` belong to.
-pub(super) fn group_labels(node: &Aggregate, labels: &Labels) -> Labels {
-    let named = |name: &str| node.grouping.iter().any(|label| label == name);
-    if node.without {
-        labels.filtered(|name| name != METRIC_NAME && !named(name))
-    } else if node.grouping.is_empty() {
-        Labels::empty()
-    } else {
-        labels.filtered(named)
-    }
-}
 
 impl Evaluator<'_> {
     pub(super) fn aggregate(&mut self, node: &Aggregate, steps: Steps) -> Result<Block, QueryError> {
@@ -64,6 +15,9 @@ impl Evaluator<'_> {
             Some(param) => Some((self.scalars(param, steps)?, param.without_parens())),
             None => None,
         };
+        if let Some(folded) = self.fold_streaming(node, steps)? {
+            return Ok(folded);
+        }
         let block = self.vector(&node.expr, steps)?;
         let grouping = Grouping::new(node, &block.rows);
         let has_histograms = block.rows.iter().any(|row| !row.histograms.is_empty());

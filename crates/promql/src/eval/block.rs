@@ -4,8 +4,9 @@
 //! calculation gives; so loops over columns need no second array. Histograms stand beside `floats` in [`Row`]: a step has one or
 //! the other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use foldhash::fast::RandomState;
 use relatum_model::{Labels, is_stale, stale_nan};
 
 use super::histogram_column::HistogramColumn;
@@ -39,6 +40,12 @@ impl Column {
     /// The same value at each of `count` steps.
     pub(crate) fn constant(value: f64, count: usize) -> Self {
         Column { first: 0, values: vec![value; count] }
+    }
+
+    /// Takes all values away, and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.first = 0;
+        self.values.clear();
     }
 
     /// Appends a value at `step`, which is behind all that were added before.
@@ -201,7 +208,8 @@ impl Block {
 
     /// Whether two rows have the same labels, and will have them to the end.
     pub(crate) fn has_duplicates(&self) -> bool {
-        let mut seen = std::collections::HashSet::with_capacity(self.rows.len());
+        let mut seen: HashSet<_, RandomState> =
+            HashSet::with_capacity_and_hasher(self.rows.len(), RandomState::default());
         self.rows.len() > 1 && !self.rows.iter().all(|row| seen.insert((row.labels.encoded(), row.drop_name)))
     }
 
@@ -210,7 +218,7 @@ impl Block {
         if !self.has_duplicates() {
             return Ok(());
         }
-        let mut places: HashMap<(Labels, bool), usize> = HashMap::with_capacity(self.rows.len());
+        let mut places: HashMap<(Labels, bool), usize, RandomState> = HashMap::default();
         let mut merged: Vec<Row> = Vec::with_capacity(self.rows.len());
         for row in self.rows.drain(..) {
             let key = (row.labels.clone(), row.drop_name);

@@ -2,7 +2,7 @@
 //!
 //! Rows are folded in one after the other, each into the slots of its group, so only the groups are held beside the input.
 
-use super::aggregate::Grouping;
+use super::groups::Grouping;
 use super::{Block, Column, Evaluator, Row, Scalars, Steps, absent, is_absent};
 use crate::error::QueryError;
 use crate::functions::quantile::quantile;
@@ -10,7 +10,7 @@ use crate::functions::sum::{Mean, Sum};
 use crate::syntax::AggregateOp;
 
 /// What a group holds at one step while its values come in.
-trait Fold: Clone {
+pub(super) trait Fold: Clone {
     /// Whether histograms count as values, whatever is in them.
     const TAKES_HISTOGRAMS: bool = false;
     /// With the first value.
@@ -22,7 +22,7 @@ trait Fold: Clone {
 }
 
 #[derive(Clone)]
-struct Total(Sum);
+pub(super) struct Total(Sum);
 
 impl Fold for Total {
     fn start(value: f64) -> Self {
@@ -40,7 +40,7 @@ impl Fold for Total {
 }
 
 #[derive(Clone)]
-struct Average(Mean);
+pub(super) struct Average(Mean);
 
 impl Fold for Average {
     fn start(value: f64) -> Self {
@@ -58,7 +58,7 @@ impl Fold for Average {
 }
 
 #[derive(Clone)]
-struct Largest(f64);
+pub(super) struct Largest(f64);
 
 impl Fold for Largest {
     fn start(value: f64) -> Self {
@@ -78,7 +78,7 @@ impl Fold for Largest {
 }
 
 #[derive(Clone)]
-struct Smallest(f64);
+pub(super) struct Smallest(f64);
 
 impl Fold for Smallest {
     fn start(value: f64) -> Self {
@@ -98,7 +98,7 @@ impl Fold for Smallest {
 }
 
 #[derive(Clone)]
-struct Count(f64);
+pub(super) struct Count(f64);
 
 impl Fold for Count {
     const TAKES_HISTOGRAMS: bool = true;
@@ -118,7 +118,7 @@ impl Fold for Count {
 }
 
 #[derive(Clone)]
-struct Presence;
+pub(super) struct Presence;
 
 impl Fold for Presence {
     const TAKES_HISTOGRAMS: bool = true;
@@ -136,7 +136,7 @@ impl Fold for Presence {
 
 /// The population variance by Welford's method.
 #[derive(Clone)]
-struct Variance {
+pub(super) struct Variance {
     count: f64,
     mean: f64,
     squares: f64,
@@ -162,7 +162,7 @@ impl Fold for Variance {
 }
 
 #[derive(Clone)]
-struct Deviation(Variance);
+pub(super) struct Deviation(Variance);
 
 impl Fold for Deviation {
     fn start(value: f64) -> Self {

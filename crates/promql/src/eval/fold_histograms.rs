@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use relatum_model::histogram::CounterReset;
 
-use super::aggregate::Grouping;
+use super::groups::Grouping;
 use super::histogram_column::cost;
 use super::{Block, Evaluator, Row, absent};
 use crate::annotation::texts;

@@ -14,6 +14,8 @@ mod call;
 mod count_values;
 mod fold;
 mod fold_histograms;
+mod fold_streaming;
+mod groups;
 mod histogram_column;
 mod histograms;
 mod info;
@@ -35,6 +37,7 @@ use relatum_model::Series;
 pub(crate) use block::{Block, Column, Row, Scalars, absent, is_absent};
 pub(crate) use bucket_use::BucketUse;
 pub(crate) use budget::Budget;
+pub(crate) use fold_streaming::Sink;
 pub(crate) use histogram_column::HistogramColumn;
 pub(crate) use steps::Steps;
 pub(crate) use subquery::histogram_sample;
@@ -71,6 +74,8 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) budget: Budget,
     pub(crate) annotations: Annotations,
     pub(crate) buckets_asked: BucketUse,
+    /// Where the rows of the next selector or range function go instead of into a block.
+    pub(crate) sink: Option<Sink>,
 }
 
 /// The value of an expression that is not a range vector.

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use relatum_model::Labels;
 
-use super::aggregate::Grouping;
+use super::groups::Grouping;
 use super::{Block, Column, Evaluator, HistogramColumn, Row, Scalars, Steps};
 use crate::error::QueryError;
 use crate::syntax::AggregateOp;

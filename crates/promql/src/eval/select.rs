@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use relatum_model::histogram::CounterReset;
-use relatum_model::storage::{Hints, TimeRange};
+use relatum_model::storage::{Hints, SelectError, TimeRange};
 use relatum_model::{HistogramSample, Matcher, NativeHistogram, Samples, Series, is_stale};
 
 use super::window::{HistogramPoint, Notes};
@@ -62,7 +62,9 @@ impl Evaluator<'_> {
             max_ms: when.at(steps.last_ms()),
         };
         let mut block = Block::default();
-        self.each_series(matchers, range, &instant_hints(steps), |evaluator, series| {
+        let mut sink = self.sink.take();
+        let hints = Hints { newest_only: steps.count == 1, ..instant_hints(steps) };
+        self.each_series(matchers, range, &hints, |evaluator, series| {
             evaluator.budget.charge(steps.count)?;
             let row = if series.samples.histograms.is_empty() {
                 Row::of_floats(series.labels, newest_column(&series.samples, steps, when, lookback_ms, take))
@@ -70,12 +72,17 @@ impl Evaluator<'_> {
                 newest_of_both(series, steps, when, lookback_ms, take)
             };
             evaluator.budget.release(steps.count);
-            evaluator.budget.charge(row.slots())?;
-            if row.slots() > 0 {
-                block.rows.push(row);
+            if row.slots() == 0 {
+                return Ok(());
             }
+            if let Some(sink) = &mut sink {
+                return evaluator.budget.charge(sink.take(&row, false));
+            }
+            evaluator.budget.charge(row.slots())?;
+            block.rows.push(row);
             Ok(())
         })?;
+        self.sink = sink;
         Ok(block)
     }
 
@@ -124,20 +131,46 @@ impl Evaluator<'_> {
         let cancel = self.budget.cancel().clone();
         let without_buckets = self.buckets_asked.are_spare();
         let hints = Hints { without_buckets, ..hints.clone() };
-        for series in reader.series(matchers, &hints, &cancel)? {
-            self.budget.check()?;
+        let mut one = |evaluator: &mut Self, series: Result<Series, SelectError>| {
+            evaluator.budget.check()?;
             let mut series = series?;
             if without_buckets && !series.samples.histograms.is_empty() {
                 series.samples.histograms = counts_and_sums(&series.samples.histograms);
             }
             let n_samples = series.samples.len();
-            self.budget.charge(n_samples)?;
-            visit(self, series)?;
-            self.budget.release(n_samples);
+            evaluator.budget.charge(n_samples)?;
+            visit(evaluator, series)?;
+            evaluator.budget.release(n_samples);
+            Ok(())
+        };
+        let mut all = reader.series(matchers, &hints, &cancel)?;
+        for series in all.by_ref().take(SERIES_ALONE) {
+            one(self, series)?;
         }
-        Ok(())
+        let Some(next) = all.next() else { return Ok(()) };
+        // There are many: they are read on a thread of their own while this one calculates. The order stays.
+        std::thread::scope(|scope| {
+            let (sender, receiver) = std::sync::mpsc::sync_channel(BATCHES_AHEAD);
+            scope.spawn(move || {
+                loop {
+                    let batch: Vec<_> = all.by_ref().take(BATCH_SERIES).collect();
+                    if batch.is_empty() || sender.send(batch).is_err() {
+                        return;
+                    }
+                }
+            });
+            one(self, next)?;
+            // An error drops the receiver, which ends the other thread.
+            receiver.into_iter().flatten().try_for_each(|series| one(self, series))
+        })
     }
 }
+
+/// How many series are read before it pays to read the others on a thread of their own.
+const SERIES_ALONE: usize = 128;
+/// How many series are handed over at once, and how many such batches may wait.
+const BATCH_SERIES: usize = 64;
+const BATCHES_AHEAD: usize = 4;
 
 fn newest_column(samples: &Samples, steps: Steps, when: When, lookback_ms: i64, take: Take) -> Column {
     let (times, values) = (&samples.timestamps, &samples.values);

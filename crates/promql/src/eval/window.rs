@@ -143,6 +143,10 @@ impl Evaluator<'_> {
             self.settings.start_timestamps && matches!(function, "rate" | "increase" | "irate" | "resets");
         let span = place(arg);
         let mut block = Block::default();
+        let mut sink = self.sink.take();
+        let loses_name = !self.settings.delayed_name_removal && !keeps_name;
+        // The memory of the last column that is not held.
+        let mut spare = Column::default();
         self.each_range(function, arg, steps, |evaluator, reach, mut series| {
             evaluator.budget.charge(steps.count)?;
             if !uses_starts {
@@ -151,7 +155,7 @@ impl Evaluator<'_> {
             let RangeSeries { labels, drop_name, samples, histograms } = &series;
             let mut row = Row { drop_name: *drop_name, ..Row::of_floats(labels.clone(), Column::default()) };
             if histograms.is_empty() && samples.starts.is_empty() {
-                row.floats = slide(samples, steps, reach, kernel);
+                row.floats = slide(samples, steps, reach, kernel, std::mem::take(&mut spare));
             } else {
                 let metric = labels.metric_name().unwrap_or_default();
                 let mut notes = Notes::new(&mut evaluator.annotations, metric, span);
@@ -174,18 +178,27 @@ impl Evaluator<'_> {
                 });
             }
             evaluator.budget.release(steps.count);
-            evaluator.budget.charge(row.slots())?;
-            if row.slots() > 0 {
-                if matches!(function, "rate" | "increase") && row.floats.slots() > 0 {
-                    evaluator.doubt_counter(&row.labels, arg);
-                }
-                if !keeps_name {
-                    evaluator.forget_name(&mut row);
-                }
-                block.rows.push(row);
+            if row.slots() == 0 {
+                spare = row.floats;
+                return Ok(());
             }
+            if matches!(function, "rate" | "increase") && row.floats.slots() > 0 {
+                evaluator.doubt_counter(&row.labels, arg);
+            }
+            if let Some(sink) = &mut sink {
+                row.drop_name |= evaluator.settings.delayed_name_removal && !keeps_name;
+                let taken = sink.take(&row, loses_name);
+                spare = row.floats;
+                return evaluator.budget.charge(taken);
+            }
+            evaluator.budget.charge(row.slots())?;
+            if !keeps_name {
+                evaluator.forget_name(&mut row);
+            }
+            block.rows.push(row);
             Ok(())
         })?;
+        self.sink = sink;
         if !self.settings.delayed_name_removal && block.has_duplicates() {
             return Err(super::block::duplicate_labelset());
         }
@@ -296,7 +309,7 @@ impl Evaluator<'_> {
     /// Says so when the name of a metric does not look like that of a counter.
     fn doubt_counter(&mut self, labels: &Labels, arg: &Expr) {
         let Some(name) = labels.metric_name() else { return };
-        let quoted = relatum_model::text::quote(name);
+        let quoted = || relatum_model::text::quote(name);
         let span = place(arg);
         if self.settings.type_and_unit_labels {
             let kind = labels.value("__type__");
@@ -304,13 +317,13 @@ impl Evaluator<'_> {
                 let found = relatum_model::text::quote(kind);
                 self.annotations.inform(
                     span,
-                    format!("metric might not be a counter, __type__ label is not set to \"counter\" or \"histogram\", got {found}: {quoted}"),
+                    format!("metric might not be a counter, __type__ label is not set to \"counter\" or \"histogram\", got {found}: {}", quoted()),
                 );
             }
         } else if !["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix)) {
             self.annotations.inform(
                 span,
-                format!("metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {quoted}"),
+                format!("metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}", quoted()),
             );
         }
     }
@@ -341,10 +354,11 @@ impl Reach {
     }
 }
 
-/// Calls `kernel` for the window at each of `steps` that has samples, which are all floats.
-fn slide(samples: &Samples, steps: Steps, reach: Reach, kernel: &mut Kernel<'_>) -> Column {
+/// Calls `kernel` for the window at each of `steps` that has samples, which are all floats; the results take the place of what
+/// is in `column`.
+fn slide(samples: &Samples, steps: Steps, reach: Reach, kernel: &mut Kernel<'_>, mut column: Column) -> Column {
     let times = &samples.timestamps;
-    let mut column = Column::default();
+    column.clear();
     let (mut from, mut to) = (0, 0);
     for step in 0..steps.count {
         let frame = reach.frame(steps.at(step));

@@ -23,13 +23,9 @@ pub(crate) fn extrapolated(window: &Window<'_>, kind: Kind) -> f64 {
         return absent();
     }
     let mut change = values[last] - values[0];
-    if kind.is_counter {
-        let mut previous = values[0];
-        for &value in &values[1..] {
-            if value < previous {
-                change += previous;
-            }
-            previous = value;
+    if kind.is_counter && falls(values) {
+        for pair in values.windows(2).filter(|pair| pair[1] < pair[0]) {
+            change += pair[0];
         }
     }
     let sampled = (times[last] - times[0]) as f64 / 1000.0;
@@ -54,6 +50,11 @@ pub(crate) fn extrapolated(window: &Window<'_>, kind: Kind) -> f64 {
         factor /= window.range_seconds();
     }
     change * factor
+}
+
+/// Whether any value is less than the one before. Most counters never fall, so this looks at all without stopping, several at once.
+fn falls(values: &[f64]) -> bool {
+    values[1..].iter().zip(values).fold(false, |falls, (value, previous)| falls | (value < previous))
 }
 
 /// The change between the last two samples; of a counter per second.

@@ -1,0 +1,100 @@
+//! Groups of aggregations: which rows belong together.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+use relatum_model::Labels;
+use relatum_model::labels::METRIC_NAME;
+
+use super::Row;
+use super::names::is_metadata;
+use crate::syntax::Aggregate;
+
+/// The rows of an aggregation by group: for each row the number of its group, and for each group its labels.
+pub(super) struct Grouping {
+    pub(super) of_row: Vec<usize>,
+    pub(super) labels: Vec<Labels>,
+}
+
+impl Grouping {
+    pub(super) fn new(node: &Aggregate, rows: &[Row]) -> Self {
+        let mut groups = Groups::new(node);
+        let of_row = rows.iter().map(|row| groups.of(&row.labels, false)).collect();
+        Grouping { of_row, labels: groups.labels }
+    }
+
+    /// The rows of each group, in their order.
+    pub(super) fn members(&self) -> Vec<Vec<usize>> {
+        let mut members = vec![Vec::new(); self.labels.len()];
+        for (row, group) in self.of_row.iter().enumerate() {
+            members[*group].push(row);
+        }
+        members
+    }
+}
+
+/// The groups that were met so far, in the order in which they were.
+///
+/// The labels of a group are made once, when it is met; later rows are only compared with what they have in common.
+pub(super) struct Groups {
+    by: Grouped,
+    pub(super) labels: Vec<Labels>,
+    places: HashMap<Box<[u8]>, usize, RandomState>,
+    // The labels of a row that count, one after the other.
+    key: Vec<u8>,
+    // The key and the place of the row before: neighbours often belong together.
+    last: Option<(Vec<u8>, usize)>,
+}
+
+impl Groups {
+    pub(super) fn new(node: &Aggregate) -> Self {
+        let by = Grouped { without: node.without, names: node.grouping.clone() };
+        Groups { by, labels: Vec::new(), places: HashMap::default(), key: Vec::new(), last: None }
+    }
+
+    /// The number of the group that `labels` belong to, as if they had none that say what the metric is if those are `bare`.
+    pub(super) fn of(&mut self, labels: &Labels, bare: bool) -> usize {
+        let by = &self.by;
+        let counts = |name: &str| by.counts(name) && !(bare && is_metadata(name));
+        self.key.clear();
+        if by.without || !by.names.is_empty() {
+            for (name, value) in labels.iter().filter(|(name, _)| counts(name)) {
+                for text in [name, value] {
+                    self.key.extend_from_slice(&(text.len() as u32).to_le_bytes());
+                    self.key.extend_from_slice(text.as_bytes());
+                }
+            }
+        }
+        if let Some((key, place)) = &self.last
+            && *key == self.key
+        {
+            return *place;
+        }
+        let place = match self.places.get(self.key.as_slice()) {
+            Some(place) => *place,
+            None => {
+                self.labels.push(labels.filtered(counts));
+                self.places.insert(self.key.as_slice().into(), self.labels.len() - 1);
+                self.labels.len() - 1
+            }
+        };
+        let (key, of_last) = self.last.get_or_insert_default();
+        key.clear();
+        key.extend_from_slice(&self.key);
+        *of_last = place;
+        place
+    }
+}
+
+/// Which labels a group is made of.
+struct Grouped {
+    without: bool,
+    names: Vec<String>,
+}
+
+impl Grouped {
+    fn counts(&self, name: &str) -> bool {
+        let is_named = self.names.iter().any(|label| label == name);
+        if self.without { name != METRIC_NAME && !is_named } else { is_named }
+    }
+}
