@@ -19,6 +19,8 @@ usage: cargo xtask CHORE
                    (--strict: a skipped test whose peer or corpus is there is a failure; --long: ten times as many kills and
                    random inputs)
   bench relate     how fast the agent starts, and a relation becomes a scraped target
+  bench promql [large]
+                   how long queries take with 10,000 series, or 100,000, beside the peers
   bench tsdb [large]
                    what the store alone costs with 10,000 series, or 100,000
   bench texts      how fast queries, expositions and configurations are read
@@ -34,6 +36,8 @@ fn main() -> ExitCode {
         ["test", ref flags @ ..] if flags.iter().all(|flag| ["--strict", "--long"].contains(flag)) => {
             test::run(flags.contains(&"--strict"), flags.contains(&"--long"))
         }
+        ["bench", "promql"] => bench::promql::run(10),
+        ["bench", "promql", "large"] => bench::promql::run(100),
         ["bench", "relate"] => bench::relate::run(),
         ["bench", "tsdb"] => bench::tsdb::run(10),
         ["bench", "tsdb", "large"] => bench::tsdb::run(100),
