@@ -140,13 +140,18 @@ fn dry_run() -> anyhow::Result<()> {
     let agent = Agent::start(dir.path())?;
     agent.must(["relate", "metrics-endpoint", "127.0.0.1:1", "127.0.0.1:2", "--name", "nodes"])?;
     let (before, history) = (agent.must(["render"])?, agent.must(["history", "--format", "json"])?);
-    let cases: [(&[&str], &[&str]); 6] = [
+    let cases: [(&[&str], &[&str]); 7] = [
         (&["relate", "metrics-endpoint", "127.0.0.1:3", "--name", "more"], &["  + metrics-endpoint:2 ", "127.0.0.1:3"]),
         (&["remove-relation", "1"], &["  - metrics-endpoint:1 ", "127.0.0.1:1", "  - scrape/"]),
         (&["remove-unit", "nodes/1"], &["  - metrics-endpoint:1 ", "127.0.0.1:2"]),
         (&["remove-application", "nodes"], &["  - metrics-endpoint:1 ", "127.0.0.1:1"]),
         (&["config", "prometheus", "scrape_interval=7s"], &["  ~ prometheus.yml"]),
         (&["relate", "metrics-endpoint", "127.0.0.1:1", "--name", "nodes"], &["nothing would change"]),
+        // What we would publish at one end is read at the other.
+        (
+            &["relate", "prometheus:self-metrics-endpoint", "prometheus:metrics-endpoint"],
+            &["Targets\n  + metrics-endpoint:2 juju_test_", "Rules\n  + metrics-endpoint:2 "],
+        ),
     ];
     for (command, expected) in cases {
         let printed = agent.must(command.iter().chain(&["--dry-run"]))?;

@@ -1,12 +1,15 @@
 //! What a pass would make of a world that is not there: the plain functions in the middle of the pipeline, and nothing else.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::ROUNDS_MAX;
 use super::check::check;
 use super::desire::{Desired, Memory, RelationKey, desire};
 use super::observe::Observed;
+use super::publish::foresee;
 use super::render::Renderer;
 use crate::control::{Difference, FileDifference, Problem, Rehearsal};
 use crate::workload::{Files, Workload};
@@ -24,9 +27,17 @@ pub struct Forecast {
     rules: BTreeMap<String, Vec<Value>>,
 }
 
-/// Runs the pure part of a pass.
+/// Runs the pure part of passes until nothing is left to publish, as what we publish may be read by ourselves.
 pub fn forecast(observed: &Observed, workload: &dyn Workload) -> Forecast {
-    let desired = desire(observed, &mut Memory::default());
+    let mut memory = Memory::default();
+    let mut desired = desire(observed, &mut memory);
+    let mut observed = Cow::Borrowed(observed);
+    for _ in 1..ROUNDS_MAX {
+        if !foresee(&mut observed.to_mut().world, &desired.bags) {
+            break;
+        }
+        desired = desire(&observed, &mut memory);
+    }
     let mut rendered = Renderer::default().render(&desired, &observed.overrides, workload.dialect());
     let checked = check(&observed.current, &mut rendered, &desired, workload);
     let (targets, rules) = (targets(&desired), rules(&desired));

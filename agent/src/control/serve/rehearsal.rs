@@ -10,6 +10,7 @@ use axum::routing::{get, post};
 use super::{Answer, SecretsQuery, blocking, change_settings, check_change, internal, json, read};
 use crate::control::{Failure, Rehearsal, Rehearse};
 use crate::daemon::Agent;
+use crate::offers;
 use crate::pipeline::observe::{Observed, look};
 use crate::pipeline::rehearse::{compare, files, forecast};
 use crate::relate::{self, RelateError, Which};
@@ -50,6 +51,7 @@ fn carry_out(request: &Rehearse, change: &Change<'_>) -> Result<(), RelateError>
         Rehearse::RemoveRelation(request) => relate::remove(&Which::parse(&request.arguments)?, change).map(drop),
         Rehearse::RemoveUnit(request) => relate::remove_units(&request.units, change).map(drop),
         Rehearse::RemoveApplication(request) => relate::remove_applications(&request.applications, change).map(drop),
+        Rehearse::RemoveOffer(request) => offers::change::remove_offer(&request.offer, change).map(drop),
         Rehearse::RollBack(request) => relate::roll_back(request.revision, change).map(drop),
         Rehearse::Config(request) => Ok(change_settings(request, change)?),
     }

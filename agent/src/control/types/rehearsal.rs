@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ChangeConfiguration, Problem, Relate, RemoveApplications, RemoveRelation, RemoveUnits, RollBack};
+use super::{
+    ChangeConfiguration, Problem, Relate, RemoveApplications, RemoveOffer, RemoveRelation, RemoveUnits, RollBack,
+};
 
 /// `--dry-run`: which request is to be tried.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -16,6 +18,8 @@ pub enum Rehearse {
     RemoveUnit(RemoveUnits),
     /// `remove-application`.
     RemoveApplication(RemoveApplications),
+    /// `remove-offer`.
+    RemoveOffer(RemoveOffer),
     /// `rollback`.
     RollBack(RollBack),
     /// `config`.
