@@ -46,7 +46,7 @@ impl Embedded {
         let engine = Engine::open(flags).map_err(|error| StartError::Workload(Box::new(error)))?;
         engine.add_metrics(wiring.metrics);
         let stopping = wiring.stopping.cancelled_owned();
-        let front = Front::new(Arc::clone(engine.web()));
+        let front = Front::new(Arc::clone(engine.web()), &engine.live().flags);
         let http = tokio::spawn(listen::serve(wiring.listener, (wiring.mount)(engine.router()), front, stopping));
         let (root, log) = (wiring.rendered, wiring.log);
         Ok(Embedded { engine, root, log, http: Mutex::new(Some(http)), durability, checked: Mutex::default() })

@@ -53,7 +53,7 @@ async fn serve(flags: Flags) -> Result<(), CommandFailure> {
     let engine = Engine::open(flags).map_err(|error| failed(&error))?;
     engine.reload().map_err(|error| CommandFailure::failed(error.to_string()))?;
 
-    let front = Front::with_connections_max(Arc::clone(engine.web()), engine.live().flags.connections_max);
+    let front = Front::new(Arc::clone(engine.web()), &engine.live().flags);
     let (stop, _) = tokio::sync::watch::channel(false);
     let mut serving = tokio::task::JoinSet::new();
     for listener in listeners {

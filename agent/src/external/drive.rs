@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use relatum_config::prometheus::Config;
 use relatum_config::rules::RuleFile;
 use relatum_model::yaml;
+use relatum_server::flags::Flags;
 use relatum_server::listen::{self, Front};
 use serde_json::Value;
 use tokio::runtime::Handle;
@@ -98,7 +99,7 @@ impl External {
         let serving = listen::serve(
             wiring.listener,
             routes,
-            Front::new(Arc::default()),
+            Front::new(Arc::default(), &Flags::default()),
             wiring.stopping.clone().cancelled_owned(),
         );
         let http = vec![tokio::spawn(serving), tokio::spawn(watch(Arc::clone(&driver), wiring.stopping))];

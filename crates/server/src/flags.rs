@@ -62,6 +62,10 @@ pub struct Flags {
     pub web_config: Option<PathBuf>,
     /// `--tls.authorities-file`, which Prometheus does not have
     pub authorities: Option<PathBuf>,
+    /// `--web.read-timeout`
+    pub read_timeout: Duration,
+    /// `--web.route-prefix`; `None` is the path of the external URL
+    pub route_prefix: Option<String>,
     /// `--web.max-connections`
     pub connections_max: usize,
     /// `--web.enable-admin-api`
@@ -104,6 +108,8 @@ impl Default for Flags {
             web_config: None,
             authorities: None,
             connections_max: 512,
+            read_timeout: Duration::from_secs(300),
+            route_prefix: None,
             admin_api: false,
             lifecycle: false,
             durability: Durability::Process,
@@ -225,14 +231,19 @@ const FLAGS: &[Flag] = &[
     flag("web.max-connections", Kind::Value, "512", "how many connections may be open at once"),
     flag("web.max-notifications-subscribers", Kind::Value, "16", ""),
     flag("web.page-title", Kind::Value, "Prometheus Time Series Collection and Processing Server", ""),
-    flag("web.read-timeout", Kind::Value, "5m", ""),
+    flag("web.read-timeout", Kind::Value, "5m", "how long a request may take to arrive, and a connection may be idle"),
     flag(
         "web.remote-write-receiver.accepted-protobuf-messages",
         Kind::Value,
         "prometheus.WriteRequest,io.prometheus.write.v2.Request",
         "which remote writes to take, 1.0 or 2.0; may be repeated",
     ),
-    flag("web.route-prefix", Kind::Value, "/", "the path below which everything lies; only / is supported"),
+    flag(
+        "web.route-prefix",
+        Kind::Value,
+        "",
+        "the path below which everything lies; that of the external URL if not given",
+    ),
     flag("web.user-assets", Kind::Value, "", ""),
 ];
 
@@ -322,7 +333,11 @@ impl Flags {
             "web.config.file" => self.web_config.as_ref().map_or_else(String::new, |path| path.display().to_string()),
             AUTHORITIES => self.authorities.as_ref().map_or_else(String::new, |path| path.display().to_string()),
             "web.max-connections" => self.connections_max.to_string(),
-            "web.route-prefix" => "/".to_owned(),
+            "web.read-timeout" => format_duration(self.read_timeout),
+            "web.route-prefix" => match self.prefix() {
+                "" => "/".to_owned(),
+                prefix => prefix.to_owned(),
+            },
             "web.enable-admin-api" => self.admin_api.to_string(),
             "web.enable-lifecycle" => self.lifecycle.to_string(),
             "web.enable-remote-write-receiver" => "true".to_owned(),
@@ -351,6 +366,14 @@ impl Flags {
         FLAGS.iter().filter(is_shown).map(|flag| (flag.name, shown(flag))).collect()
     }
 
+    /// The path below which everything lies, without a slash at its end; empty if nothing is above.
+    pub fn prefix(&self) -> &str {
+        match &self.route_prefix {
+            Some(prefix) => prefix,
+            None => path_of(&self.external_url),
+        }
+    }
+
     /// Whether `--enable-feature` names `feature`.
     pub fn has_feature(&self, feature: &str) -> bool {
         self.features.contains(feature)
@@ -374,8 +397,8 @@ impl Flags {
             "web.config.file" => self.web_config = (!value.is_empty()).then(|| value.into()),
             AUTHORITIES => self.authorities = (!value.is_empty()).then(|| value.into()),
             "web.max-connections" => self.connections_max = number(value)?.max(1),
-            "web.route-prefix" if value.trim_matches('/').is_empty() => {}
-            "web.route-prefix" => return Err("only / is supported".to_owned()),
+            "web.read-timeout" => self.read_timeout = duration(value)?,
+            "web.route-prefix" => self.route_prefix = Some(prefix(value)),
             "web.enable-admin-api" => self.admin_api = switch(value)?,
             "web.enable-lifecycle" => self.lifecycle = switch(value)?,
             "web.enable-remote-write-receiver" => drop(switch(value)?),
@@ -403,6 +426,18 @@ fn bad_value(name: &str, value: &str, reason: String) -> FlagError {
 fn messages(value: &str) -> Result<Vec<Version>, String> {
     let message = |name: &str| [Version::V1, Version::V2].into_iter().find(|version| version.message() == name.trim());
     value.split(',').map(|name| message(name).ok_or_else(|| format!("{name} is no message of remote write"))).collect()
+}
+
+/// One slash before each part, and none after the last.
+fn prefix(value: &str) -> String {
+    let parts = value.split('/').filter(|part| !part.is_empty());
+    parts.map(|part| format!("/{part}")).collect()
+}
+
+/// The path of a URL, without a slash at its end.
+fn path_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    rest.find('/').map_or("", |at| rest[at..].trim_end_matches('/'))
 }
 
 fn switch(value: &str) -> Result<bool, String> {
@@ -469,6 +504,14 @@ mod tests {
             &["--web.remote-write-receiver.accepted-protobuf-messages=io.prometheus.write.v2.Request"],
             Ok(Flags { write_messages: vec![Version::V2], ..Flags::default() }),
         );
+        for (args, expected) in [
+            (&["--web.external-url=http://a.b:1/c/d/"][..], "/c/d"),
+            (&["--web.external-url=http://a.b:1"], ""),
+            (&["--web.external-url=http://a.b/c", "--web.route-prefix=/"], ""),
+            (&["--web.route-prefix=c//d/"], "/c/d"),
+        ] {
+            assert_eq!(Flags::parse(args).unwrap().prefix(), expected, "{args:?}");
+        }
         check(&["--nonsense"], Err("unknown flag --nonsense"));
         check(&["serve"], Err("unknown flag serve"));
         check(&["--config.file"], Err("flag --config.file needs a value"));

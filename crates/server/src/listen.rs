@@ -1,8 +1,9 @@
 //! The accept loop: connections with bounds on headers and time, TLS where it is asked for, and a graceful end.
 //!
-//! `axum::serve` can set none of these bounds, and hyper applies its own header timeout only when it is given a timer.
+//! `axum::serve` can set none of these bounds.
 
 mod handshake;
+mod pace;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -15,7 +16,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::connect_info::ConnectInfo;
 use axum::http::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
@@ -28,8 +29,8 @@ use tracing::{debug, warn};
 use crate::flags::Flags;
 use crate::web::{self, Web};
 use handshake::Handshakes;
+use pace::{Answer, Paced, Requests, Timed};
 
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -55,18 +56,14 @@ pub struct Front {
     web: Arc<Web>,
     slots: Arc<Semaphore>,
     handshakes: Arc<Handshakes>,
+    read_timeout: Duration,
 }
 
 impl Front {
-    /// One with the rules of `web` and as many connections as is usual.
-    pub fn new(web: Arc<Web>) -> Self {
-        Front::with_connections_max(web, Flags::default().connections_max)
-    }
-
-    /// One with the rules of `web` and at most `connections_max` connections at once.
-    pub fn with_connections_max(web: Arc<Web>, connections_max: usize) -> Self {
-        let slots = Arc::new(Semaphore::new(connections_max.clamp(1, Semaphore::MAX_PERMITS)));
-        Front { web, slots, handshakes: Arc::default() }
+    /// One with the rules of `web`, and the bounds that `flags` say.
+    pub fn new(web: Arc<Web>, flags: &Flags) -> Self {
+        let slots = Arc::new(Semaphore::new(flags.connections_max.clamp(1, Semaphore::MAX_PERMITS)));
+        Front { web, slots, handshakes: Arc::default(), read_timeout: flags.read_timeout }
     }
 }
 
@@ -82,6 +79,8 @@ pub async fn bind(address: &str) -> Result<TcpListener, ListenError> {
 }
 
 /// Serves `router` until `shutdown` is done, then lets running requests finish for at most ten seconds.
+///
+/// A client has 30 seconds for the head of a request, and the read timeout for its body and between two requests.
 ///
 /// Handlers find the peer's address as `ConnectInfo<SocketAddr>`. A fault of one connection ends that connection only.
 pub async fn serve(listener: TcpListener, router: Router, front: Front, shutdown: impl Future<Output = ()>) {
@@ -114,6 +113,7 @@ pub async fn serve(listener: TcpListener, router: Router, front: Front, shutdown
             }
         }
     }
+    front.handshakes.give_up();
     if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
         warn!("requests still running at shutdown were cut off");
     }
@@ -132,10 +132,10 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     let rules = front.web.rules();
     match &rules.tls {
-        None => answer(stream, peer, router, front.web, true, watcher).await,
+        None => answer(stream, peer, router, front, true, watcher).await,
         Some(tls) => {
             let stream = front.handshakes.accept(stream, Arc::clone(tls)).await?;
-            answer(stream, peer, router, front.web, rules.http2, watcher).await
+            answer(stream, peer, router, front, rules.http2, watcher).await
         }
     }
 }
@@ -145,21 +145,30 @@ async fn answer(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
     router: Router,
-    web: Arc<Web>,
+    front: Front,
     http2: bool,
     watcher: Watcher,
 ) -> Result<(), ConnectionError> {
+    let (requests, read_timeout) = (Requests::default(), front.read_timeout);
+    let stream = Paced::new(stream, requests.clone(), read_timeout);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let (router, web) = (router.clone(), Arc::clone(&web));
+        let (router, web, running) = (router.clone(), Arc::clone(&front.web), requests.begin());
         async move {
-            let mut request = request.map(Body::new);
+            let mut request = request.map(|body| match body.is_end_stream() {
+                true => Body::empty(),
+                false => Body::new(Timed::new(body, read_timeout)),
+            });
             request.extensions_mut().insert(ConnectInfo(peer));
-            Ok::<_, Infallible>(web::pass(web, router, request).await)
+            let answer = web::pass(web, router, request).await;
+            Ok::<_, Infallible>(answer.map(|body| Answer { body, _running: running }))
         }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEADER_BYTES_MAX);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEADER_BYTES_MAX);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(200).max_header_list_size(HEADER_BYTES_MAX as u32);
     let builder = if http2 { builder } else { builder.http1_only() };
     watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()).await
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,8 @@ const API: &str = "/api/v1/";
 
 /// Answers preflight requests and puts cross-origin headers on the API's answers.
 pub(crate) async fn cross_origin(State(engine): State<Arc<Engine>>, request: Request, next: Next) -> Response {
-    if !request.uri().path().starts_with(API) {
+    let is_api = |path: &str| path.strip_prefix(engine.live().flags.prefix()).is_some_and(|path| path.starts_with(API));
+    if !is_api(request.uri().path()) {
         return next.run(request).await;
     }
     let origin = request.headers().get(header::ORIGIN).cloned();
@@ -41,9 +42,10 @@ pub(crate) async fn cross_origin(State(engine): State<Arc<Engine>>, request: Req
 }
 
 /// Sends whoever writes `//`, `/.` or a slash at the end to the path that is meant.
-pub(crate) async fn clean_path(request: Request, next: Next) -> Response {
+pub(crate) async fn clean_path(State(engine): State<Arc<Engine>>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    match cleaned(path) {
+    let is_first_page = path.strip_suffix('/').is_some_and(|path| path == engine.live().flags.prefix());
+    match cleaned(path).filter(|_| !is_first_page) {
         None => next.run(request).await,
         Some(clean) => {
             let location = match request.uri().query() {

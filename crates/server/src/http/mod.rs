@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
@@ -81,19 +81,37 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/-/quit", any(status::quit))
         .route("/version", get(status::version))
         .route("/federate", get(federate::federate).layer(CompressionLayer::new()))
-        .route("/", get(pages::query))
         .route("/graph", get(pages::graph))
         .route("/targets", get(pages::targets))
         .route("/alerts", get(pages::alerts))
         .fallback(front::not_found)
         .with_state(Arc::clone(&engine));
+    let routes = below(engine.live().flags.prefix(), Arc::clone(&engine), routes);
     // A router of its own, as the inner one adds the list of allowed methods only when all its layers are done.
     Router::new()
         .fallback_service(routes)
         .layer(middleware::from_fn(front::method_texts))
-        .layer(middleware::from_fn_with_state(engine, front::cross_origin))
-        .layer(middleware::from_fn(front::clean_path))
+        .layer(middleware::from_fn_with_state(Arc::clone(&engine), front::cross_origin))
+        .layer(middleware::from_fn_with_state(Arc::clone(&engine), front::clean_path))
         .layer(CatchPanicLayer::custom(panicked))
+}
+
+/// Puts everything below `prefix`, and sends there whoever asks for nothing in particular.
+///
+/// The first page has a slash at its end there, as its links are relative to that.
+fn below(prefix: &str, engine: Arc<Engine>, routes: Router) -> Router {
+    if prefix.is_empty() {
+        return routes.route("/", get(pages::query).with_state(engine));
+    }
+    let first = format!("{prefix}/");
+    let location = first.clone();
+    let to_first = move || async move { (StatusCode::FOUND, [(header::LOCATION, location)]).into_response() };
+    Router::new()
+        .route("/", get(to_first.clone()))
+        .route(prefix, get(to_first))
+        .route(&first, get(pages::query).with_state(engine))
+        .nest(prefix, routes)
+        .fallback(front::not_found)
 }
 
 /// A panic in a handler is our bug: the caller learns that, the log has the rest, and all other requests go on.

@@ -36,8 +36,14 @@ impl Handshakes {
             done = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake(stream, tls)) => {
                 done.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long"))?
             }
-            () = given_up.cancelled() => Err(io::Error::other("too many handshakes at once")),
+            () = given_up.cancelled() => Err(io::Error::other("the handshake had to give way")),
         }
+    }
+
+    /// Ends all that are not done.
+    pub(super) fn give_up(&self) {
+        let running = self.running.lock().expect("nothing panics while it counts");
+        running.iter().for_each(CancellationToken::cancel);
     }
 
     /// Says when to give up. Dropping the guard says that it is over.

@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::flags::Flags;
 use crate::listen::{Front, bind, serve};
 
 /// The hash of `letmein`, at the lowest cost there is.
@@ -46,7 +47,12 @@ impl Server {
         let prepared = server.web.prepare(&DiskFiles, Some(&server.path("web.yml"))).unwrap();
         server.web.commit(prepared.watched());
         let router = Router::new().route("/", get(async || "in"));
-        tokio::spawn(serve(listener, router, Front::new(Arc::clone(&server.web)), std::future::pending()));
+        tokio::spawn(serve(
+            listener,
+            router,
+            Front::new(Arc::clone(&server.web), &Flags::default()),
+            std::future::pending(),
+        ));
         server
     }
 
