@@ -36,6 +36,7 @@ mod system;
 mod tail;
 mod times;
 mod view;
+mod waiting;
 mod wal;
 
 pub use error::OpenError;

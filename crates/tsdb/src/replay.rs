@@ -5,11 +5,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
 
 use crate::blocks::catalog::CutMark;
 use crate::error::OpenError;
@@ -17,8 +13,9 @@ use crate::fs::Fs;
 use crate::head::Head;
 use crate::histogram::Encoded;
 use crate::log_files::{Checkpoint, LogFiles, Segment};
-use crate::series::{MemSeries, Phase};
-use crate::times::RecentTimes;
+use crate::series::Phase;
+use crate::system::give_memory_back;
+use crate::waiting::Waiting;
 use crate::wal::FileKind;
 use crate::wal::frame::{BadHeader, FILE_HEADER_BYTES, VERSION};
 use crate::wal::reader::{Found, FrameReader};
@@ -138,11 +135,10 @@ pub(crate) fn replay(
 
     let mut replay = Replay {
         head: Head::new(),
-        by_id: HashMap::default(),
+        rows_waiting: Waiting::default(),
         last_commit: 0,
         newest_ms: None,
         rows: 0,
-        recent: RecentTimes::default(),
         cut,
         in_blocks_before_ms: i64::MIN,
         recovery,
@@ -171,6 +167,8 @@ pub(crate) fn replay(
     }
     files.rows = replay.rows;
     replay.recovery.series = replay.head.index().len() as u64;
+    drop(replay.rows_waiting);
+    give_memory_back();
     replay.recovery.took = started.elapsed();
     Ok(Replayed {
         head: replay.head,
@@ -188,11 +186,11 @@ fn remove(fs: &dyn Fs, path: &Path) -> Result<(), OpenError> {
 
 struct Replay {
     head: Head,
-    by_id: HashMap<u64, Arc<MemSeries>, FixedState>,
+    // Rows that were read and are not in the head yet.
+    rows_waiting: Waiting,
     last_commit: u64,
     newest_ms: Option<i64>,
     rows: u64,
-    recent: RecentTimes,
     cut: Option<CutMark>,
     // Samples of the current file that are older are in blocks.
     in_blocks_before_ms: i64,
@@ -246,6 +244,7 @@ impl Replay {
             FileKind::Segment => self.segment(&name, &mut reader),
             FileKind::Checkpoint => self.checkpoint(&name, &mut reader).map(|()| None),
         };
+        self.apply_waiting();
         match torn_at.map_err(read)? {
             Some(offset) if is_last => {
                 fs.truncate(&path, offset).map_err(|source| OpenError::Write { path: path.clone(), source })?;
@@ -332,6 +331,14 @@ impl Replay {
         Ok(())
     }
 
+    /// Puts the rows that wait into the head.
+    fn apply_waiting(&mut self) {
+        let cut_end_ms = self.cut.map_or(i64::MIN, |cut| cut.end_ms);
+        let applied = self.rows_waiting.apply(self.in_blocks_before_ms, cut_end_ms);
+        self.recovery.samples += applied.samples;
+        self.newest_ms = self.newest_ms.max(applied.newest_ms);
+    }
+
     fn apply(&mut self, name: &str, offset: u64, commit: u64, payload: &[u8]) {
         let mut unknown = 0;
         for section in sections(payload) {
@@ -346,7 +353,7 @@ impl Replay {
                             index.alias(id, &series);
                         }
                     });
-                    self.by_id.insert(id, series);
+                    self.rows_waiting.define(id, series);
                 }
                 Ok(Section::BadSeries { id }) => {
                     self.recovery.dropped(name, offset, 0, 0, format!("series {id} has a damaged label set"));
@@ -354,22 +361,12 @@ impl Replay {
                 Ok(Section::Rows(rows)) => {
                     self.rows += rows.len() as u64;
                     for row in rows {
-                        let Some(series) = self.by_id.get(&row.id) else {
+                        if !self.rows_waiting.push(commit, row) {
                             unknown += 1;
-                            continue;
-                        };
-                        if row.t_ms < self.in_blocks_before_ms {
-                            series.state().seed(row.t_ms, row.bits);
-                            continue;
                         }
-                        let mut state = series.state();
-                        if self.cut.is_some_and(|cut| row.t_ms < cut.end_ms) {
-                            state.read_back_late();
-                        }
-                        if state.push(commit, row.t_ms, row.bits, u64::MAX, &mut self.recent) {
-                            self.recovery.samples += 1;
-                            self.newest_ms = self.newest_ms.max(Some(row.t_ms));
-                        }
+                    }
+                    if self.rows_waiting.are_many() {
+                        self.apply_waiting();
                     }
                 }
                 Ok(Section::Histograms(rows)) => {
@@ -380,7 +377,9 @@ impl Replay {
                             self.recovery.dropped(name, offset, 0, 1, damage.to_string());
                             continue;
                         }
-                        let Some(series) = self.by_id.get(&id) else {
+                        // Beside the rows that wait: a series has a float and a histogram for one moment never, and which of
+                        // them is there first changes nothing else.
+                        let Some(series) = self.rows_waiting.series(id) else {
                             unknown += 1;
                             continue;
                         };
