@@ -38,6 +38,8 @@ pub(crate) struct Pending {
     /// The value's bits; of a native histogram, its fingerprint.
     pub(crate) bits: u64,
     pub(crate) histogram: Option<Encoded>,
+    /// When a float began to count; 0 if that is not known.
+    pub(crate) start_ms: i64,
     // The sample of the same series that was accepted before this one.
     previous: Option<u32>,
     is_fresh: bool,
@@ -86,6 +88,7 @@ impl<'s> Batch<'s> {
         labels: &Labels,
         t_ms: i64,
         bits: u64,
+        start_ms: i64,
         histogram: Option<Encoded>,
     ) -> Result<SeriesRef, Refused> {
         if t_ms > self.newest_allowed_ms {
@@ -102,7 +105,7 @@ impl<'s> Batch<'s> {
             }
         };
         let reference = reference_of(&series);
-        self.accept(series, t_ms, bits, histogram)?;
+        self.accept(series, t_ms, (bits, start_ms), histogram)?;
         Ok(reference)
     }
 
@@ -111,7 +114,7 @@ impl<'s> Batch<'s> {
         &mut self,
         series: Arc<MemSeries>,
         t_ms: i64,
-        bits: u64,
+        (bits, start_ms): (u64, i64),
         histogram: Option<Encoded>,
     ) -> Result<(), Refused> {
         let same = |stored: u64| if stored == bits { Ok(()) } else { Err(Refused::DuplicateTimestamp) };
@@ -158,11 +161,13 @@ impl<'s> Batch<'s> {
         // Should another batch define the series before this one does, this is looked at again; see `readmit`.
         let is_fresh = state.phase == Phase::Fresh;
         drop(state);
-        self.push(series, t_ms, bits, histogram, is_fresh);
+        let previous = self.place(&series, t_ms, bits);
+        self.pending.push(Pending { series, t_ms, bits, histogram, start_ms, previous, is_fresh });
         Ok(())
     }
 
-    fn push(&mut self, series: Arc<MemSeries>, t_ms: i64, bits: u64, histogram: Option<Encoded>, is_fresh: bool) {
+    /// Remembers the sample that comes next as the last one of its series; returns the one before.
+    fn place(&mut self, series: &MemSeries, t_ms: i64, bits: u64) -> Option<u32> {
         let at = u32::try_from(self.pending.len())
             .expect("a batch of four thousand million samples does not fit into memory");
         let id = series.id;
@@ -180,7 +185,7 @@ impl<'s> Batch<'s> {
                 }
             })
             .or_insert(Tip { newest: (t_ms, bits), last: at, indexed: false });
-        self.pending.push(Pending { series, t_ms, bits, histogram, previous, is_fresh });
+        previous
     }
 
     /// Makes the samples of one series in this batch findable by time.
@@ -213,7 +218,8 @@ impl<'s> Batch<'s> {
         for pending in before {
             let detached = pending.series.state().phase == Phase::Detached;
             let series = if detached { self.store.find_or_make(&pending.series.labels) } else { pending.series };
-            if let Err(reason) = self.accept(series, pending.t_ms, pending.bits, pending.histogram) {
+            if let Err(reason) = self.accept(series, pending.t_ms, (pending.bits, pending.start_ms), pending.histogram)
+            {
                 self.store.counters().refused(&reason);
             }
         }
@@ -222,7 +228,18 @@ impl<'s> Batch<'s> {
 
 impl Appender for Batch<'_> {
     fn append(&mut self, cached: SeriesRef, labels: &Labels, t_ms: i64, value: f64) -> Result<SeriesRef, Refused> {
-        self.append_one(cached, labels, t_ms, value.to_bits(), None)
+        self.append_started(cached, labels, t_ms, 0, value)
+    }
+
+    fn append_started(
+        &mut self,
+        cached: SeriesRef,
+        labels: &Labels,
+        t_ms: i64,
+        start_ms: i64,
+        value: f64,
+    ) -> Result<SeriesRef, Refused> {
+        self.append_one(cached, labels, t_ms, value.to_bits(), start_ms, None)
             .inspect_err(|reason| self.store.counters().refused(reason))
     }
 
@@ -238,7 +255,7 @@ impl Appender for Batch<'_> {
         let taken = if encoded.bytes().len() > HISTOGRAM_BYTES_MAX {
             Err(Refused::NativeHistogram)
         } else {
-            self.append_one(cached, labels, t_ms, encoded.fingerprint(), Some(encoded))
+            self.append_one(cached, labels, t_ms, encoded.fingerprint(), 0, Some(encoded))
         };
         taken.inspect_err(|reason| self.store.counters().refused(reason))
     }

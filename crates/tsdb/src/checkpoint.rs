@@ -14,7 +14,10 @@ use crate::series::{MemSeries, Phase};
 use crate::system::give_memory_back;
 use crate::wal::FileKind;
 use crate::wal::frame::{FileHeader, close_frame, open_frame};
-use crate::wal::record::{HistogramRows, PART_BYTES, Row, SECTION_ROWS, encode_histograms, encode_rows, encode_series};
+use crate::wal::record::{
+    HistogramRows, PART_BYTES, Row, SECTION_ROWS, StartRow, encode_histograms, encode_rows, encode_series,
+    encode_starts,
+};
 
 impl Core {
     /// Applies the retention, and writes a checkpoint when more than half of the log is samples that nobody can see any more.
@@ -165,7 +168,7 @@ impl Core {
         // What a cut set aside is either in blocks already, or the cut failed and the log still has to hold it.
         let in_blocks = self.aside().is_some();
         let mut samples = 0;
-        let mut rows: Vec<Row> = Vec::new();
+        let (mut rows, mut starts): (Vec<Row>, Vec<StartRow>) = Default::default();
         let mut histograms = HistogramRows::default();
         for series in self.listed() {
             // Series without a visible sample are defined as well: a later segment may go on with their numbers.
@@ -182,7 +185,16 @@ impl Core {
                     out.split()?;
                 }
             }
-            for sample in snapshot.decode().iter() {
+            let decoded = snapshot.decode();
+            for (sample, start_ms) in decoded.iter().zip(&decoded.starts) {
+                starts.push(StartRow { id: series.id, t_ms: sample.t_ms, start_ms: *start_ms });
+                if starts.len() == SECTION_ROWS {
+                    out.starts(&mut starts)?;
+                }
+            }
+            // Before the samples themselves.
+            out.starts(&mut starts)?;
+            for sample in decoded.iter() {
                 rows.push(Row { id: series.id, t_ms: sample.t_ms, bits: sample.value.to_bits() });
                 if rows.len() == SECTION_ROWS {
                     samples += out.rows(&mut rows)?;
@@ -214,6 +226,15 @@ struct Parts<'f> {
 }
 
 impl Parts<'_> {
+    fn starts(&mut self, rows: &mut Vec<StartRow>) -> io::Result<()> {
+        if !rows.is_empty() {
+            encode_starts(&mut self.buffer, rows);
+            rows.clear();
+            self.split()?;
+        }
+        Ok(())
+    }
+
     fn rows(&mut self, rows: &mut Vec<Row>) -> io::Result<u64> {
         if !rows.is_empty() {
             encode_rows(&mut self.buffer, rows.iter().copied());

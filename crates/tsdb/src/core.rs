@@ -24,7 +24,8 @@ use crate::stats::{Counters, Stats};
 use crate::times::RecentTimes;
 use crate::wal::frame::{close_frame, open_frame};
 use crate::wal::record::{
-    HistogramRows as Histograms, PART_BYTES, Row, SECTION_ROWS, encode_histograms, encode_rows, encode_series,
+    HistogramRows as Histograms, PART_BYTES, Row, SECTION_ROWS, StartRow, encode_histograms, encode_rows,
+    encode_series, encode_starts,
 };
 use crate::wal::writer::{self, Segment, WriteFailure, Writer};
 
@@ -65,6 +66,8 @@ pub(crate) struct Core {
     poison: OnceLock<String>,
     // Whether the last commit found no room.
     full: AtomicBool,
+    // Whether any float ever said when it began to count; then the log says it of all.
+    has_starts: AtomicBool,
     // How many samples the last commit had: the next one tends to have as many.
     batch_samples: AtomicUsize,
     counters: Counters,
@@ -150,6 +153,7 @@ impl Core {
             window_ms: AtomicI64::new(millis(options.out_of_order_window)),
             poison: OnceLock::new(),
             full: AtomicBool::new(false),
+            has_starts: AtomicBool::new(replayed.has_starts),
             batch_samples: AtomicUsize::new(0),
             counters: Counters::default(),
             recovery: replayed.recovery,
@@ -307,7 +311,8 @@ impl Core {
             let commit = log.last_commit + 1;
             let mut frames = std::mem::take(&mut log.frames);
             frames.clear();
-            encode_commit(&mut frames, &pending, log.writer.segment().salt, commit);
+            let has_starts = self.has_starts.load(Ordering::Relaxed) || pending.iter().any(|p| p.start_ms != 0);
+            encode_commit(&mut frames, &pending, has_starts, log.writer.segment().salt, commit);
             let written = log.writer.append(&frames);
             frames.shrink_to(BUFFER_BYTES_KEPT);
             log.frames = frames;
@@ -316,6 +321,9 @@ impl Core {
                 info!("there is room on the disk again: samples are taken");
             }
             log.last_commit = commit;
+            if has_starts {
+                self.has_starts.store(true, Ordering::Relaxed);
+            }
             self.apply(commit, &pending, &mut log.recent);
             if self.options.durability == Durability::Process {
                 self.readers.publish(commit, end_of(&log.writer));
@@ -338,11 +346,14 @@ impl Core {
             self.counters.series_created.add(fresh.len() as u64);
         }
         let mut newest_ms = i64::MIN;
-        for Pending { series, t_ms, bits, histogram, .. } in pending {
+        for Pending { series, t_ms, bits, histogram, start_ms, .. } in pending {
             let mut state = series.state();
             state.phase = Phase::Listed;
             match histogram {
-                None => state.push(commit, *t_ms, *bits, oldest_reader, recent),
+                None => {
+                    state.set_start(*t_ms, *start_ms);
+                    state.push(commit, *t_ms, *bits, oldest_reader, recent)
+                }
                 Some(histogram) => state.push_histogram(commit, *t_ms, histogram.clone()),
             };
             newest_ms = newest_ms.max(*t_ms);
@@ -511,7 +522,7 @@ fn end_of(writer: &Writer) -> LogEnd {
 }
 
 /// Writes one commit: first the series that the log does not know yet, then the samples.
-fn encode_commit(out: &mut Vec<u8>, pending: &[Pending], salt: u32, commit: u64) {
+fn encode_commit(out: &mut Vec<u8>, pending: &[Pending], has_starts: bool, salt: u32, commit: u64) {
     let mut part = 0;
     let mut frame = open_frame(out);
     let split = |out: &mut Vec<u8>, frame: &mut usize, part: &mut u32| {
@@ -524,6 +535,17 @@ fn encode_commit(out: &mut Vec<u8>, pending: &[Pending], salt: u32, commit: u64)
     for pending in pending.iter().filter(|pending| pending.begins_series()) {
         split(out, &mut frame, &mut part);
         encode_series(out, pending.series.id, &pending.series.labels);
+    }
+    if has_starts {
+        let floats: Vec<StartRow> = pending
+            .iter()
+            .filter(|pending| pending.histogram.is_none())
+            .map(|p| StartRow { id: p.series.id, t_ms: p.t_ms, start_ms: p.start_ms })
+            .collect();
+        for rows in floats.chunks(SECTION_ROWS) {
+            split(out, &mut frame, &mut part);
+            encode_starts(out, rows);
+        }
     }
     let row = |p: &Pending| Row { id: p.series.id, t_ms: p.t_ms, bits: p.bits };
     if pending.iter().all(|pending| pending.histogram.is_none()) {

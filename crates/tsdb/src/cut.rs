@@ -170,7 +170,7 @@ impl Core {
             let samples = series.state().aside(span);
             bits.clear();
             bits.extend(samples.values.iter().map(|value| value.to_bits()));
-            writer.samples(&samples.timestamps, &bits)?;
+            writer.started_samples(&samples.timestamps, &bits, &samples.starts)?;
             writer.histograms(&samples.histograms)?;
             writer.end_series(&series.labels);
         }

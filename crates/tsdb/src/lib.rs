@@ -30,6 +30,7 @@ pub mod prometheus;
 mod readers;
 mod replay;
 mod series;
+mod starts;
 mod stats;
 mod store;
 mod system;

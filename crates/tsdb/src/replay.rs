@@ -91,6 +91,8 @@ pub(crate) struct Replayed {
     pub(crate) next_segment: u64,
     pub(crate) files: LogFiles,
     pub(crate) recovery: Recovery,
+    /// Whether any float said when it began to count.
+    pub(crate) has_starts: bool,
 }
 
 /// Reads the log in `dir`. Cuts a torn end off and removes what a crash left over, so that the log can be continued.
@@ -142,6 +144,7 @@ pub(crate) fn replay(
         cut,
         in_blocks_before_ms: i64::MIN,
         recovery,
+        has_starts: false,
     };
     if let Some(number) = checkpoint {
         let bytes = replay.file(fs, dir, FileKind::Checkpoint, number, false)?;
@@ -177,6 +180,7 @@ pub(crate) fn replay(
         next_segment,
         files,
         recovery: replay.recovery,
+        has_starts: replay.has_starts,
     })
 }
 
@@ -195,6 +199,7 @@ struct Replay {
     // Samples of the current file that are older are in blocks.
     in_blocks_before_ms: i64,
     recovery: Recovery,
+    has_starts: bool,
 }
 
 /// The parts of a commit that is not complete yet.
@@ -367,6 +372,17 @@ impl Replay {
                     }
                     if self.rows_waiting.are_many() {
                         self.apply_waiting();
+                    }
+                }
+                Ok(Section::Starts(rows)) => {
+                    for row in rows {
+                        self.has_starts |= row.start_ms != 0;
+                        // A series that is unknown is told of with its samples; and what is in a block is all there.
+                        if let Some(series) = self.by_id.get(&row.id)
+                            && row.t_ms >= self.in_blocks_before_ms
+                        {
+                            series.state().set_start(row.t_ms, row.start_ms);
+                        }
                     }
                 }
                 Ok(Section::Histograms(rows)) => {

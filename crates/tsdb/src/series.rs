@@ -3,10 +3,11 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use relatum_model::storage::TimeRange;
-use relatum_model::{HistogramSample, Labels, Samples};
+use relatum_model::{HistogramSample, Labels, Sample, Samples};
 
 use crate::chunk::{CHUNK_SAMPLES_MAX, Chunk, OpenChunk, pack};
 use crate::histogram::Encoded;
+use crate::starts::{self, Starts};
 use crate::times::RecentTimes;
 
 /// How many late samples a series collects before they are sorted into its chunks.
@@ -73,11 +74,17 @@ struct Rare {
     aside: Option<Aside>,
     // Versions before the last one that a reader may still ask for.
     versions: Vec<Version>,
+    // When floats began to count.
+    starts: Starts,
 }
 
 impl Rare {
     fn is_empty(&self) -> bool {
-        self.late.is_empty() && self.histograms.is_empty() && self.aside.is_none() && self.versions.is_empty()
+        self.late.is_empty()
+            && self.histograms.is_empty()
+            && self.aside.is_none()
+            && self.versions.is_empty()
+            && self.starts.is_empty()
     }
 }
 
@@ -128,6 +135,19 @@ impl State {
         self.rare.as_ref().and_then(|rare| rare.aside.as_ref())
     }
 
+    fn starts(&self) -> &Starts {
+        const NONE: &Starts = &Starts::none();
+        self.rare.as_ref().map_or(NONE, |rare| &rare.starts)
+    }
+
+    /// Says when the float of `t_ms` began to count, which is 0 if that is not known.
+    pub(crate) fn set_start(&mut self, t_ms: i64, start_ms: i64) {
+        if start_ms != 0 || !self.starts().is_empty() {
+            let newest_ms = self.newest.map(|(newest_ms, _)| newest_ms);
+            self.rare_mut().starts.set(t_ms, start_ms, newest_ms);
+        }
+    }
+
     fn rare_mut(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
     }
@@ -169,11 +189,15 @@ impl State {
     }
 
     /// The newest sample if a reader of `commit` sees it inside `range`, and it is a float; found without decoding anything.
-    pub(crate) fn newest_float(&self, range: TimeRange, commit: u64) -> Option<(i64, f64)> {
+    pub(crate) fn newest_float(&self, range: TimeRange, commit: u64) -> Option<Samples> {
         let (t_ms, bits) = self.open.last()?;
         // A histogram, or a sample that is in a block already, may be newer than what is in the open chunk.
         let is_newest = self.newest.is_some_and(|(newest_ms, _)| newest_ms == t_ms);
-        (is_newest && self.last_commit <= commit && range.contains(t_ms)).then_some((t_ms, f64::from_bits(bits)))
+        (is_newest && self.last_commit <= commit && range.contains(t_ms)).then(|| {
+            let mut samples = Samples::of_floats(vec![t_ms], vec![f64::from_bits(bits)]);
+            self.starts().fill(&mut samples);
+            samples
+        })
     }
 
     /// The last commit that added a sample.
@@ -304,7 +328,10 @@ impl State {
 
     /// What is set aside, sorted by time.
     pub(crate) fn aside(&self, range: TimeRange) -> Samples {
-        self.put_aside().map_or_else(Samples::default, |aside| aside.snapshot(range, u64::MAX).decode())
+        let Some(aside) = self.put_aside() else { return Samples::default() };
+        let mut samples = aside.snapshot(range, u64::MAX).decode();
+        self.starts().fill(&mut samples);
+        samples
     }
 
     /// The spans of time in which something is set aside.
@@ -318,8 +345,10 @@ impl State {
 
     /// Drops what was set aside: it is in a block, and no reader looks for it here.
     pub(crate) fn forget_aside(&mut self) {
+        let oldest_ms = self.oldest_ms();
         if let Some(rare) = &mut self.rare {
             rare.aside = None;
+            rare.starts.forget_before(oldest_ms.unwrap_or(i64::MAX));
             self.shrink();
         }
     }
@@ -448,6 +477,7 @@ impl State {
             rare.late.drain(..gone);
             let gone = rare.histograms.partition_point(|held| held.t_ms < cutoff_ms);
             rare.histograms.drain(..gone);
+            rare.starts.forget_before(cutoff_ms);
             self.shrink();
         }
         if self.open.last().is_some_and(|(last_ms, _)| last_ms < cutoff_ms) {
@@ -517,13 +547,14 @@ impl State {
         let Some(range) = self.visible(range, commit) else {
             return Snapshot { range: TimeRange { min_ms: 0, max_ms: -1 }, histograms, ..Snapshot::default() };
         };
+        let starts = self.starts().clone();
         let mut chunks = self.closed_in(range).to_vec();
         if self.open_reaches(range) {
             chunks.push(self.open.snapshot());
         }
         let late = self.late().iter().filter(|sample| sample.commit <= commit && range.contains(sample.t_ms));
         let late = late.map(|sample| (sample.t_ms, sample.bits)).collect();
-        Snapshot { range, chunks, late, histograms, aside: None }
+        Snapshot { range, chunks, late, histograms, starts, aside: None }
     }
 }
 
@@ -548,7 +579,7 @@ impl Aside {
             chunks: self.chunks.iter().filter(reaches).cloned().collect(),
             late: late.map(|sample| (sample.t_ms, sample.bits)).collect(),
             histograms: held_in(&self.histograms, range, commit),
-            aside: None,
+            ..Snapshot::default()
         }
     }
 }
@@ -559,12 +590,20 @@ pub(crate) struct Snapshot {
     chunks: Vec<Chunk>,
     late: Vec<(i64, u64)>,
     histograms: Vec<(i64, Encoded)>,
+    starts: Starts,
     aside: Option<Box<Snapshot>>,
 }
 
 impl Default for Snapshot {
     fn default() -> Self {
-        Snapshot { range: TimeRange::ALL, chunks: Vec::new(), late: Vec::new(), histograms: Vec::new(), aside: None }
+        Snapshot {
+            range: TimeRange::ALL,
+            chunks: Vec::new(),
+            late: Vec::new(),
+            histograms: Vec::new(),
+            starts: Starts::default(),
+            aside: None,
+        }
     }
 }
 
@@ -598,10 +637,11 @@ impl Snapshot {
         // They were decoded when they were read back, and those that came since were encoded here.
         let histograms = self.histograms.iter().filter_map(|(t_ms, histogram)| histogram.decode(*t_ms).ok());
         samples.histograms.extend(histograms);
-        match &self.aside {
-            Some(aside) => merge(aside.decode(), samples),
-            None => samples,
+        if let Some(aside) = &self.aside {
+            samples = merge(aside.decode(), samples);
         }
+        self.starts.fill(&mut samples);
+        samples
     }
 }
 
@@ -621,22 +661,31 @@ fn merge_floats(mut first: Samples, mut second: Samples) -> Samples {
         return if first.timestamps.is_empty() { second } else { first };
     };
     if first_end < second_start {
-        first.timestamps.append(&mut second.timestamps);
-        first.values.append(&mut second.values);
+        if first.starts.is_empty() && second.starts.is_empty() {
+            first.timestamps.append(&mut second.timestamps);
+            first.values.append(&mut second.values);
+        } else {
+            starts::extend(&mut first, &second.timestamps, &second.values, &second.starts);
+        }
         return first;
     }
     let n = first.len() + second.len();
     let mut merged = Samples::of_floats(Vec::with_capacity(n), Vec::with_capacity(n));
-    let mut rest = second.iter().peekable();
-    for sample in first.iter() {
-        while let Some(earlier) = rest.next_if(|other| other.t_ms < sample.t_ms) {
-            merged.push(earlier.t_ms, earlier.value);
+    let mut rest = with_starts(&second).peekable();
+    for (sample, start_ms) in with_starts(&first) {
+        while let Some((earlier, start_ms)) = rest.next_if(|(other, _)| other.t_ms < sample.t_ms) {
+            merged.push_started(earlier.t_ms, start_ms, earlier.value);
         }
-        rest.next_if(|other| other.t_ms == sample.t_ms);
-        merged.push(sample.t_ms, sample.value);
+        rest.next_if(|(other, _)| other.t_ms == sample.t_ms);
+        merged.push_started(sample.t_ms, start_ms, sample.value);
     }
-    rest.for_each(|sample| merged.push(sample.t_ms, sample.value));
+    rest.for_each(|(sample, start_ms)| merged.push_started(sample.t_ms, start_ms, sample.value));
     merged
+}
+
+/// The floats, each with when it began to count, or 0.
+fn with_starts(samples: &Samples) -> impl Iterator<Item = (Sample, i64)> + '_ {
+    samples.iter().zip(samples.starts.iter().copied().chain(std::iter::repeat(0)))
 }
 
 /// Takes the histograms of both; one that stands where the other place has a float counts only if it is of the first, and the
@@ -650,8 +699,11 @@ fn merge_histograms(first: &mut Samples, second: &mut Samples) -> Vec<HistogramS
     }
     let times: Vec<i64> = histograms.iter().map(|sample| sample.t_ms).collect();
     if second.timestamps.iter().any(|t_ms| taken(&times, *t_ms)) {
-        let kept: Vec<_> = second.iter().filter(|sample| !taken(&times, sample.t_ms)).collect();
-        (second.timestamps, second.values) = kept.iter().map(|sample| (sample.t_ms, sample.value)).unzip();
+        let mut kept = Samples::default();
+        for (sample, start_ms) in with_starts(second).filter(|(sample, _)| !taken(&times, sample.t_ms)) {
+            kept.push_started(sample.t_ms, start_ms, sample.value);
+        }
+        *second = kept;
     }
     let free = |sample: &HistogramSample| !taken(&times, sample.t_ms) && !taken(&first.timestamps, sample.t_ms);
     histograms.extend(others.into_iter().filter(free));

@@ -327,7 +327,7 @@ impl Core {
                     }
                 }
                 // Followers take floats.
-                Ok(Section::Histograms(_) | Section::BadSeries { .. }) | Err(_) => {}
+                Ok(Section::Histograms(_) | Section::Starts(_) | Section::BadSeries { .. }) | Err(_) => {}
             }
         }
     }

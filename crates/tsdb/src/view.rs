@@ -276,10 +276,9 @@ impl Reader for View<'_> {
                 let of_head = in_head.next_if(|series| series.labels == labels);
                 if newest_only
                     && let Some(series) = &of_head
-                    && let Some((t_ms, value)) = series.state().newest_float(self.range, self.ticket.commit)
+                    && let Some(samples) = series.state().newest_float(self.range, self.ticket.commit)
                 {
                     in_blocks.iter_mut().filter(|walk| walk.labels() == Some(&labels)).for_each(BlockWalk::advance);
-                    let samples = Samples::of_floats(vec![t_ms], vec![value]);
                     return Some(Ok(Series { labels, samples }));
                 }
                 let mut samples = Samples::default();

@@ -32,6 +32,8 @@ const PACKED: u8 = 2;
 const BITS: u8 = 3;
 // How values are written: this, or the number of decimal places.
 const FLOATS: u8 = 0xff;
+// Before values that know when they began to count; histograms have 0xfe.
+const STARTED: u8 = 0xfd;
 
 const POWERS: [f64; 13] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12];
 
@@ -91,6 +93,27 @@ pub(crate) fn encode_values(out: &mut Vec<u8>, bits: &[u64]) {
         let floats: Vec<f64> = bits.iter().map(|bits| f64::from_bits(*bits)).collect();
         pack(out, &floats);
     }
+}
+
+/// Writes values, given by their bits, with when each began to count.
+pub(crate) fn encode_started(out: &mut Vec<u8>, bits: &[u64], starts: &[i64]) {
+    let mut column = Vec::new();
+    encode_integers(&mut column, starts);
+    out.push(STARTED);
+    put_varint(out, column.len() as u64);
+    out.extend_from_slice(&column);
+    encode_values(out, bits);
+}
+
+/// Reads `n` values with when each began to count; that is empty if it is known of none.
+pub(crate) fn decode_started(bytes: &[u8], n: usize) -> Result<(Vec<f64>, Vec<i64>), Damage> {
+    if bytes.first() != Some(&STARTED) {
+        return Ok((decode_values(bytes, n)?, Vec::new()));
+    }
+    let mut cursor = Cursor::new(&bytes[1..]);
+    let length = cursor.count(1)?;
+    let (starts, values) = cursor.rest.split_at(length);
+    Ok((decode_values(values, n)?, decode_integers(starts, n)?))
 }
 
 /// Writes values, given by their bits, if they are decimals; otherwise returns `false` and writes nothing.

@@ -101,7 +101,7 @@ fn add_series(writer: &mut BlockWriter<'_>, inputs: &mut [Input<'_>], labels: &L
             }
         }
         let bits: Vec<u64> = samples.values.iter().map(|value| value.to_bits()).collect();
-        writer.samples(&samples.timestamps, &bits)?;
+        writer.started_samples(&samples.timestamps, &bits, &samples.starts)?;
         writer.histograms(&samples.histograms)?;
     }
     writer.end_series(labels);

@@ -13,9 +13,10 @@ use tracing::error;
 
 use crate::fs::{Fs, MappedFile};
 use crate::histogram::Encoded;
+use crate::starts;
 
 use super::bytes::Cursor;
-use super::column::{decode_integers, decode_values};
+use super::column::{decode_integers, decode_started};
 use super::deleted::Deleted;
 use super::histograms::{HISTOGRAMS, decode_histograms};
 use super::layout::{BadBlock, Damage, Footer, SectionKind, Summary, checksum};
@@ -379,18 +380,22 @@ impl<'b> ChunkReader<'b> {
             samples.histograms.extend(histograms.into_iter().filter(|sample| inside(sample.t_ms)));
             return Ok(());
         }
-        let mut values = decode_values(column, chunk.count)?;
+        let (mut values, chunk_starts) = decode_started(column, chunk.count)?;
         if times.len() != values.len() {
             return Err(Damage("a chunk has more times than values"));
         }
         let from = times.partition_point(|t_ms| *t_ms < range.min_ms);
         let to = times.partition_point(|t_ms| *t_ms <= range.max_ms).max(from);
         if !deleted.is_empty() {
-            for (t_ms, value) in times[from..to].iter().zip(&values[from..to]) {
-                if !deleted.iter().any(|span| span.contains(*t_ms)) {
-                    samples.push(*t_ms, *value);
-                }
+            for at in (from..to).filter(|at| !deleted.iter().any(|span| span.contains(times[*at]))) {
+                let start_ms = chunk_starts.get(at).copied().unwrap_or(0);
+                samples.push_started(times[at], start_ms, values[at]);
             }
+            return Ok(());
+        }
+        if !chunk_starts.is_empty() || !samples.starts.is_empty() {
+            let chunk_starts = chunk_starts.get(from..to).unwrap_or(&[]);
+            starts::extend(samples, &times[from..to], &values[from..to], chunk_starts);
             return Ok(());
         }
         samples.timestamps.extend_from_slice(&times[from..to]);
@@ -410,7 +415,7 @@ impl<'b> ChunkReader<'b> {
             let encoded = histograms.get(at).map(|sample| Encoded::new(sample.start_ms, &sample.histogram));
             return Ok(encoded.map(|encoded| encoded.fingerprint()));
         }
-        Ok(decode_values(column, chunk.count)?.get(at).map(|value| value.to_bits()))
+        Ok(decode_started(column, chunk.count)?.0.get(at).map(|value| value.to_bits()))
     }
 
     /// The values of a chunk as they are on disk.

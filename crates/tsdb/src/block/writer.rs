@@ -13,7 +13,7 @@ use relatum_model::{HistogramSample, Labels};
 use crate::fs::{AppendFile, Fs};
 
 use super::bytes::put_varint;
-use super::column::{encode_integers, encode_values};
+use super::column::{encode_integers, encode_started, encode_values};
 use super::histograms::{self, encode_histograms};
 use super::layout::{self, Footer, Section, Summary, checksum, encode_header};
 use super::{postings, symbols};
@@ -112,6 +112,22 @@ impl<'s> BlockWriter<'s> {
         let n_chunks = times.len().div_ceil(CHUNK_SAMPLES_MAX).max(1);
         let length = times.len().div_ceil(n_chunks).max(1);
         times.chunks(length).zip(bits.chunks(length)).try_for_each(|(times, bits)| self.chunk(times, bits))
+    }
+
+    /// The same with when each sample began to count, which is empty if that is known of none.
+    pub(crate) fn started_samples(&mut self, times: &[i64], bits: &[u64], starts: &[i64]) -> io::Result<()> {
+        if starts.is_empty() {
+            return self.samples(times, bits);
+        }
+        let n_chunks = times.len().div_ceil(CHUNK_SAMPLES_MAX).max(1);
+        let length = times.len().div_ceil(n_chunks).max(1);
+        let chunks = times.chunks(length).zip(bits.chunks(length)).zip(starts.chunks(length));
+        for ((times, bits), starts) in chunks {
+            let mut column = Vec::new();
+            encode_started(&mut column, bits, starts);
+            self.encoded_chunk(times, &column)?;
+        }
+        Ok(())
     }
 
     /// Adds a chunk to the series that [`BlockWriter::end_series`] names next. Times ascend, from chunk to chunk as well.

@@ -29,6 +29,7 @@ const HISTOGRAMS_BYTES: usize = 1 << 19;
 const SERIES: u8 = 1;
 const SAMPLES: u8 = 2;
 const HISTOGRAMS: u8 = 3;
+const STARTS: u8 = 4;
 
 /// One sample as the log holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,14 @@ pub(crate) struct Row {
     pub(crate) id: u64,
     pub(crate) t_ms: i64,
     pub(crate) bits: u64,
+}
+
+/// When a sample of the rows that follow began to count; 0 if that is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StartRow {
+    pub(crate) id: u64,
+    pub(crate) t_ms: i64,
+    pub(crate) start_ms: i64,
 }
 
 /// Why a payload cannot be read although its checksum fits.
@@ -66,6 +75,16 @@ pub(crate) fn encode_rows(out: &mut Vec<u8>, rows: impl ExactSizeIterator<Item =
         out[lengths_at + i / 2] |= (length as u8) << (4 * (i % 2));
         out.extend_from_slice(&bytes[..length]);
     }
+}
+
+/// Writes when up to [`ROWS_MAX`] samples began to count as one section.
+pub(crate) fn encode_starts(out: &mut Vec<u8>, rows: &[StartRow]) {
+    debug_assert!(rows.len() <= ROWS_MAX, "rows are split into sections before");
+    out.push(STARTS);
+    put_varint(out, rows.len() as u64);
+    put_runs(out, rows.iter().map(|row| row.id as i64));
+    put_runs(out, rows.iter().map(|row| row.t_ms));
+    put_runs(out, rows.iter().map(|row| row.start_ms));
 }
 
 /// Writes native histograms, with the series' number and time of each, as one section.
@@ -114,6 +133,8 @@ pub(crate) enum Section<'a> {
     BadSeries { id: u64 },
     /// Samples in the order in which they were appended.
     Rows(Rows<'a>),
+    /// When samples of the rows that follow began to count.
+    Starts(Vec<StartRow>),
     /// Native histograms in the order in which they were appended: the series' number, the time, and the histogram.
     Histograms(Vec<(u64, i64, &'a [u8])>),
 }
@@ -168,6 +189,16 @@ fn section<'a>(cursor: &mut Cursor<'a>) -> Result<Section<'a>, BadPayload> {
             }
             let values = cursor.bytes(total)?;
             Ok(Section::Rows(Rows { ids, times, lengths, values, at: 0, n }))
+        }
+        STARTS => {
+            let n = cursor.varint()?;
+            if n > ROWS_MAX as u64 {
+                return Err(BadPayload("too many rows in a section"));
+            }
+            let n = n as usize;
+            let (mut ids, mut times, mut starts) = (cursor.runs(n)?, cursor.runs(n)?, cursor.runs(n)?);
+            let row = || Some(StartRow { id: ids.next()? as u64, t_ms: times.next()?, start_ms: starts.next()? });
+            Ok(Section::Starts(std::iter::from_fn(row).take(n).collect()))
         }
         HISTOGRAMS => {
             let n = cursor.varint()?;
@@ -345,7 +376,7 @@ mod tests {
         for section in sections(payload) {
             match section? {
                 Section::Series { id, labels } => series.push((id, labels)),
-                Section::BadSeries { .. } | Section::Histograms(_) => {}
+                Section::BadSeries { .. } | Section::Histograms(_) | Section::Starts(_) => {}
                 Section::Rows(more) => rows.extend(more),
             }
         }

@@ -12,5 +12,6 @@ mod kill;
 mod maintenance;
 mod prometheus;
 mod property;
+mod starts;
 mod support;
 mod together;
