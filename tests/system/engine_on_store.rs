@@ -24,9 +24,9 @@ use tempfile::TempDir;
 
 use check::Source;
 
-/// What is known to be wrong, by file: the store keeps start timestamps of histograms, but not those of floats; and says of a
-/// histogram's resets what its sender said, where Prometheus compares with the one before.
-const KNOWN_FAILURES: &[(&str, usize)] = &[("native_histograms.test", 4), ("start_timestamps.test", 7)];
+/// What is known to be wrong, by file: the store says of a histogram's resets what its sender said, where Prometheus compares with
+/// the one before.
+const KNOWN_FAILURES: &[(&str, usize)] = &[("native_histograms.test", 4)];
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![crate::with("promql_scripts_on_a_store", &[], true, || {
