@@ -378,11 +378,15 @@ impl Replay {
                     for row in rows {
                         self.has_starts |= row.start_ms != 0;
                         // A series that is unknown is told of with its samples; and what is in a block is all there.
-                        if let Some(series) = self.by_id.get(&row.id)
-                            && row.t_ms >= self.in_blocks_before_ms
-                        {
-                            series.state().set_start(row.t_ms, row.start_ms);
+                        let Some(series) = self.rows_waiting.series(row.id).cloned() else { continue };
+                        if row.t_ms < self.in_blocks_before_ms {
+                            continue;
                         }
+                        // Whether the first one is late is told by the samples before it.
+                        if row.start_ms != 0 && !series.state().has_starts() && !self.rows_waiting.is_empty() {
+                            self.apply_waiting();
+                        }
+                        series.state().set_start(row.t_ms, row.start_ms);
                     }
                 }
                 Ok(Section::Histograms(rows)) => {

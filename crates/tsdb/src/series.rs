@@ -140,6 +140,11 @@ impl State {
         self.rare.as_ref().map_or(NONE, |rare| &rare.starts)
     }
 
+    /// Whether it is known of any float when it began to count.
+    pub(crate) fn has_starts(&self) -> bool {
+        !self.starts().is_empty()
+    }
+
     /// Says when the float of `t_ms` began to count, which is 0 if that is not known.
     pub(crate) fn set_start(&mut self, t_ms: i64, start_ms: i64) {
         if start_ms != 0 || !self.starts().is_empty() {

@@ -90,6 +90,11 @@ impl Waiting {
         true
     }
 
+    /// Whether no row waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// Whether it is time to apply them.
     pub(crate) fn are_many(&self) -> bool {
         self.rows.len() >= (self.series.len() * ROWS_PER_SERIES).max(ROWS_MIN)
