@@ -20,6 +20,7 @@ mod fmt;
 mod history;
 mod juju_status;
 mod line_diff;
+mod lint;
 mod logging;
 mod offer;
 mod offers;
@@ -125,6 +126,8 @@ enum Command {
     Run(run::Args),
     /// Say where a target, rule or label came from and what changed it on the way
     Explain(explain::Args),
+    /// Warn of rules that are right and yet can never fire
+    Lint(lint::Args),
     /// Print the rendered files as they are
     Render(render::Args),
     /// Run the steps of a pass on saved databags, without an agent
@@ -208,6 +211,7 @@ async fn talk(global: &Global, command: Command) -> Result<(), CommandFailure> {
         Command::ShowUnit(args) => show_unit::run(global, &args).await,
         Command::Run(args) => run::run(global, &args).await,
         Command::Explain(args) => explain::run(global, &args).await,
+        Command::Lint(args) => lint::run(global, &args).await,
         Command::Render(args) => render::run(global, &args).await,
         Command::History(args) => history::run(global, &args).await,
         Command::Diff(args) => diff::run(global, &args).await,

@@ -17,6 +17,7 @@ pub mod grafana_datasource_exchange;
 pub mod ingress_per_unit;
 mod injection;
 pub mod json;
+pub mod lint;
 pub mod loki_push_api;
 pub mod name;
 pub mod place;

@@ -26,11 +26,12 @@ fn formats() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let agent = Agent::start(dir.path())?;
     agent.must(["relate", "metrics-endpoint", "10.0.0.1:9100"])?;
-    let commands: [&[&str]; 21] = [
+    let commands: [&[&str]; 22] = [
         &["history"],
         &["history", "1"],
         &["diff", "1"],
         &["explain", "10.0.0.1:9100"],
+        &["lint"],
         &["show-unit", "prometheus/0", "targets/0"],
         &["run", "prometheus/0", "validate-configuration"],
         &["rollback", "2", "--dry-run"],

@@ -12,9 +12,9 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::{
-    ChangeConfiguration, Configuration, Datasource, Explanations, Failure, History, HistoryEntry, LogLine, MadeOffer,
-    MakeOffer, OfferList, Rehearsal, Rehearse, Relate, Related, RelationDetail, RemoveApplications, RemoveOffer,
-    RemoveRelation, RemoveUnits, Removed, RemovedApplications, RemovedOffer, RemovedUnits, Rendered,
+    ChangeConfiguration, Configuration, Datasource, Explanations, Failure, History, HistoryEntry, LintReport, LogLine,
+    MadeOffer, MakeOffer, OfferList, Rehearsal, Rehearse, Relate, Related, RelationDetail, RemoveApplications,
+    RemoveOffer, RemoveRelation, RemoveUnits, Removed, RemovedApplications, RemovedOffer, RemovedUnits, Rendered,
     RevisionDifference, RollBack, RolledBack, RunAction, ShownUnit, Status, Stopping, Task,
 };
 
@@ -109,6 +109,11 @@ impl Client {
     /// `explain`.
     pub async fn explain(&self, what: &str) -> Result<Explanations, Failure> {
         self.get(&format!("/v1/explain?what={}", percent_encode(what))).await
+    }
+
+    /// `lint`.
+    pub async fn lint(&self) -> Result<LintReport, Failure> {
+        self.get("/v1/lint").await
     }
 
     /// `diff`; without `to` up to now.

@@ -23,6 +23,7 @@
 //! | `GET /v1/diff?from=&to=&show_secrets=` | | [`RevisionDifference`]; without `to` up to now |
 //! | `POST /v1/rollback` | [`RollBack`] | [`RolledBack`] |
 //! | `GET /v1/explain?what=` | | [`Explanations`] |
+//! | `GET /v1/lint` | | [`LintReport`] |
 //! | `GET /v1/datasource/grafana` | | [`Datasource`] |
 //! | `GET /v1/log?lines=&follow=` | | one [`LogLine`] per line (NDJSON), endless with `follow=true` |
 //! | `POST /v1/reload` | | [`Status`]: re-reads `relatum.yaml` and the template overrides, as SIGHUP does |
@@ -37,10 +38,10 @@ mod types;
 pub use types::{
     ApplicationStatus, BagPlace, ChangeConfiguration, ConfigOption, Configuration, ConnectionStatus, Datasource,
     Difference, Document, ExplainedLabel, ExplainedStep, Explanation, Explanations, Failure, FailureClass,
-    FileDifference, History, HistoryChange, HistoryChangeKind, HistoryEntry, LogLine, MadeOffer, MakeOffer,
-    ModelStatus, OfferList, OfferStatus, Problem, Rehearsal, Rehearse, Relate, Related, RelationDetail, RelationStatus,
-    RemoveApplications, RemoveOffer, RemoveRelation, RemoveUnits, Removed, RemovedApplication, RemovedApplications,
-    RemovedOffer, RemovedUnit, RemovedUnits, Rendered, RenderedFile, RenderedPlace, RevisionDifference, RollBack,
-    RolledBack, RunAction, ScopedData, ShownUnit, ShownUnits, Since, Source, Status, StatusInfo, Stopping, Task,
-    UnitDetail, UnitRelation, UnitStatus,
+    FileDifference, History, HistoryChange, HistoryChangeKind, HistoryEntry, LintFinding, LintReport, LintSelector,
+    LintedRule, LogLine, MadeOffer, MakeOffer, ModelStatus, OfferList, OfferStatus, Problem, Rehearsal, Rehearse,
+    Relate, Related, RelationDetail, RelationStatus, RemoveApplications, RemoveOffer, RemoveRelation, RemoveUnits,
+    Removed, RemovedApplication, RemovedApplications, RemovedOffer, RemovedUnit, RemovedUnits, Rendered, RenderedFile,
+    RenderedPlace, RevisionDifference, RollBack, RolledBack, RunAction, ScopedData, ShownUnit, ShownUnits, Since,
+    Source, Status, StatusInfo, Stopping, Task, UnitDetail, UnitRelation, UnitStatus,
 };

@@ -2,6 +2,7 @@
 
 mod explain;
 mod history;
+mod lint;
 mod offers;
 mod rehearsal;
 mod removal;
@@ -15,6 +16,7 @@ use thiserror::Error;
 
 pub use explain::{BagPlace, ExplainedLabel, ExplainedStep, Explanation, Explanations, RenderedPlace, Since};
 pub use history::{History, HistoryChange, HistoryChangeKind, HistoryEntry, RevisionDifference, RollBack, RolledBack};
+pub use lint::{LintFinding, LintReport, LintSelector, LintedRule};
 pub use offers::{ConnectionStatus, MadeOffer, MakeOffer, OfferList, OfferStatus, RemoveOffer, RemovedOffer};
 pub use rehearsal::{Difference, FileDifference, Rehearsal, Rehearse};
 pub use removal::{

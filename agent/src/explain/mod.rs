@@ -4,6 +4,7 @@
 //! read from ([`crate::pipeline::desire::trace`]); positions in rendered files are those of the parser, and since when
 //! something is said stands in the history.
 
+mod lint;
 mod question;
 mod rules;
 mod since;

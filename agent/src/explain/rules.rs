@@ -42,15 +42,15 @@ pub(super) fn found(question: &Question, scene: &Scene<'_>) -> Vec<Explanation> 
     found
 }
 
-fn rules_of(group: &Value) -> &[Value] {
+pub(super) fn rules_of(group: &Value) -> &[Value] {
     group["rules"].as_array().map_or(&[], Vec::as_slice)
 }
 
-fn name_of(rule: &Value) -> &str {
+pub(super) fn name_of(rule: &Value) -> &str {
     rule["alert"].as_str().or(rule["record"].as_str()).unwrap_or_default()
 }
 
-fn title(group: &Value, rule: &Value) -> String {
+pub(super) fn title(group: &Value, rule: &Value) -> String {
     format!("{}/{}", group["name"].as_str().unwrap_or_default(), name_of(rule))
 }
 
@@ -70,7 +70,7 @@ fn is_about(
 
 /// Where the rules of the groups that are left stood in the databag. Groups go as a whole when another tier handed them on before,
 /// so those that are left are found in the order in which all were read.
-fn kept(relation: &Relation, groups: &[Value]) -> Vec<Vec<RuleOrigin>> {
+pub(super) fn kept(relation: &Relation, groups: &[Value]) -> Vec<Vec<RuleOrigin>> {
     let mut origins = rule_origins(relation).into_iter();
     let published = published(relation);
     let name = |origin: &[RuleOrigin]| origin.first().map(|first| published["groups"][first.group]["name"].clone());
@@ -84,7 +84,7 @@ fn kept(relation: &Relation, groups: &[Value]) -> Vec<Vec<RuleOrigin>> {
     found
 }
 
-fn published(relation: &Relation) -> Value {
+pub(super) fn published(relation: &Relation) -> Value {
     let text = relation.remote.app_bag.get(ALERT_RULES).map_or("", String::as_str);
     serde_json::from_str(text).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! `/v1/explain`.
+//! `/v1/explain` and `/v1/lint`.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::pipeline::desire::trace::trace;
 
 /// The routes.
 pub(super) fn routes() -> Router<Arc<Agent>> {
-    Router::new().route("/v1/explain", get(explain))
+    Router::new().route("/v1/explain", get(explain)).route("/v1/lint", get(lint))
 }
 
 #[derive(Deserialize)]
@@ -26,20 +26,31 @@ struct ExplainQuery {
 
 async fn explain(State(agent): State<Arc<Agent>>, Query(query): Query<ExplainQuery>) -> Answer {
     let question = Question::parse(&query.what, &agent.rendered)?;
-    // Rendered files and databags of one and the same pass.
-    agent.settled(0).await?;
-    let workload = agent.workload()?;
-    let found = blocking(move || {
-        let world = crate::lock(&agent.store).world().map_err(|error| internal(&error))?;
-        let observed = observe(&agent, world, &*workload)?;
-        let trace = trace(&observed);
-        let history = Stored::new(&agent.store);
-        Ok(Scene::new(&trace, &observed, workload.dialect().layout, &history).explain(&question))
-    })
-    .await?;
+    let found = with_scene(agent, move |scene| scene.explain(&question)).await?;
     if found.found.is_empty() {
         return Err(Failure::failed(format!("nothing is called {:?}, neither what runs nor what was left out", query.what))
             .hint("`relatum targets` and `relatum rules` list what runs; job/NAME, LABEL=VALUE and FILE:LINE are understood, too"));
     }
     json(&found)
+}
+
+async fn lint(State(agent): State<Arc<Agent>>) -> Answer {
+    json(&with_scene(agent, |scene| scene.lint()).await?)
+}
+
+/// What `ask` makes of rendered files and databags of one and the same pass.
+async fn with_scene<T: Send + 'static>(
+    agent: Arc<Agent>,
+    ask: impl FnOnce(&Scene<'_>) -> T + Send + 'static,
+) -> Result<T, Failure> {
+    agent.settled(0).await?;
+    let workload = agent.workload()?;
+    blocking(move || {
+        let world = crate::lock(&agent.store).world().map_err(|error| internal(&error))?;
+        let observed = observe(&agent, world, &*workload)?;
+        let trace = trace(&observed);
+        let history = Stored::new(&agent.store);
+        Ok(ask(&Scene::new(&trace, &observed, workload.dialect().layout, &history)))
+    })
+    .await
 }
