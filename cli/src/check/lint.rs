@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use std::sync::Arc;
+
 use relatum_config::prometheus::ScrapeConfig;
 use relatum_config::rules::RuleFile;
 
@@ -40,7 +42,7 @@ pub(crate) fn duplicate_rules(file: &RuleFile) -> Vec<String> {
 }
 
 /// Every job whose scrapes lie further apart than a sample counts.
-pub(crate) fn too_long_intervals<'a>(jobs: impl Iterator<Item = &'a ScrapeConfig>) -> Vec<String> {
+pub(crate) fn too_long_intervals<'a>(jobs: impl Iterator<Item = &'a Arc<ScrapeConfig>>) -> Vec<String> {
     let too_long = jobs.filter(|job| job.scrape_interval >= LOOKBACK);
     too_long
         .map(|job| {

@@ -72,7 +72,7 @@ impl Live {
     /// The scrape job called `name`.
     pub fn scrape_job(&self, name: &str) -> Option<&ScrapeConfig> {
         let others = self.scrape_files.iter().flat_map(|file| &file.scrape_configs);
-        self.config.scrape_configs.iter().chain(others).find(|job| job.job_name == name)
+        self.config.scrape_configs.iter().chain(others).map(|job| &**job).find(|job| job.job_name == name)
     }
 }
 

@@ -111,7 +111,7 @@ pub struct Loaded {
 
 impl Loaded {
     /// Every scrape job: those of the main file first, then those of the other files in their order.
-    pub fn scrape_jobs(&self) -> impl Iterator<Item = &ScrapeConfig> {
+    pub fn scrape_jobs(&self) -> impl Iterator<Item = &Arc<ScrapeConfig>> {
         let others = self.scrape_files.iter().flat_map(|file| &file.scrape_configs);
         self.config.scrape_configs.iter().chain(others)
     }

@@ -19,13 +19,14 @@ mod status;
 mod store;
 mod target;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use foldhash::fast::FixedState;
 use relatum_config::prometheus::{GlobalConfig, ScrapeConfig};
 use relatum_model::Labels;
 use relatum_model::exposition::{MetricFamily, MetricKind};
@@ -150,7 +151,7 @@ struct Running {
 /// One job with its targets, not yet running.
 struct PreparedPool {
     // As it was given, to see whether a later one is the same.
-    source: ScrapeConfig,
+    source: Arc<ScrapeConfig>,
     job: Arc<Job>,
     targets: JobTargets,
 }
@@ -198,10 +199,10 @@ impl Scraper {
     /// Jobs that are the same as running ones cost nothing. Returns all errors, at most one for each job.
     pub fn prepare<'a>(
         &self,
-        jobs: impl IntoIterator<Item = &'a ScrapeConfig>,
+        jobs: impl IntoIterator<Item = &'a Arc<ScrapeConfig>>,
         global: &GlobalConfig,
     ) -> Result<PreparedScrape, Vec<PrepareError>> {
-        let running: BTreeMap<String, Arc<PreparedPool>> =
+        let running: HashMap<String, Arc<PreparedPool>, FixedState> =
             self.lock().iter().map(|(name, pool)| (name.clone(), Arc::clone(&pool.prepared))).collect();
         let (mut pools, mut errors) = (BTreeMap::new(), Vec::new());
         for source in jobs {
@@ -222,12 +223,15 @@ impl Scraper {
 
     fn prepare_pool(
         &self,
-        source: &ScrapeConfig,
+        source: &Arc<ScrapeConfig>,
         global: &GlobalConfig,
         running: Option<&Arc<PreparedPool>>,
     ) -> Result<Arc<PreparedPool>, PrepareError> {
         let seed = job::seed(global);
-        if let Some(running) = running.filter(|running| running.source == *source && running.job.seed == seed) {
+        let is_same = |running: &&Arc<PreparedPool>| {
+            (Arc::ptr_eq(&running.source, source) || running.source == *source) && running.job.seed == seed
+        };
+        if let Some(running) = running.filter(is_same) {
             return Ok(Arc::clone(running));
         }
         let targets = job_targets(source);
@@ -241,7 +245,7 @@ impl Scraper {
         if let Some(running) = running.filter(|running| running.job.is_same(&job)) {
             job = Arc::clone(&running.job);
         }
-        Ok(Arc::new(PreparedPool { source: source.clone(), job, targets }))
+        Ok(Arc::new(PreparedPool { source: Arc::clone(source), job, targets }))
     }
 
     /// Starts, changes and stops what differs from what runs; all else goes on undisturbed. Needs a Tokio runtime.
@@ -289,7 +293,7 @@ impl Scraper {
             }
         };
         let old_targets: Vec<&target::Target> =
-            old_targets.iter().flat_map(|prepared| &prepared.targets.active).collect();
+            old_targets.iter().flat_map(|prepared| &prepared.targets.active).map(|target| &**target).collect();
         let steps = plan(&old_targets, &prepared.targets.active);
         let mut running = Vec::with_capacity(steps.len());
         for (step, target) in steps.into_iter().zip(&prepared.targets.active) {
@@ -299,7 +303,7 @@ impl Scraper {
                 Some(schedule::first_delay(*n_started - 1, target.interval))
             };
             let job = Arc::clone(&prepared.job);
-            let assign = |delay| Assignment { job, target: Arc::new(target.clone()), delay };
+            let assign = |delay| Assignment { job, target: Arc::clone(target), delay };
             running.push(match step {
                 Step::Keep(at) | Step::Change(at) => {
                     let task = old_running[at].take().expect("a plan names each running target once");

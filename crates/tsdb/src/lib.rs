@@ -33,7 +33,7 @@ mod series;
 mod starts;
 mod stats;
 mod store;
-mod system;
+pub mod system;
 mod tail;
 mod times;
 mod view;

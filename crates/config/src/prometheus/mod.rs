@@ -23,6 +23,7 @@ mod tracing;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use relatum_model::text::quote;
 
@@ -58,7 +59,7 @@ pub struct Config {
     /// Patterns of files with further scrape jobs, of the same form.
     pub scrape_config_files: Vec<String>,
     /// The scrape jobs of this file.
-    pub scrape_configs: Vec<ScrapeConfig>,
+    pub scrape_configs: Vec<Arc<ScrapeConfig>>,
     /// Where alerts go.
     pub alerting: Alerting,
     /// Where samples are sent on to.
@@ -83,7 +84,7 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ScrapeConfigFile {
     /// Its scrape jobs.
-    pub scrape_configs: Vec<ScrapeConfig>,
+    pub scrape_configs: Vec<Arc<ScrapeConfig>>,
     /// Where the file asks for features that a server may lack, in the order of the text.
     pub uses: Vec<Use>,
 }
@@ -163,7 +164,7 @@ impl Config {
         }
         let logs = self.global.query_log_file.iter_mut().chain(&mut self.global.scrape_failure_log_file);
         join_all(logs, directory);
-        join_all(self.scrape_configs.iter_mut().flat_map(ScrapeConfig::paths), directory);
+        join_all(self.scrape_configs.iter_mut().flat_map(|job| Arc::make_mut(job).paths()), directory);
         join_all(self.alerting.alertmanagers.iter_mut().flat_map(AlertmanagerConfig::paths), directory);
         let writes = self.remote_write.iter_mut().map(|remote| &mut remote.http);
         let reads = self.remote_read.iter_mut().map(|remote| &mut remote.http);
@@ -201,7 +202,7 @@ impl ScrapeConfigFile {
 
     /// Makes relative paths start at `directory`: that of the file.
     pub fn join_directory(&mut self, directory: &Path) {
-        join_all(self.scrape_configs.iter_mut().flat_map(ScrapeConfig::paths), directory);
+        join_all(self.scrape_configs.iter_mut().flat_map(|job| Arc::make_mut(job).paths()), directory);
     }
 }
 
@@ -237,7 +238,8 @@ fn take_list<'a>(section: &mut Section<'a>, key: &'static str, feature: Feature)
     items
 }
 
-fn read_jobs(cursor: Cursor<'_>, global: &GlobalConfig) -> Vec<ScrapeConfig> {
+/// Jobs are shared, as whoever scrapes keeps them for as long as they run.
+fn read_jobs(cursor: Cursor<'_>, global: &GlobalConfig) -> Vec<Arc<ScrapeConfig>> {
     let mut seen = HashSet::new();
     let mut jobs = Vec::new();
     for item in cursor.items() {
@@ -245,7 +247,7 @@ fn read_jobs(cursor: Cursor<'_>, global: &GlobalConfig) -> Vec<ScrapeConfig> {
         if !job.job_name.is_empty() && !seen.insert(job.job_name.clone()) {
             item.invalid(format!("found multiple scrape configs with job name {}", quote(&job.job_name)));
         }
-        jobs.push(job);
+        jobs.push(Arc::new(job));
     }
     jobs
 }

@@ -1,6 +1,7 @@
 //! A scrape job as its targets see it: everything but the list of them.
 
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use relatum_config::prometheus::{GlobalConfig, ScrapeConfig};
@@ -11,8 +12,8 @@ use crate::http::{Connection, HttpClients, HttpError};
 /// What is the same for all targets of a job.
 #[derive(Debug)]
 pub(crate) struct Job {
-    /// The job without what finds its targets, so that two of them are equal when nothing changed for a target that stays.
-    pub(crate) config: ScrapeConfig,
+    /// The job as it is in its file.
+    pub(crate) config: Arc<ScrapeConfig>,
     pub(crate) connection: Connection,
     /// The header `Accept`.
     pub(crate) accept: String,
@@ -26,7 +27,7 @@ pub(crate) struct Job {
 
 impl Job {
     pub(crate) fn open(
-        config: &ScrapeConfig,
+        config: &Arc<ScrapeConfig>,
         seed: u64,
         n_targets: usize,
         clients: &HttpClients,
@@ -43,7 +44,7 @@ impl Job {
             },
             seed,
             forbidden,
-            config: without_targets(config),
+            config: Arc::clone(config),
         })
     }
 
@@ -54,7 +55,8 @@ impl Job {
 
     /// Whether a scrape for `self` gives what a scrape for `other` gives.
     pub(crate) fn asks_alike(&self, other: &Job) -> bool {
-        self.config == other.config && self.forbidden == other.forbidden
+        let is_same = || without_targets(&self.config) == without_targets(&other.config);
+        (Arc::ptr_eq(&self.config, &other.config) || is_same()) && self.forbidden == other.forbidden
     }
 }
 
@@ -63,6 +65,7 @@ pub(crate) fn seed(global: &GlobalConfig) -> u64 {
     FixedState::default().hash_one(global.external_labels.encoded())
 }
 
+/// A job without what finds its targets: equal for two when nothing changed for a target that stays.
 fn without_targets(config: &ScrapeConfig) -> ScrapeConfig {
     ScrapeConfig { static_configs: Vec::new(), relabel_configs: Vec::new(), ..config.clone() }
 }

@@ -1,6 +1,7 @@
 //! What a reload means for the targets of one job: which go on, which change, which come and go.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use relatum_model::Labels;
@@ -20,7 +21,7 @@ pub(crate) enum Step {
 }
 
 /// One step for each of `wanted`. Running targets that no step names are to be stopped.
-pub(crate) fn plan(running: &[&Target], wanted: &[Target]) -> Vec<Step> {
+pub(crate) fn plan(running: &[&Target], wanted: &[Arc<Target>]) -> Vec<Step> {
     let mut by_hash: HashMap<u64, usize, FixedState> =
         running.iter().enumerate().map(|(at, target)| (target.hash, at)).collect();
     let mut steps: Vec<Step> =
@@ -57,8 +58,8 @@ mod tests {
     #[track_caller]
     fn check(running: &[(&str, u64)], wanted: &[(&str, u64)], expected: &[Step]) {
         let targets = |list: &[(&str, u64)]| list.iter().map(|(name, hash)| target(name, *hash)).collect::<Vec<_>>();
-        let running = targets(running);
-        assert_eq!(plan(&running.iter().collect::<Vec<_>>(), &targets(wanted)), expected);
+        let (running, wanted) = (targets(running), targets(wanted).into_iter().map(Arc::new).collect::<Vec<_>>());
+        assert_eq!(plan(&running.iter().collect::<Vec<_>>(), &wanted), expected);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::hash::BuildHasher;
+use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
@@ -41,7 +42,7 @@ pub(crate) struct Target {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct JobTargets {
     /// The targets to scrape, each once.
-    pub(crate) active: Vec<Target>,
+    pub(crate) active: Vec<Arc<Target>>,
     /// The discovered labels of targets that relabelling dropped, as many as the job keeps.
     pub(crate) dropped: Vec<Labels>,
     /// How many it dropped.
@@ -69,7 +70,7 @@ pub(crate) fn job_targets(job: &ScrapeConfig) -> JobTargets {
             match relabelled(job, &discovered) {
                 // The same labels at the same place twice are one target.
                 Ok(Some(target)) if !seen.insert(target.hash) => {}
-                Ok(Some(target)) => targets.active.push(target),
+                Ok(Some(target)) => targets.active.push(Arc::new(target)),
                 Ok(None) => {
                     targets.n_dropped += 1;
                     let kept_max = job.limits.dropped_targets_kept;

@@ -100,7 +100,7 @@ impl Bench {
     /// As [`Bench::load`], with what the parser does not let through yet.
     fn load_changed(&self, jobs: &str, change: impl Fn(&mut ScrapeConfig)) {
         let mut config = Config::parse(&format!("scrape_configs:\n{jobs}")).expect("a valid configuration");
-        config.scrape_configs.iter_mut().for_each(change);
+        config.scrape_configs.iter_mut().for_each(|job| change(Arc::make_mut(job)));
         let prepared = self.scraper.prepare(&config.scrape_configs, &config.global).expect("jobs that can run");
         self.scraper.commit(prepared);
     }
