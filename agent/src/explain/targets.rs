@@ -1,6 +1,7 @@
 //! Targets: the wildcard and the address it became, the names and labels we gave, and what relabelling made of them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use relatum_config::prometheus::{GlobalConfig, ScrapeConfig, ScrapeConfigFile};
 use relatum_model::relabel;
@@ -246,7 +247,7 @@ impl Relabelled {
                     labels.set(name, value);
                 }
             }
-            rules = job.relabel_configs;
+            rules = job.relabel_configs.clone();
         }
         let mut before = labels.build();
         let traced = relabel::trace(&rules, &mut labels);
@@ -299,7 +300,7 @@ impl Relabelled {
 }
 
 /// The job as the server reads it.
-fn parsed(job: &Job) -> Option<ScrapeConfig> {
+fn parsed(job: &Job) -> Option<Arc<ScrapeConfig>> {
     let text = yaml::to_string(&json!({"scrape_configs": [job.config]})).ok()?;
     // Whether it fits the other jobs' intervals was decided before.
     let global =

@@ -221,20 +221,30 @@ impl RenderedDirectory {
     /// Writes a file beside the place where it goes; it is neither safe on disk nor seen by anybody yet.
     fn stage(&self, path: &str, text: &str) -> io::Result<()> {
         let unfinished = self.unfinished(path);
-        let folder = unfinished.parent().unwrap_or(&self.path);
-        DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
-        // A file left behind may have another mode.
-        match fs::remove_file(&unfinished) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file =
-            OpenOptions::new().create_new(true).write(true).mode(mode(path, self.layout)).open(&unfinished)?;
-        file.write_all(text.as_bytes())
+        let create = || OpenOptions::new().create_new(true).write(true).mode(mode(path, self.layout)).open(&unfinished);
+        let file = match create() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let folder = unfinished.parent().unwrap_or(&self.path);
+                DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
+                create()
+            }
+            // One that was left behind may have another mode.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                fs::remove_file(&unfinished)?;
+                create()
+            }
+            file => file,
+        };
+        file?.write_all(text.as_bytes())
     }
 
     /// Makes staged files safe on disk: each by itself, or, where there are many, all at once with whatever else is not written yet.
+    ///
+    /// Nothing to do where only we read them: what a power cut tears is seen at the start to be otherwise than wanted, and written anew.
     fn sync(&self, paths: &[&str]) -> io::Result<()> {
+        if self.layout == Layout::Split {
+            return Ok(());
+        }
         if paths.len() > SYNCED_SINGLY_MAX {
             return Ok(nix::unistd::syncfs(File::open(&self.path)?)?);
         }
@@ -288,7 +298,7 @@ impl Undo<'_> {
             }
             folders.extend(target.parent().map(Path::to_owned));
         }
-        for folder in folders {
+        for folder in folders.into_iter().filter(|_| self.directory.layout != Layout::Split) {
             // The files themselves are safe; this makes their names so.
             if let Err(source) = File::open(&folder).and_then(|folder| folder.sync_all()) {
                 self.back();

@@ -8,6 +8,7 @@ pub mod apply;
 pub mod check;
 pub mod desire;
 pub mod observe;
+mod parallel;
 pub mod plan;
 pub mod publish;
 pub mod rehearse;
@@ -40,6 +41,9 @@ use steps::Steps;
 /// How often one pass may follow another because publishing changed what we read ourselves: once for the own bags that a
 /// relation with ourselves brings, once to see that nothing is left.
 const ROUNDS_MAX: usize = 4;
+
+/// Making more files than this takes so much memory for a moment that it is worth giving it back.
+const MANY_FILES: usize = 200;
 
 /// What a pass found and did.
 #[derive(Debug, Clone, PartialEq)]
@@ -165,6 +169,7 @@ impl Pipeline {
         steps.end("check");
         let mut problems = std::mem::take(&mut desired.problems);
         problems.append(&mut rendered.problems);
+        let left_out = std::mem::take(&mut rendered.left_out);
         let (changed, applied) = self.apply(&mut checked, &observed, &desired, workload, &mut problems);
         steps.end("apply");
         problems.append(&mut checked.problems);
@@ -181,6 +186,10 @@ impl Pipeline {
         if !events.is_empty() || !changed.is_empty() || published {
             info!(revision = observed.world.revision, took = %steps, "pass: {}", steps::changes(&changed));
         }
+        if changed.len() > MANY_FILES {
+            drop(rendered);
+            relatum_server::system::give_memory_back();
+        }
         problems.sort();
         problems.dedup();
         self.log_problems(&problems);
@@ -189,7 +198,7 @@ impl Pipeline {
             settings: desired.settings,
             datasource: datasource(&checked.wanted),
             problems,
-            left_out: rendered.left_out,
+            left_out,
             yields: desired.yields,
             urls: desired.urls,
             authority: desired.authority,

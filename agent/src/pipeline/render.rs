@@ -10,6 +10,7 @@ use relatum_relations::prometheus_scrape::RuleFile;
 use serde_json::{Value, json};
 
 use super::desire::{AUTHORITIES_PATH, Desired, RelationKey, scrape_path};
+use super::parallel;
 use crate::control::Problem;
 use crate::dialect::{Dialect, Layout, LeftOut, OLDEST, Part, Version};
 use crate::store::{Role, StoredRelation};
@@ -136,23 +137,26 @@ impl Renderer {
         }
         let mut rendered = Rendered { files: desired.materials.clone(), ..Rendered::default() };
         let mut before = std::mem::take(&mut self.known);
-        self.known.reserve(wanted.len());
+        let mut changed = Vec::new();
         for (path, template, source) in wanted {
-            let known = match before.remove_entry(&path) {
-                Some((_, known)) if known.source.is(&source) => Ok(known),
-                _ => self.fill(template, source),
-            };
-            match known {
-                Ok(known) => {
-                    left_out.merge(&known.left_out);
-                    rendered.files.insert(path.clone(), Arc::clone(&known.text));
-                    self.known.insert(path, known);
-                }
+            match before.remove(&path) {
+                Some(known) if known.source.is(&source) => drop(self.known.insert(path, known)),
+                _ => changed.push((path, template, source)),
+            }
+        }
+        let filled = parallel::map(&changed, |(_, template, source)| self.fill(*template, source));
+        for ((path, _, source), filled) in changed.into_iter().zip(filled) {
+            match filled {
+                Ok((text, left_out)) => drop(self.known.insert(path, Known { source, text, left_out })),
                 Err(problem) => {
                     rendered.failed.insert(path);
                     rendered.problems.push(*problem);
                 }
             }
+        }
+        for (path, known) in &self.known {
+            left_out.merge(&known.left_out);
+            rendered.files.insert(path.clone(), Arc::clone(&known.text));
         }
         rendered.problems.append(&mut local_problems);
         let is_file = |(path, _): &(&String, _)| dialect.layout == Layout::Split || !path.starts_with(SCRAPES);
@@ -167,10 +171,10 @@ impl Renderer {
         rendered
     }
 
-    fn fill(&self, template: Template, source: Source) -> Result<Known, Box<Problem>> {
+    fn fill(&self, template: Template, source: &Source) -> Result<(Arc<str>, LeftOut), Box<Problem>> {
         let mut left_out = LeftOut::default();
         let mut trim = Trim { version: self.version, left_out: &mut left_out };
-        let text = match &source {
+        let text = match source {
             Source::Values(values) => self.templates.render(template, values),
             Source::Jobs(stored, jobs) => {
                 let endpoint = &stored.end(Role::Requirer).name;
@@ -184,7 +188,7 @@ impl Renderer {
                 self.templates.render(template, &json!({"relation": relation, "groups": groups}))
             }
         };
-        Ok(Known { text: text?.into(), source, left_out })
+        Ok((text?.into(), left_out))
     }
 }
 

@@ -17,6 +17,8 @@ pub use relatum_transport::http as outgoing;
 
 pub use engine::{Engine, Live, OpenError, Prepared, ReloadError};
 pub use relatum_transport::remote_write::send::RemoteState;
+/// What the machine gives and takes.
+pub use relatum_tsdb::system;
 pub use rule_runner::RuleRunner;
 
 /// An error with all its causes in one line, for a log or a person.

@@ -13,12 +13,13 @@ use relatum_relations::prometheus_scrape::{self as scrape, RuleFile, Scraped};
 use relatum_relations::topology::{JUJU_APPLICATION, JUJU_MODEL, JUJU_MODEL_UUID, JUJU_UNIT};
 use serde_json::{Map, Value, json};
 
-use super::view::View;
+use super::view::{View, relation};
 use super::{Desired, MATERIALS, Memory, RelationKey, Us, on, problem};
 use crate::charm_config::Settings;
 use crate::control::Problem;
 use crate::pipeline::observe::Place;
-use crate::store::StoredRelation;
+use crate::pipeline::parallel;
+use crate::store::{Role, StoredRelation};
 use crate::workload::Files;
 
 /// The name of the job that scrapes the server, and of the one that scrapes an agent beside its server; no peer gets them.
@@ -41,8 +42,8 @@ pub(super) struct Scrape {
 }
 
 impl Scrape {
-    fn read(view: &View<'_>, basis: &Basis) -> Self {
-        let mut scraped = scrape::read(view.relation(), &basis.global, &basis.permissions);
+    fn read(stored: &Arc<StoredRelation>, role: Role, basis: &Basis) -> Self {
+        let mut scraped = scrape::read(&relation(stored, role), &basis.global, &basis.permissions);
         let event = scrape::event(&scraped);
         let problems = std::mem::take(&mut scraped.problems).into_iter().map(problem).collect();
         let rules = scraped.rules.take().map(Arc::new);
@@ -50,7 +51,7 @@ impl Scrape {
         let finished = scrape::finish([&scraped], &basis.folder, &[]);
         let jobs = finished.jobs.into_iter().map(|job| Value::Object(job.config)).collect();
         Scrape {
-            stored: Arc::clone(view.stored),
+            stored: Arc::clone(stored),
             jobs: Arc::new(jobs),
             names,
             materials: materials(finished.files),
@@ -72,6 +73,22 @@ pub(super) struct Basis {
     folder: String,
 }
 
+impl Memory {
+    /// Understands the relations on `metrics-endpoint` that are new or not as they were, and forgets those that are gone.
+    fn understand(&mut self, views: &[View<'_>]) {
+        let mut before = std::mem::take(&mut self.scrapes);
+        let mut changed = Vec::new();
+        for view in on(views, "metrics-endpoint") {
+            match before.remove(&view.stored.id) {
+                Some(known) if view.is_as(&known.stored) => drop(self.scrapes.insert(view.stored.id, known)),
+                _ => changed.push((view.stored, view.role)),
+            }
+        }
+        let read = parallel::map(&changed, |(stored, role)| Arc::new(Scrape::read(stored, *role, &self.basis)));
+        self.scrapes.extend(changed.iter().map(|(stored, _)| stored.id).zip(read));
+    }
+}
+
 impl Desired {
     /// Adds the jobs and rules of all relations on `metrics-endpoint`.
     pub(super) fn add_scrapes(&mut self, views: &[View<'_>], memory: &mut Memory) {
@@ -81,14 +98,10 @@ impl Desired {
             memory.scrapes.clear();
             memory.basis = basis;
         }
-        let mut remembered = HashMap::with_capacity(memory.scrapes.len());
+        memory.understand(views);
         let mut scrapes = Vec::new();
         for view in on(views, "metrics-endpoint") {
-            let scrape = match memory.scrapes.remove(&view.stored.id) {
-                Some(known) if view.is_as(&known.stored) => known,
-                _ => Arc::new(Scrape::read(view, &memory.basis)),
-            };
-            remembered.insert(view.stored.id, Arc::clone(&scrape));
+            let scrape = Arc::clone(&memory.scrapes[&view.stored.id]);
             let mut bag = view.our_bag().cloned().unwrap_or_default();
             match &scrape.event {
                 Some(event) => bag.insert(scrape::EVENT.to_owned(), event.clone()),
@@ -101,7 +114,6 @@ impl Desired {
             }
             scrapes.push((view, scrape));
         }
-        memory.scrapes = remembered;
         let reserved = reserved(&self.place);
         let clashing = clashing(&scrapes, &reserved);
         for (view, scrape) in scrapes.iter().filter(|(view, _)| !clashing.contains(&view.stored.id)) {

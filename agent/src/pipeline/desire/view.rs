@@ -32,13 +32,7 @@ impl<'a> View<'a> {
 
     /// The relation as `relations` understands it; made when it is first asked for, as most of many relations are as they were.
     pub(super) fn relation(&self) -> &Relation {
-        self.relation.get_or_init(|| Relation {
-            id: self.stored.id,
-            endpoint: self.endpoint().to_owned(),
-            interface: self.stored.interface.clone(),
-            local: side(self.stored, self.role),
-            remote: side(self.stored, self.role.other()),
-        })
+        self.relation.get_or_init(|| relation(self.stored, self.role))
     }
 
     /// What we have published for our application.
@@ -60,6 +54,17 @@ impl<'a> View<'a> {
         }
         let role = self.role.other();
         Arc::ptr_eq(self.stored, known) || remote(self.stored, role).eq(remote(known, role))
+    }
+}
+
+/// `stored` from the side of `role`.
+pub(super) fn relation(stored: &StoredRelation, role: Role) -> Relation {
+    Relation {
+        id: stored.id,
+        endpoint: stored.end(role).name.clone(),
+        interface: stored.interface.clone(),
+        local: side(stored, role),
+        remote: side(stored, role.other()),
     }
 }
 
