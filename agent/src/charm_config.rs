@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use relatum_config::spelling;
 use relatum_model::time::parse_duration;
 use relatum_model::yaml;
 use relatum_relations::charm_options::{self, EXEMPLARS_MIN};
@@ -187,6 +188,11 @@ pub fn check(name: &str, value: &str) -> Result<(), String> {
 /// Whether there is an option `name`; the text if not.
 pub fn check_name(name: &str) -> Result<(), String> {
     known(name).map(|_| ())
+}
+
+/// The option that is most like `name`, which is none.
+pub fn similar(name: &str) -> Option<&'static str> {
+    spelling::similar(name, OPTIONS.iter().map(|known| known.0))
 }
 
 /// What `relatum config prometheus` shows.

@@ -8,6 +8,7 @@ mod writers;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use tokio::sync::Notify;
 use tracing::{debug, warn};
 
 use crate::daemon::Agent;
-use crate::declared::folder::{Stamp, stamp};
+use crate::declared::folder::{Stamp, is_young, stamp};
 use crate::declared::{RELATIONS, RULES, SCRAPES};
 use crate::events::Event;
 use writers::Writers;
@@ -33,6 +34,9 @@ const POLL: Duration = Duration::from_secs(30);
 
 /// More files than are worth comparing; beyond it the events have to do.
 const FILES_MAX: usize = 50_000;
+
+/// What is larger is told apart by size and time alone.
+const HASHED_BYTES_MAX: u64 = 4 << 20;
 
 /// Watches `config`, the folder of `relatum.yaml`, until the agent stops.
 pub(crate) async fn run(agent: Arc<Agent>, config: PathBuf) {
@@ -58,7 +62,7 @@ pub(crate) async fn run(agent: Arc<Agent>, config: PathBuf) {
             None
         }
     };
-    let mut seen = look(&config);
+    let mut seen = look(&config, &BTreeMap::new());
     loop {
         if let Some(watched) = &mut watched {
             watched.follow(&config);
@@ -68,9 +72,10 @@ pub(crate) async fn run(agent: Arc<Agent>, config: PathBuf) {
             () = changed.notified() => settle(&changed, &writers).await,
             () = tokio::time::sleep(POLL) => {}
         }
-        let now = look(&config);
-        if now != seen {
-            seen = now;
+        let now = look(&config, &seen);
+        let is_changed = !now.iter().map(Looked::said).eq(seen.iter().map(Looked::said));
+        seen = now;
+        if is_changed {
             agent.queue.push(Event::ConfigChanged);
         }
     }
@@ -137,15 +142,47 @@ fn folders(config: &Path) -> Vec<(PathBuf, RecursiveMode)> {
     folders
 }
 
-/// Names, sizes and times of all that counts. Links are followed, so that a swapped folder behind them is seen.
-fn look(config: &Path) -> BTreeMap<PathBuf, Stamp> {
+/// A file as it was when it was looked at.
+struct Looked {
+    stamp: Stamp,
+    /// Of the content, where the time cannot tell one writing from the next; kept for as long as the stamp is the same.
+    hash: Option<u64>,
+    /// Whether another writing may have left the same stamp.
+    is_young: bool,
+}
+
+impl Looked {
+    fn at(path: &Path, stamp: Stamp, before: Option<&Looked>) -> Looked {
+        let is_young = is_young(stamp);
+        let hash = match before.filter(|before| before.stamp == stamp) {
+            Some(before) if !before.is_young => before.hash,
+            None if !is_young => None,
+            _ if stamp.2 > HASHED_BYTES_MAX => None,
+            _ => fs::read(path).ok().map(|bytes| {
+                let mut hasher = DefaultHasher::new();
+                bytes.hash(&mut hasher);
+                hasher.finish()
+            }),
+        };
+        Looked { stamp, hash, is_young }
+    }
+
+    fn said<'a>((path, looked): (&'a PathBuf, &Looked)) -> (&'a PathBuf, Stamp, Option<u64>) {
+        (path, looked.stamp, looked.hash)
+    }
+}
+
+/// Names, sizes and times of all that counts, and what is in those that were just written. Links are followed, so that a swapped
+/// folder behind them is seen.
+fn look(config: &Path, before: &BTreeMap<PathBuf, Looked>) -> BTreeMap<PathBuf, Looked> {
     let mut seen = BTreeMap::new();
     let mut note = |path: PathBuf| {
         if let Ok(metadata) = fs::metadata(&path)
             && metadata.is_file()
             && seen.len() < FILES_MAX
         {
-            seen.insert(path, stamp(&metadata));
+            let looked = Looked::at(&path, stamp(&metadata), before.get(&path));
+            seen.insert(path, looked);
         }
     };
     let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());

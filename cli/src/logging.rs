@@ -11,7 +11,7 @@ pub(crate) fn start(ring: &LogRing) {
     let shown = ring.clone();
     let printer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none())
+        .with_ansi(anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never)
         .with_filter(filter_fn(move |metadata| shown.allows(metadata)));
     tracing_subscriber::registry().with(printer).with(ring.layer()).init();
 }

@@ -56,7 +56,7 @@ use clap::{Parser, Subcommand};
 use relatum_agent::control::client::Client;
 
 use crate::failure::CommandFailure;
-use crate::output::Format;
+use crate::output::{Colour, Format};
 
 /// Say what is related to what; relatum scrapes it, alerts on it and tells Grafana.
 #[derive(Debug, Parser)]
@@ -83,6 +83,9 @@ struct Global {
     /// How to print
     #[arg(long, global = true, value_enum, default_value_t = Format::Tabular)]
     format: Format,
+    /// When to use colours; NO_COLOR in the environment turns off what is automatic
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
+    color: Colour,
 }
 
 impl Global {
@@ -177,6 +180,7 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<ExitCode, CommandFailure> {
     let global = cli.global;
+    global.color.choose();
     match cli.command {
         // These have more to say than done or failed.
         Command::Check(args) => return check::run(&args),

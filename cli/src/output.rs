@@ -1,6 +1,6 @@
 //! How results are printed: formats, colours, and the one place that writes to stdout.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
@@ -17,6 +17,29 @@ pub(crate) enum Format {
     Json,
     /// YAML for both
     Yaml,
+}
+
+/// `--color`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Colour {
+    /// On terminals that want them
+    Auto,
+    /// Into files and pipes too
+    Always,
+    /// Nowhere
+    Never,
+}
+
+impl Colour {
+    /// Decides for all that is printed from now on.
+    pub(crate) fn choose(self) {
+        let choice = match self {
+            Colour::Auto => anstream::ColorChoice::Auto,
+            Colour::Always => anstream::ColorChoice::Always,
+            Colour::Never => anstream::ColorChoice::Never,
+        };
+        choice.write_global();
+    }
 }
 
 impl Format {
@@ -105,6 +128,11 @@ pub(crate) fn in_series_colour(series: usize, text: &str) -> String {
     const COLOURS: [AnsiColor; 6] =
         [AnsiColor::Cyan, AnsiColor::Yellow, AnsiColor::Green, AnsiColor::Magenta, AnsiColor::Blue, AnsiColor::Red];
     painted(text, COLOURS[series % COLOURS.len()])
+}
+
+/// How wide the terminal is that stdout is; `None` for files and pipes, whose readers want all of it.
+pub(crate) fn terminal_width() -> Option<usize> {
+    std::io::stdout().is_terminal().then(|| screen().0)
 }
 
 /// Columns and rows of the terminal, or what files and pipes get.

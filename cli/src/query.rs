@@ -12,12 +12,21 @@ use crate::table::Table;
 use crate::targets::labels;
 
 #[derive(Debug, clap::Args)]
+#[command(subcommand_negates_reqs = true)]
 pub(crate) struct Args {
     /// Any Prometheus-compatible server, instead of the agent
     #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
+    /// As `query range`
+    #[arg(long)]
+    range: bool,
+    #[command(flatten)]
+    bare: Range,
+    /// The moment, in seconds since 1970 or RFC 3339 [default: now]
+    #[arg(long, conflicts_with = "range")]
+    time: Option<String>,
     #[command(subcommand)]
-    kind: Kind,
+    kind: Option<Kind>,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -32,26 +41,7 @@ enum Kind {
         time: Option<String>,
     },
     /// The values of an expression over time
-    Range {
-        /// The expression
-        #[arg(required = true)]
-        expr: Vec<String>,
-        /// The beginning, in seconds since 1970 or RFC 3339 [default: --since before the end]
-        #[arg(long)]
-        start: Option<String>,
-        /// The end, in seconds since 1970 or RFC 3339 [default: now]
-        #[arg(long)]
-        end: Option<String>,
-        /// How far back from the end
-        #[arg(long, default_value = "1h", value_name = "DURATION")]
-        since: String,
-        /// The distance of the points [default: one that gives about 60]
-        #[arg(long, value_name = "DURATION")]
-        step: Option<String>,
-        /// One line of blocks for each series, instead of a chart
-        #[arg(long)]
-        table: bool,
-    },
+    Range(Range),
     /// The series that match a selector
     Series {
         /// Selectors
@@ -63,6 +53,35 @@ enum Kind {
         /// The label whose values to list
         name: Option<String>,
     },
+}
+
+#[derive(Debug, clap::Args)]
+struct Range {
+    /// The expression
+    #[arg(required = true)]
+    expr: Vec<String>,
+    /// The beginning of a range, in seconds since 1970 or RFC 3339 [default: --since before the end]
+    #[arg(long)]
+    start: Option<String>,
+    /// The end of a range, in seconds since 1970 or RFC 3339 [default: now]
+    #[arg(long)]
+    end: Option<String>,
+    /// How far a range goes back from its end [default: 1h]
+    #[arg(long, value_name = "DURATION")]
+    since: Option<String>,
+    /// The distance of the points [default: one that gives about 60]
+    #[arg(long, value_name = "DURATION")]
+    step: Option<String>,
+    /// One line of blocks for each series, instead of a chart
+    #[arg(long)]
+    table: bool,
+}
+
+impl Range {
+    /// Whether something is said that only ranges have.
+    fn is_meant(&self) -> bool {
+        self.table || [&self.start, &self.end, &self.since, &self.step].into_iter().any(Option::is_some)
+    }
 }
 
 // As wide as a sparkline is drawn.
@@ -79,28 +98,21 @@ pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailu
         Some(url) => Api::at(url)?,
         None => Api::of_agent(global).await?,
     };
-    match &args.kind {
-        Kind::Instant { expr, time } => {
-            let expr = expr.join(" ");
-            let mut parameters = vec![("query", expr.as_str())];
-            parameters.extend(time.as_deref().map(|time| ("time", time)));
-            print(global, &api.ask("query", &parameters).await?, instant)
-        }
-        Kind::Range { expr, start, end, since, step, table } => {
-            let expr = expr.join(" ");
-            let since = seconds(since)?;
-            let end = end.as_deref().map_or_else(|| Ok(now()), moment)?;
-            let start = start.as_deref().map_or(Ok(end - since), moment)?;
-            let step = step.as_deref().map_or_else(|| Ok(((end - start) / 60.0).max(1.0).round()), seconds)?;
-            let (start_text, end_text, step_text) = (start.to_string(), end.to_string(), step.to_string());
-            let parameters =
-                [("query", expr.as_str()), ("start", &start_text), ("end", &end_text), ("step", &step_text)];
-            let answer = api.ask("query_range", &parameters).await?;
-            print(global, &answer, |data| match chart(data, (start, end), step, screen()) {
-                Some(chart) if !table => chart,
-                _ => range(data, start, end),
-            })
-        }
+    let Some(kind) = &args.kind else {
+        return match args.range || args.bare.is_meant() {
+            true if args.time.is_some() => Err(CommandFailure::usage("--time is for one moment, not for a range")),
+            true => ask_range(global, &api, &args.bare).await,
+            false => ask_instant(global, &api, &args.bare.expr, args.time.as_deref()).await,
+        };
+    };
+    if args.range || args.time.is_some() || args.bare.is_meant() {
+        return Err(CommandFailure::usage(
+            "options of a query stand behind its kind: `relatum query range EXPR --since 1h`",
+        ));
+    }
+    match kind {
+        Kind::Instant { expr, time } => ask_instant(global, &api, expr, time.as_deref()).await,
+        Kind::Range(range) => ask_range(global, &api, range).await,
         Kind::Series { selectors } => {
             let parameters: Vec<(&str, &str)> = selectors.iter().map(|s| ("match[]", s.as_str())).collect();
             print(global, &api.ask("series", &parameters).await?, |data| {
@@ -116,6 +128,28 @@ pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailu
             })
         }
     }
+}
+
+async fn ask_instant(global: &Global, api: &Api, expr: &[String], time: Option<&str>) -> Result<(), CommandFailure> {
+    let expr = expr.join(" ");
+    let mut parameters = vec![("query", expr.as_str())];
+    parameters.extend(time.map(|time| ("time", time)));
+    print(global, &api.ask("query", &parameters).await?, instant)
+}
+
+async fn ask_range(global: &Global, api: &Api, asked: &Range) -> Result<(), CommandFailure> {
+    let expr = asked.expr.join(" ");
+    let since = seconds(asked.since.as_deref().unwrap_or("1h"))?;
+    let end = asked.end.as_deref().map_or_else(|| Ok(now()), moment)?;
+    let start = asked.start.as_deref().map_or(Ok(end - since), moment)?;
+    let step = asked.step.as_deref().map_or_else(|| Ok(((end - start) / 60.0).max(1.0).round()), seconds)?;
+    let (start_text, end_text, step_text) = (start.to_string(), end.to_string(), step.to_string());
+    let parameters = [("query", expr.as_str()), ("start", &start_text), ("end", &end_text), ("step", &step_text)];
+    let answer = api.ask("query_range", &parameters).await?;
+    print(global, &answer, |data| match chart(data, (start, end), step, screen()) {
+        Some(chart) if !asked.table => chart,
+        _ => range(data, start, end),
+    })
 }
 
 fn print(global: &Global, answer: &Answer, tabular: impl FnOnce(&Value) -> String) -> Result<(), CommandFailure> {

@@ -358,12 +358,27 @@ fn check_change(request: &ChangeConfiguration) -> Result<(), Failure> {
         return Err(Failure::usage("nothing to set and nothing to reset"));
     }
     for (key, value) in &request.set {
-        charm_config::check(key, value).map_err(|message| Failure::failed(format!("cannot set {key}: {message}")))?;
+        if key.is_empty() {
+            return Err(Failure::usage(format!("cannot set {value:?}: no option is named before the ="))
+                .hint("write KEY=VALUE; `relatum config prometheus` lists the options"));
+        }
+        charm_config::check(key, value)
+            .map_err(|message| not_configured(key, format!("cannot set {key}: {message}")))?;
     }
     for key in &request.reset {
-        charm_config::check_name(key).map_err(|message| Failure::failed(format!("cannot reset {key}: {message}")))?;
+        charm_config::check_name(key)
+            .map_err(|message| not_configured(key, format!("cannot reset {key}: {message}")))?;
     }
     Ok(())
+}
+
+/// With the option that was meant, if the name is that of none.
+fn not_configured(key: &str, message: String) -> Failure {
+    let failure = Failure::failed(message);
+    match charm_config::check_name(key).err().and_then(|_| charm_config::similar(key)) {
+        Some(near) => failure.hint(format!("did you mean {near}?")),
+        None => failure,
+    }
 }
 
 #[derive(Deserialize)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use relatum_config::spelling;
 use relatum_model::yaml::{self, Spanned, YamlError};
 use relatum_relations::endpoints;
 use serde::Deserialize;
@@ -112,7 +113,13 @@ fn understood(entry: Entry, line: u64, folder: &Path) -> Result<Declared, String
         return Err(if endpoint.is_empty() {
             "it names no endpoint".to_owned()
         } else {
-            format!("{endpoint:?} is not one of our endpoints; `relatum relate` without arguments lists them")
+            let names = endpoints::ENDPOINTS.iter().map(|known| known.name);
+            match spelling::similar(&endpoint, names) {
+                Some(near) => format!("{endpoint:?} is not one of our endpoints, did you mean {near}?"),
+                None => {
+                    format!("{endpoint:?} is not one of our endpoints; `relatum relate` without arguments lists them")
+                }
+            }
         });
     }
     let has_bags = entry.app.is_some() || entry.units.is_some() || entry.remote_endpoint.is_some();

@@ -18,6 +18,9 @@ const FILES_MAX: usize = 10_000;
 const LOOKS_MAX: u32 = 20;
 const LOOK_AFTER: Duration = Duration::from_millis(5);
 
+/// Longer than the tick of any file system that keeps configuration.
+const YOUNG_MS: i64 = 2000;
+
 /// What tells a changed file from an unchanged one: device, inode, size, and when it changed to the nanosecond.
 pub(crate) type Stamp = (u64, u64, u64, i64, i64);
 
@@ -26,7 +29,16 @@ pub(crate) type Stamp = (u64, u64, u64, i64, i64);
 pub struct Folder {
     path: PathBuf,
     endings: &'static [&'static str],
-    known: BTreeMap<String, (Stamp, Content)>,
+    known: BTreeMap<String, Known>,
+}
+
+/// A file as it was read last.
+#[derive(Debug)]
+struct Known {
+    stamp: Stamp,
+    /// It was written so shortly before that the next writing may bear the same time.
+    is_young: bool,
+    content: Content,
 }
 
 /// The text of a file, or why there is none.
@@ -58,22 +70,30 @@ impl Folder {
                 // It went away since the folder was listed.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => {
-                    self.known.insert(name, ((0, 0, 0, 0, 0), Err(format!("cannot be read: {error}"))));
+                    let content = Err(format!("cannot be read: {error}"));
+                    self.known.insert(name, Known { stamp: (0, 0, 0, 0, 0), is_young: true, content });
                     continue;
                 }
             };
+            // Judged before the reading: what is written after it is then seen the next time.
+            let is_young = is_young(stamp);
             let content = match known.remove(&name) {
-                Some((before, content)) if before == stamp && content.is_ok() => content,
-                _ => text(&path),
+                Some(before) if before.stamp == stamp && !before.is_young && before.content.is_ok() => before.content,
+                Some(before) => {
+                    let now = text(&path);
+                    // The same text again is the same for whoever compares by address.
+                    if before.content == now { before.content } else { now }
+                }
+                None => text(&path),
             };
-            self.known.insert(name, (stamp, content));
+            self.known.insert(name, Known { stamp, is_young, content });
         }
         Ok(self.known())
     }
 
     /// The files as they were when they were read last.
     pub fn known(&self) -> BTreeMap<String, Content> {
-        self.known.iter().map(|(name, (_, content))| (name.clone(), content.clone())).collect()
+        self.known.iter().map(|(name, known)| (name.clone(), known.content.clone())).collect()
     }
 }
 
@@ -96,6 +116,13 @@ pub(crate) fn names(folder: &Path, endings: &[&str]) -> io::Result<Vec<String>> 
     }
     names.sort();
     Ok(names)
+}
+
+/// Whether a file with this stamp was written so recently that another writing may bear the same time: file systems count in ticks,
+/// some in whole seconds.
+pub(crate) fn is_young((.., seconds, nanoseconds): Stamp) -> bool {
+    let at_ms = seconds.saturating_mul(1000).saturating_add(nanoseconds / 1_000_000);
+    crate::now_ms().saturating_sub(at_ms) < YOUNG_MS
 }
 
 pub(crate) fn stamp(metadata: &fs::Metadata) -> Stamp {
@@ -162,6 +189,24 @@ mod tests {
         assert_eq!(pauses(1), 0, "it is full");
         fs::File::create(&path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
         assert_eq!(pauses(1), 0, "it has been empty for long");
+    }
+
+    #[test]
+    fn a_second_text_of_the_same_time_and_size_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.yaml");
+        let mut folder = Folder::new(dir.path().to_owned(), &["yaml"]);
+        let now = std::time::SystemTime::now();
+        let mut read_of = |text: &str| {
+            fs::write(&path, text).unwrap();
+            fs::File::options().write(true).open(&path).unwrap().set_modified(now).unwrap();
+            folder.read().unwrap()["a.yaml"].clone().unwrap()
+        };
+        let one = read_of("one");
+        let two = read_of("two");
+        let again = read_of("two");
+        assert_eq!((&*one, &*two), ("one", "two"));
+        assert!(std::sync::Arc::ptr_eq(&two, &again), "what is the same is not another");
     }
 
     #[test]

@@ -6,13 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use relatum_model::time::parse_duration;
-use relatum_model::yaml;
 use relatum_relations::endpoints::{APPLICATION, Endpoint};
 use relatum_relations::name;
 
 use super::address::Address;
 use super::hand_made::{CHARM, Settings};
-use super::{Outcome, RelateError, grammar, join, our_role};
+use super::{Outcome, RelateError, grammar, join, our_role, rule_file};
 use crate::control::{Document, Failure, Relate};
 use crate::store::{self, Application, Change, Origin, StoreError, World};
 
@@ -222,7 +221,7 @@ fn settings(request: &Relate, endpoint: &Endpoint) -> Result<Settings, Failure> 
         ca: request.ca.as_ref().map(certificate).transpose()?,
         basic_auth: basic_auth.transpose()?,
         bearer: request.bearer.as_ref().map(secret_line).transpose()?.map(str::to_owned),
-        rules: request.rules.iter().map(rule_file).collect::<Result<_, _>>()?,
+        rules: request.rules.iter().map(rule_file::checked).collect::<Result<_, _>>()?,
         ..Settings::default()
     })
 }
@@ -243,13 +242,6 @@ pub(super) fn certificate(document: &Document) -> Result<String, Failure> {
 }
 
 /// A rule file must at least be YAML here; what is in it is judged where databags are judged.
-fn rule_file(document: &Document) -> Result<(String, String), Failure> {
-    match yaml::from_str::<serde_json::Value>(&document.text) {
-        Ok(_) => Ok((document.name.clone(), document.text.clone())),
-        Err(error) => Err(Failure::failed(format!("cannot use {}: {error}", document.name))),
-    }
-}
-
 fn known<'a>(name: &str, world: &'a World) -> Result<Option<(&'a Application, Settings)>, RelateError> {
     let Some(application) = world.applications.get(name) else { return Ok(None) };
     if application.origin != Origin::Static {

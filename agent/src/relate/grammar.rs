@@ -1,5 +1,6 @@
 //! Which of its three forms a `relate` has.
 
+use relatum_config::spelling;
 use relatum_relations::endpoints::{self, Endpoint};
 
 use crate::control::{Document, Failure, Relate};
@@ -104,6 +105,10 @@ fn unknown_endpoint(name: &str) -> Failure {
         .filter(|endpoint| endpoint.role != endpoints::Role::Peer)
         .map(|endpoint| endpoint.name)
         .collect();
-    Failure::usage(format!("application \"prometheus\" has no endpoint {name:?}"))
-        .hint(format!("it has {}", names.join(", ")))
+    let failure = Failure::usage(format!("application \"prometheus\" has no endpoint {name:?}"));
+    let bare = name.strip_prefix("prometheus:").unwrap_or(name);
+    match spelling::similar(bare, names.iter().copied()) {
+        Some(near) => failure.hint(format!("did you mean {near}?")),
+        None => failure.hint(format!("it has {}", names.join(", "))),
+    }
 }

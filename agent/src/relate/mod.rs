@@ -15,6 +15,7 @@ mod remove;
 mod remove_application;
 mod remove_unit;
 mod roll_back;
+mod rule_file;
 
 use std::sync::Arc;
 

@@ -6,6 +6,7 @@
 mod config;
 mod lint;
 mod metrics;
+mod relations;
 mod rules;
 mod web_config;
 
@@ -42,6 +43,12 @@ enum Kind {
         files: Vec<PathBuf>,
         #[command(flatten)]
         lint: LintArgs,
+    },
+    /// Check files of relations.d, as the agent reads them
+    Relations {
+        /// The files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
     },
     /// Check files that configure how HTTP is served
     WebConfig {
@@ -89,6 +96,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, CommandFailure> {
         Kind::Rules { files, lint } => {
             rules::check_all(files, lint, &mut verdict)?;
             lint.lint_fatal
+        }
+        Kind::Relations { files } => {
+            relations::check_all(files, &mut verdict)?;
+            false
         }
         Kind::WebConfig { files } => {
             web_config::check_all(files, &mut verdict)?;

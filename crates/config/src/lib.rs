@@ -12,6 +12,7 @@ pub mod prometheus;
 pub mod rule_tests;
 pub mod rules;
 mod secret;
+pub mod spelling;
 mod targets;
 pub mod template;
 pub mod web;

@@ -463,33 +463,12 @@ impl<'a> Section<'a> {
         let unknown = self.fields.iter().filter_map(|(name, key, _)| Some(((*name)?, key)));
         for (at, (name, key)) in unknown.enumerate() {
             let known = if at < GUESSES_MAX { self.asked.as_slice() } else { &[] };
-            let similar = known.iter().filter(|asked| is_similar(name, asked)).min_by_key(|asked| asked.len());
+            let similar =
+                known.iter().filter(|asked| crate::spelling::is_similar(name, asked)).min_by_key(|asked| asked.len());
             match similar {
                 Some(similar) => key.invalid(format!("field {name} not found, did you mean {similar}?")),
                 None => key.invalid(format!("field {name} not found")),
             }
         }
     }
-}
-
-/// Whether a person may have meant `known` by `written`: the same but for case and dashes, one too long, or few letters off.
-fn is_similar(written: &str, known: &str) -> bool {
-    let plain = |text: &str| text.to_lowercase().replace('-', "_");
-    let (written, known) = (plain(written), plain(known));
-    written.len() < 64 && edit_distance(&written, &known) <= 1 + known.len() / 8
-}
-
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
