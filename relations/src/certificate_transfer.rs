@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::bag::{self, Databag, Relation};
 use crate::json::{self, type_name};
+use crate::place::located;
 use crate::problem::Problem;
 
 /// The name of the interface.
@@ -47,9 +48,9 @@ pub fn certificates<'a>(relations: impl IntoIterator<Item = &'a Relation>) -> (V
             for (key, found) in of_bag {
                 match found {
                     Ok(pem) => origins_by_pem.entry(pem).or_default().push((place.clone(), unit.clone())),
-                    Err(message) => {
-                        let problem = Problem { unit: unit.clone(), ..Problem::new(message).key(key) };
-                        problems.push(problem.relation(relation));
+                    Err(problem) => {
+                        let problem = Problem { unit: unit.clone(), ..problem.key(key) };
+                        problems.extend(located(vec![problem], relation));
                     }
                 }
             }
@@ -72,10 +73,10 @@ pub fn certificates<'a>(relations: impl IntoIterator<Item = &'a Relation>) -> (V
 }
 
 /// The certificates under `key`: a list as JSON, or one as plain text.
-fn under(bag: &Databag, key: &str) -> Vec<Result<String, String>> {
+fn under(bag: &Databag, key: &str) -> Vec<Result<String, Problem>> {
     let one = |text: &str| match text.trim() {
-        text if text.len() > CERTIFICATE_BYTES_MAX => Err("a certificate is too long".to_owned()),
-        "" => Err("a certificate is empty".to_owned()),
+        text if text.len() > CERTIFICATE_BYTES_MAX => Err(Problem::new("a certificate is too long")),
+        "" => Err(Problem::new("a certificate is empty")),
         text => Ok(text.to_owned()),
     };
     match bag::value(bag, key) {
@@ -84,15 +85,18 @@ fn under(bag: &Databag, key: &str) -> Vec<Result<String, String>> {
         Some(_) => match json::read(bag, key) {
             Ok(None) => Vec::new(),
             Ok(Some(Value::Array(items))) => {
-                let item = |item: &Value| match item {
-                    Value::String(text) => one(text),
-                    other => Err(format!("an entry is {}, not a string", type_name(other))),
+                let item = |(at, item): (usize, &Value)| {
+                    let found = match item {
+                        Value::String(text) => one(text),
+                        other => Err(Problem::new(format!("an entry is {}, not a string", type_name(other)))),
+                    };
+                    found.map_err(|problem| problem.path(&format!("[{at}]")))
                 };
-                items.iter().map(item).collect()
+                items.iter().enumerate().map(item).collect()
             }
             Ok(Some(Value::String(text))) => vec![one(&text)],
-            Ok(Some(other)) => vec![Err(format!("value is {}, not a list", type_name(&other)))],
-            Err(refused) => vec![Err(refused.message.into())],
+            Ok(Some(other)) => vec![Err(Problem::new(format!("value is {}, not a list", type_name(&other))))],
+            Err(refused) => vec![Err(refused)],
         },
     }
 }

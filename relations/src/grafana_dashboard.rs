@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use crate::bag::{Databag, Relation};
 use crate::json::{self, dumps, dumps_object, type_name};
+use crate::place::{located, step};
 use crate::problem::Problem;
 use crate::text::sha256_hex;
 use crate::topology::Topology;
@@ -106,7 +107,7 @@ pub struct Published {
 /// The dashboards that the other side of `relation` published, in its order.
 pub fn dashboards(relation: &Relation) -> (Vec<Published>, Vec<Problem>) {
     let (found, problems) = in_bag(&relation.remote.app_bag);
-    (found, problems.into_iter().map(|problem| problem.relation(relation)).collect())
+    (found, located(problems, relation))
 }
 
 /// The dashboards in a provider's application databag, in its order: also in our own, to show what we gave out.
@@ -117,7 +118,12 @@ pub fn in_bag(bag: &Databag) -> (Vec<Published>, Vec<Problem>) {
         Ok(Some(value)) => match &value["templates"] {
             Value::Null => return (Vec::new(), Vec::new()),
             Value::Object(templates) => templates.clone(),
-            other => return (Vec::new(), vec![problem(format!("templates is {}, not an object", type_name(other)))]),
+            other => {
+                return (
+                    Vec::new(),
+                    vec![problem(format!("templates is {}, not an object", type_name(other))).path("templates")],
+                );
+            }
         },
         Err(refused) => return (Vec::new(), vec![refused]),
     };
@@ -127,8 +133,9 @@ pub fn in_bag(bag: &Databag) -> (Vec<Published>, Vec<Problem>) {
         match published(&id, &template, &mut bytes_left) {
             Ok(dashboard) => found.push(dashboard),
             Err(reason) => {
-                let id: String = id.chars().take(100).collect();
-                problems.push(problem(format!("dashboard {id:?}: {reason}")));
+                let name: String = id.chars().take(100).collect();
+                let path = format!("templates{}.content", step(&id));
+                problems.push(problem(format!("dashboard {name:?}: {reason}")).path(&path));
             }
         }
     }

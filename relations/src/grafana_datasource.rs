@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::bag::{self, Databag, Relation};
 use crate::json::{self, type_name};
 use crate::name::UnitName;
+use crate::place::{located, step};
 use crate::problem::Problem;
 use crate::text::sha256_hex;
 use crate::topology::Topology;
@@ -62,14 +63,7 @@ pub struct Grafana {
 pub fn answer(relation: &Relation) -> (Option<Grafana>, Vec<Problem>) {
     let bag = &relation.remote.app_bag;
     let Some(grafana_uid) = bag::value(bag, "grafana_uid") else { return (None, Vec::new()) };
-    let mut problems = Vec::new();
-    let datasource_uids = match datasource_uids(bag) {
-        Ok(uids) => uids,
-        Err(problem) => {
-            problems.push(problem.relation(relation));
-            BTreeMap::new()
-        }
-    };
+    let (datasource_uids, problems) = datasource_uids(bag);
     let owned = |key: &str| bag::value(bag, key).map(str::to_owned);
     let grafana = Grafana {
         grafana_uid: grafana_uid.to_owned(),
@@ -77,22 +71,32 @@ pub fn answer(relation: &Relation) -> (Option<Grafana>, Vec<Problem>) {
         app_datasource_uid: owned("app_datasource_uid"),
         base_url: owned("grafana_base_url"),
     };
-    (Some(grafana), problems)
+    (Some(grafana), located(problems, relation))
 }
 
-fn datasource_uids(bag: &Databag) -> Result<BTreeMap<String, String>, Problem> {
+fn datasource_uids(bag: &Databag) -> (BTreeMap<String, String>, Vec<Problem>) {
     const KEY: &str = "datasource_uids";
-    match json::read(bag, KEY)? {
-        None => Ok(BTreeMap::new()),
-        Some(Value::Object(entries)) => entries
-            .into_iter()
-            .map(|(unit, uid)| match uid {
-                Value::String(uid) => Ok((unit, uid)),
-                other => Err(Problem::new(format!("uid of {unit:?} is {}, not a string", type_name(&other))).key(KEY)),
-            })
-            .collect(),
-        Some(other) => Err(Problem::new(format!("value is {}, not an object", type_name(&other))).key(KEY)),
+    let problem = |message: String| Problem::new(message).key(KEY);
+    let entries = match json::read(bag, KEY) {
+        Ok(None) => return (BTreeMap::new(), Vec::new()),
+        Ok(Some(Value::Object(entries))) => entries,
+        Ok(Some(other)) => {
+            return (BTreeMap::new(), vec![problem(format!("value is {}, not an object", type_name(&other)))]);
+        }
+        Err(refused) => return (BTreeMap::new(), vec![refused]),
+    };
+    let (mut uids, mut problems) = (BTreeMap::new(), Vec::new());
+    for (unit, uid) in entries {
+        match uid {
+            Value::String(uid) => drop(uids.insert(unit, uid)),
+            other => {
+                let name: String = unit.chars().take(100).collect();
+                let message = format!("uid of {name:?} is {}, not a string", type_name(&other));
+                problems.push(problem(message).path(&step(&unit)));
+            }
+        }
     }
+    (uids, problems)
 }
 
 /// A file for Grafana's `provisioning/datasources`, as a value: for a Grafana that knows nothing of relations.

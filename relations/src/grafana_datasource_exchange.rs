@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::bag::{Databag, Relation};
 use crate::grafana_datasource::Grafana;
 use crate::json::{self, type_name};
+use crate::place::located;
 use crate::problem::Problem;
 
 /// The name of the interface.
@@ -39,19 +40,27 @@ pub fn provider_app_bag(grafanas: &[Grafana]) -> Databag {
 
 /// The data sources that the other side of `relation` is, sorted, each once.
 pub fn datasources(relation: &Relation) -> (Vec<Datasource>, Vec<Problem>) {
-    let problem = |message: String| Problem::new(message).key(DATASOURCES).relation(relation);
-    let entries = match json::read(&relation.remote.app_bag, DATASOURCES) {
+    let (found, problems) = in_bag(&relation.remote.app_bag);
+    (found, located(problems, relation))
+}
+
+fn in_bag(bag: &Databag) -> (Vec<Datasource>, Vec<Problem>) {
+    let problem = |message: String| Problem::new(message).key(DATASOURCES);
+    let entries = match json::read(bag, DATASOURCES) {
         Ok(None) => return (Vec::new(), Vec::new()),
         Ok(Some(Value::Array(entries))) => entries,
         Ok(Some(other)) => return (Vec::new(), vec![problem(format!("value is {}, not a list", type_name(&other)))]),
-        Err(refused) => return (Vec::new(), vec![refused.relation(relation)]),
+        Err(refused) => return (Vec::new(), vec![refused]),
     };
     let (mut found, mut problems) = (Vec::new(), Vec::new());
     for (at, entry) in entries.iter().enumerate() {
         let part = |key: &str| entry[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         match (part("uid"), part("grafana_uid"), part("type")) {
             (Some(uid), Some(grafana_uid), Some(kind)) => found.push(Datasource { uid, grafana_uid, kind }),
-            _ => problems.push(problem(format!("entry {} needs the texts type, uid and grafana_uid", at + 1))),
+            _ => {
+                let message = format!("entry {} needs the texts type, uid and grafana_uid", at + 1);
+                problems.push(problem(message).path(&format!("[{at}]")));
+            }
         }
     }
     found.sort();

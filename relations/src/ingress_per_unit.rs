@@ -1,10 +1,14 @@
 //! `ingress_per_unit`: a proxy gives each of our units a URL that works from outside.
 
+use std::collections::BTreeMap;
+
+use relatum_model::yaml::Spanned;
 use serde_json::Value;
 
 use crate::bag::{self, Databag, Relation};
 use crate::json::{self, type_name};
 use crate::name::UnitName;
+use crate::place::{Place, step};
 use crate::problem::Problem;
 use crate::text::UrlParts;
 
@@ -39,8 +43,24 @@ pub fn requirer_unit_bag(model: &str, unit: &UnitName, scheme: &str, host: &str,
 pub fn url(relation: &Relation, unit: &UnitName) -> (Option<String>, Option<Problem>) {
     match published_url(&relation.remote.app_bag, unit) {
         Ok(url) => (url, None),
-        Err(message) => (None, Some(Problem::new(message).key(INGRESS).relation(relation))),
+        Err(message) => {
+            let mut problem = Problem::new(message).key(INGRESS).relation(relation);
+            if let Some(place) = place_of(&relation.remote.app_bag, unit) {
+                problem = problem.path(&step(&unit.to_string())).place(place);
+            }
+            (None, Some(problem))
+        }
     }
+}
+
+/// Where the entry of `unit` stands, if there is one; where the text stops being YAML, if it is none.
+fn place_of(bag: &Databag, unit: &UnitName) -> Option<Place> {
+    let text = bag::value(bag, INGRESS).filter(|text| text.len() <= json::VALUE_BYTES_MAX)?;
+    let (line, column) = match relatum_model::yaml::from_str::<BTreeMap<String, Spanned<Value>>>(text) {
+        Ok(units) => units.get(&unit.to_string()).map(|entry| (entry.line, entry.column))?,
+        Err(error) => (error.line, error.column),
+    };
+    (line > 0).then_some(Place { line: usize::try_from(line).ok()?, column: usize::try_from(column).ok()? })
 }
 
 fn published_url(bag: &Databag, unit: &UnitName) -> Result<Option<String>, String> {

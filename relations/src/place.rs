@@ -2,11 +2,14 @@
 //!
 //! The values have been read by then, so that a text is looked through again only when something is wrong with it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::bag::Relation;
+use crate::json::dumps;
 use crate::problem::{Inside, Problem};
 
 /// A position in a text.
@@ -56,6 +59,20 @@ pub(crate) fn locate(problems: &mut [Problem], relation: &Relation) {
     }
 }
 
+/// `problems` as those of `relation`, with their places.
+pub(crate) fn located(mut problems: Vec<Problem>, relation: &Relation) -> Vec<Problem> {
+    locate(&mut problems, relation);
+    problems.into_iter().map(|problem| problem.relation(relation)).collect()
+}
+
+/// `key` as a step of a path: as it is, or in brackets and quotes where it would be taken for more than one.
+pub(crate) fn step(key: &str) -> String {
+    match key.is_empty() || key.contains(['.', '[', ']', '"']) || key.contains(char::is_control) {
+        true => format!("[{}]", dumps(&Value::from(key))),
+        false => format!(".{key}"),
+    }
+}
+
 /// The place of each of `paths` in `text`, or of the longest part of it that is there.
 fn places(text: &str, paths: &[&str]) -> Vec<Place> {
     let mut offsets = vec![0; paths.len()];
@@ -88,14 +105,20 @@ fn n_characters(bytes: &[u8]) -> usize {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Step<'a> {
     Item(usize),
-    Key(&'a str),
+    Key(Cow<'a, str>),
 }
 
-/// The steps of `a[1].b`, the first of them last. What is no path has the steps up to there.
+/// The steps of `a[1].b["c"]`, the first of them last. What is no path has the steps up to there.
 fn steps(path: &str) -> Vec<Step<'_>> {
     let (mut steps, mut rest) = (Vec::new(), path);
     while !rest.is_empty() {
-        if let Some((number, after)) = rest.strip_prefix('[').and_then(|inside| inside.split_once(']')) {
+        if let Some(quoted) = rest.strip_prefix('[').filter(|inside| inside.starts_with('"')) {
+            let mut keys = serde_json::Deserializer::from_str(quoted).into_iter::<String>();
+            let Some(Ok(key)) = keys.next() else { break };
+            let Some(after) = quoted[keys.byte_offset()..].strip_prefix(']') else { break };
+            steps.push(Step::Key(Cow::Owned(key)));
+            rest = after;
+        } else if let Some((number, after)) = rest.strip_prefix('[').and_then(|inside| inside.split_once(']')) {
             let Ok(number) = number.parse() else { break };
             steps.push(Step::Item(number));
             rest = after;
@@ -105,7 +128,7 @@ fn steps(path: &str) -> Vec<Step<'_>> {
             if key.is_empty() {
                 break;
             }
-            steps.push(Step::Key(key));
+            steps.push(Step::Key(Cow::Borrowed(key)));
             rest = after;
         }
     }
@@ -138,7 +161,7 @@ fn find(raw: &str, base: usize, text: &str, wanted: Wanted<'_>, offsets: &mut [u
     for (step, wanted) in below {
         let part = match step {
             Step::Item(at) => items.get(at),
-            Step::Key(key) => entries.get(key),
+            Step::Key(key) => entries.get(&*key),
         };
         if let Some(part) = part {
             // The part borrows from the text, which tells where it starts.
@@ -163,6 +186,9 @@ mod tests {
         check(r#"[{"a": 1}, {"a": [1, 2]}]"#, "[1]", 1, 12);
         check("{\"a\":\n  {\"b\":\n    \"é\", \"c\": 1}}", "a.c", 3, 15);
         check("  {}", "", 1, 3);
+        // Names that would be more than one step stand in quotes.
+        check(r#"{"a.b[0]": {"c": 1}}"#, "[\"a.b[0]\"].c", 1, 19);
+        check(r#"{"a.b[0]": {"c": 1}}"#, &format!("{}.c", step("a.b[0]")), 1, 19);
         // What is not there is missing from what is.
         check(r#"{"groups": [{"name": "g"}]}"#, "groups[0].rules[3].expr", 1, 13);
         check(r#"{"groups": [{"name": "g"}]}"#, "groups[7]", 1, 12);
@@ -182,7 +208,7 @@ mod tests {
     #[test]
     fn places_of_errors() {
         for (text, line, column) in [("[1,]", 1, 4), ("{\n\"é\": x}", 2, 6), ("", 1, 1)] {
-            let error = serde_json::from_str::<serde_json::Value>(text).expect_err("bad JSON");
+            let error = serde_json::from_str::<Value>(text).expect_err("bad JSON");
             assert_eq!(Place::of_error(text, &error), Place { line, column }, "{text}: {error}");
         }
     }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::bag::{Databag, Relation};
 use crate::json::{self, dumps, type_name};
+use crate::place::located;
 use crate::problem::Problem;
 use crate::text::UrlParts;
 
@@ -42,7 +43,7 @@ pub(crate) fn read<'a>(
             match url(bag, key) {
                 Ok(None) => {}
                 Ok(Some(url)) => origins_by_url.entry(url).or_default().push((place, unit.to_string())),
-                Err(problem) => problems.push(problem.unit(unit).relation(relation)),
+                Err(problem) => problems.extend(located(vec![problem.unit(unit)], relation)),
             }
         }
     }
@@ -56,19 +57,20 @@ pub(crate) fn read<'a>(
 
 fn url(bag: &Databag, key: &str) -> Result<Option<String>, Problem> {
     let refused = |message: String| Problem::new(message).key(key);
+    let of_url = |message: String| refused(message).path("url");
     let url = match json::read(bag, key)? {
         None => return Ok(None),
         Some(Value::Object(mut object)) => object.remove("url"),
         Some(other) => return Err(refused(format!("value is {}, not an object", type_name(&other)))),
     };
     match url {
-        Some(Value::String(url)) if url.len() > URL_BYTES_MAX => Err(refused("url is too long".to_owned())),
+        Some(Value::String(url)) if url.len() > URL_BYTES_MAX => Err(of_url("url is too long".to_owned())),
         Some(Value::String(url)) => match UrlParts::split(&url) {
             Ok(_) => Ok(Some(url)),
-            Err(reason) => Err(refused(format!("cannot use the url: {reason}"))),
+            Err(reason) => Err(of_url(format!("cannot use the url: {reason}"))),
         },
-        Some(other) => Err(refused(format!("url is {}, not a string", type_name(&other)))),
-        None => Err(refused("url is missing".to_owned())),
+        Some(other) => Err(of_url(format!("url is {}, not a string", type_name(&other)))),
+        None => Err(of_url("url is missing".to_owned())),
     }
 }
 

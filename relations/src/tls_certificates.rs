@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::bag::{Databag, Relation};
 use crate::json::{self, dumps, type_name};
+use crate::place::located;
 use crate::problem::Problem;
 
 /// The name of the interface.
@@ -77,12 +78,13 @@ pub fn signed(relation: &Relation, csr: &str) -> (Option<Signed>, Vec<Problem>) 
         }
         if entry["revoked"].as_bool() == Some(true) {
             let message = format!("certificate {} has been revoked", at + 1);
-            problems.push(problem(message).hint("another one is asked for"));
+            problems.push(problem(message).path(&format!("[{at}].revoked")).hint("another one is asked for"));
             found = None;
             continue;
         }
         let (Some(certificate), Some(ca)) = (text("certificate"), text("ca")) else {
-            problems.push(problem(format!("certificate {} lacks the text of certificate or ca", at + 1)));
+            let message = format!("certificate {} lacks the text of certificate or ca", at + 1);
+            problems.push(problem(message).path(&format!("[{at}]")));
             continue;
         };
         let chain = match &entry["chain"] {
@@ -93,7 +95,7 @@ pub fn signed(relation: &Relation, csr: &str) -> (Option<Signed>, Vec<Problem>) 
         };
         found = Some(Signed { certificate: certificate.to_owned(), ca: ca.to_owned(), chain });
     }
-    (found, problems)
+    (found, located(problems, relation))
 }
 
 /// Whether the authority has taken back what it made of the request `csr`.

@@ -50,6 +50,17 @@ pub enum TopologyError {
     Uuid,
 }
 
+impl TopologyError {
+    /// The part that is wrong, by its key in the metadata; `None` if the metadata as a whole is, because the part is not there.
+    pub(crate) fn key(&self) -> Option<&'static str> {
+        match self {
+            TopologyError::Missing(_) => None,
+            TopologyError::NotText(part) | TopologyError::TooLong { part, .. } => Some(part),
+            TopologyError::Uuid => Some("model_uuid"),
+        }
+    }
+}
+
 impl Topology {
     /// The topology of an application, without unit and charm.
     pub fn new(model: &str, model_uuid: &str, application: &str) -> Result<Self, TopologyError> {

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::bag::{Databag, Relation};
 use crate::json::{self, dumps, type_name};
+use crate::place::located;
 use crate::problem::Problem;
 use crate::topology::Topology;
 
@@ -27,23 +28,36 @@ pub fn requirer_app_bag(protocols: &[&str]) -> Databag {
 
 /// Where the other side takes spans in `protocol`: a URL, or `host:port` for gRPC. `None` without a problem: it has not said.
 pub fn endpoint(relation: &Relation, protocol: &str) -> (Option<String>, Vec<Problem>) {
-    let problem = |message: String| Problem::new(message).key(RECEIVERS).relation(relation);
-    let receivers = match json::read(&relation.remote.app_bag, RECEIVERS) {
+    let (address, problems) = wanted(&relation.remote.app_bag, protocol);
+    (address, located(problems, relation))
+}
+
+fn wanted(bag: &Databag, protocol: &str) -> (Option<String>, Vec<Problem>) {
+    let problem = |message: String| Problem::new(message).key(RECEIVERS);
+    let receivers = match json::read(bag, RECEIVERS) {
         Ok(None) => return (None, Vec::new()),
         Ok(Some(Value::Array(receivers))) => receivers,
         Ok(Some(other)) => return (None, vec![problem(format!("value is {}, not a list", type_name(&other)))]),
-        Err(refused) => return (None, vec![refused.relation(relation)]),
+        Err(refused) => return (None, vec![refused]),
     };
     let mut problems = Vec::new();
     for (at, receiver) in receivers.iter().enumerate() {
         match receiver["protocol"]["name"].as_str() {
             Some(name) if name == protocol => match receiver["url"].as_str() {
                 Some(url) if is_address(url) => return (Some(url.to_owned()), problems),
-                Some(_) => problems.push(problem(format!("url of receiver {} is no address", at + 1))),
-                None => problems.push(problem(format!("receiver {} has no url", at + 1))),
+                Some(_) => {
+                    let message = format!("url of receiver {} is no address", at + 1);
+                    problems.push(problem(message).path(&format!("[{at}].url")));
+                }
+                None => {
+                    problems.push(problem(format!("receiver {} has no url", at + 1)).path(&format!("[{at}]")));
+                }
             },
             Some(_) => {}
-            None => problems.push(problem(format!("receiver {} does not name its protocol", at + 1))),
+            None => {
+                let message = format!("receiver {} does not name its protocol", at + 1);
+                problems.push(problem(message).path(&format!("[{at}].protocol.name")));
+            }
         }
     }
     (None, problems)

@@ -307,6 +307,71 @@ fn no_key_names_a_file() {
     assert_eq!(prometheus_scrape::read(&relation, &GlobalConfig::default(), &Permissions::default()).problems, []);
 }
 
+/// The same for every interface: `value` under the key, and what people are told of the place.
+#[test]
+fn every_interface_names_the_place() {
+    #[track_caller]
+    fn check(interface: &str, key: &str, value: &str, expected: &str) {
+        let interface = INTERFACES.iter().find(|known| known.name == interface).expect("an interface");
+        let mut relation = relation(interface, 1);
+        let is_of_app = interface.app.iter().any(|entry| entry.0 == key);
+        let bag = match is_of_app {
+            true => &mut relation.remote.app_bag,
+            false => relation.remote.units.values_mut().next().expect("its unit"),
+        };
+        let good = bag.insert(key.to_owned(), value.to_owned()).expect("a key of this interface");
+        let (_, problems) = (interface.read)(std::slice::from_ref(&relation));
+        let places: Vec<String> = problems
+            .iter()
+            .map(|problem| problem.to_string().split(": ").next().unwrap_or_default().to_owned())
+            .collect();
+        assert_eq!(places, [expected], "{} {value}: {problems:?}", interface.name);
+        // Nothing is left of it when the peer has repaired it.
+        let bag = match is_of_app {
+            true => &mut relation.remote.app_bag,
+            false => relation.remote.units.values_mut().next().expect("its unit"),
+        };
+        bag.insert(key.to_owned(), good);
+        assert_eq!((interface.read)(std::slice::from_ref(&relation)).1, []);
+    }
+    let scrape = "prometheus_scrape";
+    let uuid = METADATA.replace("12de4fae", "12DE4FAE");
+    check(scrape, "scrape_metadata", &uuid, "endpoint:1 scrape_metadata.model_uuid 1:30");
+    check(scrape, "scrape_metadata", "{\n \"model\": 7}", "endpoint:1 scrape_metadata.model 2:11");
+    check(
+        scrape,
+        "scrape_jobs",
+        r#"[{"static_configs": [{"targets": ["a:1", 7]}]}]"#,
+        "endpoint:1 scrape_jobs[0].static_configs[0].targets[1] 1:42",
+    );
+    check(
+        scrape,
+        "scrape_jobs",
+        r#"[{"static_configs": [{"targets": "a:1"}]}]"#,
+        "endpoint:1 scrape_jobs[0].static_configs[0].targets 1:34",
+    );
+    check(scrape, "scrape_jobs", r#"[{"metrics_path": 7}]"#, "endpoint:1 scrape_jobs[0].metrics_path 1:19");
+    check("prometheus_remote_write", "remote_write", r#"{"url": 7}"#, "endpoint:1 app/0 remote_write.url 1:9");
+    check("prometheus_remote_write", "remote_write", "[", "endpoint:1 app/0 remote_write 1:1");
+    check("ingress_per_unit", "ingress", "a/0: 1\nprometheus/0: 7\n", "endpoint:1 ingress.prometheus/0 2:15");
+    check("grafana_datasource", "datasource_uids", r#"{"a/0": "u", "a/1": 7}"#, "endpoint:1 datasource_uids.a/1 1:21");
+    check("grafana_datasource_exchange", "datasources", "[\n {\"uid\": 1}]", "endpoint:1 datasources[0] 2:2");
+    check(
+        "grafana_dashboard",
+        "dashboards",
+        r#"{"templates": {"file:a.b": {"content": "!"}}}"#,
+        "endpoint:1 dashboards.templates[\"file:a.b\"].content 1:40",
+    );
+    check("certificate_transfer", "certificates", r#"["A", 7]"#, "endpoint:1 certificates[1] 1:7");
+    check(
+        "tracing",
+        "receivers",
+        r#"[{"protocol": {"name": "otlp_grpc"}, "url": "a b"}]"#,
+        "endpoint:1 receivers[0].url 1:45",
+    );
+    check("loki_push_api", "endpoint", r#"{"url": "h"}"#, "endpoint:1 app/0 endpoint.url 1:9");
+}
+
 /// Where the fault is, down to line and column of the text that a person may have written by hand.
 #[test]
 fn problems_have_a_place() {

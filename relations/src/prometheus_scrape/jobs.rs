@@ -78,7 +78,8 @@ fn published(relation: &Relation) -> Result<Option<Published>, Problem> {
     let topology = match json::read(bag, SCRAPE_METADATA)? {
         None => None,
         Some(Value::Object(metadata)) => Some(Topology::from_metadata(&metadata).map_err(|error| {
-            Problem::new(format!("cannot tell whose jobs these are: {error}")).key(SCRAPE_METADATA)
+            let path = error.key().unwrap_or_default();
+            Problem::new(format!("cannot tell whose jobs these are: {error}")).key(SCRAPE_METADATA).path(path)
         })?),
         Some(other) => {
             return Err(Problem::new(format!("value is {}, not an object", type_name(&other))).key(SCRAPE_METADATA));
