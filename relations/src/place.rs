@@ -187,8 +187,8 @@ mod tests {
         check("{\"a\":\n  {\"b\":\n    \"é\", \"c\": 1}}", "a.c", 3, 15);
         check("  {}", "", 1, 3);
         // Names that would be more than one step stand in quotes.
-        check(r#"{"a.b[0]": {"c": 1}}"#, "[\"a.b[0]\"].c", 1, 19);
-        check(r#"{"a.b[0]": {"c": 1}}"#, &format!("{}.c", step("a.b[0]")), 1, 19);
+        check(r#"{"a.b[0]": {"c": 1}}"#, "[\"a.b[0]\"].c", 1, 18);
+        check(r#"{"a.b[0]": {"c": 1}}"#, &format!("{}.c", step("a.b[0]")), 1, 18);
         // What is not there is missing from what is.
         check(r#"{"groups": [{"name": "g"}]}"#, "groups[0].rules[3].expr", 1, 13);
         check(r#"{"groups": [{"name": "g"}]}"#, "groups[7]", 1, 12);

@@ -18,6 +18,8 @@ pub enum Peer {
     Alertmanager,
     /// The node exporter.
     NodeExporter,
+    /// Python 3, which fetches the real charm libraries.
+    Python,
     /// nginx.
     Nginx,
     /// OpenSSL's program.
@@ -33,6 +35,7 @@ impl Peer {
             Peer::Promtool3 => "RELATUM_PEER_PROMTOOL3",
             Peer::Alertmanager => "RELATUM_PEER_ALERTMANAGER",
             Peer::NodeExporter => "RELATUM_PEER_NODE_EXPORTER",
+            Peer::Python => "RELATUM_PEER_PYTHON",
             Peer::Nginx => "RELATUM_PEER_NGINX",
             Peer::Openssl => "RELATUM_PEER_OPENSSL",
         }
@@ -47,6 +50,7 @@ impl Peer {
             Peer::Prometheus => "prometheus",
             Peer::Alertmanager => "prometheus-alertmanager",
             Peer::NodeExporter => "prometheus-node-exporter",
+            Peer::Python => "python3",
             Peer::Nginx => "nginx",
             Peer::Openssl => "openssl",
             // A newer one is never in the search path under a name of its own.

@@ -3,6 +3,7 @@
 //! A test whose peer or corpus is missing is skipped, and its name says what it needs.
 
 mod bad_input;
+mod charms;
 mod checks;
 mod commands;
 mod conformance;
@@ -40,6 +41,7 @@ fn main() {
         declared::trials(),
         engine_on_store::trials(),
         bad_input::trials(),
+        charms::trials(),
         checks::trials(),
         external_queries::trials(),
         generated_queries::trials(),
