@@ -1,6 +1,7 @@
 //! `relatum tsdb`: looking at the files of a store, and taking samples from Prometheus and back.
 
 mod analyze;
+mod create_blocks;
 mod dump;
 mod export;
 mod import;
@@ -39,6 +40,8 @@ enum What {
     Import(import::Args),
     /// Write blocks that Prometheus reads
     Export(export::Args),
+    /// Add samples of any age
+    CreateBlocksFrom(create_blocks::Args),
 }
 
 /// Where the store is.
@@ -101,6 +104,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<ExitCode, CommandFailu
         What::Dump(args) => dump::run(args)?,
         What::Import(args) => return import::run(args),
         What::Export(args) => export::run(args)?,
+        What::CreateBlocksFrom(args) => create_blocks::run(args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -21,6 +21,7 @@ mod followers;
 pub mod fs;
 mod head;
 mod histogram;
+mod history;
 mod index;
 pub mod inspect;
 mod log_files;
@@ -41,6 +42,7 @@ mod waiting;
 mod wal;
 
 pub use error::OpenError;
+pub use history::History;
 pub use options::{Clock, Durability, Options, SystemClock, UnknownDurability};
 pub use replay::{Dropped, Recovery};
 pub use stats::Stats;

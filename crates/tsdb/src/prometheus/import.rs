@@ -8,11 +8,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
-use relatum_model::storage::{Append, AppendError, Appender, Refused, SeriesRef, TimeRange};
+use relatum_model::storage::{AppendError, Refused, SeriesRef, TimeRange};
 use relatum_model::{Labels, NativeHistogram, Samples};
 use thiserror::Error;
 
@@ -26,14 +25,12 @@ use crate::OpenError;
 use crate::block::reader::ChunkReader;
 use crate::block::writer::BlockWriter;
 use crate::fs::{Disk, Fs};
+use crate::history::History;
 use crate::options::Options;
 use crate::store::Store;
 
 /// The names of blocks that were taken over, a line each, in the store's directory.
 const IMPORTED: &str = "imported";
-/// How many samples of a log are committed at once, and after how many they leave memory.
-const COMMIT_SAMPLES: usize = 20_000;
-const CUT_SAMPLES: u64 = 5_000_000;
 
 /// How far an import has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -138,14 +135,7 @@ pub fn import(from: &Path, to: &Path, progress: impl FnMut(ImportProgress)) -> R
     };
     let bytes_all =
         blocks.iter().map(of_block).sum::<u64>() + wal.iter().chain(&late).chain(&head_chunks).map(bytes).sum::<u64>();
-    let options = Options {
-        retention: Duration::ZERO,
-        out_of_order_window: Duration::MAX,
-        future_limit: Duration::MAX,
-        maintenance_interval: None,
-        ..Options::default()
-    };
-    let store = Store::open(to, options)?;
+    let store = Store::open(to, Options::for_history())?;
     let mut import = Import {
         store: &store,
         imported: to.join(IMPORTED),
@@ -156,7 +146,6 @@ pub fn import(from: &Path, to: &Path, progress: impl FnMut(ImportProgress)) -> R
     import.blocks(&blocks, of_block)?;
     import.head(&wal, &late, &head_chunks)?;
     let done = import.done;
-    store.cut()?;
     store.close()?;
     Ok(done)
 }
@@ -349,12 +338,9 @@ impl<P: FnMut(ImportProgress)> Import<'_, P> {
             move |problem| !files.iter().any(|file| problem.starts_with(file.as_str()))
         });
         let mut batch = HeadBatch {
-            store: self.store,
+            history: History::new(self.store),
             series,
             deleted,
-            appender: None,
-            pending: 0,
-            since_cut: 0,
             samples: 0,
             repeated: 0,
             unknown: 0,
@@ -384,8 +370,8 @@ impl<P: FnMut(ImportProgress)> Import<'_, P> {
             self.at.samples = self.done.block_samples + batch.samples;
             self.read(fs::metadata(path).map_or(0, |metadata| metadata.len()));
         }
-        batch.commit()?;
-        let HeadBatch { samples, repeated, unknown, refused, .. } = batch;
+        let HeadBatch { history, samples, repeated, unknown, refused, .. } = batch;
+        history.finish()?;
         (self.done.head_samples, self.done.head_repeated) = (samples, repeated);
         if unknown > 0 {
             self.done.problems.push(format!("the log: {unknown} samples belong to series that it does not define"));
@@ -412,12 +398,9 @@ impl<P: FnMut(ImportProgress)> Import<'_, P> {
 
 /// Samples of a head on their way into the store.
 struct HeadBatch<'s> {
-    store: &'s Store,
+    history: History<'s>,
     series: HashMap<u64, (Labels, SeriesRef), FixedState>,
     deleted: Tombstones,
-    appender: Option<Box<dyn Appender + 's>>,
-    pending: usize,
-    since_cut: u64,
     samples: u64,
     repeated: u64,
     unknown: u64,
@@ -460,10 +443,9 @@ impl HeadBatch<'_> {
             self.unknown += 1;
             return Ok(());
         };
-        let appender = self.appender.get_or_insert_with(|| self.store.appender());
         let taken = match value {
-            Ok(value) => appender.append(*cached, labels, t_ms, value),
-            Err(histogram) => appender.append_histogram(*cached, labels, t_ms, start_ms, histogram),
+            Ok(value) => self.history.append(*cached, labels, t_ms, value)?,
+            Err(histogram) => self.history.append_histogram(*cached, labels, t_ms, start_ms, histogram)?,
         };
         self.samples += 1;
         match taken {
@@ -472,22 +454,6 @@ impl HeadBatch<'_> {
             Err(reason) => {
                 self.refused = Some(self.refused.take().map_or((1, reason), |(n, first)| (n + 1, first)));
             }
-        }
-        self.pending += 1;
-        if self.pending >= COMMIT_SAMPLES {
-            self.commit()?;
-        }
-        Ok(())
-    }
-
-    fn commit(&mut self) -> Result<(), ImportError> {
-        if let Some(appender) = self.appender.take() {
-            appender.commit()?;
-        }
-        self.since_cut += std::mem::take(&mut self.pending) as u64;
-        if self.since_cut >= CUT_SAMPLES {
-            self.store.cut()?;
-            self.since_cut = 0;
         }
         Ok(())
     }
