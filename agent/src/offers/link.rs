@@ -14,6 +14,9 @@ use crate::store::Upstream;
 /// How much longer an answer may take than the other side was asked to wait.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
+/// What a server says to whoever speaks plain HTTP to it.
+const WANTS_HTTPS: &str = "Client sent an HTTP request to an HTTPS server.";
+
 /// How much of what another program says is shown.
 const SHOWN_CHARS_MAX: usize = 200;
 
@@ -26,6 +29,8 @@ pub(crate) enum Trouble {
     NotRelatum(String),
     /// An agent answers, and refuses.
     Refused(Refusal),
+    /// The agent has a certificate now, and answers only over TLS.
+    WantsHttps,
     /// The connection cannot be made from what was given.
     Unusable(String),
 }
@@ -46,6 +51,7 @@ impl Trouble {
                 Reason::NotReady => format!("the offer cannot be reached: {}", refusal.message),
                 _ => format!("the offer's agent refuses: {}", refusal.message),
             },
+            Trouble::WantsHttps => "the offer's agent answers only over HTTPS now".to_owned(),
             Trouble::Unusable(reason) => format!("the offer cannot be used: {reason}"),
         }
     }
@@ -66,6 +72,9 @@ impl Trouble {
                 Reason::BadRequest | Reason::UnknownVersion => "are both agents of the same version?",
                 Reason::NotReady => "it is asked again and again",
             },
+            Trouble::WantsHttps => {
+                "remove the relation and relate to the same URL with https, the same secret, and --ca-file if its authority is not trusted here"
+            }
             Trouble::Unusable(_) => "remove the relation and relate again with another --ca-file",
         }
     }
@@ -156,6 +165,7 @@ impl Link {
             Ok(refusal) => Err(Trouble::Refused(refusal)),
             // A proxy in front of an agent that is away says so.
             Err(_) if status.is_server_error() => Err(Trouble::Unreachable(strange(status, &body))),
+            Err(_) if strange(status, &body).ends_with(WANTS_HTTPS) => Err(Trouble::WantsHttps),
             Err(_) => Err(Trouble::NotRelatum(strange(status, &body))),
         }
     }
@@ -246,6 +256,7 @@ mod tests {
             ("302 Found", String::new(), Some("not a relatum agent: status 302 Found")),
             ("502 Bad Gateway", "nobody home".to_owned(), Some("cannot be reached: status 502 Bad Gateway: nobody")),
             ("401 Unauthorized", refusal("wrong-secret"), Some("does not know this URL with this secret")),
+            ("400 Bad Request", format!("{WANTS_HTTPS}\n"), Some("answers only over HTTPS now")),
             ("401 Unauthorized", "login".to_owned(), Some("not a relatum agent: status 401")),
             ("409 Conflict", refusal("wrong-interface"), Some("refuses: because")),
             ("503 Service Unavailable", refusal("not-ready"), Some("cannot be reached: because")),

@@ -10,6 +10,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -62,7 +63,9 @@ pub struct Front {
 impl Front {
     /// One with the rules of `web`, and the bounds that `flags` say.
     pub fn new(web: Arc<Web>, flags: &Flags) -> Self {
-        let slots = Arc::new(Semaphore::new(flags.connections_max.clamp(1, Semaphore::MAX_PERMITS)));
+        let connections_max = flags.connections_max.clamp(1, Semaphore::MAX_PERMITS);
+        web.counts.connections_max.store(connections_max, Ordering::Relaxed);
+        let slots = Arc::new(Semaphore::new(connections_max));
         Front { web, slots, handshakes: Arc::default(), read_timeout: flags.read_timeout }
     }
 }
@@ -99,10 +102,13 @@ pub async fn serve(listener: TcpListener, router: Router, front: Front, shutdown
         match accepted {
             Ok((stream, peer)) => {
                 let connection = connection(stream, peer, router.clone(), front.clone(), graceful.watcher());
+                let web = Arc::clone(&front.web);
                 tokio::spawn(async move {
+                    web.counts.connections.fetch_add(1, Ordering::Relaxed);
                     if let Err(error) = connection.await {
                         debug!(%peer, error, "connection ended early");
                     }
+                    web.counts.connections.fetch_sub(1, Ordering::Relaxed);
                     drop(slot);
                 });
             }
@@ -134,7 +140,10 @@ async fn connection(
     match &rules.tls {
         None => answer(stream, peer, router, front, true, watcher).await,
         Some(tls) => {
-            let stream = front.handshakes.accept(stream, Arc::clone(tls)).await?;
+            let accepted = front.handshakes.accept(stream, Arc::clone(tls)).await;
+            let stream = accepted.inspect_err(|_| {
+                front.web.counts.handshakes_failed.fetch_add(1, Ordering::Relaxed);
+            })?;
             answer(stream, peer, router, front, rules.http2, watcher).await
         }
     }

@@ -34,6 +34,7 @@ pub(crate) async fn metrics(State(engine): State<Arc<Engine>>) -> Response {
     families.extend(engine.notifier().metrics());
     families.extend(engine.receiver().metrics());
     families.extend(engine.remotes().metrics(engine.store().stats().max_time_ms));
+    families.extend(engine.web().metrics());
     families.extend(engine.added_metrics());
     families.extend(process(engine.started_at_ms()));
     ([(header::CONTENT_TYPE, TEXT_CONTENT_TYPE)], write_text(&families)).into_response()

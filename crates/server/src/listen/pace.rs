@@ -6,8 +6,8 @@
 //! ```text
 //! idle --first byte--> head --request understood--> running --answer done--> idle
 //!   |                    |                             |
-//!   closed after         closed after                  as long as the request
-//!   the read timeout     the head timeout              and its body may take
+//!   closed after         closed after                  closed when nothing of the answer
+//!   the read timeout     the head timeout              is taken for the read timeout
 //! ```
 //!
 //! HTTP/2 sends frames that belong to no request, so there a connection is idle or running only.
@@ -75,6 +75,8 @@ pub(super) struct Paced<S> {
     was_running: bool,
     is_http2: Option<bool>,
     timer: Pin<Box<Sleep>>,
+    /// Runs while the client takes nothing of what is written.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Paced<S> {
@@ -90,6 +92,7 @@ impl<S> Paced<S> {
             was_running: false,
             is_http2: None,
             timer,
+            stalled: None,
         }
     }
 
@@ -105,6 +108,18 @@ impl<S> Paced<S> {
         } else {
             self.head_since.get_or_insert(self.active_at);
         }
+    }
+
+    /// Whether the client has taken nothing for too long; wakes the task when it has.
+    fn wait_for_client<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let timeout = self.read_timeout;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        let is_late = stalled.as_mut().poll(cx);
+        is_late.map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
     }
 
     /// Whether the client has used up its time; wakes the task when it has.
@@ -149,7 +164,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.wait_for_client(cx, written)
     }
 
     fn poll_write_vectored(
@@ -157,7 +173,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.wait_for_client(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -11,7 +11,10 @@ use super::*;
 /// A client of a connection; the watcher of its end.
 fn connect() -> (DuplexStream, GracefulShutdown) {
     let (client, server) = duplex(4096);
-    let router = Router::new().route("/", get(async || "in")).route("/body", post(async |body: String| body));
+    let router = Router::new()
+        .route("/", get(async || "in"))
+        .route("/large", get(async || "x".repeat(1 << 20)))
+        .route("/body", post(async |body: String| body));
     let graceful = GracefulShutdown::new();
     let front = Front::new(Arc::default(), &Flags::default());
     tokio::spawn(answer(server, ([127, 0, 0, 1], 1).into(), router, front, true, graceful.watcher()));
@@ -77,6 +80,17 @@ async fn http2_may_be_idle_between_frames() {
     sleep(Duration::from_secs(301)).await;
     let request = Request::get("http://a/").body(String::new()).unwrap();
     assert!(send.send_request(request).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_nothing_of_the_answer_is_sent_away() {
+    let begun = Instant::now();
+    let (mut client, graceful) = connect();
+    client.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    assert!(client.read(&mut [0]).await.unwrap() > 0);
+    // The rest stays where it is. The connection is over when nobody watches it any more.
+    graceful.shutdown().await;
+    assert_eq!(begun.elapsed().as_secs(), 300);
 }
 
 #[tokio::test(start_paused = true)]

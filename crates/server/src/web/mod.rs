@@ -6,6 +6,7 @@
 mod client_auth;
 mod gate;
 mod limit;
+mod metrics;
 mod tls;
 mod users;
 pub mod x509;
@@ -27,6 +28,7 @@ use crate::files::{DiskFiles, FileProblem, Files, whole_file};
 
 pub(crate) use gate::pass;
 use limit::RateLimiter;
+use metrics::Counts;
 pub use tls::check_pair;
 use users::Users;
 
@@ -60,6 +62,7 @@ pub struct Web {
     users: Users,
     // One at a time reads the files, and says once what is wrong with them.
     looking: Mutex<Option<String>>,
+    pub(crate) counts: Counts,
 }
 
 /// Rules that are ready to be in effect; [`Web::commit`] cannot fail.
@@ -83,6 +86,8 @@ impl PreparedWeb {
 #[derive(Debug)]
 pub(crate) struct Rules {
     pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// Until when our certificate is valid, milliseconds since 1970, if that can be read.
+    not_after_ms: Option<i64>,
     pub(crate) http2: bool,
     headers: Vec<(HeaderName, HeaderValue)>,
     config: WebConfig,
@@ -111,7 +116,12 @@ impl Stamp {
 impl Default for Web {
     /// Plain HTTP for everybody.
     fn default() -> Self {
-        Web { current: ArcSwap::from_pointee(Rules::open()), users: Users::default(), looking: Mutex::default() }
+        Web {
+            current: ArcSwap::from_pointee(Rules::open()),
+            users: Users::default(),
+            looking: Mutex::default(),
+            counts: Counts::default(),
+        }
     }
 }
 
@@ -171,7 +181,7 @@ impl Web {
 impl Rules {
     fn open() -> Rules {
         let config = WebConfig { http2: true, ..WebConfig::default() };
-        Rules { tls: None, http2: true, headers: Vec::new(), config, limiter: None, source: None }
+        Rules { tls: None, not_after_ms: None, http2: true, headers: Vec::new(), config, limiter: None, source: None }
     }
 
     fn read(files: &dyn Files, path: &Path, before: &Rules) -> Result<(Rules, Option<Source>), Vec<FileProblem>> {
@@ -185,12 +195,13 @@ impl Rules {
             problems.into_iter().map(in_file).collect::<Vec<_>>()
         })?;
         config.join_directory(path.parent().unwrap_or(Path::new("")));
-        let mut tls = None;
+        let (mut tls, mut not_after_ms) = (None, None);
         if let Some(wanted) = &config.tls {
             let named = [&wanted.cert_file, &wanted.key_file, &wanted.client_ca_file];
             stamps.extend(named.into_iter().flatten().map(|path| (path.clone(), Stamp::of(path))));
-            let (made, warnings) =
+            let (made, chain, warnings) =
                 tls::server_config(wanted, config.http2).map_err(|error| whole(crate::chain(&error)))?;
+            not_after_ms = chain.first().and_then(|own| x509::Certificate::read(own).ok()).map(|own| own.not_after_ms);
             for warning in warnings {
                 warn!(file = %path.display(), "{warning}");
             }
@@ -214,7 +225,7 @@ impl Rules {
             None => Arc::new(RateLimiter::new(limit)),
         });
         let source = Some(Source { file: path.to_owned(), stamps });
-        Ok((Rules { tls, http2: config.http2, headers, config, limiter, source: None }, source))
+        Ok((Rules { tls, not_after_ms, http2: config.http2, headers, config, limiter, source: None }, source))
     }
 
     fn is_current(&self) -> bool {

@@ -16,8 +16,11 @@ use super::client_auth::Verifier;
 /// A file larger than this holds no certificates that a handshake could carry.
 const PEM_BYTES_MAX: u64 = 1 << 20;
 
-/// What `config` and the files it names ask for; also what of it can have no effect here.
-pub(super) fn server_config(config: &ServerTlsConfig, http2: bool) -> Result<(ServerConfig, Vec<String>), WebError> {
+/// What the TLS library needs, our certificate and those above it, and what can have no effect here.
+type Made = (ServerConfig, Vec<CertificateDer<'static>>, Vec<String>);
+
+/// What `config` and the files it names ask for.
+pub(super) fn server_config(config: &ServerTlsConfig, http2: bool) -> Result<Made, WebError> {
     let mut warnings = Vec::new();
     let mut provider = rustls::crypto::aws_lc_rs::default_provider();
     suites(config, &mut provider.cipher_suites, &mut warnings)?;
@@ -42,11 +45,11 @@ pub(super) fn server_config(config: &ServerTlsConfig, http2: bool) -> Result<(Se
         .with_protocol_versions(&versions(config)?)
         .map_err(|error| WebError::Unusable { field: "cipher_suites", reason: error.to_string() })?
         .with_client_cert_verifier(Arc::new(verifier))
-        .with_single_cert(chain, key)
+        .with_single_cert(chain.clone(), key)
         .map_err(|error| WebError::Unusable { field: "key", reason: error.to_string() })?;
     server.ignore_client_order = config.prefer_server_cipher_suites;
     server.alpn_protocols = if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
-    Ok((server, warnings))
+    Ok((server, chain, warnings))
 }
 
 /// Whether a server can be made of a chain of certificates and a key, both PEM; else why not.
