@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use proptest::prelude::*;
 use relatum_model::Labels;
 use relatum_model::storage::Scope;
 use relatum_promql::memory::Memory;
@@ -89,4 +90,104 @@ fn a_year_in_steps_of_a_millisecond() {
         assert!(error.contains("too many samples"), "{query}: {error}");
         assert!(begun.elapsed() < Duration::from_secs(2), "{query} took {:?}", begun.elapsed());
     }
+}
+
+/// Queries of every kind, to be torn apart.
+const SEEDS: &[&str] = &[
+    "sum by (instance) (rate(load[5m] offset 1m))",
+    "topk(3, load) or bottomk(1, load @ start())",
+    r#"label_replace(load, "a", "$1-$2", "instance", "(.)(.*)")"#,
+    "histogram_quantile(0.9, sum without (instance) (load{le=~\".+\"}))",
+    "max_over_time((load + 1)[5m:30s] @ 300)",
+    "load / on (instance) group_left (x) (load > bool 3)",
+    "quantile_over_time(scalar(load{instance=\"1\"}), load[2m])",
+    "predict_linear(load[3m], 60) unless absent_over_time(nothing[1h])",
+    "count_values(\"v\", round(load, 0.5)) == ignoring (v) group_right load",
+    "double_exponential_smoothing(load[5m], 0.5, 0.5) ^ -load % 7",
+    "sort_by_label_desc(load, \"instance\") and limitk(2, load)",
+    "info(load, {__name__=\"target_info\"})",
+    "clamp(load, -Inf, 1e308) * NaN atan2 vector(time())",
+    "load[5m:10s] offset -1d",
+    "{\"load\", instance!~\"[0-4]\"} fill(0) + load smoothed",
+    "limit_ratio(-0.5, deriv(load[5m] anchored)) >= start()",
+];
+
+/// What is put where something was torn out.
+const SCRAPS: &[&str] = &[
+    "",
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    "\"",
+    "'",
+    "`",
+    "-",
+    "^",
+    "load",
+    "[1y:1ms]",
+    "[5m]",
+    " offset 9223372036854775807s",
+    "@",
+    "@ 1e300",
+    "Inf",
+    "NaN",
+    "0x",
+    "1e999",
+    " by ",
+    " without ",
+    " on ",
+    " group_left ",
+    " bool ",
+    "\u{0}",
+    "\u{e4}",
+    "\\xff",
+    "topk(",
+    "sum(",
+    "[:]",
+    "rate(",
+    "-1",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever is made of pieces of queries gives an answer or an error of bearable length, soon, and never a panic.
+    #[test]
+    fn torn_queries(
+        first in prop::sample::select(SEEDS),
+        second in prop::sample::select(SEEDS),
+        cuts in prop::collection::vec((0usize..80, 0usize..20, prop::sample::select(SCRAPS)), 0..4),
+        joint in 0usize..80,
+        is_range in any::<bool>(),
+    ) {
+        let char_at = |text: &str, at: usize| (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let mut query = format!("{}{}", &first[..char_at(first, joint)], &second[char_at(second, joint)..]);
+        for (at, length, scrap) in cuts {
+            let (from, to) = (char_at(&query, at), char_at(&query, at + length));
+            query.replace_range(from..to, scrap);
+        }
+        let engine =
+            Engine::new(EngineOptions { samples_max: 20_000, syntax: ParseOptions::all(), ..EngineOptions::default() });
+        let (memory, scope, options) = (few_samples(), Scope::all(), QueryOptions::default());
+        let begun = Instant::now();
+        let answer = if is_range {
+            engine.range(memory, &scope, &query, 0, 600_000, 60_000, &options)
+        } else {
+            engine.instant(memory, &scope, &query, 600_000, &options)
+        };
+        prop_assert!(begun.elapsed() < Duration::from_secs(4), "{} took {:?}", query, begun.elapsed());
+        if let Err(error) = answer {
+            prop_assert!(error.to_string().len() < 4000, "{}: {}", query, error);
+        }
+    }
+}
+
+/// The samples of all torn queries: made once.
+fn few_samples() -> &'static Memory {
+    static MEMORY: std::sync::OnceLock<Memory> = std::sync::OnceLock::new();
+    MEMORY.get_or_init(samples)
 }
