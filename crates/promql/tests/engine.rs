@@ -115,3 +115,36 @@ fn a_scope_cannot_be_left() {
     let Value::Vector(vector) = answer.value else { panic!("not a vector") };
     assert_eq!(vector[0].value, 1.0);
 }
+
+/// Beyond some number series are read on another thread: order, sums and errors must not show it.
+#[test]
+fn many_series_are_read_ahead_in_their_order() {
+    let mut memory = Memory::new();
+    for n in 0..1000u32 {
+        let labels = Labels::from_pairs([("__name__", "load".to_owned()), ("n", format!("{n:04}"))]);
+        for step in 0..10 {
+            memory.add(&labels, step * 30_000, f64::from(n) * 0.1 + step as f64);
+        }
+    }
+    let ask = |samples_max: usize, query: &str, options: &QueryOptions| {
+        let engine = Engine::new(EngineOptions { samples_max, ..EngineOptions::default() });
+        engine.instant(&memory, &Scope::all(), query, 270_000, options)
+    };
+    let all = ask(usize::MAX, "load", &QueryOptions::default()).unwrap();
+    let Value::Vector(vector) = all.value else { panic!("a selector gives a vector") };
+    assert_eq!(vector.len(), 1000);
+    assert!(vector.is_sorted_by(|a, b| a.labels < b.labels));
+    // Added up in the order of the series, as one after the other.
+    let sum = ask(usize::MAX, "sum(load)", &QueryOptions::default()).unwrap();
+    let held = ask(usize::MAX, "sum(load or nothing)", &QueryOptions::default()).unwrap();
+    assert_eq!(sum, held);
+    // The limit is met somewhere among those that are read ahead.
+    let too_many = ask(1300, "increase(load[5m])", &QueryOptions::default());
+    assert!(too_many.is_ok(), "only what is in the result is held: {too_many:?}");
+    let too_many = ask(600, "increase(load[5m])", &QueryOptions::default());
+    assert!(matches!(too_many, Err(QueryError::TooManySamples)), "{too_many:?}");
+    let cancel = Cancel::new();
+    cancel.cancel();
+    let cancelled = ask(usize::MAX, "sum(load)", &QueryOptions { cancel, ..QueryOptions::default() });
+    assert!(matches!(cancelled, Err(QueryError::Cancelled)), "{cancelled:?}");
+}
