@@ -1,10 +1,10 @@
 //! Chunks: a run of samples of one series, compressed in memory.
 //!
-//! In a chunk that still grows, times are stored as the change of their distance, values as the bits that differ from the value before, so a series that is
-//! scraped regularly costs a bit or two a sample while it stands still. Everything is done on bits with wrapping arithmetic:
-//! any time and any float comes back exactly, NaN payloads and the sign of zero included. The form never leaves the process
-//! and is free to change. A full chunk becomes two columns as blocks have them (`block::column`), if its values are decimals:
-//! those of the times are shared.
+//! In a chunk that still grows, times are stored as the change of their distance, values as the bits that differ from the
+//! value before, so a series that is scraped regularly costs a bit or two a sample while it stands still. Everything is done on
+//! bits with wrapping arithmetic: any time and any float comes back exactly, NaN payloads and the sign of zero included. The
+//! form never leaves the process and is free to change. A full chunk becomes two columns as blocks have them
+//! (`block::column`), if its values are decimals: that of the times is shared.
 
 use std::sync::Arc;
 

@@ -4,8 +4,9 @@
 //! applied to the head in memory (`head`, `series`, `chunk`), then published. What is old enough is cut from the head into
 //! blocks (`cut`, `block`, `blocks`, see `docs/formats/block.md`), and a checkpoint rewrites what is left so that the log does
 //! not outgrow it. A reader (`view`) sees head and blocks as one, and exactly the commits that were published when it was
-//! opened; a follower (`tail`) gets every commit in order. [`prometheus`] reads the files of a Prometheus and writes its blocks. The store is reached through the three traits of
-//! `relatum_model::storage`; what a sample means, who may see it and where it goes next is for others to know.
+//! opened; a follower (`tail`) gets every commit in order. [`prometheus`] reads the files of a Prometheus and writes its blocks.
+//! The store is reached through the three traits of `relatum_model::storage`; what a sample means, who may see it and where it
+//! goes next is for others to know.
 
 mod batch;
 mod block;
