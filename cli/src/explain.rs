@@ -80,7 +80,11 @@ fn page(one: &Explanation) -> String {
         text.push_str(&format!("  {:9} {relation}  {provider} → {requirer}\n", "relation"));
     }
     for (at, source) in one.sources.iter().enumerate() {
-        let title = if at == 0 { "databag" } else { "" };
+        let title = match (at, source.key.is_empty()) {
+            (0, false) => "databag",
+            (0, true) => "file",
+            _ => "",
+        };
         text.push_str(&format!("  {title:9} {}{}\n", place(source), position(source)));
         if let Some(value) = &source.value {
             text.push_str(&format!("  {:9} {}\n", "", good(&printable(value))));
@@ -91,7 +95,8 @@ fn page(one: &Explanation) -> String {
         let line = |line: Option<String>| line.map(|line| format!(":{line}")).unwrap_or_default();
         let here = format!("{}{}", rendered.file, line(rendered.line.map(|line| line.to_string())));
         let template = format!("{}{}", rendered.template, line(rendered.template_line.map(|line| line.to_string())));
-        text.push_str(&format!("  {:9} {here}  {}\n", "rendered", faint(&format!("by {template}"))));
+        let by = if template.is_empty() { "as it is".to_owned() } else { format!("by {template}") };
+        text.push_str(&format!("  {:9} {here}  {}\n", "rendered", faint(&by)));
     }
     for (at, step) in one.steps.iter().enumerate() {
         text.push_str(&shown_step(step, if at == 0 { "changed" } else { "" }));
@@ -113,12 +118,13 @@ fn page(one: &Explanation) -> String {
 
 fn place(source: &BagPlace) -> String {
     let dot = if source.path.is_empty() || source.path.starts_with('[') { "" } else { "." };
-    printable(&format!("{} {}{dot}{}", source.owner, source.key, source.path))
+    printable(format!("{} {}{dot}{}", source.owner, source.key, source.path).trim_end())
 }
 
 fn position(source: &BagPlace) -> String {
     match (source.line, source.column) {
         (Some(line), Some(column)) => faint(&format!("  line {line}, column {column}")),
+        (Some(line), None) => faint(&format!("  line {line}")),
         _ => String::new(),
     }
 }

@@ -5,6 +5,7 @@
 //! something is said stands in the history.
 
 mod lint;
+mod local;
 mod question;
 mod rules;
 mod since;
@@ -59,6 +60,7 @@ impl<'a> Scene<'a> {
         let mut found = targets::found(question, self);
         found.extend(rules::found(question, self));
         found.extend(urls::found(question, self));
+        found.extend(local::found(question, self));
         if let Question::Line { file, line } = question {
             found = nearest(found, file, *line);
         }

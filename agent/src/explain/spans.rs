@@ -26,6 +26,8 @@ struct Alerting {
 #[derive(Debug, Default, Deserialize)]
 struct Job {
     #[serde(default)]
+    job_name: String,
+    #[serde(default)]
     static_configs: Vec<StaticConfig>,
 }
 
@@ -38,12 +40,38 @@ struct StaticConfig {
 #[derive(Debug, Default, Deserialize)]
 struct Group {
     #[serde(default)]
-    rules: Vec<Spanned<IgnoredAny>>,
+    name: String,
+    #[serde(default)]
+    rules: Vec<Spanned<Rule>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Rule {
+    alert: Option<String>,
+    record: Option<String>,
 }
 
 impl Spans {
     pub(super) fn read(text: &str) -> Spans {
         yaml::from_str(text).unwrap_or_default()
+    }
+
+    /// All targets: job, address and line.
+    pub(super) fn targets(&self) -> impl Iterator<Item = (&str, &str, u64)> {
+        self.scrape_configs.iter().flat_map(|job| {
+            let targets = job.value.static_configs.iter().flat_map(|config| &config.targets);
+            targets.map(|target| (job.value.job_name.as_str(), target.value.as_str(), target.line))
+        })
+    }
+
+    /// All rules: group, name and line.
+    pub(super) fn rules(&self) -> impl Iterator<Item = (&str, &str, u64)> {
+        self.groups.iter().flat_map(|group| {
+            group.value.rules.iter().map(|rule| {
+                let title = rule.value.alert.as_deref().or(rule.value.record.as_deref()).unwrap_or_default();
+                (group.value.name.as_str(), title, rule.line)
+            })
+        })
     }
 
     /// The line of a target: by job, static config, and place in its list.
