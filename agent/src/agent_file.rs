@@ -24,6 +24,8 @@ pub struct AgentFile {
     pub model: Option<String>,
     /// `--durability`
     pub durability: Option<String>,
+    /// `--host-metrics`
+    pub host_metrics: bool,
     /// `--workload`
     pub workload: Option<String>,
     /// `--reload`
@@ -77,6 +79,7 @@ impl AgentFile {
             ("listen", self.listen != before.listen),
             ("model", self.model != before.model),
             ("durability", self.durability != before.durability),
+            ("host-metrics", self.host_metrics != before.host_metrics),
             ("workload", self.workload != before.workload),
             ("reload", self.reload != before.reload),
             ("workload-url", self.workload_url != before.workload_url),

@@ -25,7 +25,6 @@ use crate::agent_file::{AgentFile, AgentFileError};
 use crate::control::{Failure, serve};
 use crate::declared::folder::let_writer_finish;
 use crate::events::{Event, EventQueue};
-use crate::external;
 use crate::identity;
 use crate::log::LogRing;
 use crate::metrics::{self, Fill, Fills, Metrics, Passes};
@@ -38,6 +37,7 @@ use crate::pipeline::{Pipeline, Report};
 use crate::status::Facts;
 use crate::store::{self, Model, Origin, Store, StoreError};
 use crate::workload::Workload;
+use crate::{external, host};
 
 /// Why the agent did not start.
 #[derive(Debug, Error)]
@@ -169,6 +169,8 @@ pub(crate) struct Agent {
     config_required: bool,
     /// What the file said at the start.
     file: AgentFile,
+    /// Whether it also tells how the host does.
+    host_metrics: bool,
     listen: SocketAddr,
     api_url: String,
     public_url: String,
@@ -243,7 +245,12 @@ impl Agent {
             questions: Fill { length: self.board.n_asking(), max: provider::WAITING_MAX },
             wrong_secrets: self.board.wrong_secrets().total,
         };
-        metrics::families(*crate::lock(&self.counted), report.as_deref().map(|report| (report, &live)), fills)
+        let mut families =
+            metrics::families(*crate::lock(&self.counted), report.as_deref().map(|report| (report, &live)), fills);
+        if self.host_metrics {
+            families.extend(host::families());
+        }
+        families
     }
 
     /// Re-reads `relatum.yaml`. If it is bad, what it said before stays in effect.
@@ -347,6 +354,7 @@ impl Setup {
             publish_pass,
             config,
             config_required,
+            host_metrics: given.host_metrics || file.host_metrics,
             file,
             listen,
             api_url: given.workload_url.unwrap_or_else(|| format!("http://{local}")),

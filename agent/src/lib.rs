@@ -17,6 +17,7 @@ pub mod events;
 mod explain;
 pub mod external;
 mod history;
+mod host;
 pub mod identity;
 pub mod log;
 pub mod metrics;

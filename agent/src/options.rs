@@ -26,6 +26,8 @@ pub struct Options {
     pub option_defaults: BTreeMap<String, String>,
     /// Where the Prometheus beside us is reached, if there is one; else the server of this process is, where it listens.
     pub workload_url: Option<String>,
+    /// `--host-metrics`: whether `/metrics` also tells how this host does.
+    pub host_metrics: bool,
     /// Where log lines are remembered for `debug-log`; the caller puts [`LogRing::layer`] into its subscriber.
     pub log: LogRing,
 }

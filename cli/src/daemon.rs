@@ -24,6 +24,9 @@ pub(crate) struct Args {
     /// When samples are acknowledged: process, once written, or fsync, once on disk [default: process]
     #[arg(long, env = "RELATUM_DURABILITY", value_name = "process|fsync")]
     durability: Option<String>,
+    /// Tell how this host does on /metrics, as a node exporter would
+    #[arg(long, env = "RELATUM_HOST_METRICS")]
+    host_metrics: bool,
     /// What runs the rendered files: the server in this process, or a Prometheus beside it [default: embedded]
     #[arg(long, env = "RELATUM_WORKLOAD", value_name = "embedded|external")]
     workload: Option<String>,
@@ -48,6 +51,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<(), CommandFailure> {
         config: args.config.clone(),
         model: args.model.clone(),
         durability: args.durability.clone(),
+        host_metrics: args.host_metrics,
         log,
         ..Options::default()
     };

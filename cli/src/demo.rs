@@ -26,6 +26,8 @@ pub(crate) struct Args {
 /// Where Prometheus listens, and where a node exporter does.
 const LISTEN: &str = "127.0.0.1:9090";
 const NODE_EXPORTER: &str = "127.0.0.1:9100";
+const SELF_HEALTH: &str = include_str!("../../alert_rules/self_health.yaml");
+const HOST_HEALTH: &str = include_str!("../../alert_rules/host_health.yaml");
 /// Long enough for the slowest machine to open an empty store.
 const START_PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(50);
@@ -48,6 +50,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<(), CommandFailure> {
         option_defaults: defaults.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
         log,
         durability: None,
+        host_metrics: true,
         workload_url: None,
     };
     logging::runtime()?.block_on(async {
@@ -74,10 +77,14 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<(), CommandFailure> {
 async fn show(data_dir: &Path, limit: Option<Duration>) -> Result<(), CommandFailure> {
     let client = Client::new(data_dir);
     let status = started(&client).await?;
-    relate(&client, &status.listen, "relatum", include_str!("../../alert_rules/self_health.yaml")).await?;
+    let (own, host) = (("self_health", SELF_HEALTH), ("host_health", HOST_HEALTH));
+    // Without a node exporter the agent itself tells how this host does.
     let node_exporter = answers(NODE_EXPORTER);
     if node_exporter {
-        relate(&client, NODE_EXPORTER, "node", include_str!("../../alert_rules/host_health.yaml")).await?;
+        relate(&client, &status.listen, "relatum", &[own]).await?;
+        relate(&client, NODE_EXPORTER, "node", &[host]).await?;
+    } else {
+        relate(&client, &status.listen, "relatum", &[own, host]).await?;
     }
     put(&introduction(&status, data_dir, node_exporter))?;
     let api = Api::of(&status)?;
@@ -116,11 +123,12 @@ async fn started(client: &Client) -> Result<Status, CommandFailure> {
     }
 }
 
-async fn relate(client: &Client, address: &str, name: &str, rules: &str) -> Result<(), CommandFailure> {
+async fn relate(client: &Client, address: &str, name: &str, rules: &[(&str, &str)]) -> Result<(), CommandFailure> {
+    let document = |(name, text): &(&str, &str)| Document { name: format!("{name}.yaml"), text: (*text).to_owned() };
     let request = Relate {
         arguments: vec!["metrics-endpoint".to_owned(), address.to_owned()],
         name: Some(name.to_owned()),
-        rules: vec![Document { name: format!("{name}.yaml"), text: rules.to_owned() }],
+        rules: rules.iter().map(document).collect(),
         ..Relate::default()
     };
     client.relate(&request).await?;
@@ -140,7 +148,9 @@ fn introduction(status: &Status, data_dir: &Path, node_exporter: bool) -> String
     } else {
         format!(
             "  {}\n",
-            faint(&format!("(no node exporter answers on {NODE_EXPORTER}; with one, there is more to see)"))
+            faint(&format!(
+                "(no node exporter answers on {NODE_EXPORTER}: the agent tells the main things about this host)"
+            ))
         )
     };
     format!(
@@ -154,7 +164,7 @@ Try next, in another terminal:
   relatum status --relations
   relatum targets
   relatum alerts
-  relatum query range 'rate(process_cpu_seconds_total[1m])' --since 15m
+  relatum query range 'sum by (mode) (rate(node_cpu_seconds_total[1m]))' --since 15m
   relatum relate metrics-endpoint HOST:PORT
   relatum datasource grafana
 ",

@@ -23,6 +23,7 @@ mod prometheus_data;
 mod readme;
 mod remote_write;
 mod shipped_rules;
+mod socket_group;
 mod tiers;
 mod verdicts;
 
@@ -53,6 +54,7 @@ fn main() {
         shipped_rules::trials(),
         readme::trials(),
         remote_write::trials(),
+        socket_group::trials(),
         tiers::trials(),
         verdicts::trials(),
     ];
