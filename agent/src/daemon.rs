@@ -32,10 +32,12 @@ use crate::offers::board::Board;
 use crate::offers::{Live, consumer, provider, standing};
 use crate::options::{self, LISTEN_DEFAULT, Options};
 use crate::pipeline::desire::CHARM;
+use crate::pipeline::desire::telemetry::receivers;
 use crate::pipeline::observe::{FileOptions, Place, Sources};
 use crate::pipeline::{Pipeline, Report};
 use crate::status::Facts;
 use crate::store::{self, Model, Origin, Store, StoreError};
+use crate::telemetry::{self, Telemetry};
 use crate::workload::Workload;
 use crate::{external, host};
 
@@ -157,6 +159,8 @@ pub(crate) struct Agent {
     pub(crate) rendered: PathBuf,
     /// How other agents are doing.
     pub(crate) board: Arc<Board>,
+    /// What is told of the agent to receivers of logs and spans.
+    pub(crate) telemetry: Arc<Telemetry>,
     /// Set as soon as there is one.
     workload: OnceLock<Arc<dyn Workload>>,
     counted: Mutex<Passes>,
@@ -233,6 +237,7 @@ impl Agent {
         let workload = self.workload.get().map(|workload| workload.standing()).unwrap_or_default();
         live.problems.extend(workload.problems);
         live.warnings.extend(workload.warnings);
+        live.notes.extend(self.telemetry.notes(&receivers(&report.world)));
         live
     }
 
@@ -245,8 +250,9 @@ impl Agent {
             questions: Fill { length: self.board.n_asking(), max: provider::WAITING_MAX },
             wrong_secrets: self.board.wrong_secrets().total,
         };
-        let mut families =
-            metrics::families(*crate::lock(&self.counted), report.as_deref().map(|report| (report, &live)), fills);
+        let report = report.as_deref().map(|report| (report, &live));
+        let mut families = metrics::families(*crate::lock(&self.counted), report, fills);
+        families.extend(self.telemetry.families());
         if self.host_metrics {
             families.extend(host::families());
         }
@@ -348,6 +354,7 @@ impl Setup {
             rendered: place.rendered.clone(),
             data_dir,
             board: Arc::default(),
+            telemetry: Arc::default(),
             workload: OnceLock::new(),
             counted: Mutex::default(),
             passes,
@@ -388,13 +395,16 @@ pub async fn start_with(
         },
         mount: {
             let agent = Arc::clone(&agent);
-            Box::new(move |server| provider::mount(agent, server))
+            Box::new(move |server| {
+                let observed = telemetry::queries::observed(agent.telemetry.queries.clone(), server);
+                provider::mount(agent, observed)
+            })
         },
     };
     let workload = build(wiring)?;
     let _ = agent.workload.set(Arc::clone(&workload));
     let config = sources.config.clone();
-    let pipeline = Pipeline::new(place, sources);
+    let pipeline = Pipeline::new(place, sources).telling(agent.telemetry.passes.clone());
     // The socket is there before the first pass, so that whoever sees the server ready can talk to the agent; who asks earlier
     // waits for that pass.
     let first = agent.queue.push(Event::Start);
@@ -409,6 +419,7 @@ pub async fn start_with(
     let tasks = vec![
         tokio::spawn(passes(Arc::clone(&agent), pipeline, Arc::clone(&workload))),
         tokio::spawn(consumer::run(Arc::clone(&agent), Arc::clone(&workload))),
+        tokio::spawn(telemetry::run(Arc::clone(&agent))),
         tokio::spawn(crate::watch::run(Arc::clone(&agent), config)),
         serving,
     ];

@@ -31,6 +31,7 @@ mod secrets;
 mod show_unit;
 pub mod status;
 pub mod store;
+mod telemetry;
 pub mod templates;
 mod watch;
 pub mod workload;

@@ -29,6 +29,7 @@ use crate::control::Problem;
 use crate::events::{self, RelationEvent, RelationEventKind};
 use crate::identity;
 use crate::store::{Role, Store, StoreError, World};
+use crate::telemetry::span::{self, SpanFeed};
 use crate::workload::{Files, Workload};
 use apply::{ApplyError, RenderedDirectory};
 use check::Checked;
@@ -109,6 +110,7 @@ pub struct Pipeline {
     endpoints: BTreeMap<u64, String>,
     /// What was logged already, so that a problem is in the log once and not once a pass.
     logged: BTreeSet<Problem>,
+    spans: SpanFeed,
 }
 
 impl Pipeline {
@@ -127,7 +129,13 @@ impl Pipeline {
             last_reload: None,
             endpoints: BTreeMap::new(),
             logged: BTreeSet::new(),
+            spans: SpanFeed::default(),
         }
+    }
+
+    /// The same, telling `spans` of every pass.
+    pub(crate) fn telling(self, spans: SpanFeed) -> Self {
+        Pipeline { spans, ..self }
     }
 
     /// The directory it renders into.
@@ -189,6 +197,15 @@ impl Pipeline {
         if changed.len() > MANY_FILES {
             drop(rendered);
             relatum_server::system::give_memory_back();
+        }
+        if self.spans.is_wanted() {
+            let attributes = vec![
+                ("relatum.revision", observed.world.revision.to_string()),
+                ("relatum.events", events.len().to_string()),
+                ("relatum.files_changed", changed.len().to_string()),
+                ("relatum.problems", problems.len().to_string()),
+            ];
+            self.spans.tell(span::of_pass(steps.took(), span::now_ns(), attributes, !applied));
         }
         problems.sort();
         problems.dedup();

@@ -18,6 +18,11 @@ impl Steps {
         Steps { begun: Instant::now(), took: Vec::new() }
     }
 
+    /// Every step that is over, in order, with how long it took.
+    pub(super) fn took(&self) -> &[(&'static str, Duration)] {
+        &self.took
+    }
+
     /// The step called `name` is over, and the next one begins.
     pub(super) fn end(&mut self, name: &'static str) {
         let now = Instant::now();

@@ -10,7 +10,7 @@ mod outside;
 mod own_metrics;
 mod remote_write;
 mod scrape;
-mod telemetry;
+pub(crate) mod telemetry;
 pub(crate) mod trace;
 mod trust;
 mod view;

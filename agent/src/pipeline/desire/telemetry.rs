@@ -1,10 +1,14 @@
-//! `charm-tracing`, `workload-tracing`, `logging`: where spans and log lines could go.
+//! `charm-tracing`, `workload-tracing`, `logging`: where spans and log lines go.
 
 use relatum_relations::endpoints::APPLICATION;
 use relatum_relations::{loki_push_api, tracing};
 
 use super::view::View;
 use super::{Desired, on, told_by};
+use crate::store::World;
+use crate::telemetry::{Kind, Receiver, otlp};
+
+const ENDPOINTS: [&str; 3] = ["charm-tracing", "workload-tracing", "logging"];
 
 impl Desired {
     /// Asks for the protocols that fit, and notes the addresses.
@@ -14,11 +18,21 @@ impl Desired {
                 self.publish(view, APPLICATION, tracing::requirer_app_bag(&[protocol]));
                 let (address, problems) = tracing::endpoint(view.relation(), protocol);
                 self.report(problems);
-                if let Some(address) = address {
-                    if endpoint == "workload-tracing" {
-                        self.tracing = Some(tracing::configuration(&address, None));
+                if let Some(address) = &address
+                    && endpoint == "workload-tracing"
+                {
+                    self.tracing = Some(tracing::configuration(address, None));
+                }
+                // A server beside the agent sends its spans itself, and knows this protocol; we know the other one.
+                let is_ours = endpoint == "charm-tracing" || self.place.agent_target.is_none();
+                let over_http = tracing::endpoint(view.relation(), tracing::OTLP_HTTP).0;
+                match (over_http.filter(|_| is_ours), address) {
+                    (Some(address), _) => self.note(&view.key(), address),
+                    (None, Some(address)) if is_ours => {
+                        self.note(&view.key(), format!("{address} (no spans are sent: it takes them over gRPC only)"));
                     }
-                    self.note(&view.key(), format!("{address} (no spans are sent yet)"));
+                    (None, Some(address)) => self.note(&view.key(), address),
+                    (None, None) => {}
                 }
             }
         }
@@ -28,8 +42,34 @@ impl Desired {
             let key = view.key();
             let urls = told_by(&key, found.iter().map(|known| (&known.url, &known.origins)));
             if !urls.is_empty() {
-                self.note(&key, format!("{urls} (no log lines are sent yet)"));
+                self.note(&key, urls);
             }
         }
     }
+}
+
+/// Where the agent sends what it tells of itself, each place once.
+pub(crate) fn receivers(world: &World) -> Vec<Receiver> {
+    let views: Vec<View<'_>> =
+        world.relations.iter().flat_map(View::of).filter(|view| ENDPOINTS.contains(&view.endpoint())).collect();
+    let (pushes, _) = loki_push_api::endpoints(on(&views, "logging").map(|view| view.relation()));
+    let mut receivers: Vec<Receiver> = pushes
+        .into_iter()
+        .map(|push| Receiver {
+            kind: Kind::LogLines,
+            url: push.url,
+            relations: push.origins.iter().map(|((_, relation), _)| *relation).collect(),
+        })
+        .collect();
+    for (endpoint, kind) in [("charm-tracing", Kind::PassSpans), ("workload-tracing", Kind::QuerySpans)] {
+        for view in on(&views, endpoint) {
+            let Some(address) = tracing::endpoint(view.relation(), tracing::OTLP_HTTP).0 else { continue };
+            let url = otlp::url(&address);
+            match receivers.iter_mut().find(|known| known.kind == kind && known.url == url) {
+                Some(known) => known.relations.push(view.stored.id),
+                None => receivers.push(Receiver { kind, url, relations: vec![view.stored.id] }),
+            }
+        }
+    }
+    receivers
 }
