@@ -40,6 +40,7 @@ pub fn certificates<'a>(relations: impl IntoIterator<Item = &'a Relation>) -> (V
     let mut problems = Vec::new();
     for relation in relations {
         let place = (relation.endpoint.clone(), relation.id);
+        let mut of_relation = Vec::new();
         let mut take = |bag: &Databag, keys: &[&str], unit: Option<String>| {
             let mut of_bag = Vec::new();
             for key in keys {
@@ -49,8 +50,7 @@ pub fn certificates<'a>(relations: impl IntoIterator<Item = &'a Relation>) -> (V
                 match found {
                     Ok(pem) => origins_by_pem.entry(pem).or_default().push((place.clone(), unit.clone())),
                     Err(problem) => {
-                        let problem = Problem { unit: unit.clone(), ..problem.key(key) };
-                        problems.extend(located(vec![problem], relation));
+                        of_relation.push(Problem { unit: unit.clone(), ..problem.key(key) });
                     }
                 }
             }
@@ -62,6 +62,8 @@ pub fn certificates<'a>(relations: impl IntoIterator<Item = &'a Relation>) -> (V
                 take(bag, &["certificate", "ca", "chain"], Some(unit.to_string()));
             }
         }
+        // Once for all of them: each look for a place is a walk through the value.
+        problems.extend(located(of_relation, relation));
     }
     problems.sort();
     let sorted = |(pem, mut origins): (String, Vec<_>)| {

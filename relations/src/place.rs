@@ -59,8 +59,16 @@ pub(crate) fn locate(problems: &mut [Problem], relation: &Relation) {
     }
 }
 
-/// `problems` as those of `relation`, with their places.
+/// A relation reports at most this many problems; the rest is counted in one more.
+const PROBLEMS_MAX: usize = 100;
+
+/// `problems` as those of `relation`, with their places, those beyond [`PROBLEMS_MAX`] as one.
 pub(crate) fn located(mut problems: Vec<Problem>, relation: &Relation) -> Vec<Problem> {
+    let left_over = problems.len().saturating_sub(PROBLEMS_MAX);
+    if left_over > 0 {
+        problems.truncate(PROBLEMS_MAX);
+        problems.push(Problem::new(format!("{left_over} more problems")));
+    }
     locate(&mut problems, relation);
     problems.into_iter().map(|problem| problem.relation(relation)).collect()
 }

@@ -93,32 +93,18 @@ pub struct Scraped {
     pub problems: Vec<Problem>,
 }
 
-/// A relation reports at most this many problems; the rest is counted in one more.
-const PROBLEMS_MAX: usize = 100;
-
 /// Understands `relation` as requirer. The result depends on this relation, on what jobs take from `global`, and on what
 /// they may, alone.
 pub fn read(relation: &Relation, global: &GlobalConfig, permissions: &Permissions) -> Scraped {
     let (jobs, mut problems) = jobs::read(relation, global, permissions);
     let (rules, has_rules, rule_problems) = rules::read(relation);
     problems.extend(rule_problems);
-    let problems = bounded(problems, relation);
+    let problems = place::located(problems, relation);
     Scraped { relation: (relation.endpoint.clone(), relation.id), jobs, rules, has_rules, problems }
 }
 
 /// Understands the rules of `relation` alone, whether it published any, and what was left out.
 pub(crate) fn read_rules(relation: &Relation) -> (Option<RuleFile>, bool, Vec<Problem>) {
     let (rules, has_rules, problems) = rules::read(relation);
-    (rules, has_rules, bounded(problems, relation))
-}
-
-/// The problems as those of `relation`, with their places, those beyond [`PROBLEMS_MAX`] as one.
-fn bounded(mut problems: Vec<Problem>, relation: &Relation) -> Vec<Problem> {
-    let left_over = problems.len().saturating_sub(PROBLEMS_MAX);
-    if left_over > 0 {
-        problems.truncate(PROBLEMS_MAX);
-        problems.push(Problem::new(format!("{left_over} more problems")));
-    }
-    place::locate(&mut problems, relation);
-    problems.into_iter().map(|problem| problem.relation(relation)).collect()
+    (rules, has_rules, place::located(problems, relation))
 }

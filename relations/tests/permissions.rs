@@ -103,6 +103,26 @@ fn addresses_are_compared_as_they_are_reached() {
     check(labelled, &denied("h"), &[], &["targets[0]"]);
 }
 
+/// A hundred thousand bad targets cost a hundred thousand looks, and the good one among them stays.
+#[test]
+fn many_bad_targets_are_left_out_at_once() {
+    for (bad, list) in [("a/b", "denied"), ("denied", "denied")] {
+        let mut targets = vec![bad; 100_000];
+        targets.push("good:1");
+        let jobs = serde_json::json!([{"job_name": "j", "static_configs": [{"targets": targets}]}]).to_string();
+        let mut remote = Side::new("a");
+        remote.app_bag.insert("scrape_jobs".to_owned(), jobs);
+        remote.units.insert("a/0".parse().expect("a unit's name"), Databag::new());
+        let (endpoint, interface) = ("metrics-endpoint".to_owned(), "prometheus_scrape".to_owned());
+        let relation = Relation { id: 1, endpoint, interface, local: Side::new("prometheus"), remote };
+        let scraped = prometheus_scrape::read(&relation, &GlobalConfig::default(), &denied(list));
+        let left: Vec<&Value> = scraped.jobs.iter().map(|job| &job.config["static_configs"][0]["targets"]).collect();
+        assert_eq!(left, [&serde_json::json!(["good:1"])], "{bad}");
+        let rest = scraped.problems.iter().any(|problem| problem.message.contains("99950 more faults"));
+        assert!(scraped.problems.len() < 60 && rest, "{:?}", scraped.problems);
+    }
+}
+
 /// A unit's own address may be denied like any other.
 #[test]
 fn wildcards_lead_to_units() {

@@ -1,6 +1,6 @@
 //! The scrape jobs of one relation: named, reduced to what a peer may set, expanded to targets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use relatum_config::prometheus::GlobalConfig;
 use relatum_model::text::quote;
@@ -134,6 +134,9 @@ pub(super) fn named(config: &Value, prefix: &str) -> Result<Map<String, Value>, 
 /// A relation gives at most this many jobs: looking at each takes time, and thousands are far beyond what one peer needs.
 const JOBS_MAX: usize = 10_000;
 
+/// One job reports at most this many faults one by one.
+const FAULTS_MAX: usize = 50;
+
 /// Jobs as they pass, and what did not.
 struct Sieve<'a> {
     relation: &'a Relation,
@@ -157,7 +160,14 @@ impl Sieve<'_> {
         for (candidate, unit) in candidates {
             let name = candidate.get("job_name").and_then(Value::as_str).unwrap_or_default().to_owned();
             let (kept, found) = self.sift(&candidate);
-            for fault in found {
+            let n_faults = found.len();
+            for (n_found, fault) in found.into_iter().enumerate() {
+                // Nobody reads more of them, and each place is a walk through the job.
+                if n_found == FAULTS_MAX {
+                    let message = format!("{} more faults", n_faults - n_found);
+                    faults.entry(JobFault::new("", message)).or_default().extend(unit.clone());
+                    break;
+                }
                 // The name differs from unit to unit, the fault does not.
                 let message = fault.message.replace(&format!(" for scrape config with job name {}", quote(&name)), "");
                 let path = published_path(config, &candidate, &fault.path);
@@ -186,7 +196,7 @@ impl Sieve<'_> {
     /// `job` without the targets that it may not have, and what was wrong; nothing of it if something else is, or no target is left.
     fn sift(&self, candidate: &Map<String, Value>) -> (Option<Map<String, Value>>, Vec<JobFault>) {
         let faults = check::job(candidate, self.global, self.permissions);
-        let targets: Option<Vec<(usize, usize)>> = faults.iter().map(|fault| target_at(&fault.path)).collect();
+        let targets: Option<HashSet<(usize, usize)>> = faults.iter().map(|fault| target_at(&fault.path)).collect();
         // In a list of targets one is as good as another; what else is wrong, such as a bound, changes what all of them mean.
         let Some(targets) = targets else { return (None, faults) };
         let mut job = candidate.clone();
@@ -274,21 +284,18 @@ fn published_path(config: &Value, made: &Map<String, Value>, path: &str) -> Stri
         config.get(at)?.get("targets")?.get(target_at)?.as_str().map(str::to_owned)
     };
     let found = target_at(path).and_then(|place| target(made.get("static_configs")?, place)).and_then(|made| {
-        let lists = config.get("static_configs")?.as_array()?.iter().enumerate();
-        let targets = |(at, config): (usize, &Value)| {
-            let targets = config.get("targets").and_then(Value::as_array).cloned().unwrap_or_default();
-            targets.into_iter().enumerate().map(move |(target_at, target)| (at, target_at, target))
-        };
         let is_it = |target: &Value| {
             let target = target.as_str().unwrap_or_default();
             // What replaces the wildcard stands in front of what follows it.
             let is_wildcard = target.starts_with('*') && made.ends_with(target.rsplit('*').next().unwrap_or_default());
             target == made || is_wildcard
         };
-        lists.flat_map(targets).find(|(.., target)| is_it(target))
+        let lists = config.get("static_configs")?.as_array()?.iter().enumerate();
+        let place = |(at, list): (usize, &Value)| Some((at, list.get("targets")?.as_array()?.iter().position(is_it)?));
+        lists.into_iter().find_map(place)
     });
     match found {
-        Some((at, target_at, _)) => format!("static_configs[{at}].targets[{target_at}]"),
+        Some((at, target_at)) => format!("static_configs[{at}].targets[{target_at}]"),
         None => "static_configs".to_owned(),
     }
 }
