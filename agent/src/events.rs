@@ -122,7 +122,7 @@ pub enum Event {
     RelationsChanged,
     /// What runs the rendered files is there again, or another.
     WorkloadChanged,
-    /// The time has come for something that was put off, such as asking for the next certificate.
+    /// The time has come for something that was put off, such as asking for the next certificate or looking at the disk.
     TimePassed,
 }
 

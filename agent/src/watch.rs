@@ -70,7 +70,8 @@ pub(crate) async fn run(agent: Arc<Agent>, config: PathBuf) {
         tokio::select! {
             () = agent.stopping.cancelled() => return,
             () = changed.notified() => settle(&changed, &writers).await,
-            () = tokio::time::sleep(POLL) => {}
+            // The rendered files, too, are looked at now and then.
+            () = tokio::time::sleep(POLL) => drop(agent.queue.push(Event::TimePassed)),
         }
         let now = look(&config, &seen);
         let is_changed = !now.iter().map(Looked::said).eq(seen.iter().map(Looked::said));

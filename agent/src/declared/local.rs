@@ -32,7 +32,7 @@ pub struct LocalFolders {
 
 impl LocalFolders {
     /// Those below `config`, the config directory.
-    pub fn new(config: &std::path::Path) -> Self {
+    pub fn new(config: &Path) -> Self {
         LocalFolders {
             scrapes: Folder::new(config.join(super::SCRAPES), &["yml", "yaml"]),
             rules: Folder::new(config.join(super::RULES), &["yml", "yaml", "rules"]),

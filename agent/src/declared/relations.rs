@@ -20,9 +20,31 @@ use crate::store::{Change, Declaration, Role, Store, StoreError, World};
 pub struct Declarations {
     folder: Folder,
     understood: BTreeMap<String, (Arc<str>, Understood)>,
+    settled: Option<Settled>,
 }
 
 type Understood = Result<Vec<Declared>, Vec<Fault>>;
+
+/// A look after which nothing was left to do, so that the same one need not be taken again.
+#[derive(Debug)]
+struct Settled {
+    files: BTreeMap<String, Content>,
+    stored: Arc<BTreeMap<u64, Declaration>>,
+    problems: Vec<Problem>,
+}
+
+impl Settled {
+    fn is(&self, files: &BTreeMap<String, Content>, stored: &Arc<BTreeMap<u64, Declaration>>) -> bool {
+        let is_same = |a: &Content, b: &Content| match (a, b) {
+            (Ok(a), Ok(b)) => Arc::ptr_eq(a, b),
+            (Err(a), Err(b)) => a == b,
+            _ => false,
+        };
+        Arc::ptr_eq(&self.stored, stored)
+            && self.files.keys().eq(files.keys())
+            && self.files.values().zip(files.values()).all(|(a, b)| is_same(a, b))
+    }
+}
 
 /// What all files together ask for.
 #[derive(Debug, Default)]
@@ -31,6 +53,8 @@ struct Wanted {
     relations: Vec<(String, Declared)>,
     /// Files whose relations stay as they are.
     unclear: Vec<String>,
+    /// Whether there are files that name others.
+    names_files: bool,
     problems: Vec<Problem>,
 }
 
@@ -40,6 +64,7 @@ impl Declarations {
         Declarations {
             folder: Folder::new(config.join(super::RELATIONS), &["yaml", "yml"]),
             understood: BTreeMap::new(),
+            settled: None,
         }
     }
 
@@ -50,9 +75,16 @@ impl Declarations {
             // Without the folder nobody knows what is declared, so all stays.
             Err(reason) => return Ok(vec![self.problem(None, 0, 0, reason)]),
         };
-        let mut wanted = self.wanted(files);
         let mut store = crate::lock(store);
-        if wanted.is_in(&store.declarations()?) {
+        let stored = store.world()?.declared;
+        if let Some(settled) = self.settled.as_ref().filter(|settled| settled.is(&files, &stored)) {
+            return Ok(settled.problems.clone());
+        }
+        let given = files.clone();
+        let mut wanted = self.wanted(files);
+        if wanted.is_in(&stored) {
+            let problems = wanted.problems.clone();
+            self.settled = (!wanted.names_files).then_some(Settled { files: given, stored, problems });
             return Ok(wanted.problems);
         }
         let description = format!("declared in {}", super::RELATIONS);
@@ -81,6 +113,7 @@ impl Declarations {
             };
             // Files that entries name may have changed though the file has not, so such a file is always read anew.
             let names_files = text.contains("-file") || text.contains("rules:");
+            wanted.names_files |= names_files;
             let understood = match before.remove(&name) {
                 Some((known, understood)) if Arc::ptr_eq(&known, &text) && !names_files => understood,
                 _ => file::parse(&text, self.folder.path()),

@@ -65,6 +65,8 @@ pub struct RenderedDirectory {
     stamps: BTreeMap<String, Stamp>,
     /// What they said then.
     files: Arc<Files>,
+    /// What was written could not be finished, so that nobody knows what is there.
+    is_unsure: bool,
     layout: Layout,
 }
 
@@ -74,7 +76,13 @@ type Stamp = (u64, u64, i64, i64);
 impl RenderedDirectory {
     /// The directory at `path`, which need not exist.
     pub fn new(path: PathBuf) -> Self {
-        RenderedDirectory { path, stamps: BTreeMap::new(), files: Arc::default(), layout: Layout::default() }
+        RenderedDirectory {
+            path,
+            stamps: BTreeMap::new(),
+            files: Arc::default(),
+            is_unsure: true,
+            layout: Layout::default(),
+        }
     }
 
     /// Says who reads the files.
@@ -134,11 +142,17 @@ impl RenderedDirectory {
             }
         }
         self.stamps = stamps;
+        self.is_unsure = false;
         // Nobody has to let go of what is as it was.
         if !are_same_files(&files, &self.files) {
             self.files = Arc::new(files);
         }
         Ok(self.known())
+    }
+
+    /// Whether only reading can tell what is there.
+    pub fn is_unsure(&self) -> bool {
+        self.is_unsure
     }
 
     /// The files as they were when they were read or written last.
@@ -151,6 +165,8 @@ impl RenderedDirectory {
         let done = self.run(steps, wanted, workload);
         if matches!(done, Ok(()) | Err(ApplyError::Absent)) {
             self.remember(steps);
+        } else {
+            self.is_unsure = true;
         }
         done
     }

@@ -143,8 +143,13 @@ impl Pipeline {
         &self.rendered
     }
 
-    /// Runs passes until nothing is left to do.
-    pub fn run(&mut self, store: &Mutex<Store>, workload: &dyn Workload) -> Result<Report, PassError> {
+    /// Runs passes until nothing is left to do. The rendered files are known from what was written last, unless they are to be
+    /// `looked_at` because somebody else may have changed them.
+    pub fn run(&mut self, store: &Mutex<Store>, workload: &dyn Workload, looked_at: bool) -> Result<Report, PassError> {
+        if looked_at || self.rendered.is_unsure() {
+            self.rendered.set_layout(workload.dialect().layout);
+            self.rendered.read()?;
+        }
         let mut changed = Vec::new();
         for _ in 1..ROUNDS_MAX {
             let (report, published) = self.pass(store, workload)?;
@@ -163,7 +168,7 @@ impl Pipeline {
         let dialect = workload.dialect();
         self.rendered.set_layout(dialect.layout);
         let mut steps = Steps::begin();
-        let observed = observe::observe(store, &self.sources, &self.place, &mut self.rendered, &mut self.folders)?;
+        let observed = observe::observe(store, &self.sources, &self.place, &self.rendered, &mut self.folders)?;
         let events = events::derive(&observed.world);
         for event in &events {
             self.log_event(event, &observed.world);

@@ -109,14 +109,14 @@ pub fn observe(
     store: &Mutex<Store>,
     sources: &Sources,
     place: &Place,
-    rendered: &mut RenderedDirectory,
+    rendered: &RenderedDirectory,
     folders: &mut Folders,
 ) -> Result<Observed, PassError> {
     // First what files declare, so that the world has it.
     let declared = folders.declarations.sync(store)?;
     let local = folders.local.read();
     let world = crate::lock(store).world()?;
-    Ok(gather(world, declared, local, rendered.read()?, sources, place))
+    Ok(gather(world, declared, local, rendered.known(), sources, place))
 }
 
 /// Looks at everything around `world`, which need not be the one that is stored, and touches nothing.

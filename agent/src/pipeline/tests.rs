@@ -101,7 +101,7 @@ impl Bench {
     }
 
     fn run(&mut self) -> Report {
-        let report = self.pipeline.run(&self.store, &self.workload).unwrap();
+        let report = self.pipeline.run(&self.store, &self.workload, true).unwrap();
         if report.applied {
             // The law above all others: what runs is what can be read on disk.
             assert_eq!(*self.disk(), *crate::lock(&self.workload.running));
@@ -161,7 +161,7 @@ fn a_second_pass_over_an_unchanged_world_plans_nothing() {
     assert_eq!(*crate::lock(&bench.workload.commits), commits);
     // Not even a process that knows nothing of the first has to write a file.
     let mut pipeline = Pipeline::new(bench.pipeline.place.clone(), bench.pipeline.sources.clone());
-    let third = pipeline.run(&bench.store, &bench.workload).unwrap();
+    let third = pipeline.run(&bench.store, &bench.workload, true).unwrap();
     assert_eq!((third.changed.len(), third.applied, third.world.revision), (0, true, revision));
 }
 

@@ -36,6 +36,8 @@ pub(super) struct Scrape {
     /// Certificates and keys of those jobs, by path below `rendered/`.
     materials: Files,
     rules: Option<Arc<RuleFile>>,
+    n_targets: usize,
+    n_rules: usize,
     /// What we tell the other side.
     event: Option<String>,
     problems: Vec<Problem>,
@@ -49,9 +51,11 @@ impl Scrape {
         let rules = scraped.rules.take().map(Arc::new);
         let names = scraped.jobs.iter().map(|job| job.name().to_owned()).collect();
         let finished = scrape::finish([&scraped], &basis.folder, &[]);
-        let jobs = finished.jobs.into_iter().map(|job| Value::Object(job.config)).collect();
+        let jobs: Vec<Value> = finished.jobs.into_iter().map(|job| Value::Object(job.config)).collect();
         Scrape {
             stored: Arc::clone(stored),
+            n_targets: jobs.iter().map(targets).sum(),
+            n_rules: rules.as_deref().map_or(0, count_rules),
             jobs: Arc::new(jobs),
             names,
             materials: materials(finished.files),
@@ -110,7 +114,7 @@ impl Desired {
             self.publish(view, APPLICATION, bag);
             self.problems.extend(scrape.problems.iter().cloned());
             if let Some(file) = &scrape.rules {
-                self.add_rules(Arc::clone(file));
+                self.add_counted_rules(Arc::clone(file), scrape.n_rules);
             }
             scrapes.push((view, scrape));
         }
@@ -118,7 +122,7 @@ impl Desired {
         let clashing = clashing(&scrapes, &reserved);
         for (view, scrape) in scrapes.iter().filter(|(view, _)| !clashing.contains(&view.stored.id)) {
             self.materials.extend(scrape.materials.iter().map(|(path, text)| (path.clone(), Arc::clone(text))));
-            self.add_jobs(view.key(), Arc::clone(&scrape.jobs));
+            self.add_jobs(view.key(), Arc::clone(&scrape.jobs), scrape.n_targets);
         }
         self.add_clashing(&scrapes, &clashing, &memory.basis, &reserved);
     }
@@ -148,21 +152,26 @@ impl Desired {
         }
         self.materials.extend(materials(finished.files));
         for (key, jobs) in jobs {
-            self.add_jobs(key, Arc::new(jobs));
+            let n_targets = jobs.iter().map(targets).sum();
+            self.add_jobs(key, Arc::new(jobs), n_targets);
         }
     }
 
-    fn add_jobs(&mut self, key: RelationKey, jobs: Arc<Vec<Value>>) {
+    fn add_jobs(&mut self, key: RelationKey, jobs: Arc<Vec<Value>>, n_targets: usize) {
         if !jobs.is_empty() {
-            self.yields.entry(key.clone()).or_default().targets += jobs.iter().map(targets).sum::<usize>();
+            self.yields.entry(key.clone()).or_default().targets += n_targets;
             self.scrapes.insert(key, jobs);
         }
     }
 
     /// Has the rules of one relation evaluated.
     pub(super) fn add_rules(&mut self, file: Arc<RuleFile>) {
-        let count = |group: &Value| group["rules"].as_array().map_or(0, Vec::len);
-        self.yields.entry(file.relation.clone()).or_default().rules += file.groups.iter().map(count).sum::<usize>();
+        let n_rules = count_rules(&file);
+        self.add_counted_rules(file, n_rules);
+    }
+
+    fn add_counted_rules(&mut self, file: Arc<RuleFile>, n_rules: usize) {
+        self.yields.entry(file.relation.clone()).or_default().rules += n_rules;
         self.rules.insert(file.file_name.clone(), file);
     }
 }
@@ -193,6 +202,10 @@ fn materials(files: BTreeMap<String, Secret>) -> Files {
 /// The names of our own jobs.
 pub(super) fn reserved(place: &Place) -> Vec<&'static str> {
     if place.agent_target.is_some() { vec![SELF_JOB, AGENT_JOB] } else { vec![SELF_JOB] }
+}
+
+fn count_rules(file: &RuleFile) -> usize {
+    file.groups.iter().map(|group| group["rules"].as_array().map_or(0, Vec::len)).sum()
 }
 
 /// How many targets a job lists.
