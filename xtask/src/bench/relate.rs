@@ -22,14 +22,18 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let program = target_dir().join("release").join("relatum");
     let (mut ready, mut visible, mut scraped, mut travelled) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut dropped, mut loaded, mut status, mut memory) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    // Kept to the end: file systems are slow to make files for some seconds after many were removed.
+    let mut folders = Vec::new();
     for number in 1..=RUNS {
         eprintln!("run {number} of {RUNS}");
         let once = measure(&program)?;
+        folders.push(once.folder);
         ready.push(once.ready);
         visible.push(percentile(once.visible, 95));
         scraped.push(percentile(once.scraped, 95));
         travelled.push(percentile(super::tiers::measure(&program)?, 95));
         let once = measure_declared(&program)?;
+        folders.push(once.folder);
         dropped.push(percentile(once.dropped, 95));
         loaded.push(once.loaded);
         status.push(once.status);
@@ -64,6 +68,7 @@ struct MeasuredDeclared {
     loaded: Duration,
     status: Duration,
     memory_kib: u64,
+    folder: Folder,
 }
 
 /// Files dropped into `relations.d` one by one, then one with many relations. Their targets are never there, so that what is
@@ -103,7 +108,8 @@ fn measure_declared(program: &Path) -> anyhow::Result<MeasuredDeclared> {
     wait("every target to be tried", || targets().is_ok_and(|body| !body.contains("\"health\":\"unknown\"")))?;
     let status = agent.status()?;
     let memory_kib = memory_kib(agent.child.id())?;
-    Ok(MeasuredDeclared { dropped, loaded, status, memory_kib })
+    drop(agent);
+    Ok(MeasuredDeclared { dropped, loaded, status, memory_kib, folder: dir })
 }
 
 /// The resident memory of a process.
@@ -117,6 +123,7 @@ struct Measured {
     ready: Duration,
     visible: Vec<Duration>,
     scraped: Vec<Duration>,
+    folder: Folder,
 }
 
 fn measure(program: &Path) -> anyhow::Result<Measured> {
@@ -138,7 +145,7 @@ fn measure(program: &Path) -> anyhow::Result<Measured> {
     let agent = Agent::start(program, &dir.0)?;
     let ready = start.elapsed();
     drop(agent);
-    Ok(Measured { ready, visible, scraped })
+    Ok(Measured { ready, visible, scraped, folder: dir })
 }
 
 pub(super) struct Agent {
