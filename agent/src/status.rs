@@ -1,7 +1,8 @@
 //! What `status` and `show-relation` show: put together from the last pass and the facts of this process. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
+use relatum_relations::bag::Databag;
 use relatum_relations::endpoints::APPLICATION;
 use relatum_relations::name::UnitName;
 use relatum_relations::prometheus_scrape::ALERT_RULES;
@@ -189,17 +190,18 @@ fn own_status(problems: &[Problem]) -> StatusInfo {
 }
 
 fn applications(world: &World, relations: &[RelationStatus], problems: &[Problem]) -> Vec<ApplicationStatus> {
-    let in_trouble = |name: &str| {
-        let prefix = format!("{name}:");
-        let mine = |relation: &&RelationStatus| {
-            relation.provider.starts_with(&prefix) || relation.requirer.starts_with(&prefix)
-        };
-        relations.iter().filter(mine).find(|relation| relation.status.current == "error")
-    };
+    // The first relation of each application that is in trouble.
+    let mut in_trouble: HashMap<&str, &RelationStatus> = HashMap::new();
+    for relation in relations.iter().filter(|relation| relation.status.current == "error") {
+        for end in [&relation.provider, &relation.requirer] {
+            let application = end.split(':').next().unwrap_or(end);
+            in_trouble.entry(application).or_insert(relation);
+        }
+    }
     let describe = |(name, application): (&String, &crate::store::Application)| ApplicationStatus {
         name: name.clone(),
         version: if name == APPLICATION { env!("CARGO_PKG_VERSION").to_owned() } else { String::new() },
-        status: match in_trouble(name) {
+        status: match in_trouble.get(name.as_str()) {
             _ if name == APPLICATION => own_status(problems),
             Some(relation) => info("blocked", &relation.status.message),
             None => info("active", ""),
@@ -212,6 +214,10 @@ fn applications(world: &World, relations: &[RelationStatus], problems: &[Problem
 
 fn units(world: &World, problems: &[Problem], facts: &Facts) -> Vec<UnitStatus> {
     let mut units = Vec::new();
+    let mut bags: HashMap<&str, Vec<&Databag>> = HashMap::new();
+    for ((_, owner), bag) in world.relations.iter().flat_map(|relation| &relation.bags) {
+        bags.entry(owner).or_default().push(&bag.content);
+    }
     for (name, application) in &*world.applications {
         for number in &application.units {
             let unit = format!("{name}/{number}");
@@ -220,7 +226,7 @@ fn units(world: &World, problems: &[Problem], facts: &Facts) -> Vec<UnitStatus> 
                 application: name.clone(),
                 leader: ours,
                 workload: if ours { own_status(problems) } else { info("unknown", "") },
-                address: if ours { facts.listen.ip().to_string() } else { address(world, &unit) },
+                address: if ours { facts.listen.ip().to_string() } else { address(bags.get(unit.as_str())) },
                 ports: if ours { vec![format!("{}/tcp", facts.listen.port())] } else { Vec::new() },
                 name: unit,
             });
@@ -230,7 +236,7 @@ fn units(world: &World, problems: &[Problem], facts: &Facts) -> Vec<UnitStatus> 
 }
 
 /// What the unit says of its address in any relation; keys from the most to the least telling.
-fn address(world: &World, unit: &str) -> String {
+fn address(bags: Option<&Vec<&Databag>>) -> String {
     const KEYS: [&str; 5] = [
         "prometheus_scrape_unit_address",
         "public_address",
@@ -238,8 +244,8 @@ fn address(world: &World, unit: &str) -> String {
         "ingress-address",
         "private-address",
     ];
-    let bags = || world.relations.iter().flat_map(|relation| &relation.bags).filter(|((_, owner), _)| owner == unit);
-    KEYS.iter().find_map(|key| bags().find_map(|(_, bag)| bag.content.get(*key))).cloned().unwrap_or_default()
+    let said = |key: &&str| bags.into_iter().flatten().find_map(|bag| bag.get(*key));
+    KEYS.iter().find_map(said).cloned().unwrap_or_default()
 }
 
 fn warnings(report: &Report, facts: &Facts) -> Vec<String> {
