@@ -15,10 +15,10 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![crate::with("ingress_gives_and_takes_the_url", &[Peer::Nginx], false, nginx)]
 }
 
-/// nginx on `port`, with what lies below `path` at `behind`.
+/// nginx on `port`, in one process so that none outlives the test, with what lies below `path` at `behind`.
 fn start_nginx(dir: &Path, port: u16, path: &str, behind: &str) -> anyhow::Result<Running> {
     let configuration = format!(
-        "daemon off;\npid {dir}/nginx.pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n  access_log off;\n  \
+        "daemon off;\nmaster_process off;\npid {dir}/nginx.pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n  access_log off;\n  \
          client_body_temp_path {dir}/body;\n  proxy_temp_path {dir}/proxy;\n  fastcgi_temp_path {dir}/fastcgi;\n  \
          uwsgi_temp_path {dir}/uwsgi;\n  scgi_temp_path {dir}/scgi;\n  server {{\n    listen 127.0.0.1:{port};\n    \
          location {path}/ {{ proxy_pass http://{behind}/; proxy_http_version 1.1; }}\n  }}\n}}\n",
