@@ -30,7 +30,6 @@ const BLOCKING_THREADS_MAX: usize = 64;
 
 /// The threads of a long-running command.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, crate::failure::CommandFailure> {
-    relatum_tsdb::system::limit_memory_pools();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS_MAX)

@@ -295,7 +295,7 @@ fn main(desired: &Desired, layout: Layout, local: &[Value], trim: &mut Trim<'_>)
         "remote_write": trim.all(Part::RemoteWrite, &desired.remote_writes),
         "scrape_configs": trim.all(Part::Job, desired.own_jobs.iter().chain(others)),
         "storage": storage(desired, is_split),
-        // The server in this process sends no spans.
+        // Spans of the server in this process are sent by the agent.
         "tracing": desired.tracing.as_ref().filter(|_| !is_split),
     })
 }

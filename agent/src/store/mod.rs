@@ -13,7 +13,6 @@ mod schema;
 mod world;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::ops::RangeInclusive;
@@ -213,11 +212,6 @@ impl Store {
         // Taken, so that nothing half-read is left if this fails.
         let world = world::newest(&transaction, known.take())?;
         Ok(known.insert(world).clone())
-    }
-
-    /// The relations that files declare, by id.
-    pub fn declarations(&self) -> Result<BTreeMap<u64, Declaration>, StoreError> {
-        world::declarations(&self.connection, None)
     }
 
     /// The newest revision; 0 before the first.

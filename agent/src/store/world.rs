@@ -264,7 +264,7 @@ fn catch_up(connection: &Connection, world: &mut World) -> Result<bool, StoreErr
 }
 
 /// All declared relations, or the one with `id` if it is one.
-pub(super) fn declarations(connection: &Connection, id: Option<u64>) -> Result<BTreeMap<u64, Declaration>, StoreError> {
+fn declarations(connection: &Connection, id: Option<u64>) -> Result<BTreeMap<u64, Declaration>, StoreError> {
     let read = |row: &Row<'_>| {
         let (file, endpoint, application) = (row.get(1)?, row.get(2)?, row.get(3)?);
         Ok((row.get(0)?, Declaration { file, endpoint, application, request: row.get(4)? }))

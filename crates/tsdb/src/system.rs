@@ -19,30 +19,6 @@ pub(crate) fn map(path: &Path) -> io::Result<MappedFile> {
     Ok(std::sync::Arc::new(map))
 }
 
-/// Has all threads of the process take memory from a few pools. To be called before there are any.
-///
-/// The allocator gives each of many threads a pool of its own, and what one of them has freed no other can use. Work here moves from
-/// thread to thread, so that most of every pool would lie there unused.
-pub fn limit_memory_pools() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    {
-        /// `M_ARENA_MAX`
-        const POOLS_MAX: std::ffi::c_int = -8;
-        #[expect(unsafe_code, reason = "the function is the C library's")]
-        unsafe extern "C" {
-            /// `mallopt(3)`.
-            safe fn mallopt(parameter: std::ffi::c_int, value: std::ffi::c_int) -> std::ffi::c_int;
-        }
-        // SAFETY of the declaration above: name and types are those of the C library that this target links. The function takes
-        // two numbers and knows which of them mean something.
-        mallopt(POOLS_MAX, N_POOLS);
-    }
-}
-
-/// One for each thread that runs tasks on a small machine; blocking threads share them.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-const N_POOLS: std::ffi::c_int = 2;
-
 /// Gives freed memory back to the system.
 ///
 /// The allocator keeps it as long as something lies behind it. After a cut or a merge that is nearly all that was freed: chunks
