@@ -386,6 +386,14 @@ fn clients() -> anyhow::Result<()> {
     let window =
         http::api(&base, "query", &[("query", "sum(increase(c_total{job=\"a\"}[5m]))"), ("time", &end_s.to_string())])?;
     ensure!(window["result"][0]["value"][1] == "200", "{window}");
+    // It asked for chunks, and got them.
+    let metrics = http::get(&format!("{base}/metrics"))?.body;
+    let is_chunked = |line: &str| {
+        line.starts_with("prometheus_remote_read_client_queries_total{")
+            && line.contains("code=\"200\"")
+            && line.contains("response_type=\"chunked\"")
+    };
+    ensure!(metrics.lines().any(is_chunked), "no answer in chunks");
     // What comes by federation was stored there, with its own moment and without an instance of the scrape.
     let stored = || {
         let found =

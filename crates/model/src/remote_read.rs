@@ -1,7 +1,14 @@
-//! Remote read: the protobuf messages `prometheus.ReadRequest` and `prometheus.ReadResponse`, after decompression.
+//! Remote read: the protobuf messages `prometheus.ReadRequest`, `prometheus.ReadResponse` and `prometheus.ChunkedReadResponse`,
+//! after decompression. Requests are read and written, as are answers of samples; answers of chunks are written.
+
+mod answer;
+mod chunked;
 
 use crate::matcher::{MatchOp, Matcher};
-use crate::protobuf::{Fault, Fields, push_varint};
+pub use answer::{AnswerError, decode_answer};
+pub use chunked::{ChunkedSeries, WireChunk};
+
+use crate::protobuf::{Fault, Fields, push_message, push_text, push_uint, push_varint};
 pub use crate::remote_write::DecodeError;
 use crate::remote_write::Encoder;
 use crate::sample::Series;
@@ -86,6 +93,44 @@ impl ReadRequest {
     }
 }
 
+impl ReadRequest {
+    /// The message, before compression.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for query in &self.queries {
+            push_message(&mut out, 1, |out| {
+                push_uint(out, 1, query.range.min_ms.cast_unsigned());
+                push_uint(out, 2, query.range.max_ms.cast_unsigned());
+                for matcher in &query.matchers {
+                    push_message(out, 3, |out| {
+                        let kind = match matcher.op() {
+                            MatchOp::Equal => 0,
+                            MatchOp::NotEqual => 1,
+                            MatchOp::Regex => 2,
+                            MatchOp::NotRegex => 3,
+                        };
+                        push_uint(out, 1, kind);
+                        push_text(out, 2, matcher.name());
+                        push_text(out, 3, matcher.value());
+                    });
+                }
+            });
+        }
+        for accepted in &self.accepted {
+            out.push(2 << 3);
+            push_varint(
+                &mut out,
+                match accepted {
+                    ResponseType::Samples => 0,
+                    ResponseType::StreamedXorChunks => 1,
+                    ResponseType::Unknown(number) => *number,
+                },
+            );
+        }
+        out
+    }
+}
+
 fn response_type(number: u64) -> ResponseType {
     match number {
         0 => ResponseType::Samples,
@@ -145,8 +190,7 @@ impl ResponseEncoder {
         // A result is a list of the same messages, under the same number, as a write request.
         let mut encoder = Encoder::new();
         for one in series {
-            let samples: Vec<_> = one.samples.iter().collect();
-            encoder.push(&one.labels, &samples);
+            encoder.push_samples(&one.labels, &one.samples);
         }
         let result = encoder.finish();
         self.out.push(1 << 3 | 2);
@@ -182,6 +226,7 @@ mod tests {
         );
         assert_eq!(request.queries[0].range, TimeRange { min_ms: 10, max_ms: 20 });
         assert_eq!(request.queries[0].matchers[0].to_string(), r#"job=~"a.*""#);
+        assert_eq!(ReadRequest::decode(&request.encode()).unwrap(), request);
         for cut in 1..body.len() {
             // Never a panic; some prefixes are whole messages.
             let _ = ReadRequest::decode(&body[..cut]);

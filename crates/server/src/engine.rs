@@ -22,6 +22,8 @@ use tracing::{info, warn};
 use crate::clock::now_ms;
 use crate::files::{DiskFiles, FileProblem, Files, Loaded, Loader, whole_file};
 use crate::flags::Flags;
+use crate::http::Traffic;
+use crate::notices::{Notice, Notices};
 use crate::rule_runner::RuleRunner;
 use crate::web::{PreparedWeb, Web};
 
@@ -36,11 +38,14 @@ pub struct Engine {
     remotes: Remotes,
     rules: RuleRunner,
     web: Arc<Web>,
+    notices: Notices,
+    traffic: Traffic,
     loader: Loader,
     live: ArcSwap<Live>,
     // A reload happens wholly, so only one at a time.
     reloading: Mutex<()>,
     query_slots: Arc<Semaphore>,
+    read_slots: Arc<Semaphore>,
     quit: CancellationToken,
     added_metrics: OnceLock<AddedMetrics>,
     started_at_ms: i64,
@@ -147,12 +152,18 @@ impl Engine {
             scrape: Scraper::new(Arc::clone(&store) as _),
             rules: RuleRunner::new(Arc::clone(&store), Arc::clone(&promql), Arc::clone(&notifier)),
             query_slots: Arc::new(Semaphore::new(flags.concurrency)),
+            read_slots: Arc::new(Semaphore::new(match flags.read_concurrency {
+                0 => Semaphore::MAX_PERMITS,
+                n => n.min(Semaphore::MAX_PERMITS),
+            })),
             receiver: remote_write::Receiver::new(remote_write::ReceiverOptions {
                 accepted: flags.write_messages.clone(),
                 start_timestamps: flags.has_feature("st-storage"),
             }),
             remotes: Remotes::new(Arc::clone(&store) as _),
             web: Arc::default(),
+            notices: Notices::default(),
+            traffic: Traffic::default(),
             loader: Loader::default(),
             live: ArcSwap::from_pointee(live),
             reloading: Mutex::new(()),
@@ -230,11 +241,13 @@ impl Engine {
         match outcome {
             Ok(prepared) => {
                 self.commit(Prepared { web: prepared.web.watched(), ..prepared });
+                self.notices.set(Notice::ReloadFailed, false, now_ms());
                 info!(file = %main.display(), "configuration loaded");
                 Ok(())
             }
             Err(error) => {
                 let live = self.live();
+                self.notices.set(Notice::ReloadFailed, true, now_ms());
                 self.live.store(Arc::new(Live { reload_failed_at_ms: Some(now_ms()), ..Live::clone(&live) }));
                 Err(error)
             }
@@ -273,6 +286,16 @@ impl Engine {
     /// Who may come in, and how; every listener is to ask it.
     pub fn web(&self) -> &Arc<Web> {
         &self.web
+    }
+
+    /// What a person should know.
+    pub(crate) fn notices(&self) -> &Notices {
+        &self.notices
+    }
+
+    /// What comes in over HTTP.
+    pub(crate) fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// The configuration that runs.
@@ -321,6 +344,11 @@ impl Engine {
     /// Waits for a turn among the queries; the turn ends when the permit is dropped.
     pub(crate) async fn query_slots(&self) -> OwnedSemaphorePermit {
         Arc::clone(&self.query_slots).acquire_owned().await.expect("the semaphore is never closed")
+    }
+
+    /// Waits for a turn among the remote reads.
+    pub(crate) async fn read_slots(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.read_slots).acquire_owned().await.expect("the semaphore is never closed")
     }
 }
 

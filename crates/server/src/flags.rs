@@ -70,6 +70,18 @@ pub struct Flags {
     pub connections_max: usize,
     /// `--web.enable-admin-api`
     pub admin_api: bool,
+    /// `--web.enable-otlp-receiver`
+    pub otlp_receiver: bool,
+    /// `--web.search.max-limit`
+    pub search_results_max: usize,
+    /// `--web.max-notifications-subscribers`
+    pub notification_subscribers_max: usize,
+    /// `--storage.remote.read-sample-limit`: samples in one remote read that is answered in one message; zero means no limit
+    pub read_samples_max: usize,
+    /// `--storage.remote.read-concurrent-limit`; zero means no limit; counts at the start
+    pub read_concurrency: usize,
+    /// `--storage.remote.read-max-bytes-in-frame`
+    pub read_frame_bytes: usize,
     /// `--web.enable-lifecycle`
     pub lifecycle: bool,
     /// `--storage.tsdb.durability`; counts when the store is opened
@@ -112,6 +124,12 @@ impl Default for Flags {
             route_prefix: None,
             admin_api: false,
             lifecycle: false,
+            otlp_receiver: false,
+            search_results_max: 10_000,
+            notification_subscribers_max: 16,
+            read_samples_max: 50_000_000,
+            read_concurrency: 10,
+            read_frame_bytes: 1 << 20,
             durability: Durability::Process,
             retention: Duration::from_secs(15 * 86_400),
             retention_bytes: 0,
@@ -172,12 +190,14 @@ const fn flag(name: &'static str, kind: Kind, default: &'static str, does: &'sta
 
 /// Every flag that is understood. One that protects something, such as `--web.config.file`, is refused until it does.
 const FLAGS: &[Flag] = &[
+    flag("agent", Kind::Switch, "false", ""),
     flag("alertmanager.drain-notification-queue-on-shutdown", Kind::Switch, "true", ""),
     flag("alertmanager.notification-batch-size", Kind::Value, "256", ""),
     flag("alertmanager.notification-queue-capacity", Kind::Value, "10000", ""),
     flag("auto-gomaxprocs", Kind::Switch, "true", ""),
     flag("auto-gomemlimit", Kind::Switch, "true", ""),
     flag("auto-gomemlimit.ratio", Kind::Value, "0.9", ""),
+    flag("auto-gomemlimit.refresh-interval", Kind::Value, "0s", ""),
     flag("config.auto-reload-interval", Kind::Value, "30s", ""),
     flag("config.file", Kind::Value, "prometheus.yml", "the configuration file"),
     flag("enable-feature", Kind::Value, "", "features to switch on, separated by commas"),
@@ -194,12 +214,34 @@ const FLAGS: &[Flag] = &[
     flag("scrape.adjust-timestamps", Kind::Switch, "true", ""),
     flag("scrape.discovery-reload-interval", Kind::Value, "5s", ""),
     flag("scrape.timestamp-tolerance", Kind::Value, "2ms", ""),
+    flag("storage.agent.checkpoint-batch-size", Kind::Value, "1000", ""),
+    flag("storage.agent.checkpoint-from-in-memory-series", Kind::Switch, "false", ""),
+    flag("storage.agent.no-lockfile", Kind::Switch, "false", ""),
+    flag("storage.agent.path", Kind::Value, "data-agent/", ""),
+    flag("storage.agent.retention.max-time", Kind::Value, "0s", ""),
+    flag("storage.agent.retention.min-time", Kind::Value, "0s", ""),
+    flag("storage.agent.wal-compression", Kind::Switch, "true", ""),
+    flag("storage.agent.wal-compression-type", Kind::Value, "snappy", ""),
+    flag("storage.agent.wal-segment-size", Kind::Value, "0B", ""),
+    flag("storage.agent.wal-truncate-frequency", Kind::Value, "0s", ""),
     flag("storage.remote.flush-deadline", Kind::Value, "1m", ""),
-    flag("storage.remote.read-concurrent-limit", Kind::Value, "10", ""),
-    flag("storage.remote.read-max-bytes-in-frame", Kind::Value, "1048576", ""),
-    flag("storage.remote.read-sample-limit", Kind::Value, "5e7", ""),
+    flag("storage.remote.read-concurrent-limit", Kind::Value, "10", "how many remote reads run at once"),
+    flag(
+        "storage.remote.read-max-bytes-in-frame",
+        Kind::Value,
+        "1048576",
+        "the largest frame of a streamed remote read",
+    ),
+    flag(
+        "storage.remote.read-sample-limit",
+        Kind::Value,
+        "5e7",
+        "how many samples a remote read in one message may have",
+    ),
     flag("storage.tsdb.allow-overlapping-compaction", Kind::Switch, "true", ""),
     flag("storage.tsdb.block-reload-interval", Kind::Value, "1m", ""),
+    flag("storage.tsdb.delay-compact-file.path", Kind::Value, "", ""),
+    flag("storage.tsdb.delayed-compaction.max-percent", Kind::Value, "10", ""),
     flag(
         "storage.tsdb.durability",
         Kind::Value,
@@ -207,6 +249,7 @@ const FLAGS: &[Flag] = &[
         "when samples are acknowledged: process, once written, or fsync, once on disk (not a flag of Prometheus)",
     ),
     flag("storage.tsdb.head-chunks-write-queue-size", Kind::Value, "0", ""),
+    flag("storage.tsdb.max-block-chunk-segment-size", Kind::Value, "0B", ""),
     flag("storage.tsdb.max-block-duration", Kind::Value, "", ""),
     flag("storage.tsdb.min-block-duration", Kind::Value, "2h", ""),
     flag("storage.tsdb.no-lockfile", Kind::Switch, "false", ""),
@@ -224,12 +267,12 @@ const FLAGS: &[Flag] = &[
     flag("web.cors.origin", Kind::Value, ".*", "which origins browsers may call from, as a regular expression"),
     flag("web.enable-admin-api", Kind::Switch, "false", "allow deletion and snapshots over HTTP"),
     flag("web.enable-lifecycle", Kind::Switch, "false", "allow reload and shutdown over HTTP"),
-    flag("web.enable-otlp-receiver", Kind::Switch, "false", ""),
+    flag("web.enable-otlp-receiver", Kind::Switch, "false", "take metrics of OpenTelemetry"),
     flag("web.enable-remote-write-receiver", Kind::Switch, "true", "take remote writes; it is always on"),
     flag("web.external-url", Kind::Value, "", "the address under which others reach this server"),
     flag("web.listen-address", Kind::Value, "0.0.0.0:9090", "where to listen; may be repeated"),
     flag("web.max-connections", Kind::Value, "512", "how many connections may be open at once"),
-    flag("web.max-notifications-subscribers", Kind::Value, "16", ""),
+    flag("web.max-notifications-subscribers", Kind::Value, "16", "how many may listen to notifications"),
     flag("web.page-title", Kind::Value, "Prometheus Time Series Collection and Processing Server", ""),
     flag("web.read-timeout", Kind::Value, "5m", "how long a request may take to arrive, and a connection may be idle"),
     flag(
@@ -244,6 +287,7 @@ const FLAGS: &[Flag] = &[
         "",
         "the path below which everything lies; that of the external URL if not given",
     ),
+    flag("web.search.max-limit", Kind::Value, "10000", "how many results one search may ask for"),
     flag("web.user-assets", Kind::Value, "", ""),
 ];
 
@@ -344,6 +388,12 @@ impl Flags {
             "web.remote-write-receiver.accepted-protobuf-messages" => {
                 self.write_messages.iter().map(|version| version.message()).collect::<Vec<_>>().join(",")
             }
+            "web.enable-otlp-receiver" => self.otlp_receiver.to_string(),
+            "web.search.max-limit" => self.search_results_max.to_string(),
+            "web.max-notifications-subscribers" => self.notification_subscribers_max.to_string(),
+            "storage.remote.read-sample-limit" => format!("{:e}", self.read_samples_max),
+            "storage.remote.read-concurrent-limit" => self.read_concurrency.to_string(),
+            "storage.remote.read-max-bytes-in-frame" => self.read_frame_bytes.to_string(),
             "storage.tsdb.durability" => self.durability.as_str().to_owned(),
             "storage.tsdb.retention.time" => format_duration(self.retention),
             "storage.tsdb.retention.size" => format!("{}B", self.retention_bytes),
@@ -402,6 +452,12 @@ impl Flags {
             "web.enable-admin-api" => self.admin_api = switch(value)?,
             "web.enable-lifecycle" => self.lifecycle = switch(value)?,
             "web.enable-remote-write-receiver" => drop(switch(value)?),
+            "web.enable-otlp-receiver" => self.otlp_receiver = switch(value)?,
+            "web.search.max-limit" => self.search_results_max = number(value)?.max(1),
+            "web.max-notifications-subscribers" => self.notification_subscribers_max = number(value)?,
+            "storage.remote.read-sample-limit" => self.read_samples_max = amount(value)?,
+            "storage.remote.read-concurrent-limit" => self.read_concurrency = number(value)?,
+            "storage.remote.read-max-bytes-in-frame" => self.read_frame_bytes = number(value)?.clamp(1 << 10, 1 << 26),
             "web.cors.origin" => self.cors_origin = AnchoredRegex::new(value).map_err(|error| error.to_string())?,
             "storage.tsdb.retention.time" => self.retention = duration(value)?,
             "storage.tsdb.retention.size" => self.retention_bytes = bytes(value)?,
@@ -446,6 +502,14 @@ fn switch(value: &str) -> Result<bool, String> {
 
 fn number(value: &str) -> Result<usize, String> {
     value.parse().map_err(|_| "it is not a whole number".to_owned())
+}
+
+/// A whole number that may be written with an exponent.
+fn amount(value: &str) -> Result<usize, String> {
+    match value.parse::<f64>() {
+        Ok(number) if number.fract() == 0.0 && (0.0..=1e15).contains(&number) => Ok(number as usize),
+        _ => Err("it is not a whole number".to_owned()),
+    }
 }
 
 fn duration(value: &str) -> Result<Duration, String> {
@@ -496,6 +560,7 @@ mod tests {
             &["--storage.tsdb.durability=disk"],
             Err("cannot read flag --storage.tsdb.durability=disk: it is neither process nor fsync"),
         );
+        check(&["--storage.remote.read-sample-limit=1e3"], Ok(Flags { read_samples_max: 1000, ..Flags::default() }));
         check(&["--storage.tsdb.retention.size=1.5GB"], Ok(Flags { retention_bytes: 3 << 29, ..Flags::default() }));
         let asked =
             Flags::parse(["--enable-feature=exemplar-storage,type-and-unit-labels,promql-experimental-functions"]);

@@ -9,6 +9,7 @@ pub mod files;
 pub mod flags;
 mod http;
 pub mod listen;
+mod notices;
 mod rule_runner;
 pub mod web;
 

@@ -120,6 +120,7 @@ pub async fn serve(listener: TcpListener, router: Router, front: Front, shutdown
         }
     }
     front.handshakes.give_up();
+    front.web.draining().cancel();
     if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
         warn!("requests still running at shutdown were cut off");
     }

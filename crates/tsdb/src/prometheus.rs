@@ -15,12 +15,14 @@ mod index_writer;
 mod meta;
 mod tombstones;
 mod wal;
+mod wire;
 mod xor;
 
 use crate::block::layout::Damage;
 
 pub use export::{ExportError, ExportOptions, ExportedBlock, export};
 pub use import::{ImportError, ImportProgress, Imported, import};
+pub use wire::{ChunkError, EncodedChunk, decode_chunk, encode_chunks};
 
 #[cfg(test)]
 mod tests {

@@ -113,6 +113,11 @@ impl<'a> Cursor<'a> {
         Cursor { node, findings }
     }
 
+    /// What is being read.
+    pub(crate) fn node(self) -> &'a Node {
+        self.node
+    }
+
     /// Whether the node says nothing.
     pub(crate) fn is_null(self) -> bool {
         self.node.is_null()

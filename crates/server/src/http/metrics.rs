@@ -11,6 +11,11 @@ use crate::Engine;
 
 /// All families, in the text format.
 pub(crate) async fn metrics(State(engine): State<Arc<Engine>>) -> Response {
+    ([(header::CONTENT_TYPE, TEXT_CONTENT_TYPE)], write_text(&families(&engine))).into_response()
+}
+
+/// All families.
+pub(crate) fn families(engine: &Engine) -> Vec<MetricFamily> {
     let live = engine.live();
     let mut families = vec![
         MetricFamily::new(MetricKind::Gauge, "prometheus_build_info", "What this server is.")
@@ -35,9 +40,10 @@ pub(crate) async fn metrics(State(engine): State<Arc<Engine>>) -> Response {
     families.extend(engine.receiver().metrics());
     families.extend(engine.remotes().metrics(engine.store().stats().max_time_ms));
     families.extend(engine.web().metrics());
+    families.extend(engine.traffic().metrics());
     families.extend(engine.added_metrics());
     families.extend(process(engine.started_at_ms()));
-    ([(header::CONTENT_TYPE, TEXT_CONTENT_TYPE)], write_text(&families)).into_response()
+    families
 }
 
 /// The process as the kernel sees it, read from `/proc`; nothing where there is none.

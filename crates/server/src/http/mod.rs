@@ -2,23 +2,30 @@
 
 mod admin;
 mod envelope;
+mod features;
 mod federate;
 mod front;
+mod health;
 mod json;
 mod metrics;
+mod notifications;
 mod pages;
 mod params;
 mod query;
 mod read;
 mod relabel_steps;
 mod rules;
+mod self_metrics;
 mod series;
 mod status;
+mod stream;
 mod targets;
+mod traffic;
 mod tsdb_status;
 mod write;
 
 pub(crate) use front::plain;
+pub(crate) use traffic::Traffic;
 
 use std::sync::Arc;
 
@@ -51,6 +58,7 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/series", get(series::series).post(series::series))
         .route("/targets", get(targets::targets))
         .route("/scrape_pools", get(targets::pools))
+        .route("/scrape_pools/config", get(targets::pool_config))
         .route("/targets/metadata", get(targets::targets_metadata))
         .route("/targets/relabel_steps", get(relabel_steps::relabel_steps))
         .route("/metadata", get(targets::metadata))
@@ -62,16 +70,21 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/status/config", get(status::config))
         .route("/status/flags", get(status::flags))
         .route("/status/tsdb", get(tsdb_status::head))
+        .route("/status/tsdb/blocks", get(tsdb_status::blocks))
         .route("/status/walreplay", get(tsdb_status::wal_replay))
+        .route("/status/self_metrics", get(self_metrics::self_metrics))
+        .route("/status/health", get(health::health))
         .route("/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))
         .route("/admin/tsdb/clean_tombstones", post(admin::clean_tombstones).put(admin::clean_tombstones))
         .route("/admin/tsdb/snapshot", post(admin::snapshot).put(admin::snapshot))
-        .route("/notifications", get(status::notifications))
+        .route("/features", get(features::features))
+        .route("/notifications", get(notifications::active))
         .fallback(front::not_found)
         .layer(CompressionLayer::new())
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX));
     let routes = Router::new()
         .nest("/api/v1", api)
+        .route("/api/v1/notifications/live", get(notifications::live))
         .route("/api/v1/write", post(write::receive).layer(DefaultBodyLimit::max(REMOTE_BYTES_MAX)))
         .route("/api/v1/read", post(read::read).layer(DefaultBodyLimit::max(REMOTE_BYTES_MAX)))
         .route("/metrics", get(metrics::metrics).layer(CompressionLayer::new()))
@@ -84,6 +97,7 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/graph", get(pages::graph))
         .route("/targets", get(pages::targets))
         .route("/alerts", get(pages::alerts))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&engine), traffic::counted))
         .fallback(front::not_found)
         .with_state(Arc::clone(&engine));
     let routes = below(engine.live().flags.prefix(), Arc::clone(&engine), routes);

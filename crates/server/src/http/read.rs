@@ -1,4 +1,7 @@
-//! Remote read: `POST /api/v1/read`. Others get our samples as they would from a Prometheus, external labels included.
+//! Remote read: `POST /api/v1/read`. Others get our samples as they would from a Prometheus, external labels included: all in one
+//! message, or as a stream of compressed chunks where they take that.
+
+mod streamed;
 
 use std::sync::Arc;
 
@@ -6,8 +9,8 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use relatum_model::remote_read::{ReadRequest, RequestError, ResponseEncoder, ResponseType};
-use relatum_model::storage::{Cancel, Hints, Scope, Select, SelectError};
+use relatum_model::remote_read::{ReadQuery, ReadRequest, RequestError, ResponseEncoder, ResponseType};
+use relatum_model::storage::{Cancel, Hints, Reader, Scope, Select, SelectError};
 use relatum_model::{Labels, LabelsBuilder, MatchOp, Matcher, Series};
 
 use super::front;
@@ -16,9 +19,6 @@ use crate::Engine;
 /// The largest decompressed request: Prometheus' bound.
 const BODY_BYTES_MAX: usize = 32 << 20;
 
-/// How many samples one answer may have, as `--storage.remote.read-sample-limit` has it.
-const SAMPLES_MAX: usize = 50_000_000;
-
 /// Why a request gets no answer.
 #[derive(Debug, thiserror::Error)]
 enum ReadError {
@@ -26,76 +26,107 @@ enum ReadError {
     Snappy,
     #[error(transparent)]
     Request(#[from] RequestError),
-    #[error("server does not support any of the requested response types: {0:?}; supported: [SAMPLES]")]
+    #[error(
+        "server does not support any of the requested response types: {0:?}; supported: [SAMPLES STREAMED_XOR_CHUNKS]"
+    )]
     NoCommonType(Vec<ResponseType>),
-    #[error("exceeded sample limit ({SAMPLES_MAX})")]
-    TooManySamples,
+    #[error("exceeded sample limit ({0})")]
+    TooManySamples(usize),
     #[error(transparent)]
     Store(#[from] SelectError),
 }
 
 impl ReadError {
-    fn status(&self) -> StatusCode {
-        match self {
-            ReadError::Store(_) | ReadError::Request(RequestError::Matcher(_)) => StatusCode::INTERNAL_SERVER_ERROR,
+    fn into_response(self) -> Response {
+        let status = match &self {
+            ReadError::Store(cause) => {
+                tracing::error!(error = %crate::chain(cause), "a remote read could not read the store");
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+            ReadError::Request(RequestError::Matcher(_)) => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
-        }
+        };
+        front::plain(status, format!("{self}\n"))
     }
 }
 
 /// Answers one request. Reading blocks, so it happens on a thread of its own.
 pub(crate) async fn read(State(engine): State<Arc<Engine>>, body: Bytes) -> Response {
-    let permit = engine.query_slots().await;
-    let answer = tokio::task::spawn_blocking(move || {
-        let answer = answer(&engine, &body);
-        drop(permit);
-        answer
-    });
-    match answer.await {
-        Ok(Ok(message)) => {
-            let headers = [(header::CONTENT_TYPE, "application/x-protobuf"), (header::CONTENT_ENCODING, "snappy")];
-            (headers, message).into_response()
-        }
-        Ok(Err(error)) => {
-            if let ReadError::Store(cause) = &error {
-                tracing::error!(error = %crate::chain(cause), "a remote read could not read the store");
+    let permit = engine.read_slots().await;
+    let request = match parsed(&body) {
+        Ok(request) => request,
+        Err(error) => return error.into_response(),
+    };
+    match wanted(&request.accepted) {
+        None => ReadError::NoCommonType(request.accepted).into_response(),
+        Some(ResponseType::StreamedXorChunks) => streamed::answer(engine, request, permit),
+        Some(_) => {
+            let answer = tokio::task::spawn_blocking(move || {
+                let answer = answer(&engine, &request);
+                drop(permit);
+                answer
+            });
+            match answer.await {
+                Ok(Ok(message)) => {
+                    let headers =
+                        [(header::CONTENT_TYPE, "application/x-protobuf"), (header::CONTENT_ENCODING, "snappy")];
+                    (headers, message).into_response()
+                }
+                Ok(Err(error)) => error.into_response(),
+                Err(_) => front::plain(StatusCode::INTERNAL_SERVER_ERROR, "the read ended unexpectedly\n"),
             }
-            front::plain(error.status(), format!("{error}\n"))
         }
-        Err(_) => front::plain(StatusCode::INTERNAL_SERVER_ERROR, "the read ended unexpectedly\n"),
     }
 }
 
-/// The compressed answer to the compressed request `body`.
-fn answer(engine: &Engine, body: &[u8]) -> Result<Vec<u8>, ReadError> {
+fn parsed(body: &[u8]) -> Result<ReadRequest, ReadError> {
     let length = snap::raw::decompress_len(body).map_err(|_| ReadError::Snappy)?;
     if length > BODY_BYTES_MAX {
         return Err(ReadError::Snappy);
     }
     let message = snap::raw::Decoder::new().decompress_vec(body).map_err(|_| ReadError::Snappy)?;
-    let request = ReadRequest::decode(&message)?;
-    if !request.accepted.is_empty() && !request.accepted.contains(&ResponseType::Samples) {
-        return Err(ReadError::NoCommonType(request.accepted));
+    Ok(ReadRequest::decode(&message)?)
+}
+
+/// The first kind of answer that the client takes and we have.
+fn wanted(accepted: &[ResponseType]) -> Option<ResponseType> {
+    if accepted.is_empty() {
+        return Some(ResponseType::Samples);
     }
+    accepted.iter().copied().find(|kind| !matches!(kind, ResponseType::Unknown(_)))
+}
+
+/// The compressed answer in one message.
+fn answer(engine: &Engine, request: &ReadRequest) -> Result<Vec<u8>, ReadError> {
     let live = engine.live();
     let external = &live.config.global.external_labels;
+    let samples_max = live.flags.read_samples_max;
     let mut encoder = ResponseEncoder::new();
-    let mut left = SAMPLES_MAX;
+    let mut left = if samples_max == 0 { usize::MAX } else { samples_max };
     for query in &request.queries {
         let reader = engine.store().open(&Scope::all(), query.range)?;
-        let matchers: Vec<Matcher> =
-            query.matchers.iter().filter(|matcher| !is_met_by(external, matcher)).cloned().collect();
         let mut found = Vec::new();
-        for series in reader.series(&matchers, &Hints::default(), &Cancel::new())? {
+        for series in selected(reader.as_ref(), query, external)? {
             let series = series?;
-            left = left.checked_sub(series.samples.len()).ok_or(ReadError::TooManySamples)?;
+            left = left.checked_sub(series.samples.len()).ok_or(ReadError::TooManySamples(samples_max))?;
             found.push(Series { labels: with_external(&series.labels, external), samples: series.samples });
         }
         // External labels may change the order, and the answer is to be sorted.
         found.sort_by(|a, b| a.labels.cmp(&b.labels));
         encoder.push(&found);
     }
-    snap::raw::Encoder::new().compress_vec(&encoder.finish()).map_err(|_| ReadError::TooManySamples)
+    snap::raw::Encoder::new().compress_vec(&encoder.finish()).map_err(|_| ReadError::TooManySamples(samples_max))
+}
+
+/// What our own store has for `query`.
+fn selected<'r>(
+    reader: &'r dyn Reader,
+    query: &ReadQuery,
+    external: &Labels,
+) -> Result<impl Iterator<Item = Result<Series, SelectError>> + use<'r>, SelectError> {
+    let matchers: Vec<Matcher> =
+        query.matchers.iter().filter(|matcher| !is_met_by(external, matcher)).cloned().collect();
+    reader.series(&matchers, &Hints::default(), &Cancel::new())
 }
 
 /// Whether every series that goes out satisfies `matcher` because of a label that all of them get on their way.
@@ -112,4 +143,22 @@ fn with_external(labels: &Labels, external: &Labels) -> Labels {
         builder.set(name, value);
     }
     builder.build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_kind_that_both_know() {
+        use ResponseType::{Samples, StreamedXorChunks, Unknown};
+        for (accepted, expected) in [
+            (&[][..], Some(Samples)),
+            (&[StreamedXorChunks, Samples], Some(StreamedXorChunks)),
+            (&[Unknown(7), Samples, StreamedXorChunks], Some(Samples)),
+            (&[Unknown(7)], None),
+        ] {
+            assert_eq!(wanted(accepted), expected, "{accepted:?}");
+        }
+    }
 }

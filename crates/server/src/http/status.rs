@@ -71,20 +71,6 @@ fn host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_default()
 }
 
-/// `/api/v1/notifications`: what a person looking at the server should know.
-pub(crate) async fn notifications(State(engine): State<Arc<Engine>>) -> ApiResult {
-    let live = engine.live();
-    let mut active = Vec::new();
-    if let Some(at_ms) = live.reload_failed_at_ms {
-        active.push(json!({
-            "text": "Configuration reload has failed.",
-            "date": crate::clock::rfc3339(at_ms),
-            "active": true,
-        }));
-    }
-    Ok(Success::of(&active))
-}
-
 /// `/-/healthy`
 pub(crate) async fn healthy() -> &'static str {
     "Prometheus Server is Healthy.\n"

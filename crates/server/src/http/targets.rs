@@ -1,9 +1,11 @@
 //! What is scraped: `/targets`, `/metadata`, `/alertmanagers`, `/scrape_pools`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::extract::State;
+use relatum_config::prometheus::job_text;
 use relatum_model::time::format_duration;
 use serde_json::{Value, json};
 
@@ -12,6 +14,7 @@ use super::params::Params;
 use super::series::object;
 use crate::Engine;
 use crate::clock::rfc3339;
+use crate::files::{DiskFiles, Files};
 
 // Go's zero time: how the API shows that a target was never scraped.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -106,6 +109,34 @@ fn outside_url(url: &str, outside: &Outside) -> String {
 pub(crate) async fn pools(State(engine): State<Arc<Engine>>) -> ApiResult {
     let pools: BTreeSet<String> = engine.scrape().pools().into_iter().collect();
     Ok(Success::of(&json!({ "scrapePools": pools })))
+}
+
+/// `/api/v1/scrape_pools/config`: one job as it was written, secrets hidden.
+pub(crate) async fn pool_config(State(engine): State<Arc<Engine>>, params: Params) -> ApiResult {
+    let pool = match params.first("scrapePool") {
+        "" => return Err(ApiError::bad_data("no scrapePool parameter provided")),
+        pool => pool.to_owned(),
+    };
+    let found = tokio::task::spawn_blocking(move || {
+        let live = engine.live();
+        let in_main = || job_text(&live.yaml, &pool);
+        // The texts of the other files are not kept, as there may be thousands.
+        let in_others = || {
+            let patterns = live.config.scrape_config_files.iter();
+            let paths = patterns.flat_map(|pattern| DiskFiles.matching(Path::new(pattern)).unwrap_or_default());
+            let mut texts = paths.filter_map(|path| DiskFiles.read(&path).ok());
+            texts.find_map(|text| job_text(&text, &pool))
+        };
+        in_main().or_else(in_others).ok_or(pool)
+    });
+    match found.await {
+        Ok(Ok(yaml)) => Ok(Success::of(&json!({ "yaml": yaml }))),
+        Ok(Err(pool)) => {
+            let name = relatum_model::text::quote(&pool);
+            Err(ApiError::bad_data(format!("error retrieving scrape config: scrape pool {name} not found")))
+        }
+        Err(_) => Err(ApiError::new(ErrorKind::Internal, "the files could not be read")),
+    }
 }
 
 /// `/api/v1/metadata`

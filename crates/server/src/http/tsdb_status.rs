@@ -51,6 +51,35 @@ pub(crate) async fn head(State(engine): State<Arc<Engine>>, params: Params) -> A
     })
 }
 
+/// `/api/v1/status/tsdb/blocks`: what is on disk, oldest first.
+pub(crate) async fn blocks(State(engine): State<Arc<Engine>>) -> ApiResult {
+    let dir = engine.live().flags.data_dir.clone();
+    let read = tokio::task::spawn_blocking(move || relatum_tsdb::inspect::blocks(&dir)).await;
+    match read {
+        Ok(Ok(blocks)) => {
+            let shown = blocks.into_iter().filter(|block| block.damage.is_none()).map(|block| {
+                json!({
+                    "ulid": block.file,
+                    "minTime": block.min_ms,
+                    // As in Prometheus' blocks, whose newest sample is one millisecond before this.
+                    "maxTime": block.max_ms.saturating_add(1),
+                    "stats": { "numSamples": block.samples, "numSeries": block.series, "numChunks": block.chunks },
+                    "compaction": { "level": block.level, "sources": [block.file] },
+                    "version": 1,
+                })
+            });
+            Ok(Success::of(&json!({ "blocks": shown.collect::<Vec<Value>>() })))
+        }
+        // Before the first cut there is no directory.
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(Success::of(&json!({ "blocks": [] }))),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the blocks could not be listed");
+            Err(ApiError::new(ErrorKind::Internal, "error getting block metadata"))
+        }
+        Err(_) => Err(ApiError::new(ErrorKind::Internal, "error getting block metadata")),
+    }
+}
+
 /// `/api/v1/status/walreplay`: the log was read before anything was answered, so there is nothing left to replay.
 pub(crate) async fn wal_replay() -> ApiResult {
     Ok(Success::of(&json!({ "min": 0, "max": 0, "current": 0 })))

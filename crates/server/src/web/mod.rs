@@ -22,6 +22,7 @@ use axum::http::{HeaderName, HeaderValue};
 use relatum_config::web::WebConfig;
 use rustls::ServerConfig;
 use thiserror::Error;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::files::{DiskFiles, FileProblem, Files, whole_file};
@@ -62,6 +63,7 @@ pub struct Web {
     users: Users,
     // One at a time reads the files, and says once what is wrong with them.
     looking: Mutex<Option<String>>,
+    draining: CancellationToken,
     pub(crate) counts: Counts,
 }
 
@@ -120,6 +122,7 @@ impl Default for Web {
             current: ArcSwap::from_pointee(Rules::open()),
             users: Users::default(),
             looking: Mutex::default(),
+            draining: CancellationToken::new(),
             counts: Counts::default(),
         }
     }
@@ -137,6 +140,11 @@ impl Web {
     /// Puts prepared rules in effect for every connection and request from now on.
     pub fn commit(&self, prepared: PreparedWeb) {
         self.put(prepared.rules);
+    }
+
+    /// Cancelled when no more requests are taken: answers that would go on for ever end then.
+    pub(crate) fn draining(&self) -> &CancellationToken {
+        &self.draining
     }
 
     /// Whether connections are made with TLS.

@@ -7,7 +7,7 @@ use relatum_model::Samples;
 
 use super::bytes::{Reader, put_uvarint};
 use super::index::ChunkPlace;
-use super::{Damage, histograms, xor};
+use super::{Damage, histograms, wire, xor};
 use crate::fs::{AppendFile, Fs, MappedFile};
 
 const MAGIC: u32 = 0x85BD_40DD;
@@ -15,9 +15,9 @@ const HEADER_BYTES: usize = 8;
 /// A file does not grow longer than Prometheus lets it.
 const FILE_BYTES_MAX: u64 = 512 << 20;
 
-const XOR: u8 = 1;
-const HISTOGRAM: u8 = 2;
-const FLOAT_HISTOGRAM: u8 = 3;
+pub(super) const XOR: u8 = 1;
+pub(super) const HISTOGRAM: u8 = 2;
+pub(super) const FLOAT_HISTOGRAM: u8 = 3;
 const XOR2: u8 = 4;
 const HISTOGRAM_STARTS: u8 = 5;
 const FLOAT_HISTOGRAM_STARTS: u8 = 6;
@@ -87,26 +87,9 @@ impl<'f> ChunkWriter<'f> {
 
     /// Writes the samples of a series as chunks; returns where they are, by time.
     pub(super) fn series(&mut self, samples: &Samples) -> io::Result<Vec<ChunkPlace>> {
-        let floats: Vec<(i64, f64)> = samples.iter().map(|sample| (sample.t_ms, sample.value)).collect();
-        // A chunk may not reach over one of the other kind.
-        let breaks: Vec<i64> = samples.histograms.iter().map(|sample| sample.t_ms).collect();
-        let between = |a: i64, b: i64| breaks.partition_point(|t| *t < a) == breaks.partition_point(|t| *t < b);
-        let mut pieces = Vec::new();
-        for run in floats.chunk_by(|a, b| between(a.0, b.0)).flat_map(|run| run.chunks(xor::CHUNK_SAMPLES)) {
-            let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
-            pieces.push((first.0, last.0, XOR, xor::encode(run)));
-        }
-        let times: Vec<i64> = floats.iter().map(|(t_ms, _)| *t_ms).collect();
-        let between = |a: i64, b: i64| times.partition_point(|t| *t < a) == times.partition_point(|t| *t < b);
-        let alone = samples.histograms.chunk_by(|a, b| between(a.t_ms, b.t_ms));
-        for run in alone.flat_map(histograms::runs) {
-            let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
-            let (is_float, bytes) = histograms::encode(run);
-            pieces.push((first.t_ms, last.t_ms, if is_float { FLOAT_HISTOGRAM } else { HISTOGRAM }, bytes));
-        }
-        pieces.sort_by_key(|(min_ms, ..)| *min_ms);
+        let pieces = wire::encode_chunks(samples);
         let mut places = Vec::with_capacity(pieces.len());
-        for (min_ms, max_ms, encoding, data) in pieces {
+        for wire::EncodedChunk { min_ms, max_ms, encoding, data } in pieces {
             let (file, offset) = self.chunk(encoding, &data)?;
             places.push(ChunkPlace { min_ms, max_ms, file, offset });
         }
