@@ -32,6 +32,7 @@ pub mod prometheus;
 mod readers;
 mod replay;
 mod series;
+mod snapshot;
 mod starts;
 mod stats;
 mod store;

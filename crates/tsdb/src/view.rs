@@ -12,7 +12,8 @@ use crate::block::layout::Damage;
 use crate::block::reader::{BlockSeries, ChunkReader, Index, SeriesWalk};
 use crate::core::Core;
 use crate::readers::Ticket;
-use crate::series::{MemSeries, merge};
+use crate::series::MemSeries;
+use crate::snapshot::merge;
 
 /// How many series are looked at between two looks at the switch that cancels.
 const SERIES_BETWEEN_CHECKS: usize = 64;

@@ -9,7 +9,7 @@ use relatum_model::storage::TimeRange;
 use relatum_model::{Labels, Samples};
 
 use crate::fs::Fs;
-use crate::series::merge as merge_samples;
+use crate::snapshot::merge as merge_samples;
 
 use super::deleted::Deleted;
 use super::layout::Damage;
