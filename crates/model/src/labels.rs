@@ -87,6 +87,22 @@ impl Labels {
         Some(Labels(Arc::from(text)))
     }
 
+    /// The labels of `sets`, one behind the other; `None` if that does not sort them by name. `text` is room to work in.
+    pub fn concat<'a>(sets: impl IntoIterator<Item = &'a Labels>, text: &mut String) -> Option<Self> {
+        text.clear();
+        let mut previous: Option<&str> = None;
+        for set in sets {
+            if let Some((first, _)) = set.iter().next()
+                && previous.is_some_and(|p| p >= first)
+            {
+                return None;
+            }
+            text.push_str(&set.0);
+            previous = set.iter().last().map(|(name, _)| name).or(previous);
+        }
+        Some(Labels(Arc::from(text.as_str())))
+    }
+
     /// The whole set as one text, equal for equal sets: a key to hash, compare and store.
     pub fn encoded(&self) -> &str {
         &self.0

@@ -48,6 +48,9 @@ impl Core {
         if needed_bytes > self.options().segment_bytes && garbage > rows / 2 && self.check_poison().is_ok() {
             self.checkpoint()?;
         }
+        if self.maintain_image() {
+            give_memory_back();
+        }
         Ok(())
     }
 
@@ -118,7 +121,7 @@ impl Core {
 
     /// Writes the checkpoint that belongs behind `split`.
     pub(crate) fn finish_checkpoint(&self, split: Split) -> Result<(), AppendError> {
-        let Split { number, ticket, rows_before } = split;
+        let Split { number, ticket, rows_before, .. } = split;
         let fs = &self.options().fs;
         let path = self.wal_dir().join(FileKind::Checkpoint.file_name(number));
         let unfinished = path.with_extension("checkpoint.tmp");
@@ -147,6 +150,7 @@ impl Core {
         if let Some(Checkpoint { number, .. }) = replaced {
             self.remove_log_file(&FileKind::Checkpoint.file_name(number))?;
         }
+        self.drop_image_before(number);
         self.trim_log()
     }
 

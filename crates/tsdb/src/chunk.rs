@@ -3,8 +3,10 @@
 //! In a chunk that still grows, times are stored as the change of their distance, values as the bits that differ from the
 //! value before, so a series that is scraped regularly costs a bit or two a sample while it stands still. Everything is done on
 //! bits with wrapping arithmetic: any time and any float comes back exactly, NaN payloads and the sign of zero included. The
-//! form never leaves the process and is free to change. A full chunk becomes two columns as blocks have them
-//! (`block::column`), if its values are decimals: that of the times is shared.
+//! form leaves the process only in an image of the head ([`image`]), whose version changes with it. A full chunk becomes two
+//! columns as blocks have them (`block::column`), if its values are decimals: that of the times is shared.
+
+pub(crate) mod image;
 
 use std::sync::Arc;
 
@@ -265,7 +267,8 @@ impl<'a> BitsIter<'a> {
         }
         let Window { leading, length } = self.window;
         let value = self.take(u32::from(length));
-        value << (64 - u32::from(leading) - u32::from(length))
+        // What comes from disk may say anything; what was written here fits.
+        value.wrapping_shl(64u32.wrapping_sub(u32::from(leading) + u32::from(length)))
     }
 
     fn skip(&mut self, prefix: usize, n: u32) -> u64 {

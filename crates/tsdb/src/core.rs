@@ -68,6 +68,8 @@ pub(crate) struct Core {
     full: AtomicBool,
     // Whether any float ever said when it began to count; then the log says it of all.
     has_starts: AtomicBool,
+    // How many samples a restart would read from the log behind the last image of the head.
+    samples_without_image: AtomicU64,
     // How many samples the last commit had: the next one tends to have as many.
     batch_samples: AtomicUsize,
     counters: Counters,
@@ -97,8 +99,12 @@ pub(crate) struct Split {
     pub(crate) number: u64,
     /// Sees exactly what was committed before it.
     pub(crate) ticket: Ticket,
+    /// Its salt.
+    pub(crate) salt: u32,
     /// Samples in the files before it.
     pub(crate) rows_before: u64,
+    /// How many samples before it came after the last image of the head.
+    pub(crate) samples_without_image: u64,
 }
 
 impl Core {
@@ -113,7 +119,7 @@ impl Core {
         })?;
         let mut recovery = Recovery::default();
         let blocks = Blocks::open(Arc::clone(&fs), dir.join("blocks"), &mut recovery)?;
-        let replayed = replay::replay(&*fs, &wal_dir, blocks.cut(), recovery)?;
+        let replayed = replay::replay(&*fs, &wal_dir, blocks.cut(), options.images, recovery)?;
         for dropped in &replayed.recovery.dropped {
             warn!(file = %dropped.file, offset = dropped.offset, bytes = dropped.bytes, samples = dropped.samples,
                 reason = %dropped.reason, "dropped what is damaged");
@@ -154,6 +160,7 @@ impl Core {
             poison: OnceLock::new(),
             full: AtomicBool::new(false),
             has_starts: AtomicBool::new(replayed.has_starts),
+            samples_without_image: AtomicU64::new(replayed.rows_behind_image),
             batch_samples: AtomicUsize::new(0),
             counters: Counters::default(),
             recovery: replayed.recovery,
@@ -228,6 +235,7 @@ impl Core {
         if self.is_poisoned() {
             return Ok(());
         }
+        self.renew_image();
         let synced = self.sync();
         // A sync that failed has left its own reason.
         let _ = self.poison.set("it was closed".to_owned());
@@ -374,6 +382,7 @@ impl Core {
         self.counters.samples.add(n);
         self.counters.commits.add(1);
         self.files().rows += n;
+        self.samples_without_image.fetch_add(n, Ordering::Relaxed);
         self.applied.store(commit, Ordering::Release);
     }
 
@@ -418,8 +427,10 @@ impl Core {
         self.rotate(&mut log)?;
         Ok(Split {
             number: log.writer.segment().number,
+            salt: log.writer.segment().salt,
             ticket: self.readers.open(i64::MIN),
             rows_before: self.files().rows,
+            samples_without_image: self.samples_without_image(),
         })
     }
 
@@ -427,6 +438,21 @@ impl Core {
     pub(crate) fn between_commits<T>(&self, change: impl FnOnce() -> T) -> T {
         let _log = self.log();
         change()
+    }
+
+    /// How many samples a restart would read from the log behind the last image of the head.
+    pub(crate) fn samples_without_image(&self) -> u64 {
+        self.samples_without_image.load(Ordering::Relaxed)
+    }
+
+    /// Says that an image has so many of them.
+    pub(crate) fn forget_samples_without_image(&self, samples: u64) {
+        self.samples_without_image.fetch_sub(samples, Ordering::Relaxed);
+    }
+
+    /// Whether any float ever said when it began to count.
+    pub(crate) fn has_starts(&self) -> bool {
+        self.has_starts.load(Ordering::Relaxed)
     }
 
     /// Keeps a second checkpoint from beginning.

@@ -53,6 +53,7 @@ impl Core {
         self.cut_alone(end_ms)?;
         drop(alone);
         self.truncate();
+        self.renew_image();
         Ok(())
     }
 

@@ -92,6 +92,43 @@ impl Head {
         (series, true)
     }
 
+    /// Makes room for `n_series`, and gives out no number for a series below `next_id`.
+    pub(crate) fn reserve(&self, n_series: usize, next_id: u64) {
+        self.next_id.fetch_max(next_id, Ordering::Relaxed);
+        for shard in &self.by_labels {
+            // Hashes spread them, and never quite evenly.
+            let room = n_series / SHARDS + n_series / SHARDS / 16;
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.reserve(room, |series| self.hasher.hash_one(series.labels.encoded()));
+        }
+    }
+
+    /// Makes a series known by its labels, and nothing else; `false` if there is one already. See [`Head::fill`].
+    pub(crate) fn admit(&self, series: &Arc<MemSeries>) -> bool {
+        self.next_id.fetch_max(series.id.saturating_add(1), Ordering::Relaxed);
+        let (hash, mut shard) = self.shard(&series.labels);
+        if shard.find(hash, |other| other.labels == series.labels).is_some() {
+            return false;
+        }
+        shard.insert_unique(hash, Arc::clone(series), |series| self.hasher.hash_one(series.labels.encoded()));
+        true
+    }
+
+    /// Puts all series that were admitted, and no others, into their slots, which are their places in `series`.
+    pub(crate) fn fill(&self, series: &[Arc<MemSeries>], index: Index) {
+        for (at, slots) in self.by_slot.iter().enumerate() {
+            let of_shard = series.iter().skip(at).step_by(SHARDS).cloned().map(Some);
+            *slots.write().unwrap_or_else(PoisonError::into_inner) = of_shard.collect();
+        }
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).next = series.len() as u32;
+        self.index_mut(|listed| *listed = index);
+    }
+
+    /// The number that the next new series gets, or a later one.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.next_id.load(Ordering::Relaxed)
+    }
+
     fn insert(&self, shard: &mut Shard, hash: u64, series: &Arc<MemSeries>) {
         shard.insert_unique(hash, Arc::clone(series), |series| self.hasher.hash_one(series.labels.encoded()));
         let at = series.slot as usize;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
-use relatum_model::{MatchOp, Matcher};
+use relatum_model::{Labels, MatchOp, Matcher};
 
 use crate::series::MemSeries;
 
@@ -28,6 +28,49 @@ pub(crate) struct Index {
 }
 
 impl Index {
+    /// The index of `series`, each in the slot that is its place here. `pairs` are all labels, sorted; `numbers` tell, for some
+    /// series after the other, the numbers of their pairs and where those of each series end.
+    pub(crate) fn of(
+        series: &[Arc<MemSeries>],
+        pairs: &[Labels],
+        numbers: &[(Vec<u32>, Vec<u32>)],
+        commit: u64,
+    ) -> Index {
+        let mut lengths = vec![0u32; pairs.len()];
+        numbers.iter().flat_map(|(numbers, _)| numbers).for_each(|number| lengths[*number as usize] += 1);
+        let mut lists: Vec<Vec<u32>> = lengths.iter().map(|n| Vec::with_capacity(*n as usize)).collect();
+        let mut slot = 0;
+        for (numbers, ends) in numbers {
+            let mut from = 0;
+            for end in ends {
+                numbers[from..*end as usize].iter().for_each(|number| lists[*number as usize].push(slot));
+                (from, slot) = (*end as usize, slot + 1);
+            }
+        }
+        type Values = Vec<(Box<str>, Vec<u32>)>;
+        let mut names: Vec<(Box<str>, Values)> = Vec::new();
+        for (pair, list) in pairs.iter().zip(lists).filter(|(_, list)| !list.is_empty()) {
+            let Some((name, value)) = pair.iter().next() else { continue };
+            if names.last().is_none_or(|(last, _)| **last != *name) {
+                names.push((name.into(), Vec::new()));
+            }
+            names.last_mut().expect("one was pushed").1.push((value.into(), list));
+        }
+        let mut by_id = HashTable::with_capacity(series.len());
+        for series_of_id in series {
+            let id_of = |slot: &u32| series[*slot as usize].id;
+            by_id.insert_unique(hash_of(series_of_id.id), series_of_id.slot, |slot| hash_of(id_of(slot)));
+        }
+        Index {
+            series: series.iter().cloned().map(Some).collect(),
+            n_series: series.len(),
+            names: names.into_iter().map(|(name, values)| (name, values.into_iter().collect())).collect(),
+            by_id,
+            aliases: HashMap::default(),
+            newest_commit: commit,
+        }
+    }
+
     /// Lists `series`, whose first samples come with `commit`.
     pub(crate) fn insert(&mut self, series: &Arc<MemSeries>, commit: u64) {
         let slot = series.slot as usize;
@@ -114,6 +157,18 @@ impl Index {
         let has_id = |slot: &&u32| self.series[**slot as usize].as_ref().is_some_and(|series| series.id == id);
         let slot = self.by_id.find(hash_of(id), |slot| has_id(&slot)).or_else(|| self.aliases.get(&id));
         slot.and_then(|slot| self.series[*slot as usize].as_ref())
+    }
+
+    /// Further numbers of listed series.
+    pub(crate) fn aliases(&self) -> impl Iterator<Item = (u64, &Arc<MemSeries>)> {
+        self.aliases.iter().filter_map(|(id, slot)| Some((*id, self.series[*slot as usize].as_ref()?)))
+    }
+
+    /// All labels, sorted by name and value, each with the slots of the series that have it.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str, &[u32])> {
+        self.names
+            .iter()
+            .flat_map(|(name, values)| values.iter().map(|(value, list)| (&**name, &**value, list.as_slice())))
     }
 
     /// All label names, sorted.
@@ -258,7 +313,6 @@ impl Slots {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use relatum_model::Labels;
 
     fn index(n: u32) -> Index {
         let mut index = Index::default();

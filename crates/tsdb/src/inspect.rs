@@ -139,6 +139,8 @@ pub fn verify(dir: &Path) -> io::Result<Verification> {
         .list(&wal)?
         .iter()
         .filter_map(|name| FileKind::of_name(name))
+        // Nothing is in an image that is not elsewhere.
+        .filter(|(kind, _)| *kind != FileKind::Head)
         .map(|(kind, number)| (number, kind))
         .collect();
     files.sort_unstable_by_key(|(number, kind)| (*number, *kind == FileKind::Segment));

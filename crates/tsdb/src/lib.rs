@@ -23,6 +23,7 @@ pub mod fs;
 mod head;
 mod histogram;
 mod history;
+mod image;
 mod index;
 pub mod inspect;
 mod log_files;

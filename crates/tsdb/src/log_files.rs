@@ -9,6 +9,7 @@ use relatum_model::Labels;
 use relatum_model::storage::AppendError;
 
 use crate::core::Core;
+use crate::image::ImageFile;
 use crate::wal::FileKind;
 
 /// The files of the log, apart from the segment that is written to.
@@ -16,6 +17,8 @@ use crate::wal::FileKind;
 pub(crate) struct LogFiles {
     /// What a restart reads first.
     pub(crate) checkpoint: Option<Checkpoint>,
+    /// What saves a restart reading what stands before it.
+    pub(crate) image: Option<ImageFile>,
     /// The finished segments by number. A restart needs those from the checkpoint on; those before it are there for followers.
     pub(crate) segments: VecDeque<Segment>,
     /// Samples in what a restart reads.
@@ -53,7 +56,8 @@ impl LogFiles {
     /// Bytes of all files.
     pub(crate) fn bytes(&self) -> u64 {
         let segments: u64 = self.segments.iter().map(|segment| segment.bytes).sum();
-        segments + self.checkpoint.map_or(0, |checkpoint| checkpoint.bytes)
+        let image = self.image.map_or(0, |image| image.bytes);
+        segments + self.checkpoint.map_or(0, |checkpoint| checkpoint.bytes) + image
     }
 
     /// The segments that may go: those no restart and no follower needs, and, oldest first, those beyond `bytes_max`.
@@ -137,7 +141,7 @@ mod tests {
         let files = LogFiles {
             checkpoint: Some(Checkpoint { number: 6, bytes: 5, commit: 1 }),
             segments: (2..9).map(segment).collect(),
-            rows: 0,
+            ..LogFiles::default()
         };
         for (followed, bytes_max, expected) in [
             (None, 1000, 2..6),

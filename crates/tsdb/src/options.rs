@@ -92,6 +92,8 @@ pub struct Options {
     pub block_range: Duration,
     /// How many samples may wait in memory that came after the head was cut behind them.
     pub late_samples_max: u64,
+    /// Whether images of the head are written and read, so that a restart need not read the whole log.
+    pub images: bool,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
     /// Where the files are.
@@ -114,6 +116,7 @@ impl Default for Options {
             cut_range: Duration::from_secs(1800),
             block_range: Duration::from_secs(2 * 3600),
             late_samples_max: 4_000_000,
+            images: true,
             clock: Arc::new(SystemClock),
             fs: Arc::new(Disk),
         }

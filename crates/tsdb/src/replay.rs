@@ -4,20 +4,23 @@
 //! whole. What was lost is reported with its place, never repaired in silence.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use relatum_model::Labels;
 
 use crate::blocks::catalog::CutMark;
 use crate::error::OpenError;
 use crate::fs::Fs;
 use crate::head::Head;
 use crate::histogram::Encoded;
+use crate::image::{self, Image};
 use crate::log_files::{Checkpoint, LogFiles, Segment};
 use crate::series::Phase;
 use crate::system::give_memory_back;
 use crate::waiting::Waiting;
 use crate::wal::FileKind;
-use crate::wal::frame::{BadHeader, FILE_HEADER_BYTES, VERSION};
+use crate::wal::frame::{BadHeader, FILE_HEADER_BYTES, FRAME_HEADER_BYTES, FrameHeader, VERSION};
 use crate::wal::reader::{Found, FrameReader};
 use crate::wal::record::{Section, sections};
 use crate::wal::salvage::read_header;
@@ -93,26 +96,31 @@ pub(crate) struct Replayed {
     pub(crate) recovery: Recovery,
     /// Whether any float said when it began to count.
     pub(crate) has_starts: bool,
+    /// Samples that were read from the log behind an image, or all.
+    pub(crate) rows_behind_image: u64,
 }
 
 /// Reads the log in `dir`. Cuts a torn end off and removes what a crash left over, so that the log can be continued.
 ///
-/// What `cut` says is in blocks already is not read into memory again.
+/// What `cut` says is in blocks already is not read into memory again. With `use_images`, an image of the head saves reading
+/// what it holds.
 pub(crate) fn replay(
     fs: &dyn Fs,
     dir: &Path,
     cut: Option<CutMark>,
+    use_images: bool,
     mut recovery: Recovery,
 ) -> Result<Replayed, OpenError> {
     let started = Instant::now();
-    let (mut segments, mut checkpoints) = (Vec::new(), Vec::new());
+    let (mut segments, mut checkpoints, mut images) = (Vec::new(), Vec::new(), Vec::new());
     let names = fs.list(dir).map_err(|source| OpenError::Read { path: dir.to_owned(), source })?;
     for name in names {
         match FileKind::of_name(&name) {
             Some((FileKind::Segment, number)) => segments.push(number),
             Some((FileKind::Checkpoint, number)) => checkpoints.push(number),
-            // A checkpoint that was not finished.
-            None if name.ends_with(".checkpoint.tmp") => remove(fs, &dir.join(name))?,
+            Some((FileKind::Head, number)) => images.push(number),
+            // A checkpoint or an image that was not finished.
+            None if name.ends_with(".checkpoint.tmp") || name.ends_with(".head.tmp") => remove(fs, &dir.join(name))?,
             None => recovery.foreign(name),
         }
     }
@@ -129,10 +137,9 @@ pub(crate) fn replay(
     let mut files = LogFiles::default();
     // Kept for followers: nothing in them is news for the head.
     for number in segments.extract_if(.., |number| *number < first_segment) {
-        let path = dir.join(FileKind::Segment.file_name(number));
-        let length = fs.open(&path).and_then(|file| file.length());
-        let bytes = length.map_err(|source| OpenError::Read { path, source })?;
-        files.segments.push_back(Segment { number, bytes });
+        files
+            .segments
+            .push_back(Segment { number, bytes: length_of(fs, dir.join(FileKind::Segment.file_name(number)))? });
     }
 
     let mut replay = Replay {
@@ -146,12 +153,37 @@ pub(crate) fn replay(
         recovery,
         has_starts: false,
     };
+    let oldest_useful = first_segment.max(cut.map_or(0, |cut| cut.segment));
+    let image = if use_images { image::newest(fs, dir, images, oldest_useful, &mut replay.recovery) } else { None };
+    let image = image.map(|(file, image)| {
+        replay.adopt(image);
+        file
+    });
+    files.image = image;
     if let Some(number) = checkpoint {
-        let bytes = replay.file(fs, dir, FileKind::Checkpoint, number, false)?;
-        files.checkpoint = Some(Checkpoint { number, bytes, commit: replay.last_commit });
+        let path = dir.join(FileKind::Checkpoint.file_name(number));
+        files.checkpoint = Some(match image {
+            None => {
+                let bytes = replay.file(fs, dir, FileKind::Checkpoint, number, false)?;
+                Checkpoint { number, bytes, commit: replay.last_commit }
+            }
+            Some(_) => Checkpoint {
+                number,
+                bytes: length_of(fs, path.clone())?,
+                commit: commit_of(fs, &path, replay.last_commit),
+            },
+        });
     }
-    let mut next_segment = first_segment.max(1);
-    let mut expected = checkpoint.or(segments.first().copied());
+    let rows_before = replay.rows;
+    // What an image holds is there for followers, and for the next checkpoint to replace.
+    let first_unread = image.map_or(first_segment, |image| image.number);
+    for number in segments.extract_if(.., |number| *number < first_unread) {
+        files
+            .segments
+            .push_back(Segment { number, bytes: length_of(fs, dir.join(FileKind::Segment.file_name(number)))? });
+    }
+    let mut next_segment = first_unread.max(1);
+    let mut expected = image.map(|image| image.number).or(checkpoint).or(segments.first().copied());
     for (i, &number) in segments.iter().enumerate() {
         let missing = expected.map_or(0, |expected| number - expected);
         if missing > 0 {
@@ -169,6 +201,7 @@ pub(crate) fn replay(
         }
     }
     files.rows = replay.rows;
+    let rows_behind_image = if image.is_some() { replay.rows - rows_before } else { replay.rows };
     replay.recovery.series = replay.head.index().len() as u64;
     drop(replay.rows_waiting);
     give_memory_back();
@@ -181,7 +214,22 @@ pub(crate) fn replay(
         files,
         recovery: replay.recovery,
         has_starts: replay.has_starts,
+        rows_behind_image,
     })
+}
+
+/// Of which commit a checkpoint holds what lives; `at_most` if that cannot be told.
+fn commit_of(fs: &dyn Fs, path: &Path, at_most: u64) -> u64 {
+    let mut header = [0; FRAME_HEADER_BYTES];
+    let read = fs.open(path).and_then(|file| file.read_at(FILE_HEADER_BYTES as u64, &mut header));
+    match read {
+        Ok(FRAME_HEADER_BYTES) => FrameHeader::decode(&header).map_or(at_most, |header| header.commit.min(at_most)),
+        _ => at_most,
+    }
+}
+
+fn length_of(fs: &dyn Fs, path: PathBuf) -> Result<u64, OpenError> {
+    fs.open(&path).and_then(|file| file.length()).map_err(|source| OpenError::Read { path, source })
 }
 
 fn remove(fs: &dyn Fs, path: &Path) -> Result<(), OpenError> {
@@ -247,7 +295,8 @@ impl Replay {
         let mut reader = FrameReader::new(&*file, header.salt, 0, length);
         let torn_at = match kind {
             FileKind::Segment => self.segment(&name, &mut reader),
-            FileKind::Checkpoint => self.checkpoint(&name, &mut reader).map(|()| None),
+            // An image is never read frame by frame.
+            FileKind::Checkpoint | FileKind::Head => self.checkpoint(&name, &mut reader).map(|()| None),
         };
         self.apply_waiting();
         match torn_at.map_err(read)? {
@@ -344,22 +393,40 @@ impl Replay {
         self.newest_ms = self.newest_ms.max(applied.newest_ms);
     }
 
+    /// Lists the series that the log knows as `id` from `commit` on.
+    fn define(&mut self, id: u64, labels: Labels, commit: u64) {
+        let (series, made) = self.head.restore(id, labels);
+        series.state().phase = Phase::Listed;
+        self.head.index_mut(|index| {
+            if made {
+                index.insert(&series, commit);
+            } else {
+                index.alias(id, &series);
+            }
+        });
+        self.rows_waiting.define(id, series);
+    }
+
+    /// Begins with what `image` holds.
+    fn adopt(&mut self, image: Image) {
+        self.head = image.head;
+        self.recovery.files += 1;
+        self.recovery.samples += image.samples;
+        self.last_commit = image.commit;
+        self.newest_ms = image.newest_ms;
+        self.rows = image.rows;
+        self.has_starts = image.has_starts;
+        self.rows_waiting.define_all(image.series);
+        for (id, labels) in image.further_ids {
+            self.define(id, labels, image.commit);
+        }
+    }
+
     fn apply(&mut self, name: &str, offset: u64, commit: u64, payload: &[u8]) {
         let mut unknown = 0;
         for section in sections(payload) {
             match section {
-                Ok(Section::Series { id, labels }) => {
-                    let (series, made) = self.head.restore(id, labels);
-                    series.state().phase = Phase::Listed;
-                    self.head.index_mut(|index| {
-                        if made {
-                            index.insert(&series, commit);
-                        } else {
-                            index.alias(id, &series);
-                        }
-                    });
-                    self.rows_waiting.define(id, series);
-                }
+                Ok(Section::Series { id, labels }) => self.define(id, labels, commit),
                 Ok(Section::BadSeries { id }) => {
                     self.recovery.dropped(name, offset, 0, 0, format!("series {id} has a damaged label set"));
                 }

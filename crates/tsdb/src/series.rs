@@ -1,5 +1,7 @@
 //! One series in memory: its chunks, its late samples and what of them which reader may see.
 
+mod image;
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use relatum_model::storage::TimeRange;
@@ -28,6 +30,11 @@ pub(crate) struct MemSeries {
 impl MemSeries {
     pub(crate) fn new(labels: Labels, id: u64, slot: u32) -> Self {
         MemSeries { labels, id, slot, state: Mutex::new(State::default()) }
+    }
+
+    /// A series as an image of the head has it.
+    pub(crate) fn with_state(labels: Labels, id: u64, slot: u32, state: State) -> Self {
+        MemSeries { labels, id, slot, state: Mutex::new(state) }
     }
 
     /// The changing part. A panic while it was held cannot have left it half changed in a way that matters more than the

@@ -5,6 +5,10 @@
 
 use relatum_model::Samples;
 
+use crate::block::bytes::{Cursor, put_varint};
+use crate::block::layout::Damage;
+use crate::chunk::{unzigzag, zigzag};
+
 /// The start timestamps of one series.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Starts {
@@ -60,6 +64,27 @@ impl Starts {
     pub(crate) fn forget_before(&mut self, oldest_ms: i64) {
         let gone = self.changes.partition_point(|(from_ms, _)| *from_ms <= oldest_ms).saturating_sub(1);
         self.changes.drain(..gone);
+    }
+
+    /// Writes them for an image of the head.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.changes.len() as u64);
+        for (from_ms, start_ms) in &self.changes {
+            put_varint(out, zigzag(*from_ms));
+            put_varint(out, zigzag(*start_ms));
+        }
+        put_varint(out, zigzag(self.last_ms));
+    }
+
+    /// Reads what [`Starts::encode`] wrote.
+    pub(crate) fn decode(cursor: &mut Cursor<'_>) -> Result<Starts, Damage> {
+        let n = cursor.count(1)?;
+        let changes = (0..n).map(|_| Ok((unzigzag(cursor.varint()?), unzigzag(cursor.varint()?))));
+        let changes = changes.collect::<Result<Vec<_>, Damage>>()?;
+        if !changes.is_sorted_by(|a: &(i64, i64), b| a.0 < b.0) {
+            return Err(Damage("starts of a series are out of order"));
+        }
+        Ok(Starts { changes, last_ms: unzigzag(cursor.varint()?) })
     }
 
     /// Adds to `samples` when each float began to count.

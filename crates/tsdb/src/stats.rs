@@ -37,6 +37,8 @@ pub struct Stats {
     pub wal_syncs: u64,
     /// Checkpoints that were written.
     pub checkpoints: u64,
+    /// Images of the head that were written.
+    pub images: u64,
     /// Times the head was cut into blocks.
     pub cuts: u64,
     /// Times blocks were merged or cleaned.
@@ -87,6 +89,7 @@ pub(crate) struct Counters {
     pub(crate) commits: Counter,
     pub(crate) wal_syncs: Counter,
     pub(crate) checkpoints: Counter,
+    pub(crate) images: Counter,
     pub(crate) cuts: Counter,
     pub(crate) compactions: Counter,
     /// Samples in memory from before the last cut, or a few more.
@@ -127,6 +130,7 @@ impl Counters {
             refused_labels: self.refused_labels.get(),
             wal_syncs: self.wal_syncs.get(),
             checkpoints: self.checkpoints.get(),
+            images: self.images.get(),
             cuts: self.cuts.get(),
             compactions: self.compactions.get(),
             ..Stats::default()

@@ -146,6 +146,12 @@ impl Store {
         self.core.checkpoint()
     }
 
+    /// Writes an image of the head, with which a restart has less of the log to read. [`Store::maintain`] and [`Store::close`]
+    /// decide when that pays.
+    pub fn write_image(&self) -> Result<(), AppendError> {
+        self.core.write_image()
+    }
+
     /// Stops the background work and makes everything durable. Later appends are refused; reading goes on.
     pub fn close(&self) -> Result<(), AppendError> {
         self.core.begin_closing();

@@ -64,6 +64,14 @@ impl Waiting {
         }
     }
 
+    /// Says that the log means each of `all` by its own number.
+    pub(crate) fn define_all(&mut self, all: Vec<Arc<MemSeries>>) {
+        self.ids.reserve_exact(all.len());
+        self.series.reserve_exact(all.len());
+        self.places.reserve(all.len());
+        all.into_iter().for_each(|series| self.define(series.id, series));
+    }
+
     /// The series the log means by `id`.
     pub(crate) fn series(&self, id: u64) -> Option<&Arc<MemSeries>> {
         self.places.get(&id).map(|place| &self.series[*place as usize])

@@ -16,6 +16,8 @@ pub(crate) enum FileKind {
     Segment,
     /// Everything that was committed before the segment of the same number.
     Checkpoint,
+    /// The head as it was when the segment of the same number began: saves reading what stands before.
+    Head,
 }
 
 impl FileKind {
@@ -23,6 +25,7 @@ impl FileKind {
         match self {
             FileKind::Segment => "wal",
             FileKind::Checkpoint => "checkpoint",
+            FileKind::Head => "head",
         }
     }
 
@@ -35,7 +38,7 @@ impl FileKind {
     pub(crate) fn of_name(name: &str) -> Option<(FileKind, u64)> {
         let (number, _) = name.split_once('.')?;
         let number = number.parse().ok()?;
-        [FileKind::Segment, FileKind::Checkpoint]
+        [FileKind::Segment, FileKind::Checkpoint, FileKind::Head]
             .into_iter()
             .find(|kind| kind.file_name(number) == name)
             .map(|kind| (kind, number))
@@ -51,6 +54,7 @@ mod tests {
         for (name, expected) in [
             ("0000000007.wal", Some((FileKind::Segment, 7))),
             ("0000000012.checkpoint", Some((FileKind::Checkpoint, 12))),
+            ("0000000012.head", Some((FileKind::Head, 12))),
             ("12345678901.wal", Some((FileKind::Segment, 12_345_678_901))),
             ("7.wal", None),
             ("+000000007.wal", None),

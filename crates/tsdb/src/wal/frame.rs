@@ -60,7 +60,9 @@ impl FileHeader {
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, BadHeader> {
         let Some(bytes) = bytes.first_chunk::<FILE_HEADER_BYTES>() else { return Err(BadHeader::Short) };
-        let kind = [FileKind::Segment, FileKind::Checkpoint].into_iter().find(|kind| magic(*kind) == &bytes[..8]);
+        let kind = [FileKind::Segment, FileKind::Checkpoint, FileKind::Head]
+            .into_iter()
+            .find(|kind| magic(*kind) == &bytes[..8]);
         let Some(kind) = kind else {
             // Zeros are what a power cut leaves of a file that was just made.
             return Err(if bytes.iter().all(|b| *b == 0) { BadHeader::Damaged } else { BadHeader::Foreign });
@@ -80,6 +82,7 @@ fn magic(kind: FileKind) -> &'static [u8; 8] {
     match kind {
         FileKind::Segment => b"RELATWAL",
         FileKind::Checkpoint => b"RELATCKP",
+        FileKind::Head => b"RELATHED",
     }
 }
 

@@ -7,6 +7,7 @@ mod faults;
 mod faulty_fs;
 mod following;
 mod histograms;
+mod images;
 mod inspect;
 mod kill;
 mod maintenance;
