@@ -86,37 +86,38 @@ const fn v(major: u32, minor: u32) -> Version {
 /// Keys newer than [`OLDEST`], with the change that brought them: as the configuration's types have them in the tag of each release,
 /// those of HTTP clients by the version of `prometheus/common` that the release is built with.
 const KEYS: &[Known] = &[
-    (Part::Global, "body_size_limit", v(2, 45)),                    // #12126
-    (Part::Global, "sample_limit", v(2, 45)),                       // #12126
-    (Part::Global, "target_limit", v(2, 45)),                       // #12126
-    (Part::Global, "label_limit", v(2, 45)),                        // #12126
-    (Part::Global, "label_name_length_limit", v(2, 45)),            // #12126
-    (Part::Global, "label_value_length_limit", v(2, 45)),           // #12126
-    (Part::Global, "keep_dropped_targets", v(2, 47)),               // #12647
-    (Part::Global, "scrape_protocols", v(2, 49)),                   // #12738
-    (Part::Global, "rule_query_offset", v(2, 53)),                  // #14061
-    (Part::Global, "scrape_failure_log_file", v(2, 55)),            // #14734
-    (Part::Global, "metric_name_validation_scheme", v(2, 55)),      // #14975
-    (Part::Global, "convert_classic_histograms_to_nhcb", v(3, 4)),  // #16226
-    (Part::Global, "metric_name_escaping_scheme", v(3, 4)),         // #16066
-    (Part::Global, "always_scrape_classic_histograms", v(3, 5)),    // #16452
-    (Part::Global, "scrape_native_histograms", v(3, 8)),            // #17232
-    (Part::Global, "extra_scrape_metrics", v(3, 10)),               // #17606
-    (Part::Job, "native_histogram_bucket_limit", v(2, 45)),         // #12254
-    (Part::Job, "keep_dropped_targets", v(2, 47)),                  // #12647
-    (Part::Job, "track_timestamps_staleness", v(2, 48)),            // #13060
-    (Part::Job, "scrape_protocols", v(2, 49)),                      // #12738
-    (Part::Job, "enable_compression", v(2, 49)),                    // #13166
-    (Part::Job, "native_histogram_min_bucket_factor", v(2, 50)),    // #13222
-    (Part::Job, "scrape_failure_log_file", v(2, 55)),               // #14734
-    (Part::Job, "http_headers", v(2, 55)),                          // #14817
-    (Part::Job, "always_scrape_classic_histograms", v(3, 0)),       // #15178
-    (Part::Job, "convert_classic_histograms_to_nhcb", v(3, 0)),     // #14978
-    (Part::Job, "fallback_scrape_protocol", v(3, 0)),               // #15136
-    (Part::Job, "metric_name_validation_scheme", v(2, 55)),         // #14975
-    (Part::Job, "metric_name_escaping_scheme", v(3, 4)),            // #16066
-    (Part::Job, "scrape_native_histograms", v(3, 8)),               // #17232
-    (Part::Job, "extra_scrape_metrics", v(3, 10)),                  // #17606
+    (Part::Global, "body_size_limit", v(2, 45)),                   // #12126
+    (Part::Global, "sample_limit", v(2, 45)),                      // #12126
+    (Part::Global, "target_limit", v(2, 45)),                      // #12126
+    (Part::Global, "label_limit", v(2, 45)),                       // #12126
+    (Part::Global, "label_name_length_limit", v(2, 45)),           // #12126
+    (Part::Global, "label_value_length_limit", v(2, 45)),          // #12126
+    (Part::Global, "keep_dropped_targets", v(2, 47)),              // #12647
+    (Part::Global, "scrape_protocols", v(2, 49)),                  // #12738
+    (Part::Global, "rule_query_offset", v(2, 53)),                 // #14061
+    (Part::Global, "scrape_failure_log_file", v(2, 55)),           // #14734
+    (Part::Global, "metric_name_validation_scheme", v(2, 55)),     // #14975
+    (Part::Global, "convert_classic_histograms_to_nhcb", v(3, 4)), // #16226
+    (Part::Global, "metric_name_escaping_scheme", v(3, 4)),        // #16066
+    (Part::Global, "always_scrape_classic_histograms", v(3, 5)),   // #16452
+    (Part::Global, "scrape_native_histograms", v(3, 8)),           // #17232
+    (Part::Global, "extra_scrape_metrics", v(3, 10)),              // #17606
+    (Part::Job, "native_histogram_bucket_limit", v(2, 45)),        // #12254
+    (Part::Job, "keep_dropped_targets", v(2, 47)),                 // #12647
+    (Part::Job, "track_timestamps_staleness", v(2, 48)),           // #13060
+    (Part::Job, "scrape_protocols", v(2, 49)),                     // #12738
+    (Part::Job, "enable_compression", v(2, 49)),                   // #13166
+    (Part::Job, "native_histogram_min_bucket_factor", v(2, 50)),   // #13222
+    (Part::Job, "scrape_failure_log_file", v(2, 55)),              // #14734
+    (Part::Job, "http_headers", v(2, 55)),                         // #14817
+    (Part::Job, "always_scrape_classic_histograms", v(3, 0)),      // #15178
+    (Part::Job, "convert_classic_histograms_to_nhcb", v(3, 0)),    // #14978
+    (Part::Job, "fallback_scrape_protocol", v(3, 0)),              // #15136
+    (Part::Job, "metric_name_validation_scheme", v(2, 55)),        // #14975
+    (Part::Job, "metric_name_escaping_scheme", v(3, 4)),           // #16066
+    (Part::Job, "scrape_native_histograms", v(3, 8)),              // #17232
+    (Part::Job, "extra_scrape_metrics", v(3, 10)),                 // #17606
+    (Part::Job, "denied_networks", NEVER),
     (Part::Job, "no_proxy", v(2, 43)),                              // #12098
     (Part::Job, "proxy_from_environment", v(2, 43)),                // #12098
     (Part::Job, "proxy_connect_header", v(2, 43)),                  // #12098
@@ -137,6 +138,9 @@ const KEYS: &[Known] = &[
     (Part::Group, "query_offset", v(2, 53)),                        // #14061
     (Part::Group, "labels", v(3, 0)),                               // #11474
 ];
+
+/// The version that knows what is ours alone: none of Prometheus.
+const NEVER: Version = v(u32::MAX, 0);
 
 /// The first version in which names may have any character.
 const ANY_NAMES: Version = v(3, 0);
@@ -160,7 +164,12 @@ impl LeftOut {
                 Part::Rule => ("1 group", "groups"),
             };
             let place = if *count == 1 { one.to_owned() } else { format!("{count} {many}") };
-            format!("{key} is left out of {place}: Prometheus knows it since {since}, and {version} is driven")
+            match *since {
+                NEVER => format!("{key} is left out of {place}: Prometheus does not know it"),
+                since => {
+                    format!("{key} is left out of {place}: Prometheus knows it since {since}, and {version} is driven")
+                }
+            }
         };
         self.counts.iter().map(line).collect()
     }
@@ -321,6 +330,14 @@ mod tests {
             &["fallback_scrape_protocol is left out of 1 scrape job", "tls_config.ca is left out of 1 scrape job"],
         );
         check(v(3, 5), Part::Job, job.clone(), job, &[]);
+        let bound = json!({"denied_networks": ["10.0.0.0/8"]});
+        check(
+            v(3, 99),
+            Part::Job,
+            bound,
+            json!({}),
+            &["denied_networks is left out of 1 scrape job: Prometheus does not"],
+        );
         let labelled = json!({"static_configs": [{"targets": ["a:1"], "labels": {"a.b": "c", "d": "e"}}]});
         let plain = json!({"static_configs": [{"targets": ["a:1"], "labels": {"d": "e"}}]});
         check(v(2, 55), Part::Job, labelled, plain, &["label \"a.b\" is left out"]);

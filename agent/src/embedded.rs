@@ -5,18 +5,24 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
+use relatum_relations::prometheus_scrape::SCRAPE_JOBS;
+use relatum_relations::prometheus_scrape::permissions::DENIED_TARGETS;
 use relatum_server::files::{self, Loaded, Wildcard};
 use relatum_server::flags::{Durability, Flags, LogLevel};
 use relatum_server::listen::{self, Front};
-use relatum_server::{Engine, Prepared, ReloadError, RemoteState};
+use relatum_server::{Engine, Prepared, ReloadError, RemoteState, TargetStatus};
 use tokio::task::JoinHandle;
 use tracing::{Level, error};
 
+use crate::control::Problem;
 use crate::daemon::{self, Running, StartError, Wiring};
 use crate::log::LogRing;
 use crate::options::Options;
 use crate::pipeline::render::{ARGUMENTS_PATH, MAIN_PATH};
-use crate::workload::{Fault, Files, Ready, Remote, Workload, are_same_files};
+use crate::workload::{Fault, Files, Ready, Remote, Standing, Workload, are_same_files};
+
+/// Of targets that lead where they may not, `status` names this many.
+const DENIED_SHOWN_MAX: usize = 20;
 
 /// Starts an agent with the server in this process; it is ready when this returns.
 pub async fn start(options: Options) -> Result<Running, StartError> {
@@ -106,6 +112,27 @@ impl Workload for Embedded {
             .prepare(&Below { root: &self.root, files }, loaded, flags)
             .map_err(|error| faults(&error, &self.root, files))?;
         Ok(Box::new(Reload { embedded: self, prepared, level }))
+    }
+
+    /// Names that lead where relations may not go: only who connects to them knows.
+    fn standing(&self) -> Standing {
+        let denied = self.engine.scrape().denied_targets();
+        let checked = if denied.is_empty() { None } else { crate::lock(&self.checked).clone() };
+        let files = checked.map(|(files, _)| files).unwrap_or_default();
+        let problem = |target: &TargetStatus| {
+            let file = file_of_job(&format!("scrape job {}", target.pool), &files);
+            let relation = file.as_deref().and_then(|path| path.strip_prefix("scrape/")?.strip_suffix(".yml"));
+            Problem {
+                relation: relation
+                    .and_then(|name| name.rsplit_once('_'))
+                    .map(|(endpoint, id)| format!("{endpoint}:{id}")),
+                key: Some(SCRAPE_JOBS.to_owned()),
+                message: target.last_error.clone().unwrap_or_default(),
+                hint: Some(format!("{DENIED_TARGETS} lists what relations may not reach")),
+                ..Problem::default()
+            }
+        };
+        Standing { problems: denied.iter().take(DENIED_SHOWN_MAX).map(problem).collect(), warnings: Vec::new() }
     }
 
     fn remotes(&self) -> Vec<Remote> {

@@ -146,6 +146,8 @@ fn wildcards_lead_to_units() {
     assert_eq!(units, ["a/0", "a/2"]);
     // Whom we may reach does not lead us to whom we may not.
     assert!(scraped.jobs.iter().all(|job| job.config["follow_redirects"] == false));
+    // Where a name leads to is for whoever connects to see.
+    assert!(scraped.jobs.iter().all(|job| job.config["denied_networks"] == serde_json::json!(["127.0.0.0/8"])));
     let seen: Vec<String> = scraped.problems.iter().map(ToString::to_string).collect();
     assert_eq!(seen.len(), 1);
     assert!(seen[0].contains("scrape_jobs[0].static_configs[0].targets[0] 1:35: job 0: a/1: the operator"), "{seen:?}");

@@ -15,6 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         crate::plain("a_port_in_use_is_named", port_in_use),
         crate::plain("a_data_directory_in_use_is_named", directory_in_use),
         crate::plain("malformed_databags_are_quarantined", malformed_databags),
+        crate::plain("a_name_that_leads_to_a_denied_network_is_not_reached", denied_network),
         crate::plain("a_template_override_that_fails_changes_nothing", bad_template),
         crate::plain("serve_refuses_unknown_flags_and_bad_files", serve),
     ]
@@ -128,6 +129,35 @@ fn malformed_databags() -> anyhow::Result<()> {
     wait_for("the good target", PATIENCE, || {
         let data = http::api(&agent.url, "targets", &[("state", "active")]).ok()?;
         data["activeTargets"].as_array()?.iter().any(|t| t["labels"]["juju_application"] == "good").then_some(())
+    })?;
+    Ok(())
+}
+
+/// What a name leads to shows when somebody connects; nothing is asked of who must not be reached.
+fn denied_network() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let agent = Agent::start(dir.path())?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    listener.set_nonblocking(true)?;
+    let target = format!("localhost:{}", listener.local_addr()?.port());
+    agent.must(["config", "prometheus", "denied_targets=127.0.0.0/8,::1,10.0.0.0/8"])?;
+    agent.must(["relate", "metrics-endpoint", &target, "--name", "rebound", "--interval", "1s"])?;
+    let problem = wait_for("status to name the network", PATIENCE, || {
+        let status: serde_json::Value = serde_json::from_str(&agent.must(["status", "--format", "json"]).ok()?).ok()?;
+        status["problems"].as_array()?.iter().find(|problem| problem["key"] == "scrape_jobs").cloned()
+    })?;
+    let text = problem.to_string();
+    ensure!(
+        text.contains(&target) && text.contains("is in the denied network") && text.contains("denied_targets"),
+        "{text}"
+    );
+    ensure!(problem["relation"].as_str().is_some_and(|key| key.starts_with("metrics-endpoint:")), "{text}");
+    ensure!(listener.accept().is_err(), "somebody connected");
+    agent.must(["config", "prometheus", "denied_targets=10.0.0.0/8"])?;
+    wait_for("a connection", PATIENCE, || listener.accept().ok())?;
+    wait_for("status to forget", PATIENCE, || {
+        let status: serde_json::Value = serde_json::from_str(&agent.must(["status", "--format", "json"]).ok()?).ok()?;
+        (!status["problems"].to_string().contains("denied")).then_some(())
     })?;
     Ok(())
 }

@@ -7,6 +7,7 @@
 //! read to its end, so all its problems come back at once.
 
 mod go_url;
+mod network;
 mod problem;
 pub mod prometheus;
 pub mod rule_tests;
@@ -18,6 +19,7 @@ pub mod template;
 pub mod web;
 mod yaml;
 
+pub use network::Network;
 pub use problem::{Kind, Problem};
 pub use secret::{Secret, Url};
 pub use targets::{TargetFormat, parse_targets};

@@ -142,6 +142,19 @@ fn names_every_problem_with_its_place() {
     );
 }
 
+/// A key that Prometheus does not have.
+#[test]
+fn networks_that_a_job_must_not_reach() {
+    let networks = |list: &str| format!("scrape_configs:\n- job_name: a\n  denied_networks: {list}\n");
+    let config = Config::parse(&networks("[10.0.0.0/8, '::1']")).unwrap();
+    let read: Vec<String> = config.scrape_configs[0].denied_networks.iter().map(ToString::to_string).collect();
+    assert_eq!(read, ["10.0.0.0/8", "::1"]);
+    refuses(
+        &networks("[10.0.0.0/8, localhost]"),
+        &["3:33: \"localhost\" is no network (in scrape_configs[0].denied_networks[1])"],
+    );
+}
+
 /// Every feature that a server may lack, with the place that asks for it; nothing is asked for by what is off or empty.
 #[test]
 fn says_which_features_a_file_uses() {

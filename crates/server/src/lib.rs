@@ -15,6 +15,7 @@ pub mod web;
 
 /// Clients for what goes out, as the configuration describes them.
 pub use relatum_transport::http as outgoing;
+pub use relatum_transport::scrape::TargetStatus;
 
 pub use engine::{Engine, Live, OpenError, Prepared, ReloadError};
 pub use relatum_transport::remote_write::send::RemoteState;

@@ -5,6 +5,7 @@
 
 mod authorities;
 mod credentials;
+mod denied;
 mod failure;
 mod tls;
 
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use relatum_config::Network;
 use relatum_config::prometheus::{HttpClientConfig, ProxyConfig, TlsConfig};
 use reqwest::header::HeaderMap;
 use thiserror::Error;
@@ -21,8 +23,10 @@ use tracing::warn;
 
 pub use authorities::{Authorities, trust_also};
 use credentials::Credentials;
+pub(crate) use denied::DeniedAddress;
+use denied::DeniedNetworks;
 pub use failure::request_failure;
-pub(crate) use failure::{body_failure, complaint};
+pub(crate) use failure::{body_failure, complaint, is_denied};
 
 /// What we call ourselves to those we ask.
 pub(crate) const USER_AGENT: &str = concat!("relatum/", env!("CARGO_PKG_VERSION"));
@@ -85,6 +89,7 @@ struct ClientOptions {
     proxy: ProxyConfig,
     follow_redirects: bool,
     enable_http2: bool,
+    denied: DeniedNetworks,
 }
 
 /// The headers that a configuration lists by name and value.
@@ -104,16 +109,22 @@ pub struct HttpClients {
 impl HttpClients {
     /// A way to speak as `config` says. Reads the files that it names, so that a missing one shows now.
     pub fn connection(&self, config: &HttpClientConfig) -> Result<Connection, HttpError> {
-        Ok(Connection { client: self.client(config)?, credentials: Arc::new(Credentials::open(config)?) })
+        self.connection_outside(&[], config)
+    }
+
+    /// The same, to no address in one of the networks `denied`. Whoever goes through a proxy is held back from the proxy alone.
+    pub fn connection_outside(&self, denied: &[Network], config: &HttpClientConfig) -> Result<Connection, HttpError> {
+        Ok(Connection { client: self.client(denied, config)?, credentials: Arc::new(Credentials::open(config)?) })
     }
 
     /// The client for `config`: one that is open already, if it has the same options.
-    fn client(&self, config: &HttpClientConfig) -> Result<Arc<HttpClient>, HttpError> {
+    fn client(&self, denied: &[Network], config: &HttpClientConfig) -> Result<Arc<HttpClient>, HttpError> {
         let options = ClientOptions {
             tls: config.tls.clone(),
             proxy: config.proxy.clone(),
             follow_redirects: config.follow_redirects,
             enable_http2: config.enable_http2,
+            denied: DeniedNetworks::new(denied),
         };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|client| client.strong_count() > 0);
@@ -134,6 +145,11 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Whether a request to `url` may be made at all.
+    pub(crate) fn check(&self, url: &reqwest::Url) -> Result<(), DeniedAddress> {
+        self.client.options.denied.check_url(url)
+    }
+
     /// What the next request needs: the client as of now, and headers.
     pub async fn open(&self) -> Result<(reqwest::Client, HeaderMap), HttpError> {
         match self.credentials.fixed() {
@@ -215,14 +231,17 @@ fn build(options: &ClientOptions, material: &tls::Material) -> Result<reqwest::C
         .gzip(false)
         .referer(false)
         .pool_idle_timeout(IDLE_CONNECTION_KEPT)
-        .redirect(if options.follow_redirects {
-            reqwest::redirect::Policy::limited(REDIRECTS_MAX)
-        } else {
-            reqwest::redirect::Policy::none()
+        .redirect(match options.follow_redirects {
+            true if options.denied.is_empty() => reqwest::redirect::Policy::limited(REDIRECTS_MAX),
+            true => options.denied.clone().redirects(REDIRECTS_MAX),
+            false => reqwest::redirect::Policy::none(),
         })
         .tls_backend_preconfigured(tls::client_config(&options.tls, material, options.enable_http2)?);
     if !options.enable_http2 {
         builder = builder.http1_only();
+    }
+    if !options.denied.is_empty() {
+        builder = builder.dns_resolver(options.denied.clone());
     }
     builder = match proxy(&options.proxy)? {
         Some(proxy) => builder.proxy(proxy),

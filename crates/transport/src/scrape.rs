@@ -93,6 +93,9 @@ pub(crate) enum ScrapeError {
     /// The target was not asked at all.
     #[error("{0}")]
     Forbidden(String),
+    /// The target is where its job may not go.
+    #[error("{0}")]
+    Denied(String),
     /// There is no answer.
     #[error("{0}")]
     Request(String),
@@ -140,6 +143,28 @@ struct Pool {
     running: Vec<Running>,
     n_syncs: u64,
     n_refused: u64,
+}
+
+impl Pool {
+    /// How the targets of the job called `name` do, and whether they are where it may not go.
+    fn statuses(&self, name: &str) -> impl Iterator<Item = (TargetStatus, bool)> {
+        self.prepared.targets.active.iter().zip(&self.running).map(move |(target, running)| {
+            let last = running.state.last();
+            let status = TargetStatus {
+                discovered_labels: target.discovered.clone(),
+                labels: target.labels.clone(),
+                pool: name.to_owned(),
+                url: target.url.clone(),
+                health: last.health,
+                last_error: last.error,
+                last_scrape_ms: last.started_ms,
+                last_duration: last.duration,
+                interval: target.interval,
+                timeout: target.timeout,
+            };
+            (status, last.is_denied)
+        })
+    }
 }
 
 struct Running {
@@ -339,25 +364,15 @@ impl Scraper {
 
     /// The targets that are scraped, by job and in the order in which the job lists them.
     pub fn targets(&self) -> Vec<TargetStatus> {
-        let mut targets = Vec::new();
-        for (name, pool) in &*self.lock() {
-            for (target, running) in pool.prepared.targets.active.iter().zip(&pool.running) {
-                let last = running.state.last();
-                targets.push(TargetStatus {
-                    discovered_labels: target.discovered.clone(),
-                    labels: target.labels.clone(),
-                    pool: name.clone(),
-                    url: target.url.clone(),
-                    health: last.health,
-                    last_error: last.error,
-                    last_scrape_ms: last.started_ms,
-                    last_duration: last.duration,
-                    interval: target.interval,
-                    timeout: target.timeout,
-                });
-            }
-        }
-        targets
+        self.lock().iter().flat_map(|(name, pool)| pool.statuses(name)).map(|(status, _)| status).collect()
+    }
+
+    /// Those of them that turned out to be in one of the networks that are denied to their job.
+    pub fn denied_targets(&self) -> Vec<TargetStatus> {
+        let pools = self.lock();
+        let bound = pools.iter().filter(|(_, pool)| !pool.prepared.source.denied_networks.is_empty());
+        let targets = bound.flat_map(|(name, pool)| pool.statuses(name));
+        targets.filter(|(_, is_denied)| *is_denied).map(|(status, _)| status).collect()
     }
 
     /// The targets that relabelling dropped, by job; at most as many as each job keeps.

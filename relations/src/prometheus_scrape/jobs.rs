@@ -174,10 +174,7 @@ impl Sieve<'_> {
                 faults.entry(JobFault { path, message, ..fault }).or_default().extend(unit.clone());
             }
             if let Some(mut kept) = kept {
-                if !self.permissions.denied.is_empty() {
-                    // Or a target that may be reached would lead to one that may not.
-                    set(&mut kept, "follow_redirects", Value::from(false));
-                }
+                self.permissions.bind(&mut kept);
                 let relation = (self.relation.endpoint.clone(), self.relation.id);
                 self.jobs.push(Job { config: kept, origin: Origin { relation, index, unit } });
             }

@@ -3,11 +3,13 @@
 //! A job is a request that somebody else wrote and that we send from where we stand, which may be behind walls that its author is in
 //! front of.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
+use relatum_config::Network;
 use serde_json::{Map, Value};
 
 use super::check::JobFault;
+use super::expand::set;
 use crate::text::host_of;
 
 /// The option that lets jobs use a proxy.
@@ -15,6 +17,9 @@ pub const ALLOW_PROXY_URL: &str = "allow_proxy_url";
 
 /// The option that lists what jobs may not reach.
 pub const DENIED_TARGETS: &str = "denied_targets";
+
+/// The key of a rendered job by which the server refuses to connect, whatever a name leads to.
+pub const DENIED_NETWORKS: &str = "denied_networks";
 
 /// What operators allow; by default no proxy, and every address.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,6 +43,19 @@ impl Permissions {
             self.look(key, key, value, &mut faults);
         }
         faults
+    }
+
+    /// Has `job` say what only whoever connects can see to: where names lead to, and redirects.
+    pub(super) fn bind(&self, job: &mut Map<String, Value>) {
+        if self.denied.is_empty() {
+            return;
+        }
+        // Or a target that may be reached would lead to one that may not.
+        set(job, "follow_redirects", Value::from(false));
+        let networks: Vec<String> = self.denied.networks().map(|network| network.to_string()).collect();
+        if !networks.is_empty() {
+            set(job, DENIED_NETWORKS, networks.into());
+        }
     }
 
     fn look(&self, path: &str, key: &str, value: &Value, faults: &mut Vec<JobFault>) {
@@ -80,8 +98,8 @@ struct Denied {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum What {
-    /// An address, and how many of its bits count.
-    Network(IpAddr, u8),
+    /// One address or many.
+    Network(Network),
     /// A name in lower case.
     Name(String),
     /// All names below one, which begins with a dot.
@@ -106,10 +124,18 @@ impl DeniedTargets {
         self.entries.is_empty()
     }
 
+    /// The networks and addresses among the entries, for whoever connects: only then is known where a name leads to.
+    pub fn networks(&self) -> impl Iterator<Item = Network> {
+        self.entries.iter().filter_map(|entry| match entry.what {
+            What::Network(network) => Some(network),
+            _ => None,
+        })
+    }
+
     /// The entry that forbids to reach `target`, `host` or `host:port`.
     ///
     /// A host that is no name is compared as the address that it means to whoever connects, however it is written; a name as it is
-    /// written, because what it leads to is not known here.
+    /// written, because what it leads to is not known here: see [`DeniedTargets::networks`].
     pub fn entry(&self, target: &str) -> Option<&str> {
         if self.entries.is_empty() {
             return None;
@@ -118,7 +144,7 @@ impl DeniedTargets {
         let host = host.split('%').next().unwrap_or_default().trim_end_matches('.');
         let address = address(host);
         let is_meant = |entry: &&Denied| match (&entry.what, address) {
-            (What::Network(network, bits), Some(address)) => contains(*network, *bits, address),
+            (What::Network(network), Some(address)) => network.contains(address),
             (What::Name(name), None) => name == host,
             (What::Below(name), None) => host.ends_with(name),
             _ => false,
@@ -139,17 +165,12 @@ impl Denied {
         let lower = text.to_lowercase();
         let unfit = |reason: &str| Err(format!("{text:?} {reason}"));
         let what = match lower.split_once('/') {
-            Some((address, bits)) => {
-                let Ok(address) = address.parse::<IpAddr>() else { return unfit("is no network") };
-                let bits_max = if address.is_ipv4() { 32 } else { 128 };
-                match bits.parse::<u8>() {
-                    Ok(bits) if bits <= bits_max => What::Network(address, bits),
-                    _ => return unfit("has a number of bits that no network of its kind has"),
-                }
-            }
+            Some(_) => match lower.parse() {
+                Ok(network) => What::Network(network),
+                Err(reason) => return unfit(reason),
+            },
             None => match (address(lower.trim_matches(['[', ']'])), lower.strip_prefix('*')) {
-                (Some(IpAddr::V4(address)), _) => What::Network(address.into(), 32),
-                (Some(IpAddr::V6(address)), _) => What::Network(address.into(), 128),
+                (Some(address), _) => What::Network(address.into()),
                 (None, Some(below)) if is_name(below.strip_prefix('.').unwrap_or_default()) => {
                     What::Below(below.to_owned())
                 }
@@ -195,21 +216,6 @@ fn short_address(host: &str) -> Option<Ipv4Addr> {
     }
     let head = first.iter().enumerate().fold(0, |all, (at, part)| all | part << (24 - 8 * at));
     Some(Ipv4Addr::from_bits(head | last))
-}
-
-/// Whether the first `bits` of `network` are those of `address`.
-fn contains(network: IpAddr, bits: u8, address: IpAddr) -> bool {
-    let (of_network, of_address) = (as_bits(network), as_bits(address));
-    let bits = if network.is_ipv4() { bits + 96 } else { bits };
-    (of_network ^ of_address).checked_shr(128 - u32::from(bits)).is_none_or(|different| different == 0)
-}
-
-/// With version 4 inside version 6, so that a network of either kind is compared with either.
-fn as_bits(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(address) => Ipv6Addr::to_bits(address),
-    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::feature::Feature;
 use super::global::{Escaping, GlobalConfig, Limits, read_name_scheme};
 use super::http::HttpClientConfig;
 use super::{discovery, relabel};
+use crate::Network;
 use crate::yaml::{Cursor, Section};
 
 /// One scrape job, complete: what it does not say itself is filled in from `global`.
@@ -64,6 +65,8 @@ pub struct ScrapeConfig {
     pub extra_scrape_metrics: bool,
     /// How to speak to the target.
     pub http: HttpClientConfig,
+    /// Where no connection for the job may go, whatever a name leads to. A key of ours: Prometheus does not have it.
+    pub denied_networks: Vec<Network>,
     /// What is done to the labels of a target.
     pub relabel_configs: Vec<RelabelConfig>,
     /// What is done to the labels of a sample.
@@ -286,6 +289,7 @@ impl ScrapeConfig {
             metric_name_validation_scheme: names,
             metric_name_escaping_scheme: escaping,
             http: HttpClientConfig::read(&mut section, true),
+            denied_networks: section.take("denied_networks").map(read_networks).unwrap_or_default(),
             static_configs,
             discoveries,
             relabel_configs: relabel
@@ -308,6 +312,18 @@ impl ScrapeConfig {
         let discoveries = self.discoveries.iter_mut().flat_map(Discovery::paths);
         self.http.paths().chain(discoveries).chain(&mut self.scrape_failure_log_file)
     }
+}
+
+fn read_networks(list: Cursor<'_>) -> Vec<Network> {
+    let network = |item: Cursor<'_>| {
+        let text = item.string()?;
+        let read = text.parse();
+        if let Err(reason) = read {
+            item.invalid(format!("{} {reason}", quote(&text)));
+        }
+        read.ok()
+    };
+    list.items().into_iter().filter_map(network).collect()
 }
 
 /// Interval and timeout; the timeout that is not given is the global one, or the interval if that is shorter.

@@ -7,6 +7,8 @@ use relatum_model::text::quote;
 use reqwest::Url;
 use rustls::CertificateError;
 
+use super::DeniedAddress;
+
 /// How much of a receiver's complaint is logged.
 const COMPLAINT_BYTES_MAX: usize = 256;
 
@@ -34,9 +36,22 @@ pub(crate) async fn complaint(mut response: reqwest::Response) -> String {
     }
 }
 
+/// Whether the request would have gone where it may not.
+pub(crate) fn is_denied(error: &reqwest::Error) -> bool {
+    denied(error).is_some()
+}
+
+fn denied(error: &reqwest::Error) -> Option<DeniedAddress> {
+    find(error, |cause| cause.downcast_ref::<DeniedAddress>().cloned())
+}
+
 fn cause(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "context deadline exceeded".to_owned();
+    }
+    if let Some(text) = denied(error).map(|denied| denied.to_string()) {
+        // A redirect is refused before anybody connects.
+        return if error.is_connect() { format!("dial tcp {}: {text}", address(error)) } else { text };
     }
     if error.is_redirect() {
         return "stopped after 10 redirects".to_owned();

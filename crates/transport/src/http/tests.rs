@@ -141,22 +141,25 @@ async fn a_rotated_authority_counts_without_a_reload() {
 #[test]
 fn equal_options_share_a_client() {
     let clients = HttpClients::default();
-    let plain = clients.client(&HttpClientConfig::default()).unwrap();
-    let again = clients.client(&HttpClientConfig::default()).unwrap();
+    let plain = clients.client(&[], &HttpClientConfig::default()).unwrap();
+    let again = clients.client(&[], &HttpClientConfig::default()).unwrap();
     assert!(Arc::ptr_eq(&plain, &again));
-    let other = clients.client(&HttpClientConfig { follow_redirects: false, ..HttpClientConfig::default() }).unwrap();
+    let other =
+        clients.client(&[], &HttpClientConfig { follow_redirects: false, ..HttpClientConfig::default() }).unwrap();
     assert!(!Arc::ptr_eq(&plain, &other));
     drop((plain, again, other));
-    assert!(clients.client(&HttpClientConfig { enable_http2: false, ..HttpClientConfig::default() }).is_ok());
+    assert!(clients.client(&[], &HttpClientConfig { enable_http2: false, ..HttpClientConfig::default() }).is_ok());
     assert_eq!(clients.open.lock().unwrap().len(), 1);
 }
 
 #[test]
 fn bad_files_are_named() {
     let tls = TlsConfig { ca_file: Some(PathBuf::from("/nonexistent/ca.pem")), ..TlsConfig::default() };
-    let error = HttpClients::default().client(&HttpClientConfig { tls, ..HttpClientConfig::default() }).unwrap_err();
+    let error =
+        HttpClients::default().client(&[], &HttpClientConfig { tls, ..HttpClientConfig::default() }).unwrap_err();
     assert_eq!(error.to_string(), "cannot read /nonexistent/ca.pem");
     let tls = TlsConfig { ca: Some("no certificate".to_owned()), ..TlsConfig::default() };
-    let error = HttpClients::default().client(&HttpClientConfig { tls, ..HttpClientConfig::default() }).unwrap_err();
+    let error =
+        HttpClients::default().client(&[], &HttpClientConfig { tls, ..HttpClientConfig::default() }).unwrap_err();
     assert_eq!(error.to_string(), "cannot use ca: it holds no certificate");
 }

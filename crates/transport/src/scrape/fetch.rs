@@ -7,7 +7,7 @@ use super::ScrapeError;
 use super::body::{Body, packed_bytes_max};
 use super::job::Job;
 use super::target::Target;
-use crate::http::request_failure;
+use crate::http::{DeniedAddress, is_denied, request_failure};
 use relatum_model::text::quote;
 
 const SCRAPE_TIMEOUT_SECONDS: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
@@ -21,6 +21,8 @@ pub(crate) async fn fetch(job: &Job, target: &Target) -> Result<Body, ScrapeErro
     let request_error = |reason: String| ScrapeError::Request(format!("Get {}: {reason}", quote(&target.url)));
     let url = reqwest::Url::parse(&target.url)
         .map_err(|error| ScrapeError::Request(format!("parse {}: {error}", quote(&target.url))))?;
+    let denied_error = |denied: DeniedAddress| ScrapeError::Denied(format!("Get {}: {denied}", quote(&target.url)));
+    job.connection.check(&url).map_err(denied_error)?;
     let send = async {
         let (client, headers) = job.connection.open().await.map_err(|error| request_error(chain(&error)))?;
         let encoding = if job.config.enable_compression { "gzip" } else { "identity" };
@@ -30,7 +32,10 @@ pub(crate) async fn fetch(job: &Job, target: &Target) -> Result<Body, ScrapeErro
             .header(ACCEPT_ENCODING, HeaderValue::from_static(encoding))
             .header(SCRAPE_TIMEOUT_SECONDS, target.timeout.as_secs_f64().to_string())
             .headers(headers);
-        let failure = |error| ScrapeError::Request(request_failure("Get", &target.url, &error));
+        let failure = |error| {
+            let text = request_failure("Get", &target.url, &error);
+            if is_denied(&error) { ScrapeError::Denied(text) } else { ScrapeError::Request(text) }
+        };
         request.send().await.map_err(failure)
     };
     let mut response =

@@ -36,7 +36,7 @@ impl Job {
         let forbidden = (target_limit > 0 && n_targets as u64 > target_limit)
             .then(|| format!("target_limit exceeded (number of targets: {n_targets}, limit: {target_limit})"));
         Ok(Job {
-            connection: clients.connection(&config.http)?,
+            connection: clients.connection_outside(&config.denied_networks, &config.http)?,
             accept: accept_header(&config.scrape_protocols, config.metric_name_escaping_scheme),
             body_bytes_max: match config.limits.body_bytes {
                 0 => BODY_BYTES_MAX,

@@ -88,6 +88,7 @@ pub(crate) struct TargetState {
 pub(crate) struct LastScrape {
     pub(crate) health: Health,
     pub(crate) error: Option<String>,
+    pub(crate) is_denied: bool,
     pub(crate) started_ms: Option<i64>,
     pub(crate) duration: Duration,
 }
@@ -96,6 +97,7 @@ impl TargetState {
     pub(crate) fn report(&self, result: Result<(), ScrapeError>, started_ms: i64, duration: Duration) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = LastScrape {
             health: if result.is_ok() { Health::Up } else { Health::Down },
+            is_denied: matches!(result, Err(ScrapeError::Denied(_))),
             error: result.err().map(|failure| failure.to_string()),
             started_ms: Some(started_ms),
             duration,

@@ -238,6 +238,64 @@ fn check_failure(answer: Answer, more: &str, expected: &str) -> impl Future<Outp
     }
 }
 
+/// `host` is what the exporter on 127.0.0.1 is called, `denied` what the job may not reach, `PORT` the exporter's; no `expected` error
+/// is a scrape that works. Of a target that is denied nothing is asked.
+#[track_caller]
+fn check_denied(host: &str, answer: Answer, denied: &str, expected: Option<&str>) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    let (host, denied, expected) = (host.to_owned(), denied.to_owned(), expected.map(str::to_owned));
+    async move {
+        let n_requests_expected = usize::from(expected.is_none() || matches!(answer, Answer::Redirect(_)));
+        let exporter = Exporter::start(answer).await;
+        let port = exporter.address.rsplit(':').next().unwrap().to_owned();
+        let bench = Bench::new();
+        bench.load(&slow_job(&format!("{host}:{port}"), &format!("  denied_networks: [{denied}]")));
+        until("a scrape", || bench.target().health != Health::Unknown).await;
+        let expected = expected.map(|text| text.replace("PORT", &port));
+        assert_eq!(bench.target().last_error, expected, "{caller}");
+        assert_eq!(bench.scraper.denied_targets().len(), usize::from(expected.is_some()), "{caller}");
+        assert_eq!(exporter.requests(), n_requests_expected, "{caller}");
+        bench.scraper.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn denied_networks_are_not_reached() {
+    let text = || Answer::Text("a 1\n");
+    check_denied("127.0.0.1", text(), "10.0.0.0/8", None).await;
+    check_denied("localhost", text(), "10.0.0.0/8", None).await;
+    check_denied(
+        "127.0.0.1",
+        text(),
+        "10.0.0.0/8, 127.0.0.0/8",
+        Some("Get \"http://127.0.0.1:PORT/metrics\": 127.0.0.1 is in the denied network 127.0.0.0/8"),
+    )
+    .await;
+    // The same address in other words, and what a name leads to: version 4 alone, so that there is one address to speak of.
+    for (host, address, network) in
+        [("0x7f.1", "127.0.0.1", "127.0.0.0/8"), ("[::ffff:127.0.0.1]", "::ffff:127.0.0.1", "127.0.0.0/8")]
+    {
+        let expected = format!("Get \"http://{host}:PORT/metrics\": {address} is in the denied network {network}");
+        check_denied(host, text(), network, Some(&expected)).await;
+    }
+    let all = "0.0.0.0/0, '::/0'";
+    let localhost = (std::net::ToSocketAddrs::to_socket_addrs("localhost:0").unwrap().next()).unwrap().ip();
+    let network = if localhost.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
+    let expected = format!(
+        "Get \"http://localhost:PORT/metrics\": dial tcp localhost:PORT: {localhost} is in the denied network {network}"
+    );
+    check_denied("localhost", text(), all, Some(&expected)).await;
+    // A name keeps what is left of its addresses.
+    check_denied("localhost", text(), "'::1'", None).await;
+    check_denied(
+        "127.0.0.1",
+        Answer::Redirect("http://127.0.0.2:1/"),
+        "127.0.0.2",
+        Some("Get \"http://127.0.0.1:PORT/metrics\": 127.0.0.2 is in the denied network 127.0.0.2"),
+    )
+    .await;
+}
+
 #[tokio::test]
 async fn failures_are_told_as_prometheus_tells_them() {
     let text = || Answer::Text("a 1\nb 2\nc 3\n");
