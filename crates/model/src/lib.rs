@@ -15,6 +15,7 @@ pub mod remote_read;
 pub mod remote_write;
 pub mod sample;
 pub mod storage;
+pub mod summary;
 pub mod text;
 pub mod time;
 pub mod yaml;

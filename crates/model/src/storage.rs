@@ -12,6 +12,7 @@ use crate::histogram::NativeHistogram;
 use crate::labels::Labels;
 use crate::matcher::Matcher;
 use crate::sample::{Sample, Series};
+use crate::summary::{Run, RunSeries, Windows};
 
 /// What a reader may see: matchers that are always applied, and the key under which results for this view may be cached.
 ///
@@ -111,6 +112,9 @@ pub struct Hints {
 /// The series of a selection, one after the other in the order of their labels.
 pub type SeriesSet<'a> = Box<dyn Iterator<Item = Result<Series, SelectError>> + Send + 'a>;
 
+/// The same as runs, of which some are summaries.
+pub type RunSet<'a> = Box<dyn Iterator<Item = Result<RunSeries, SelectError>> + Send + 'a>;
+
 /// Why a selection failed.
 #[derive(Debug, Error)]
 pub enum SelectError {
@@ -148,6 +152,25 @@ pub trait Reader: Send + Sync {
     /// The series that satisfy all of `matchers` and have a sample in the view's range, sorted by labels.
     fn series<'a>(&'a self, matchers: &[Matcher], hints: &Hints, cancel: &Cancel)
     -> Result<SeriesSet<'a>, SelectError>;
+
+    /// The same series for functions over `windows` that need no single samples of what a summary tells: `rate` and `increase`,
+    /// `*_over_time` of min, max, avg, sum, count, first, last and present, `changes` and `resets`. What lies in no window may
+    /// be left out or not.
+    ///
+    /// A store without summaries returns samples only, as this does by itself.
+    fn runs<'a>(
+        &'a self,
+        matchers: &[Matcher],
+        windows: Windows,
+        hints: &Hints,
+        cancel: &Cancel,
+    ) -> Result<RunSet<'a>, SelectError> {
+        let _ = windows;
+        let series = self.series(matchers, hints, cancel)?;
+        Ok(Box::new(series.map(|series| {
+            series.map(|Series { labels, samples }| RunSeries { labels, runs: vec![Run::Samples(samples)] })
+        })))
+    }
 
     /// The label sets of those series, sorted, without their samples.
     fn label_sets(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<Labels>, SelectError>;
