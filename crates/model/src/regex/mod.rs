@@ -6,6 +6,7 @@
 mod class;
 mod plan;
 mod search;
+mod shared;
 mod translate;
 
 use std::sync::Arc;
@@ -36,7 +37,7 @@ pub struct RegexError {
 
 /// A compiled expression that matches only whole texts; `.` also matches a newline.
 ///
-/// Clones share the compiled parts.
+/// Clones share the compiled parts, and so do all expressions that are written the same.
 #[derive(Debug, Clone)]
 pub struct AnchoredRegex(Arc<Compiled>);
 
@@ -49,12 +50,8 @@ struct Compiled {
     group_names: Vec<String>,
 }
 
-impl AnchoredRegex {
-    /// Compiles `pattern`.
-    pub fn new(pattern: &str) -> Result<Self, RegexError> {
-        if pattern.len() > PATTERN_BYTES_MAX {
-            return Err(RegexError { message: "error parsing regexp: expression too large".to_owned() });
-        }
+impl Compiled {
+    fn new(pattern: &str) -> Result<Self, RegexError> {
         let Translated { pattern: translated, group_names } = translate(pattern)?;
         let hir =
             regex_syntax::ParserBuilder::new().nest_limit(NEST_MAX).build().parse(&translated).map_err(|fault| {
@@ -79,7 +76,17 @@ impl AnchoredRegex {
         } else {
             None
         };
-        Ok(AnchoredRegex(Arc::new(Compiled { pattern: pattern.to_owned(), plan, automaton, group_names })))
+        Ok(Compiled { pattern: pattern.to_owned(), plan, automaton, group_names })
+    }
+}
+
+impl AnchoredRegex {
+    /// Compiles `pattern`, unless somebody has it compiled already.
+    pub fn new(pattern: &str) -> Result<Self, RegexError> {
+        if pattern.len() > PATTERN_BYTES_MAX {
+            return Err(RegexError { message: "error parsing regexp: expression too large".to_owned() });
+        }
+        shared::compiled(pattern, || Compiled::new(pattern)).map(AnchoredRegex)
     }
 
     /// The pattern as it was written.
