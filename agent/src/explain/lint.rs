@@ -18,8 +18,9 @@ impl Scene<'_> {
         for content in self.trace.desired.rules.values() {
             let key = &content.relation;
             let Some((_, relation)) = self.trace.relations.get(key) else { continue };
-            let (origins, published) = (kept(relation, &content.groups), published(relation));
-            for (group, origins) in content.groups.iter().zip(origins) {
+            let groups = content.groups();
+            let (origins, published) = (kept(relation, &groups), published(relation));
+            for (group, origins) in groups.iter().zip(origins) {
                 for (rule, origin) in rules_of(group).iter().zip(origins) {
                     let path = format!("groups[{}].rules[{}]", origin.group, origin.rule);
                     let Some(published) = since::at(&published, &path) else { continue };

@@ -8,6 +8,7 @@ pub mod apply;
 pub mod check;
 pub mod desire;
 pub mod observe;
+pub mod packed;
 mod parallel;
 pub mod plan;
 pub mod publish;

@@ -59,12 +59,13 @@ fn name((endpoint, id): &RelationKey) -> String {
 
 fn targets(desired: &Desired) -> BTreeMap<String, Vec<Value>> {
     let mut targets: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    let of_relations = desired.scrapes.iter().flat_map(|(key, jobs)| jobs.iter().map(move |job| (name(key), job)));
-    let own = desired.own_jobs.iter().map(|job| ("prometheus".to_owned(), job));
+    let of_relations =
+        desired.scrapes.iter().flat_map(|(key, jobs)| jobs.values().into_iter().map(move |job| (name(key), job)));
+    let own = desired.own_jobs.iter().map(|job| ("prometheus".to_owned(), job.clone()));
     for (owner, job) in own.chain(of_relations) {
         let mut rest = job.clone();
         rest.as_object_mut().map(|rest| rest.remove("static_configs"));
-        for group in list(job, "static_configs") {
+        for group in list(&job, "static_configs") {
             for target in list(group, "targets").iter().filter_map(Value::as_str) {
                 let job_name = job["job_name"].as_str().unwrap_or_default();
                 let how = json!({"job": rest, "labels": group["labels"]});
@@ -78,7 +79,7 @@ fn targets(desired: &Desired) -> BTreeMap<String, Vec<Value>> {
 fn rules(desired: &Desired) -> BTreeMap<String, Vec<Value>> {
     let mut rules: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for file in desired.rules.values() {
-        for group in &file.groups {
+        for group in &file.groups() {
             for rule in list(group, "rules") {
                 let named = rule["alert"].as_str().or(rule["record"].as_str()).unwrap_or_default();
                 let name = format!("{} {}/{named}", name(&file.relation), group["name"].as_str().unwrap_or_default());

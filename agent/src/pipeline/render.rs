@@ -6,10 +6,11 @@ use std::sync::Arc;
 use relatum_config::prometheus::{GlobalConfig, ScrapeConfigFile};
 use relatum_model::yaml;
 use relatum_relations::charm_options::retention_size;
-use relatum_relations::prometheus_scrape::RuleFile;
 use serde_json::{Value, json};
 
+use super::desire::rules::Rules;
 use super::desire::{AUTHORITIES_PATH, Desired, RelationKey, scrape_path};
+use super::packed::Packed;
 use super::parallel;
 use crate::control::Problem;
 use crate::dialect::{Dialect, Layout, LeftOut, OLDEST, Part, Version};
@@ -64,8 +65,8 @@ struct Known {
 /// What a file is made of. Values of relations are shared with whoever understood them, so that equal ones are mostly one.
 enum Source {
     Values(Value),
-    Jobs(Arc<StoredRelation>, Arc<Vec<Value>>),
-    Rules(Arc<StoredRelation>, Arc<RuleFile>),
+    Jobs(Arc<StoredRelation>, Arc<Packed>),
+    Rules(Arc<StoredRelation>, Arc<Rules>),
 }
 
 impl Source {
@@ -140,7 +141,7 @@ impl Renderer {
         let mut changed = Vec::new();
         for (path, template, source) in wanted {
             match before.remove(&path) {
-                Some(known) if known.source.is(&source) => drop(self.known.insert(path, known)),
+                Some(known) if known.source.is(&source) => drop(self.known.insert(path, Known { source, ..known })),
                 _ => changed.push((path, template, source)),
             }
         }
@@ -178,12 +179,12 @@ impl Renderer {
             Source::Values(values) => self.templates.render(template, values),
             Source::Jobs(stored, jobs) => {
                 let endpoint = &stored.end(Role::Requirer).name;
-                let jobs = trim.all(Part::Job, jobs.iter());
+                let jobs = trim.all(Part::Job, jobs.values());
                 self.templates
                     .render(template, &json!({"relation": described(stored, endpoint), "scrape_configs": jobs}))
             }
             Source::Rules(stored, file) => {
-                let groups = trim.all(Part::Group, &file.groups);
+                let groups = trim.all(Part::Group, file.groups());
                 let relation = described(stored, &file.relation.0);
                 self.templates.render(template, &json!({"relation": relation, "groups": groups}))
             }
@@ -218,8 +219,8 @@ impl Trim<'_> {
         value
     }
 
-    fn all<'v>(&mut self, part: Part, values: impl IntoIterator<Item = &'v Value>) -> Vec<Value> {
-        values.into_iter().map(|value| self.one(part, value.clone())).collect()
+    fn all(&mut self, part: Part, values: impl IntoIterator<Item = Value>) -> Vec<Value> {
+        values.into_iter().map(|value| self.one(part, value)).collect()
     }
 }
 
@@ -229,8 +230,8 @@ fn local_jobs(desired: &Desired) -> (Vec<Value>, Vec<Problem>) {
     let mut jobs: Vec<Value> = Vec::new();
     let mut problems = Vec::new();
     let name = |job: &Value| job["job_name"].as_str().unwrap_or_default().to_owned();
-    let mut taken: BTreeSet<String> =
-        desired.own_jobs.iter().chain(desired.scrapes.values().flat_map(|jobs| jobs.iter())).map(name).collect();
+    let mut taken: BTreeSet<String> = desired.own_jobs.iter().map(name).collect();
+    taken.extend(desired.scrapes.values().flat_map(|jobs| jobs.values()).map(|job| name(&job)));
     for (path, (source, content)) in desired.local.files.iter().filter(|(path, _)| path.starts_with(SCRAPES)) {
         // Why there is no text is said already.
         let Ok(text) = content else { continue };
@@ -282,18 +283,19 @@ fn main(desired: &Desired, layout: Layout, local: &[Value], trim: &mut Trim<'_>)
         "evaluation_interval": settings.evaluation_interval,
         "external_labels": settings.external_labels,
     });
-    let others: Vec<&Value> = match layout {
-        Layout::Split => Vec::new(),
-        Layout::Inlined => desired.scrapes.values().flat_map(|jobs| jobs.iter()).chain(local).collect(),
-    };
+    let mut jobs = desired.own_jobs.clone();
+    if layout == Layout::Inlined {
+        jobs.extend(desired.scrapes.values().flat_map(|jobs| jobs.values()));
+        jobs.extend_from_slice(local);
+    }
     let is_split = layout == Layout::Split;
     json!({
         "global": trim.one(Part::Global, global),
         "rule_files": rule_files(desired, layout),
         "scrape_config_files": if is_split { vec!["scrape/*.yml"] } else { Vec::new() },
-        "alertmanagers": trim.all(Part::Alertmanager, &desired.alertmanagers),
-        "remote_write": trim.all(Part::RemoteWrite, &desired.remote_writes),
-        "scrape_configs": trim.all(Part::Job, desired.own_jobs.iter().chain(others)),
+        "alertmanagers": trim.all(Part::Alertmanager, desired.alertmanagers.clone()),
+        "remote_write": trim.all(Part::RemoteWrite, desired.remote_writes.clone()),
+        "scrape_configs": trim.all(Part::Job, jobs),
         "storage": storage(desired, is_split),
         // Spans of the server in this process are sent by the agent.
         "tracing": desired.tracing.as_ref().filter(|_| !is_split),

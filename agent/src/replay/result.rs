@@ -102,7 +102,7 @@ pub(super) fn placed(files: Files, root: &Path) -> Files {
 
 /// The jobs of relations as the library gives them, with the certificates in them and not their paths.
 pub(super) fn jobs(desired: &Desired) -> Vec<Value> {
-    let mut jobs: Vec<Value> = desired.scrapes.values().flat_map(|jobs| jobs.iter()).cloned().collect();
+    let mut jobs: Vec<Value> = desired.scrapes.values().flat_map(|jobs| jobs.values()).collect();
     for job in jobs.iter_mut().filter_map(Value::as_object_mut) {
         job.shift_remove("honor_labels");
         for value in job.get_mut("tls_config").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {

@@ -9,6 +9,7 @@ mod grafana;
 mod outside;
 mod own_metrics;
 mod remote_write;
+pub mod rules;
 mod scrape;
 pub(crate) mod telemetry;
 pub(crate) mod trace;
@@ -22,12 +23,12 @@ use relatum_relations::bag::Databag;
 use relatum_relations::endpoints::APPLICATION;
 use relatum_relations::ingress_per_unit::Urls;
 use relatum_relations::name::UnitName;
-use relatum_relations::prometheus_scrape::RuleFile;
 use relatum_relations::published_url::Origin;
 use relatum_relations::topology::Topology;
 use serde_json::Value;
 
 use super::observe::{Observed, Place};
+use super::packed::Packed;
 use super::render::WEB_PATH;
 use crate::charm_config::{self, Settings};
 use crate::control::Problem;
@@ -37,6 +38,7 @@ use crate::relate::OUR_UNIT;
 use crate::store::{Model, Role, StoredRelation};
 use crate::workload::Files;
 use remote_write::Sender;
+use rules::Rules;
 pub(crate) use scrape::scrape_path;
 use scrape::{Basis, Scrape};
 pub(crate) use trust::AUTHORITIES_PATH;
@@ -71,9 +73,9 @@ pub struct Desired {
     /// The section `tracing`.
     pub tracing: Option<Value>,
     /// Jobs by relation.
-    pub scrapes: BTreeMap<RelationKey, Arc<Vec<Value>>>,
+    pub scrapes: BTreeMap<RelationKey, Arc<Packed>>,
     /// Rules by the name of their file.
-    pub rules: BTreeMap<String, Arc<RuleFile>>,
+    pub rules: BTreeMap<String, Arc<Rules>>,
     /// Certificates and keys, by path below `rendered/`.
     pub materials: Files,
     /// What the web configuration says; plain HTTP without it.
@@ -127,11 +129,11 @@ pub struct Yield {
 /// What was understood of relations before.
 #[derive(Default)]
 pub struct Memory {
-    /// Of `metrics-endpoint`, by id.
-    scrapes: HashMap<u64, Arc<Scrape>>,
+    /// Of `metrics-endpoint`, by id, with what each was understood from.
+    scrapes: HashMap<u64, (Arc<StoredRelation>, Arc<Scrape>)>,
     /// What those were understood with.
     basis: Basis,
-    /// Of `receive-remote-write`, with what each was understood from.
+    /// Of `receive-remote-write`, likewise.
     senders: HashMap<u64, (Arc<StoredRelation>, Arc<Sender>)>,
 }
 

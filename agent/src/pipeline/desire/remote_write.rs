@@ -95,7 +95,7 @@ impl Desired {
         }
         let taken: Vec<String> = self.rules.keys().cloned().collect();
         for file in remote_write::rule_files(&received, taken.iter().map(String::as_str)) {
-            self.add_rules(Arc::new(file));
+            self.add_rules(Arc::new(file.into()));
         }
         outbound
     }
@@ -106,8 +106,10 @@ impl Desired {
         if on(views, "send-remote-write").next().is_none() {
             return;
         }
-        for file in self.rules.values().filter(|file| file.relation.0 != "receive-remote-write") {
-            file.groups.iter().for_each(|group| outbound.add_group(own_origin(us, &file.relation, group), group));
+        for rules in self.rules.values().filter(|rules| rules.relation.0 != "receive-remote-write") {
+            for group in rules.groups() {
+                outbound.add_group(own_origin(us, &rules.relation, &group), &group);
+            }
         }
         let own = own_metrics::own_rules(us);
         let own = own["groups"].as_array().cloned().unwrap_or_default();

@@ -9,15 +9,17 @@ use relatum_config::prometheus::GlobalConfig;
 use relatum_model::time::parse_duration;
 use relatum_relations::endpoints::APPLICATION;
 use relatum_relations::prometheus_scrape::permissions::Permissions;
-use relatum_relations::prometheus_scrape::{self as scrape, RuleFile, Scraped};
+use relatum_relations::prometheus_scrape::{self as scrape, Scraped};
 use relatum_relations::topology::{JUJU_APPLICATION, JUJU_MODEL, JUJU_MODEL_UUID, JUJU_UNIT};
 use serde_json::{Map, Value, json};
 
+use super::rules::Rules;
 use super::view::{View, relation};
 use super::{Desired, MATERIALS, Memory, RelationKey, Us, on, problem};
 use crate::charm_config::Settings;
 use crate::control::Problem;
 use crate::pipeline::observe::Place;
+use crate::pipeline::packed::Packed;
 use crate::pipeline::parallel;
 use crate::store::{Role, StoredRelation};
 use crate::workload::Files;
@@ -28,35 +30,30 @@ const AGENT_JOB: &str = "relatum";
 
 /// A relation on `metrics-endpoint`, understood by itself.
 pub(super) struct Scrape {
-    /// What it was understood from.
-    stored: Arc<StoredRelation>,
     /// The jobs as they are rendered while no other job has one of their names.
-    jobs: Arc<Vec<Value>>,
+    jobs: Arc<Packed>,
     names: Vec<String>,
     /// Certificates and keys of those jobs, by path below `rendered/`.
     materials: Files,
-    rules: Option<Arc<RuleFile>>,
+    rules: Option<Arc<Rules>>,
     n_targets: usize,
-    n_rules: usize,
     /// What we tell the other side.
     event: Option<String>,
     problems: Vec<Problem>,
 }
 
 impl Scrape {
-    fn read(stored: &Arc<StoredRelation>, role: Role, basis: &Basis) -> Self {
+    fn read(stored: &StoredRelation, role: Role, basis: &Basis) -> Self {
         let mut scraped = scrape::read(&relation(stored, role), &basis.global, &basis.permissions);
         let event = scrape::event(&scraped);
         let problems = std::mem::take(&mut scraped.problems).into_iter().map(problem).collect();
-        let rules = scraped.rules.take().map(Arc::new);
+        let rules = scraped.rules.take().map(|file| Arc::new(Rules::from(file)));
         let names = scraped.jobs.iter().map(|job| job.name().to_owned()).collect();
         let finished = scrape::finish([&scraped], &basis.folder, &[]);
         let jobs: Vec<Value> = finished.jobs.into_iter().map(|job| Value::Object(job.config)).collect();
         Scrape {
-            stored: Arc::clone(stored),
             n_targets: jobs.iter().map(targets).sum(),
-            n_rules: rules.as_deref().map_or(0, count_rules),
-            jobs: Arc::new(jobs),
+            jobs: Arc::new(Packed::new(&jobs)),
             names,
             materials: materials(finished.files),
             rules,
@@ -84,12 +81,15 @@ impl Memory {
         let mut changed = Vec::new();
         for view in on(views, "metrics-endpoint") {
             match before.remove(&view.stored.id) {
-                Some(known) if view.is_as(&known.stored) => drop(self.scrapes.insert(view.stored.id, known)),
+                Some((known, scrape)) if view.is_as(&known) => {
+                    self.scrapes.insert(view.stored.id, (Arc::clone(view.stored), scrape));
+                }
                 _ => changed.push((view.stored, view.role)),
             }
         }
         let read = parallel::map(&changed, |(stored, role)| Arc::new(Scrape::read(stored, *role, &self.basis)));
-        self.scrapes.extend(changed.iter().map(|(stored, _)| stored.id).zip(read));
+        let stored = changed.iter().map(|(stored, _)| Arc::clone(stored));
+        self.scrapes.extend(stored.zip(read).map(|(stored, scrape)| (stored.id, (stored, scrape))));
     }
 }
 
@@ -105,7 +105,7 @@ impl Desired {
         memory.understand(views);
         let mut scrapes = Vec::new();
         for view in on(views, "metrics-endpoint") {
-            let scrape = Arc::clone(&memory.scrapes[&view.stored.id]);
+            let scrape = Arc::clone(&memory.scrapes[&view.stored.id].1);
             let mut bag = view.our_bag().cloned().unwrap_or_default();
             match &scrape.event {
                 Some(event) => bag.insert(scrape::EVENT.to_owned(), event.clone()),
@@ -113,8 +113,8 @@ impl Desired {
             };
             self.publish(view, APPLICATION, bag);
             self.problems.extend(scrape.problems.iter().cloned());
-            if let Some(file) = &scrape.rules {
-                self.add_counted_rules(Arc::clone(file), scrape.n_rules);
+            if let Some(rules) = &scrape.rules {
+                self.add_rules(Arc::clone(rules));
             }
             scrapes.push((view, scrape));
         }
@@ -153,26 +153,15 @@ impl Desired {
         self.materials.extend(materials(finished.files));
         for (key, jobs) in jobs {
             let n_targets = jobs.iter().map(targets).sum();
-            self.add_jobs(key, Arc::new(jobs), n_targets);
+            self.add_jobs(key, Arc::new(Packed::new(&jobs)), n_targets);
         }
     }
 
-    fn add_jobs(&mut self, key: RelationKey, jobs: Arc<Vec<Value>>, n_targets: usize) {
+    fn add_jobs(&mut self, key: RelationKey, jobs: Arc<Packed>, n_targets: usize) {
         if !jobs.is_empty() {
             self.yields.entry(key.clone()).or_default().targets += n_targets;
             self.scrapes.insert(key, jobs);
         }
-    }
-
-    /// Has the rules of one relation evaluated.
-    pub(super) fn add_rules(&mut self, file: Arc<RuleFile>) {
-        let n_rules = count_rules(&file);
-        self.add_counted_rules(file, n_rules);
-    }
-
-    fn add_counted_rules(&mut self, file: Arc<RuleFile>, n_rules: usize) {
-        self.yields.entry(file.relation.clone()).or_default().rules += n_rules;
-        self.rules.insert(file.file_name.clone(), file);
     }
 }
 
@@ -202,10 +191,6 @@ fn materials(files: BTreeMap<String, Secret>) -> Files {
 /// The names of our own jobs.
 pub(super) fn reserved(place: &Place) -> Vec<&'static str> {
     if place.agent_target.is_some() { vec![SELF_JOB, AGENT_JOB] } else { vec![SELF_JOB] }
-}
-
-fn count_rules(file: &RuleFile) -> usize {
-    file.groups.iter().map(|group| group["rules"].as_array().map_or(0, Vec::len)).sum()
 }
 
 /// How many targets a job lists.

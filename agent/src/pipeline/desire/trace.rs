@@ -37,9 +37,9 @@ pub(crate) fn trace(observed: &Observed) -> Trace {
     let (mut clashing, mut taken) = (Vec::new(), scrape_jobs::reserved(&observed.place));
     for one in &scraped {
         let alone = scrape::finish([one], &folder, &[]).jobs;
-        let wanted = desired.scrapes.get(&one.relation).map_or(&[][..], |jobs| jobs.as_slice());
+        let wanted = desired.scrapes.get(&one.relation).map_or_else(Vec::new, |jobs| jobs.values());
         let is_same = |(job, wanted): (&Job, &Value)| wanted.as_object() == Some(&job.config);
-        if alone.len() == wanted.len() && alone.iter().zip(wanted).all(is_same) {
+        if alone.len() == wanted.len() && alone.iter().zip(&wanted).all(is_same) {
             taken.extend(one.jobs.iter().map(Job::name));
             jobs.insert(one.relation.clone(), alone);
         } else {
