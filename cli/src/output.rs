@@ -96,6 +96,11 @@ fn painted(text: &str, colour: AnsiColor) -> String {
     format!("{style}{text}{style:#}")
 }
 
+/// `1 sample`, `2 samples`: a number with its noun.
+pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 /// Text in the colour of what is well.
 pub(crate) fn good(text: &str) -> String {
     painted(text, AnsiColor::Green)

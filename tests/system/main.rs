@@ -22,6 +22,7 @@ mod metric_checks;
 mod prometheus_data;
 mod readme;
 mod remote_write;
+mod sessions;
 mod shipped_rules;
 mod socket_group;
 mod tiers;
@@ -54,6 +55,7 @@ fn main() {
         shipped_rules::trials(),
         readme::trials(),
         remote_write::trials(),
+        sessions::trials(),
         socket_group::trials(),
         tiers::trials(),
         verdicts::trials(),

@@ -11,7 +11,7 @@ use relatum_tsdb::{History, Options, Store};
 
 use super::chain;
 use crate::failure::CommandFailure;
-use crate::output::put;
+use crate::output::{counted, put};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -53,7 +53,8 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandFailure> {
     }
     history.finish().map_err(|error| failed(&error))?;
     store.close().map_err(|error| failed(&error))?;
-    put(&format!("{} samples of {} series\n", samples.len() - refused, references.len()))?;
+    let added = counted((samples.len() - refused) as u64, "sample", "samples");
+    put(&format!("{added} of {} series\n", references.len()))?;
     if refused > 0 {
         put(&format!("{refused} left out: the store has another value for their series and time\n"))?;
     }

@@ -1,10 +1,12 @@
 //! `relatum tsdb dump`
 
+use std::process::ExitCode;
+
 use relatum_model::storage::{Cancel, Hints, Scope, Select, SelectError};
 use relatum_model::text::{format_value, quote};
 use relatum_model::{Labels, NativeHistogram};
 
-use super::{Selection, StoreDir, chain, open_store};
+use super::{Selection, StoreDir, chain, damage, open_store};
 use crate::failure::CommandFailure;
 use crate::output::put;
 
@@ -16,14 +18,16 @@ pub(crate) struct Args {
     selection: Selection,
 }
 
-/// Prints samples, a line each, as `promtool tsdb dump` does.
-pub(crate) fn run(args: &Args) -> Result<(), CommandFailure> {
-    let matchers = args.selection.matchers()?;
+/// Prints samples, a line each, as `promtool tsdb dump` does; exits with 1 if something could not be read.
+pub(crate) fn run(args: &Args) -> Result<ExitCode, CommandFailure> {
+    let (matchers, range) = (args.selection.matchers()?, args.selection.range()?);
     let store = open_store(&args.store.dir)?;
     let failed = |error: SelectError| CommandFailure::failed(chain(&error));
-    let reader = store.open(&Scope::all(), args.selection.range()).map_err(failed)?;
+    let reader = store.open(&Scope::all(), range).map_err(failed)?;
     let set = reader.series(&matchers, &Hints::default(), &Cancel::new()).map_err(failed)?;
+    let mut is_empty = true;
     for series in set {
+        is_empty = false;
         let series = series.map_err(failed)?;
         let labels = braces(&series.labels);
         let mut text = String::new();
@@ -35,7 +39,10 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandFailure> {
         }
         put(&text)?;
     }
-    Ok(())
+    if is_empty {
+        eprintln!("no sample is what was asked for");
+    }
+    Ok(damage::report(&damage::found(&store, &args.store.dir)?))
 }
 
 fn braces(labels: &Labels) -> String {

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use relatum_tsdb::prometheus::{ImportProgress, import};
+use relatum_tsdb::prometheus::{ImportProgress, Imported, import};
+use serde_json::json;
 
 use super::chain;
+use crate::Global;
 use crate::failure::CommandFailure;
-use crate::output::put;
+use crate::output::{counted, printable};
 
 /// How often the bar is drawn anew.
 const REDRAW: Duration = Duration::from_millis(100);
@@ -26,24 +28,39 @@ pub(crate) struct Args {
 }
 
 /// Reads blocks and head of a Prometheus into a store; exits with 1 if something could not be read.
-pub(crate) fn run(args: &Args) -> Result<ExitCode, CommandFailure> {
+pub(crate) fn run(global: &Global, args: &Args) -> Result<ExitCode, CommandFailure> {
     let mut bar = Bar::new();
     let imported = import(&args.from, &args.to, |progress| bar.show(progress));
     bar.clear();
     let imported = imported.map_err(|error| CommandFailure::failed(chain(&error)))?;
-    let mut text = format!("{} blocks with {} samples", imported.blocks, imported.block_samples);
+    let data = json!({
+        "blocks": imported.blocks,
+        "blocksBefore": imported.blocks_before,
+        "blockSamples": imported.block_samples,
+        "headSamples": imported.head_samples,
+        "headRepeated": imported.head_repeated,
+        "problems": imported.problems,
+    });
+    global.format.print(&data, |_| tabular(&imported))?;
+    Ok(if imported.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn tabular(imported: &Imported) -> String {
+    let samples = |count| counted(count, "sample", "samples");
+    let blocks = |count| counted(count, "block", "blocks");
+    let mut text = format!("{} with {}", blocks(imported.blocks), samples(imported.block_samples));
     if imported.blocks_before > 0 {
-        text += &format!(", {} blocks were there already", imported.blocks_before);
+        let were = if imported.blocks_before == 1 { "was" } else { "were" };
+        text += &format!(", {} {were} there already", blocks(imported.blocks_before));
     }
-    text += &format!("\n{} samples of the head", imported.head_samples);
+    text += &format!("\n{} of the head", samples(imported.head_samples));
     if imported.head_repeated > 0 {
         text += &format!(", {} of them at moments that had one", imported.head_repeated);
     }
-    put(&format!("{text}\n"))?;
     for problem in &imported.problems {
-        put(&format!("left out: {problem}\n"))?;
+        text += &format!("\nleft out: {}", printable(problem));
     }
-    Ok(if imported.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    text + "\n"
 }
 
 /// A bar on a terminal; nothing anywhere else.

@@ -2,6 +2,7 @@
 
 mod analyze;
 mod create_blocks;
+mod damage;
 mod dump;
 mod export;
 mod import;
@@ -67,8 +68,15 @@ struct Selection {
 }
 
 impl Selection {
-    fn range(&self) -> TimeRange {
-        TimeRange { min_ms: self.min_time, max_ms: self.max_time }
+    fn range(&self) -> Result<TimeRange, CommandFailure> {
+        let range = TimeRange { min_ms: self.min_time, max_ms: self.max_time };
+        if range.is_empty() {
+            return Err(CommandFailure::usage(format!(
+                "--min-time {} is after --max-time {}",
+                range.min_ms, range.max_ms
+            )));
+        }
+        Ok(range)
     }
 
     fn matchers(&self) -> Result<Vec<Matcher>, CommandFailure> {
@@ -95,15 +103,15 @@ fn chain(error: &dyn std::error::Error) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-/// Carries out one of the commands; `verify` exits with 1 if something is damaged.
+/// Carries out one of the commands; those that read all exit with 1 if something is damaged.
 pub(crate) fn run(global: &Global, args: &Args) -> Result<ExitCode, CommandFailure> {
     match &args.what {
         What::List(store) => list::run(global, &store.dir)?,
         What::Verify(store) => return verify::run(global, &store.dir),
         What::Analyze(args) => analyze::run(global, args)?,
-        What::Dump(args) => dump::run(args)?,
-        What::Import(args) => return import::run(args),
-        What::Export(args) => export::run(args)?,
+        What::Dump(args) => return dump::run(args),
+        What::Import(args) => return import::run(global, args),
+        What::Export(args) => return export::run(global, args),
         What::CreateBlocksFrom(args) => create_blocks::run(args)?,
     }
     Ok(ExitCode::SUCCESS)

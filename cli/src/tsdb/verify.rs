@@ -4,28 +4,28 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use relatum_tsdb::inspect;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::unreadable;
+use super::{damage, unreadable};
 use crate::Global;
 use crate::failure::CommandFailure;
-use crate::output::{bad, good};
+use crate::output::{bad, counted, good};
 
 /// Reads everything and names what is damaged; exit 1 if something is.
 pub(crate) fn run(global: &Global, dir: &Path) -> Result<ExitCode, CommandFailure> {
     let found = inspect::verify(dir).map_err(|error| unreadable(dir, &error))?;
-    let problems: Vec<Value> =
-        found.problems.iter().map(|problem| json!({ "file": problem.file, "reason": problem.reason })).collect();
     let data = json!({
         "files": found.files,
         "blockSamples": found.block_samples,
         "logSamples": found.log_samples,
-        "problems": problems,
+        "problems": damage::as_json(&found.problems),
     });
     global.format.print(&data, |_| {
         let mut text = format!(
-            "{} files, {} samples in blocks, {} in the log\n",
-            found.files, found.block_samples, found.log_samples
+            "{}, {} in blocks, {} in the log\n",
+            counted(found.files, "file", "files"),
+            counted(found.block_samples, "sample", "samples"),
+            found.log_samples
         );
         for problem in &found.problems {
             text += &format!("{} {}: {}\n", bad("DAMAGED"), problem.file, problem.reason);

@@ -75,13 +75,9 @@ pub enum ImportError {
         /// The directory.
         dir: PathBuf,
     },
-    /// The store does not open.
-    #[error("cannot open the store")]
-    Open {
-        /// The cause.
-        #[from]
-        source: OpenError,
-    },
+    /// The store does not open; which it is, the cause says.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// A file cannot be read.
     #[error("cannot read {}", path.display())]
     Read {
