@@ -7,7 +7,8 @@ use serde_json::Value;
 use crate::control::RelationDetail;
 use crate::pipeline::desire::MATERIALS;
 
-const HIDDEN: &str = "<secret>";
+/// What is shown in place of a secret.
+pub(crate) const HIDDEN: &str = "<secret>";
 
 /// Keys of Prometheus' format whose texts are secrets.
 const KEYS: [&str; 9] = [

@@ -4,6 +4,7 @@ use relatum_agent::control::{Difference, FileDifference, Rehearsal, Rehearse};
 
 use crate::Global;
 use crate::failure::CommandFailure;
+use crate::history::changes;
 use crate::line_diff::{Line, diff};
 use crate::output::{bad, faint, good, printable, warning};
 
@@ -38,7 +39,13 @@ fn tabular(rehearsal: &Rehearsal, with_lines: bool) -> String {
     if *rehearsal == Rehearsal::default() {
         return "nothing would change\n".to_owned();
     }
-    let mut text = effects(rehearsal);
+    let mut text = String::new();
+    if !rehearsal.changes.is_empty() {
+        text.push_str("Changes\n");
+        text.push_str(&changes(&rehearsal.changes));
+    }
+    let effects = effects(rehearsal);
+    text.push_str(if effects.is_empty() { "no targets, rules or files would change\n" } else { &effects });
     if with_lines && !rehearsal.files.is_empty() {
         text.push('\n');
         text.push_str(&differences(&rehearsal.files));
@@ -99,6 +106,10 @@ pub(crate) fn differences(files: &[FileDifference]) -> String {
             text.push_str(&faint("only secrets differ"));
             text.push('\n');
             continue;
+        }
+        if [&file.before, &file.after].into_iter().flatten().all(String::is_empty) {
+            text.push_str(&faint("empty"));
+            text.push('\n');
         }
         for line in diff(file.before.as_deref().unwrap_or_default(), file.after.as_deref().unwrap_or_default()) {
             let shown = match line {

@@ -1,6 +1,6 @@
 //! `relatum history`
 
-use relatum_agent::control::{History, HistoryChangeKind, HistoryEntry};
+use relatum_agent::control::{History, HistoryChange, HistoryChangeKind, HistoryEntry};
 
 use crate::Global;
 use crate::failure::CommandFailure;
@@ -17,8 +17,16 @@ pub(crate) struct Args {
     #[arg(value_name = "REV", conflicts_with = "lines")]
     revision: Option<u64>,
     /// How many revisions to show
-    #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT")]
+    #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT", value_parser = count)]
     lines: usize,
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least one is listed".to_owned()),
+        Ok(count) => Ok(count),
+        Err(_) => Err("it is not a number of revisions".to_owned()),
+    }
 }
 
 /// Lists what was changed when, newest first.
@@ -46,22 +54,24 @@ fn all(history: &History) -> String {
 fn one(entry: &HistoryEntry) -> String {
     let by = if entry.author.is_empty() { String::new() } else { format!(" by {}", entry.author) };
     let head = format!("revision {}, {}{by}\n{}\n", entry.revision, time(entry.at_ms), printable(&entry.description));
-    head + &changes(entry)
+    head + &changes_of(entry)
 }
 
-/// A line for each thing that changed.
-pub(crate) fn changes(entry: &HistoryEntry) -> String {
-    let mut table = Table::new(&["", "", ""]);
-    for change in &entry.changes {
+/// A line for each thing that a revision changed.
+pub(crate) fn changes_of(entry: &HistoryEntry) -> String {
+    let more = if entry.left_out > 0 { format!("   and {} more\n", entry.left_out) } else { String::new() };
+    changes(&entry.changes) + &more
+}
+
+/// A line for each change.
+pub(crate) fn changes(changes: &[HistoryChange]) -> String {
+    let mut table = Table::new(&["", ""]);
+    for change in changes {
         let detail = if change.detail.is_empty() { String::new() } else { faint(&change.detail) };
-        table.row([format!(" {}", sign(change.kind)), change.object.clone(), detail]);
+        table.row([format!("  {} {}", sign(change.kind), change.object), detail]);
     }
     // Without titles there is a line without anything.
-    let mut text = table.render().trim_start_matches('\n').to_owned();
-    if entry.left_out > 0 {
-        text.push_str(&format!("   and {} more\n", entry.left_out));
-    }
-    text
+    table.render().trim_start_matches('\n').to_owned()
 }
 
 fn sign(kind: HistoryChangeKind) -> String {

@@ -13,6 +13,9 @@ use crate::output::{bad, faint, good, printable, strong, warning};
 /// So many selectors are asked for; more rules than that nobody reads about at once.
 const SELECTORS_MAX: usize = 2000;
 
+/// So many relations are named when the one asked for is not there.
+const NAMED_MAX: usize = 20;
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Looks at the rules that came over relations and run. A part that can never give anything is named with the part before
@@ -45,7 +48,7 @@ pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailu
         };
         report.rules.retain(is_it);
         if report.rules.is_empty() {
-            return Err(CommandFailure::failed(format!("no rule of a relation is called {what:?}")));
+            return Err(nothing(global, what).await);
         }
     }
     if !args.no_metrics {
@@ -54,6 +57,33 @@ pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailu
     let looked_at = report.rules.len();
     report.rules.retain(|rule| !rule.findings.is_empty());
     global.format.print(&Shown { looked_at, rules: report.rules }, tabular)
+}
+
+/// Why there is nothing to look at under the name of `what`.
+async fn nothing(global: &Global, what: &str) -> CommandFailure {
+    let is_key = what.rsplit_once(':').is_some_and(|(_, id)| id.parse::<u64>().is_ok());
+    let relations = match global.client().status().await {
+        Ok(status) if is_key => status.relations,
+        Ok(_) => return CommandFailure::failed(format!("no rule of a relation is called {what:?}")),
+        Err(failure) => return failure.into(),
+    };
+    let keys: Vec<&str> = relations.iter().map(|relation| relation.key.as_str()).collect();
+    match keys.as_slice() {
+        keys if keys.contains(&what) => CommandFailure::failed(format!("{what} brought no rules that run")),
+        [] => CommandFailure::failed(format!("relation {what} not found: there are none")),
+        keys => {
+            CommandFailure::failed(format!("relation {what} not found")).hint(format!("there are {}", listed(keys)))
+        }
+    }
+}
+
+/// The first of many, and how many more there are.
+fn listed(names: &[&str]) -> String {
+    let shown = names[..names.len().min(NAMED_MAX)].join(", ");
+    match names.len().saturating_sub(NAMED_MAX) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 /// What the server has, asked once for each selector.

@@ -5,7 +5,7 @@ use relatum_agent::control::{Rehearse, RollBack, RolledBack};
 use crate::Global;
 use crate::dry_run::DryRun;
 use crate::failure::CommandFailure;
-use crate::history::changes;
+use crate::history::changes_of;
 use crate::output::{printable, warning};
 
 #[derive(Debug, clap::Args)]
@@ -34,7 +34,7 @@ pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailu
 fn tabular(done: &RolledBack, revision: u64) -> String {
     let mut text = match &done.made {
         Some(made) => {
-            format!("rolled back to {revision}, as revision {}\n{}", made.revision, changes(made))
+            format!("rolled back to {revision}, as revision {}\n{}", made.revision, changes_of(made))
         }
         None => format!("nothing to do: all is as at revision {revision}\n"),
     };

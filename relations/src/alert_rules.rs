@@ -47,7 +47,7 @@ fn file_groups(topology: &Topology, name: &str, text: &str) -> Result<Vec<Value>
 }
 
 /// `{identifier}_{name}_rules` in letters that group names may have. A name that is complete already is kept.
-fn group_name(identifier: &str, name: &str) -> String {
+pub fn group_name(identifier: &str, name: &str) -> String {
     let full = if is_complete(name) {
         name.to_owned()
     } else {

@@ -22,10 +22,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     files
         .into_iter()
         .map(|(name, path)| {
-            let trial = Trial::test(format!("session_{name}"), move || {
+            Trial::test(format!("session_{name}"), move || {
                 run(&path).map_err(|error| libtest_mimic::Failed::from(format!("{error:#}")))
-            });
-            trial
+            })
         })
         .collect()
 }

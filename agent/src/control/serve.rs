@@ -49,6 +49,7 @@ use crate::charm_config;
 use crate::daemon::Agent;
 use crate::decode;
 use crate::events::Event;
+use crate::history::command;
 use crate::options;
 use crate::pipeline::apply::RenderedDirectory;
 use crate::relate::{self, RelateError, Which};
@@ -222,7 +223,7 @@ async fn do_relate(
     let (before, after, outcome) = blocking(move || {
         let mut store = crate::lock(&shared.store);
         let before = store.revision().map_err(|error| internal(&error))?;
-        let description = relate::description(&request);
+        let description = command::relate(&request);
         let (after, outcome) = store.mutate_by(&author, &description, |change| relate::relate(&request, change))?;
         Ok((before, after, outcome))
     })
@@ -262,7 +263,7 @@ async fn do_remove_relation(
     let which = Which::parse(&request.arguments)?;
     let shared = Arc::clone(&agent);
     let removed = blocking(move || {
-        let description = format!("remove-relation {}", request.arguments.join(" "));
+        let description = command::line("remove-relation", request.arguments.iter().map(String::as_str));
         let mut store = crate::lock(&shared.store);
         Ok(store.mutate_by::<_, RelateError>(&author, &description, |change| relate::remove(&which, change))?.1)
     })
@@ -329,10 +330,8 @@ async fn change_config(
     check_change(&request)?;
     let shared = Arc::clone(&agent);
     blocking(move || {
-        let mut words: Vec<String> = request.set.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        words.extend(request.reset.iter().map(|key| format!("--reset {key}")));
         let mut store = crate::lock(&shared.store);
-        let description = format!("config prometheus {}", words.join(" "));
+        let description = command::config(&request);
         let changed =
             store.mutate_by::<_, StoreError>(&author, &description, |change| change_settings(&request, change));
         changed.map_err(|error| internal(&error))

@@ -6,6 +6,7 @@
 
 mod lint;
 mod local;
+mod nothing;
 mod question;
 mod rules;
 mod since;
@@ -20,7 +21,7 @@ use relatum_relations::Relation;
 use relatum_relations::place::place_of;
 use serde_json::Value;
 
-use crate::control::{BagPlace, Explanation, Explanations, Problem, RenderedPlace};
+use crate::control::{BagPlace, Explanation, Explanations, Failure, Problem, RenderedPlace};
 use crate::dialect::Layout;
 use crate::pipeline::desire::RelationKey;
 use crate::pipeline::desire::trace::Trace;
@@ -55,21 +56,38 @@ impl<'a> Scene<'a> {
         Scene { trace, observed, layout, history, templates, spans: RefCell::default() }
     }
 
-    /// All that `question` is about.
-    pub(crate) fn explain(&self, question: &Question) -> Explanations {
+    /// All that `question` is about; fails when there is nothing, and says what there is instead.
+    pub(crate) fn explain(&self, question: &Question) -> Result<Explanations, Failure> {
         let mut found = targets::found(question, self);
         found.extend(rules::found(question, self));
         found.extend(urls::found(question, self));
         found.extend(local::found(question, self));
         if let Question::Line { file, line } = question {
+            self.refuse_missing(file, *line)?;
             found = nearest(found, file, *line);
+        }
+        if found.is_empty() {
+            return Err(self.nothing(question));
         }
         let left_out = found.len().saturating_sub(FOUND_MAX);
         found.truncate(FOUND_MAX);
         for explanation in &mut found {
             self.date(explanation);
         }
-        Explanations { found, left_out }
+        Ok(Explanations { found, left_out })
+    }
+
+    /// Refuses lines that are not there.
+    fn refuse_missing(&self, file: &str, line: u64) -> Result<(), Failure> {
+        let Some(text) = self.observed.current.get(file) else {
+            return Err(Failure::failed(format!("there is no rendered file {file}"))
+                .hint("`relatum render` prints all of them, each with its name"));
+        };
+        let n_lines = text.lines().count();
+        match usize::try_from(line).is_ok_and(|line| (1..=n_lines).contains(&line)) {
+            true => Ok(()),
+            false => Err(Failure::failed(format!("{file} has no line {line}: its lines are 1 to {n_lines}"))),
+        }
     }
 
     /// What is known of the relation `key`, to begin with.

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use relatum_relations::Relation;
+use relatum_relations::alert_rules::group_name;
 use relatum_relations::prometheus_remote_write::tiers::Manifest;
 use relatum_relations::prometheus_scrape::ALERT_RULES;
 use relatum_relations::prometheus_scrape::trace::{RuleOrigin, bound_expression, rule_origins};
+use relatum_relations::topology::Topology;
 use serde_json::Value;
 
 use super::question::Question;
@@ -65,7 +67,28 @@ fn is_about(
     let (title, key) = (title(group, rule), format!("{endpoint}:{id}"));
     let names =
         [name_of(rule), &title, group["name"].as_str().unwrap_or_default(), &key, relation.remote.application.as_str()];
+    if let Question::Name(text) = question
+        && is_by_original_group(text, relation, group, rule)
+    {
+        return true;
+    }
     question.is_about(&names, &[], |label| rule["labels"][label].as_str().map(str::to_owned), path)
+}
+
+/// Whether `text` is `GROUP` or `GROUP/RULE` with the name that the group had in its file, or in the tier it was handed on from.
+fn is_by_original_group(text: &str, relation: &Relation, group: &Value, rule: &Value) -> bool {
+    let Some(full) = group["name"].as_str() else { return false };
+    let is_it = |original: &str| {
+        let manifest = || Manifest::read(relation).0?.groups.get(full).map(|told| told.group.clone());
+        let label = |name: &str| rule["labels"][name].as_str().unwrap_or_default();
+        let topology = Topology::new(label("juju_model"), label("juju_model_uuid"), label("juju_application"));
+        topology.is_ok_and(|topology| group_name(&topology.identifier(), original) == full)
+            || manifest().as_deref() == Some(original)
+    };
+    match text.rsplit_once('/') {
+        Some((original, name)) => name == name_of(rule) && is_it(original),
+        None => is_it(text),
+    }
 }
 
 /// Where the rules of the groups that are left stood in the databag. Groups go as a whole when another tier handed them on before,

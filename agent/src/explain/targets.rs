@@ -73,18 +73,21 @@ fn targets(job: &Job, job_at: usize) -> impl Iterator<Item = At<'_>> {
     })
 }
 
+/// The addresses of a job's targets.
+pub(super) fn addresses(job: &Job) -> impl Iterator<Item = &str> {
+    targets(job, 0).map(|at| at.target)
+}
+
 fn is_about(question: &Question, (endpoint, id): &RelationKey, relation: &Relation, at: &At<'_>, file: &str) -> bool {
     let key = format!("{endpoint}:{id}");
     let published = published_name(relation, at.job.origin.index);
-    let instance = std::cell::OnceCell::new();
-    let label = |name: &str| {
-        let labels = instance.get_or_init(|| Relabelled::of(at).labels);
-        labels.get(name).map(str::to_owned)
-    };
+    let relabelled = std::cell::OnceCell::new();
+    let relabelled = || relabelled.get_or_init(|| Relabelled::of(at));
+    let label = |name: &str| relabelled().labels.get(name).map(str::to_owned);
     let mut names = vec![at.target, &key, relation.remote.application.as_str()];
     names.extend(at.job.origin.unit.as_deref());
     if let Question::Name(text) = question
-        && label("instance").as_ref() == Some(text)
+        && (label("instance").as_ref() == Some(text) || relabelled().is_at(text))
     {
         return true;
     }
@@ -223,6 +226,8 @@ impl At<'_> {
 struct Relabelled {
     /// The labels in the end, without those for the server's own use.
     labels: Labels,
+    /// Where it is scraped, without parameters.
+    url: String,
     /// What each rule changed: label, before, after.
     changes: Vec<Vec<(String, String, String)>>,
     is_dropped: bool,
@@ -270,8 +275,17 @@ impl Relabelled {
             let address = labels.get("__address__").to_owned();
             labels.set("instance", address);
         }
+        let [scheme, address, path] =
+            ["__scheme__", "__address__", "__metrics_path__"].map(|name| labels.get(name).to_owned());
         labels.retain(|name, _| !name.starts_with("__"));
-        Relabelled { labels: labels.build(), changes, is_dropped }
+        Relabelled { labels: labels.build(), url: format!("{scheme}://{address}{path}"), changes, is_dropped }
+    }
+
+    /// Whether `text` is the target's URL, with or without path and parameters.
+    fn is_at(&self, text: &str) -> bool {
+        let text = text.split('?').next().unwrap_or_default().trim_end_matches('/');
+        let rest = self.url.strip_prefix(text).filter(|_| text.contains("://"));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// The rules that changed something; the first `n_published` are the peer's.
@@ -356,7 +370,8 @@ fn own(question: &Question, scene: &Scene<'_>) -> Vec<Explanation> {
             let relabelled = Relabelled::of(&at);
             let label = |name: &str| relabelled.labels.get(name).map(str::to_owned);
             let unit = label("juju_unit").unwrap_or_default();
-            if !question.is_about(&[at.target, &unit], &[job.name()], label, MAIN_PATH) {
+            let is_at = matches!(question, Question::Name(text) if relabelled.is_at(text));
+            if !is_at && !question.is_about(&[at.target, &unit], &[job.name()], label, MAIN_PATH) {
                 continue;
             }
             let mut explanation = scene.begin("target", at.target.to_owned(), None);

@@ -89,7 +89,10 @@ impl Bench {
     fn answer(&self, question: &str) -> Vec<String> {
         let question = Question::parse(question, Path::new("/rendered")).unwrap();
         let (trace, history) = (trace(&self.observed), Stored::new(&self.store));
-        let answer = Scene::new(&trace, &self.observed, Layout::Split, &history).explain(&question);
+        let answer = match Scene::new(&trace, &self.observed, Layout::Split, &history).explain(&question) {
+            Ok(answer) => answer,
+            Err(failure) => return vec![failure.message, format!("hint: {}", failure.hint.unwrap_or_default())],
+        };
         let mut lines = Vec::new();
         for one in answer.found {
             let rendered = one.rendered.map(|place| {
@@ -118,6 +121,30 @@ impl Bench {
     #[track_caller]
     fn check(&self, question: &str, expected: &[&str]) {
         assert_eq!(self.answer(question), expected, "{question}");
+    }
+}
+
+#[test]
+fn questions_about_nothing() {
+    let bench = Bench::new();
+    let n_lines = bench.observed.current["scrape/metrics-endpoint_1.yml"].lines().count();
+    for (question, message, hint) in [
+        ("nobody", "nothing is called \"nobody\", neither what runs nor what was left out", "ENDPOINT:ID, a rule"),
+        ("zink/0", "nothing is called \"zink/0\"", "did you mean zinc/0?"),
+        ("http://10.0.0.1:8", "nothing is called", ""),
+        ("https://10.0.0.1:81", "nothing is called", ""),
+        ("site=x", "nothing has the label site=\"x\"", ""),
+        ("scrape/metrics-endpoint_9.yml:1", "there is no rendered file scrape/metrics-endpoint_9.yml", "render"),
+        ("scrape/metrics-endpoint_1.yml:0", "scrape/metrics-endpoint_1.yml has no line 0", ""),
+        (
+            "scrape/metrics-endpoint_1.yml:999999",
+            &format!("scrape/metrics-endpoint_1.yml has no line 999999: its lines are 1 to {n_lines}"),
+            "",
+        ),
+        ("prometheus.yml:1", "nothing at line 1 of prometheus.yml or above came from a relation", "options"),
+    ] {
+        let answer = bench.answer(question);
+        assert!(answer[0].starts_with(message) && answer[1].contains(hint), "{question}: {answer:?}");
     }
 }
 
@@ -183,6 +210,8 @@ fn answers() {
     assert_eq!(first_words("metrics-endpoint:1").len(), 6);
     assert_eq!(first_words("/rendered/scrape/metrics-endpoint_1.yml:32"), ["10.0.0.2:81"]);
     assert_eq!(first_words("job/prometheus"), ["127.0.0.1:9090"]);
-    assert_eq!(first_words("nobody"), Vec::<String>::new());
+    assert_eq!(first_words("http://10.0.0.1:81/metrics"), ["10.0.0.1:81"]);
+    assert_eq!(first_words("http://10.0.0.1:81"), ["10.0.0.1:81"]);
+    assert_eq!(first_words("http://127.0.0.1:9090/metrics"), ["127.0.0.1:9090"]);
     assert!(bench.answer("zinc").iter().all(|line| !line.contains("hunter2")));
 }

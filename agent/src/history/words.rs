@@ -19,7 +19,8 @@ pub(crate) fn entry(revision: Revision) -> HistoryEntry {
     }
 }
 
-fn change(row: &RowChange) -> HistoryChange {
+/// One thing that a revision changed.
+pub(crate) fn change(row: &RowChange) -> HistoryChange {
     let kind = match row.kind() {
         ChangeKind::Added => HistoryChangeKind::Added,
         ChangeKind::Changed => HistoryChangeKind::Changed,
@@ -52,7 +53,7 @@ fn described(row: &RowChange) -> (String, String) {
         "offer" => (format!("offer {}", row.key), text("endpoint")),
         "connection" => (format!("user of offer {}", text("offer")), text("model")),
         "upstream" => (format!("offer behind relation {}", row.key), text("url")),
-        "declared" => (format!("what a file declares of relation {}", row.key), String::new()),
+        "declared" => (format!("declaration of relation {}", row.key), String::new()),
         object => (format!("{object} {}", row.key), String::new()),
     }
 }

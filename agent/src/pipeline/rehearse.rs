@@ -96,6 +96,7 @@ pub fn compare(before: &Forecast, after: &Forecast) -> Rehearsal {
         a.problems.iter().filter(|problem| !b.problems.contains(problem)).cloned().collect()
     };
     Rehearsal {
+        changes: Vec::new(),
         targets: difference(&before.targets, &after.targets),
         rules: difference(&before.rules, &after.rules),
         quarantined: only_in(after, before),

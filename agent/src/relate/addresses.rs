@@ -155,9 +155,21 @@ impl Wanted {
         }
         let addresses = texts.iter().map(|text| Address::parse(text)).collect::<Result<Vec<_>, _>>()?;
         let mut settings = settings(request, endpoint)?;
+        // Certificates to trust make no sense but with TLS.
+        let default = if request.ca.is_some() { "https" } else { "http" };
         let mut said = BTreeSet::new();
         for address in &addresses {
-            let scheme = address.scheme.as_deref().or(request.scheme.as_deref()).unwrap_or("http");
+            let scheme = address.scheme.as_deref().or(request.scheme.as_deref()).unwrap_or(default);
+            if request.ca.is_some() && scheme == "http" {
+                return Err(Failure::usage(format!(
+                    "--ca-file makes no sense with http, and {} says http",
+                    match address.scheme {
+                        Some(_) => format!("http://{}", address.authority),
+                        None => "--scheme".to_owned(),
+                    }
+                ))
+                .hint("leave out --ca-file, or say https"));
+            }
             if request.scheme.as_deref().is_some_and(|asked| asked != scheme) {
                 return Err(Failure::usage(format!("--scheme says otherwise than {scheme}://{}", address.authority)));
             }

@@ -29,7 +29,7 @@ pub(crate) use remove::remove_declared;
 pub use remove::{Which, find, remove};
 pub(crate) use remove_application::remove_applications;
 pub(crate) use remove_unit::remove_units;
-pub use roll_back::{out_of_reach, roll_back};
+pub use roll_back::{out_of_reach, roll_back, with_model};
 
 /// Why `relate` was not done: refused, or the store failed.
 #[derive(Debug, Error)]
@@ -80,15 +80,6 @@ pub(crate) fn declare(request: &Relate, world: &World, change: &Change<'_>) -> R
         }
     };
     Ok(outcome.relation)
-}
-
-/// What a revision made by `request` is called.
-pub fn description(request: &Relate) -> String {
-    let mut words = vec!["relate".to_owned()];
-    words.extend(request.arguments.iter().cloned());
-    words.extend(request.databag.iter().map(|document| format!("--databag {}", document.name)));
-    words.extend(request.name.iter().map(|name| format!("--name {name}")));
-    words.join(" ")
 }
 
 /// The end of a relation that `endpoint`, which is ours, is.

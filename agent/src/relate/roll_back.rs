@@ -2,6 +2,8 @@
 //!
 //! A relation that comes back has the id it had, so that its files, jobs and series go on under their names.
 
+use std::ops::RangeInclusive;
+
 use relatum_relations::endpoints::APPLICATION;
 use uuid::Uuid;
 
@@ -13,10 +15,10 @@ use crate::store::{Change, StoreError, StoredRelation, Upstream, World};
 
 /// Makes what operators wrote as it was right after `revision`. Gives what was left alone, a line each.
 pub fn roll_back(revision: u64, change: &Change<'_>) -> Result<Vec<String>, RelateError> {
-    let reach = change.reach()?;
     // The revision of this very change does not count.
-    if revision >= change.revision() || !reach.contains(&revision) {
-        return Err(out_of_reach(revision, *reach.start(), change.revision() - 1).into());
+    let known = *with_model(change.reach()?).start()..=change.revision() - 1;
+    if !known.contains(&revision) {
+        return Err(out_of_reach(revision, &known).into());
     }
     let then = change.world_at(revision)?;
     let mut left = Vec::new();
@@ -28,8 +30,15 @@ pub fn roll_back(revision: u64, change: &Change<'_>) -> Result<Vec<String>, Rela
     Ok(left)
 }
 
+/// Of the revisions in `reach`, those that one can compare and go back to. Before the first one there is no model, so there is
+/// nothing that a world could be made of.
+pub fn with_model(reach: RangeInclusive<u64>) -> RangeInclusive<u64> {
+    (*reach.start()).max(1)..=*reach.end()
+}
+
 /// Says which revisions are known.
-pub fn out_of_reach(revision: u64, oldest: u64, newest: u64) -> Failure {
+pub fn out_of_reach(revision: u64, known: &RangeInclusive<u64>) -> Failure {
+    let (oldest, newest) = (known.start(), known.end());
     Failure::failed(format!("revision {revision} is not known: the history reaches from {oldest} to {newest}"))
         .hint("`relatum history` lists them")
 }

@@ -29,7 +29,7 @@ impl Bench {
     }
 
     fn relate(&mut self, request: &Relate) -> Result<(u64, Outcome), Failure> {
-        let related = self.store.mutate(&description(request), |change| relate(request, change));
+        let related = self.store.mutate(&crate::history::command::relate(request), |change| relate(request, change));
         related.map_err(|error| match error {
             RelateError::Refused(failure) => failure,
             RelateError::Store(error) => panic!("{error}"),

@@ -174,19 +174,20 @@ impl Store {
         Ok((revision, value))
     }
 
-    /// Everything as it would be after `change`, which leaves no trace.
+    /// Everything as it would be after `change`, and what `change` did to come there. It leaves no trace.
     pub fn rehearse<E: From<StoreError>>(
         &mut self,
         change: impl FnOnce(&Change<'_>) -> Result<(), E>,
-    ) -> Result<World, E> {
+    ) -> Result<(World, Vec<RowChange>), E> {
         let at_ms = (self.clock)();
         let known = self.known.get_mut().clone();
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate).attempt("begin a change")?;
         let change_set = Change::begin(&transaction, AGENT, "", at_ms, known)?;
         change(&change_set)?;
+        let made = journal::in_full(&transaction, change_set.revision())?;
         // Dropping the transaction takes everything back.
-        Ok(change_set.world()?)
+        Ok((change_set.world()?, made.map_or_else(Vec::new, |made| made.changes)))
     }
 
     /// Everything as it was right after `revision`; `None` if the history does not reach there.

@@ -33,7 +33,7 @@ pub(super) fn found(store: &Store, dir: &Path) -> Result<Vec<Problem>, CommandFa
     // Which blocks the store met damage in while it was read is asked of all, as it is rare.
     if store.stats().damaged_blocks > 0 {
         let verified = inspect::verify(dir).map_err(|error| unreadable(dir, &error))?;
-        let is_of_block = |problem: &Problem| names.iter().any(|name| *name == problem.file);
+        let is_of_block = |problem: &Problem| names.contains(&problem.file);
         problems.extend(verified.problems.into_iter().filter(is_of_block));
     }
     if more > 0 {

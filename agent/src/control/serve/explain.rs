@@ -26,12 +26,7 @@ struct ExplainQuery {
 
 async fn explain(State(agent): State<Arc<Agent>>, Query(query): Query<ExplainQuery>) -> Answer {
     let question = Question::parse(&query.what, &agent.rendered)?;
-    let found = with_scene(agent, move |scene| scene.explain(&question)).await?;
-    if found.found.is_empty() {
-        return Err(Failure::failed(format!("nothing is called {:?}, neither what runs nor what was left out", query.what))
-            .hint("`relatum targets` and `relatum rules` list what runs; job/NAME, LABEL=VALUE and FILE:LINE are understood, too"));
-    }
-    json(&found)
+    json(&with_scene(agent, move |scene| scene.explain(&question)).await??)
 }
 
 async fn lint(State(agent): State<Arc<Agent>>) -> Answer {

@@ -1,5 +1,6 @@
 //! `/v1/history`, `/v1/diff` and `/v1/rollback`.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -50,14 +51,17 @@ async fn revision(State(agent): State<Arc<Agent>>, Path(id): Path<u64>) -> Answe
     let entry = blocking(move || {
         let store = crate::lock(&agent.store);
         let found = store.revision_in_full(id).map_err(|error| internal(&error))?;
-        found.map(words::entry).ok_or_else(|| unknown(id, &store))
+        // What was before the oldest that is kept can be compared, but what made it so is not known.
+        let kept = |reach: RangeInclusive<u64>| reach.start() + 1..=*reach.end();
+        found.map(words::entry).ok_or_else(|| unknown(id, &store, kept))
     });
     json(&entry.await?)
 }
 
-fn unknown(revision: u64, store: &Store) -> Failure {
+/// Says which of the revisions in reach would do.
+fn unknown(revision: u64, store: &Store, of: impl Fn(RangeInclusive<u64>) -> RangeInclusive<u64>) -> Failure {
     match store.reach() {
-        Ok(reach) => relate::out_of_reach(revision, *reach.start(), *reach.end()),
+        Ok(reach) => relate::out_of_reach(revision, &of(reach)),
         Err(error) => internal(&error),
     }
 }
@@ -96,8 +100,12 @@ async fn difference(State(agent): State<Arc<Agent>>, Query(query): Query<Differe
 }
 
 fn at(revision: u64, store: &mut Store) -> Result<World, Failure> {
-    let world = store.world_at(revision).map_err(|error| internal(&error))?;
-    world.ok_or_else(|| unknown(revision, store))
+    let reach = store.reach().map_err(|error| internal(&error))?;
+    let world = match relate::with_model(reach).contains(&revision) {
+        true => store.world_at(revision).map_err(|error| internal(&error))?,
+        false => None,
+    };
+    world.ok_or_else(|| unknown(revision, store, relate::with_model))
 }
 
 async fn roll_back(

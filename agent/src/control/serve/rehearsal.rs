@@ -10,6 +10,7 @@ use axum::routing::{get, post};
 use super::{Answer, SecretsQuery, blocking, change_settings, check_change, internal, json, read};
 use crate::control::{Failure, Rehearsal, Rehearse};
 use crate::daemon::Agent;
+use crate::history::words;
 use crate::offers;
 use crate::pipeline::observe::{Observed, look};
 use crate::pipeline::rehearse::{compare, files, forecast};
@@ -32,14 +33,15 @@ async fn dry_run(State(agent): State<Arc<Agent>>, Query(query): Query<SecretsQue
     agent.settled(0).await?;
     let workload = agent.workload()?;
     let rehearsal = blocking(move || {
-        let (before, after) = {
+        let (before, (after, changes)) = {
             let mut store = crate::lock(&agent.store);
             let before = store.world().map_err(|error| internal(&error))?;
             (before, store.rehearse::<RelateError>(|change| carry_out(&request, change))?)
         };
         let observed = observe(&agent, before, &*workload)?;
         let changed = Observed { world: after, ..observed.clone() };
-        Ok(compare(&forecast(&observed, &*workload), &forecast(&changed, &*workload)))
+        let effect = compare(&forecast(&observed, &*workload), &forecast(&changed, &*workload));
+        Ok(Rehearsal { changes: changes.iter().map(words::change).collect(), ..effect })
     })
     .await?;
     json(&shown(rehearsal, query.show_secrets))

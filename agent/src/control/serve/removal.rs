@@ -13,6 +13,7 @@ use super::{Answer, blocking, json, read};
 use crate::control::{RemoveApplications, RemoveUnits, RemovedApplication, RemovedApplications, RemovedUnits};
 use crate::daemon::Agent;
 use crate::events::Event;
+use crate::history::command;
 use crate::relate::{self, RelateError};
 use crate::status;
 use crate::store::StoredRelation;
@@ -26,7 +27,7 @@ async fn units(State(agent): State<Arc<Agent>>, Extension(Caller(author)): Exten
     let RemoveUnits { units } = read(&body)?;
     let shared = Arc::clone(&agent);
     let removed = blocking(move || {
-        let description = format!("remove-unit {}", units.join(" "));
+        let description = command::line("remove-unit", units.iter().map(String::as_str));
         let mut store = crate::lock(&shared.store);
         Ok(store.mutate_by::<_, RelateError>(&author, &description, |change| relate::remove_units(&units, change))?.1)
     })
@@ -47,7 +48,7 @@ async fn applications(
     let RemoveApplications { applications } = read(&body)?;
     let shared = Arc::clone(&agent);
     let removed = blocking(move || {
-        let description = format!("remove-application {}", applications.join(" "));
+        let description = command::line("remove-application", applications.iter().map(String::as_str));
         let mut store = crate::lock(&shared.store);
         let removed = store.mutate_by::<_, RelateError>(&author, &description, |change| {
             relate::remove_applications(&applications, change)

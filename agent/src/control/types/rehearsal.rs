@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ChangeConfiguration, Problem, Relate, RemoveApplications, RemoveOffer, RemoveRelation, RemoveUnits, RollBack,
+    ChangeConfiguration, HistoryChange, Problem, Relate, RemoveApplications, RemoveOffer, RemoveRelation, RemoveUnits,
+    RollBack,
 };
 
 /// `--dry-run`: which request is to be tried.
@@ -29,6 +30,9 @@ pub enum Rehearse {
 /// What would be otherwise.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rehearsal {
+    /// What would be written: applications, units, relations, databags and options.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<HistoryChange>,
     /// Targets, as `relation job address`.
     pub targets: Difference,
     /// Rules, as `relation group/rule`.
