@@ -45,9 +45,9 @@ impl Scene<'_> {
             names.insert(format!("job/{}", job.name()));
             names.extend(targets::addresses(job).map(str::to_owned));
         }
-        for group in self.trace.desired.rules.values().flat_map(|content| &content.groups) {
+        for group in self.trace.desired.rules.values().flat_map(|content| content.groups()) {
             names.extend(group["name"].as_str().map(str::to_owned));
-            names.extend(rules_of(group).iter().map(|rule| name_of(rule).to_owned()));
+            names.extend(rules_of(&group).iter().map(|rule| name_of(rule).to_owned()));
         }
         names
     }
