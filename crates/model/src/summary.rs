@@ -27,6 +27,15 @@ impl Windows {
         self.edge_in(self.first_end_ms, first_ms, last_ms) || self.edge_in(beginning_ms, first_ms, last_ms)
     }
 
+    /// Whether a sample of `t_ms` belongs to any of them.
+    pub fn hold(&self, t_ms: i64) -> bool {
+        let (t_ms, end_ms, step_ms) =
+            (i128::from(t_ms), i128::from(self.first_end_ms), i128::from(self.step_ms).max(1));
+        // The first one that does not end before.
+        let n = if t_ms <= end_ms { 0 } else { (t_ms - end_ms + step_ms - 1) / step_ms };
+        n < self.count as i128 && t_ms > end_ms + n * step_ms - i128::from(self.range_ms)
+    }
+
     /// Whether one of the edges, of which the first is at `edge_ms`, lies from `first_ms` on and before `last_ms`.
     fn edge_in(&self, edge_ms: i64, first_ms: i64, last_ms: i64) -> bool {
         let (edge_ms, first_ms, last_ms) = (i128::from(edge_ms), i128::from(first_ms), i128::from(last_ms));
@@ -145,6 +154,9 @@ mod tests {
             let any = (first_ms..=last_ms).any(|t_ms| holds(window, t_ms));
             any && !all
         });
+        let held =
+            (first_ms..=last_ms).find(|t_ms| windows.hold(*t_ms) != (0..count).any(|window| holds(window, *t_ms)));
+        assert_eq!(held, None, "{windows:?}");
         assert!(expected || !parts, "a window holds a part: {windows:?} {first_ms}..={last_ms}");
     }
 
@@ -173,6 +185,7 @@ mod tests {
         ] {
             check((10, 10, 3, 20), first_ms, last_ms, expected);
         }
+        check((10, 10, 3, 4), 1, 30, true);
         check((i64::MAX, 1, 1, 10), i64::MAX - 1, i64::MAX, false);
         check((5, 0, 0, 5), 0, 10, false);
     }

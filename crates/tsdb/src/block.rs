@@ -14,6 +14,7 @@ pub(crate) mod layout;
 pub(crate) mod merge;
 pub(crate) mod postings;
 pub(crate) mod reader;
+pub(crate) mod summary;
 pub(crate) mod symbols;
 pub(crate) mod writer;
 

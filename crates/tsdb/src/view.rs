@@ -1,9 +1,12 @@
 //! A consistent view of the store for one query: the blocks of one moment and what of the head belongs to them.
 
+mod runs;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use relatum_model::storage::{Cancel, Hints, Reader, Scope, SelectError, SeriesSet, TimeRange};
+use relatum_model::storage::{Cancel, Hints, Reader, RunSet, Scope, SelectError, SeriesSet, TimeRange};
+use relatum_model::summary::Windows;
 use relatum_model::{Labels, Matcher, Samples, Series};
 
 use crate::block::Block;
@@ -297,6 +300,16 @@ impl Reader for View<'_> {
             }
         });
         Ok(Box::new(set.take(limit)))
+    }
+
+    fn runs<'a>(
+        &'a self,
+        matchers: &[Matcher],
+        windows: Windows,
+        hints: &Hints,
+        cancel: &Cancel,
+    ) -> Result<RunSet<'a>, SelectError> {
+        self.select_runs(matchers, windows, hints, cancel)
     }
 
     fn label_sets(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<Labels>, SelectError> {

@@ -13,6 +13,7 @@ use crate::chunk::{unzigzag, zigzag};
 use super::bits;
 use super::bytes::{Cursor, put_varint};
 use super::layout::Damage;
+use super::summary;
 
 /// The largest number of samples in a column; bounds what a decoder holds.
 pub(crate) const COLUMN_SAMPLES_MAX: usize = 1 << 16;
@@ -32,7 +33,7 @@ const PACKED: u8 = 2;
 const BITS: u8 = 3;
 // How values are written: this, or the number of decimal places.
 const FLOATS: u8 = 0xff;
-// Before values that know when they began to count; histograms have 0xfe.
+// Before values that know when they began to count; histograms have 0xfe, summaries 0xfc.
 const STARTED: u8 = 0xfd;
 
 const POWERS: [f64; 13] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12];
@@ -105,8 +106,9 @@ pub(crate) fn encode_started(out: &mut Vec<u8>, bits: &[u64], starts: &[i64]) {
     encode_values(out, bits);
 }
 
-/// Reads `n` values with when each began to count; that is empty if it is known of none.
+/// Reads `n` values, passing over a summary, with when each began to count; that is empty if it is known of none.
 pub(crate) fn decode_started(bytes: &[u8], n: usize) -> Result<(Vec<f64>, Vec<i64>), Damage> {
+    let (_, bytes) = summary::split(bytes)?;
     if bytes.first() != Some(&STARTED) {
         return Ok((decode_values(bytes, n)?, Vec::new()));
     }

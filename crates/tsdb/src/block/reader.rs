@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use relatum_model::storage::TimeRange;
+use relatum_model::summary::Summary;
 use relatum_model::{Labels, Matcher, Samples};
 use tracing::error;
 
@@ -19,8 +20,9 @@ use super::bytes::Cursor;
 use super::column::{decode_integers, decode_started};
 use super::deleted::Deleted;
 use super::histograms::{HISTOGRAMS, decode_histograms};
-use super::layout::{BadBlock, Damage, Footer, SectionKind, Summary, checksum};
+use super::layout::{BadBlock, Damage, Footer, SectionKind, Summary as BlockSummary, checksum};
 use super::postings::{self, Postings};
+use super::summary;
 use super::symbols::Symbols;
 use super::writer::{GROUP_SERIES, file_name};
 
@@ -29,7 +31,7 @@ const TIMES_ENTRY_BYTES: usize = 32;
 /// A block that is open. What it holds never changes.
 pub(crate) struct Block {
     pub(crate) number: u64,
-    pub(crate) summary: Summary,
+    pub(crate) summary: BlockSummary,
     file: MappedFile,
     salt: u32,
     footer: Footer,
@@ -362,6 +364,12 @@ impl<'b> ChunkReader<'b> {
         let times: Arc<[i64]> = decode_integers(self.index.block.column(offset, length)?, count)?.into();
         self.times = Some((chunk.times, Arc::clone(&times)));
         Ok(times)
+    }
+
+    /// What a chunk says of its values, if it does.
+    pub(crate) fn summary(&self, chunk: &ChunkPlace) -> Result<Option<Summary>, Damage> {
+        let (found, _) = summary::split(self.encoded_values(chunk)?)?;
+        found.map(|bytes| summary::decode(bytes, chunk.min_ms, chunk.max_ms, chunk.count)).transpose()
     }
 
     /// Adds the samples of a chunk that lie inside `range` and outside of the spans in `deleted`.

@@ -13,9 +13,10 @@ use relatum_model::{HistogramSample, Labels};
 use crate::fs::{AppendFile, Fs};
 
 use super::bytes::put_varint;
-use super::column::{encode_integers, encode_started, encode_values};
+use super::column::{encode_integers, encode_started};
 use super::histograms::{self, encode_histograms};
 use super::layout::{self, Footer, Section, Summary, checksum, encode_header};
+use super::summary::encode_summarized;
 use super::{postings, symbols};
 
 /// How many samples a chunk of a block holds at most: two hours at a sample every ten seconds, in one piece.
@@ -134,7 +135,7 @@ impl<'s> BlockWriter<'s> {
     pub(crate) fn chunk(&mut self, times: &[i64], bits: &[u64]) -> io::Result<()> {
         debug_assert_eq!(times.len(), bits.len(), "each sample has a time and a value");
         let mut column = Vec::new();
-        encode_values(&mut column, bits);
+        encode_summarized(&mut column, bits);
         self.encoded_chunk(times, &column)
     }
 

@@ -13,6 +13,7 @@ mod kill;
 mod maintenance;
 mod prometheus;
 mod property;
+mod runs;
 mod starts;
 mod support;
 mod together;

@@ -1,0 +1,153 @@
+//! What a long chunk says of its values, in front of their column: functions over long windows read nothing else of it.
+//!
+//! Only chunks that are long enough have it, of floats that are all finite: a short one is decoded as fast as it is looked up.
+
+use relatum_model::summary::Summary;
+
+use super::bytes::{Cursor, put_varint};
+use super::column::{decode_values, encode_values};
+use super::layout::Damage;
+
+/// The first byte of a column that begins with a summary.
+const SUMMARIZED: u8 = 0xfc;
+/// Chunks of fewer samples have none.
+const SAMPLES_MIN: usize = 240;
+
+// All values are the same, so one of them is told.
+const CONSTANT: u8 = 0;
+const VARYING: u8 = 1;
+/// How many numbers a summary has that are values.
+const VALUES: usize = 6;
+
+/// Writes values, given by their bits, behind a summary if they are to have one.
+pub(crate) fn encode_summarized(out: &mut Vec<u8>, bits: &[u64]) {
+    if bits.len() >= SAMPLES_MIN {
+        let values: Vec<f64> = bits.iter().map(|bits| f64::from_bits(*bits)).collect();
+        if let Some(summary) = Summary::of(0, 0, &values) {
+            out.push(SUMMARIZED);
+            encode(out, &summary);
+        }
+    }
+    encode_values(out, bits);
+}
+
+fn encode(out: &mut Vec<u8>, summary: &Summary) {
+    let Summary { first, last, min, max, sum, resets, changes, drops, .. } = *summary;
+    let mut body = Vec::new();
+    if changes == 0 && min.to_bits() == max.to_bits() {
+        body.push(CONSTANT);
+        encode_values(&mut body, &[first.to_bits()]);
+    } else {
+        body.push(VARYING);
+        put_varint(&mut body, u64::from(changes));
+        put_varint(&mut body, u64::from(drops));
+        let values: [f64; VALUES] = [first, last, min, max, sum, resets];
+        encode_values(&mut body, &values.map(f64::to_bits));
+    }
+    put_varint(out, body.len() as u64);
+    out.append(&mut body);
+}
+
+/// Takes a column of values apart: the summary, if there is one, and the values.
+pub(crate) fn split(column: &[u8]) -> Result<(Option<&[u8]>, &[u8]), Damage> {
+    if column.first() != Some(&SUMMARIZED) {
+        return Ok((None, column));
+    }
+    let mut cursor = Cursor::new(&column[1..]);
+    let n = cursor.count(1)?;
+    let summary = cursor.bytes(n)?;
+    Ok((Some(summary), cursor.rest))
+}
+
+/// Reads the summary of a chunk of `count` samples from `first_ms` to `last_ms`.
+pub(crate) fn decode(bytes: &[u8], first_ms: i64, last_ms: i64, count: usize) -> Result<Summary, Damage> {
+    let mut cursor = Cursor::new(bytes);
+    let count = u32::try_from(count).map_err(|_| Damage("too many samples in a chunk"))?;
+    match cursor.byte()? {
+        CONSTANT => {
+            let &[value] = decode_values(cursor.rest, 1)?.as_slice() else {
+                return Err(Damage("a summary ends early"));
+            };
+            let sum = value * f64::from(count);
+            Ok(Summary {
+                first_ms,
+                last_ms,
+                count,
+                first: value,
+                last: value,
+                min: value,
+                max: value,
+                sum,
+                resets: 0.0,
+                changes: 0,
+                drops: 0,
+            })
+        }
+        VARYING => {
+            let number = |cursor: &mut Cursor<'_>| {
+                u32::try_from(cursor.varint()?).ok().filter(|n| *n < count).ok_or(Damage("a summary counts too much"))
+            };
+            let (changes, drops) = (number(&mut cursor)?, number(&mut cursor)?);
+            let values = decode_values(cursor.rest, VALUES)?;
+            let &[first, last, min, max, sum, resets] = values.as_slice() else {
+                return Err(Damage("a summary ends early"));
+            };
+            Ok(Summary { first_ms, last_ms, count, first, last, min, max, sum, resets, changes, drops })
+        }
+        _ => Err(Damage("unknown form of a summary")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::column::decode_started;
+
+    #[track_caller]
+    fn check(values: &[f64], has_summary: bool) {
+        let bits: Vec<u64> = values.iter().map(|value| value.to_bits()).collect();
+        let mut column = Vec::new();
+        encode_summarized(&mut column, &bits);
+        let (summary, rest) = split(&column).expect("it was written here");
+        assert_eq!(summary.is_some(), has_summary, "{values:?}");
+        let back: Vec<u64> = decode_values(rest, bits.len()).unwrap().into_iter().map(f64::to_bits).collect();
+        assert_eq!(back, bits);
+        assert!(
+            decode_started(&column, bits.len()).unwrap().0.iter().map(|v| v.to_bits()).eq(bits),
+            "with the summary"
+        );
+        if let Some(summary) = summary {
+            let expected = Summary::of(5, 9, values).expect("all are finite");
+            assert_eq!(decode(summary, 5, 9, values.len()), Ok(expected));
+            for at in 0..summary.len() {
+                // Cut anywhere it is an error, or a summary of something else, and no panic.
+                let _ = decode(&summary[..at], 5, 9, values.len());
+            }
+        }
+    }
+
+    #[test]
+    fn summaries_come_back() {
+        let counter: Vec<f64> = (0..480).map(|i| f64::from(i % 100) * 7.25).collect();
+        check(&counter, true);
+        check(&counter[..100], false);
+        check(&[4.5; 480], true);
+        // Both zeros are the same number and not the same bits.
+        let zeros: Vec<f64> = (0..300).map(|i| if i % 2 == 0 { 0.0 } else { -0.0 }).collect();
+        check(&zeros, true);
+        let mut with_nan = counter.clone();
+        with_nan[200] = f64::NAN;
+        check(&with_nan, false);
+        check(&(0..300).map(|i| f64::from(i).sin()).collect::<Vec<_>>(), true);
+    }
+
+    #[test]
+    fn a_summary_takes_little_room() {
+        let counter: Vec<f64> = (0..480).map(|i| 100_000.0 + f64::from(i) * 1.5).collect();
+        let (mut with, mut without) = (Vec::new(), Vec::new());
+        let bits: Vec<u64> = counter.iter().map(|value| value.to_bits()).collect();
+        encode_summarized(&mut with, &bits);
+        encode_values(&mut without, &bits);
+        assert!(with.len() <= without.len() + 32, "{} against {}", with.len(), without.len());
+    }
+}
