@@ -73,6 +73,14 @@ impl Samples {
         self.timestamps.is_empty() && self.histograms.is_empty()
     }
 
+    /// Takes all away and keeps the memory.
+    pub fn clear(&mut self) {
+        self.timestamps.clear();
+        self.values.clear();
+        self.starts.clear();
+        self.histograms.clear();
+    }
+
     /// Adds one float behind all others. When it began to count is not known.
     pub fn push(&mut self, t_ms: i64, value: f64) {
         self.timestamps.push(t_ms);

@@ -3,6 +3,7 @@
 //! `promql`, `transport` and `tsdb` do not know each other; one provides these traits, the others consume them. All calls may
 //! block on disk, so callers in asynchronous code make them from a blocking thread.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,7 +12,7 @@ use thiserror::Error;
 use crate::histogram::NativeHistogram;
 use crate::labels::Labels;
 use crate::matcher::Matcher;
-use crate::sample::{Sample, Series};
+use crate::sample::{Sample, Samples, Series};
 use crate::summary::{Run, RunSeries, Windows};
 
 /// What a reader may see: matchers that are always applied, and the key under which results for this view may be cached.
@@ -172,6 +173,18 @@ pub trait Reader: Send + Sync {
         })))
     }
 
+    /// The same series in parts, for several threads; `None` if the store can only go through them one after the other. The
+    /// hint `limit` is not looked at.
+    fn parts<'a>(
+        &'a self,
+        matchers: &[Matcher],
+        hints: &Hints,
+        cancel: &Cancel,
+    ) -> Result<Option<Box<dyn Parts + 'a>>, SelectError> {
+        let _ = (matchers, hints, cancel);
+        Ok(None)
+    }
+
     /// The label sets of those series, sorted, without their samples.
     fn label_sets(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<Labels>, SelectError>;
 
@@ -180,6 +193,20 @@ pub trait Reader: Send + Sync {
 
     /// The values the label `name` has in those series, sorted.
     fn label_values(&self, name: &str, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>, SelectError>;
+}
+
+/// The series of a selection in parts; see [`Reader::parts`].
+pub trait Parts: Send + Sync {
+    /// How many parts there are.
+    fn count(&self) -> usize;
+
+    /// Calls `each` for the series of one part, in the order of their labels, until it breaks off. All of them come before those
+    /// of the next part. The samples are at least one; they may be taken, and their memory is used again.
+    fn visit(
+        &self,
+        part: usize,
+        each: &mut dyn FnMut(&Labels, &mut Samples) -> ControlFlow<()>,
+    ) -> Result<(), SelectError>;
 }
 
 /// A store's own short name for a series, for callers that append to it again and again.

@@ -10,6 +10,9 @@ pub(crate) mod image;
 
 use std::sync::Arc;
 
+use relatum_model::Samples;
+use relatum_model::storage::TimeRange;
+
 use crate::block::column::{decode_integers, decode_values, encode_decimals};
 use crate::times::RecentTimes;
 
@@ -52,6 +55,23 @@ impl Chunk {
             }
         };
         bits.into_iter().flatten().chain(columns.into_iter().flatten())
+    }
+
+    /// Adds the samples inside `range` to `samples`.
+    pub(crate) fn push_to(&self, range: TimeRange, samples: &mut Samples) {
+        match &self.form {
+            Form::Bits(bytes) => BitsIter::new(bytes, self.count).push_to(range, samples),
+            Form::Columns { times, values } => {
+                let n = self.count as usize;
+                // They were written here and never left memory.
+                let times = decode_integers(times, n).unwrap_or_default();
+                let values = decode_values(values, n).unwrap_or_default();
+                let first = times.partition_point(|t_ms| *t_ms < range.min_ms);
+                let end = times.partition_point(|t_ms| *t_ms <= range.max_ms).max(first);
+                samples.timestamps.extend_from_slice(&times[first..end]);
+                samples.values.extend_from_slice(&values[first..end]);
+            }
+        }
     }
 
     /// The same samples as columns, if their values are decimals.
@@ -132,6 +152,11 @@ impl OpenChunk {
         self.last_ms = t_ms;
         self.last_bits = bits;
         self.count += 1;
+    }
+
+    /// Adds the samples inside `range` to `samples`.
+    pub(crate) fn push_to(&self, range: TimeRange, samples: &mut Samples) {
+        BitsIter::new(&self.bytes, self.count).push_to(range, samples);
     }
 
     /// Closes the chunk and leaves an empty one in its place; `None` if there was nothing in it.
@@ -241,6 +266,21 @@ struct BitsIter<'a> {
 impl<'a> BitsIter<'a> {
     fn new(bytes: &'a [u8], count: u32) -> Self {
         BitsIter { bytes, at: 0, left: count, first: true, window: Window::default(), t_ms: 0, delta_ms: 0, bits: 0 }
+    }
+
+    /// Adds the samples inside `range` to `samples`.
+    fn push_to(self, range: TimeRange, samples: &mut Samples) {
+        samples.timestamps.reserve(self.left as usize);
+        samples.values.reserve(self.left as usize);
+        for (t_ms, bits) in self {
+            if t_ms > range.max_ms {
+                return;
+            }
+            if t_ms >= range.min_ms {
+                samples.timestamps.push(t_ms);
+                samples.values.push(f64::from_bits(bits));
+            }
+        }
     }
 
     fn take_time(&mut self) -> u64 {

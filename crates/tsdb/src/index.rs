@@ -6,12 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
 use relatum_model::{Labels, MatchOp, Matcher};
 
+use crate::ranks::{Ranking, Ranks};
 use crate::series::MemSeries;
 
 /// Series by slot and by label.
@@ -25,6 +26,7 @@ pub(crate) struct Index {
     // Further numbers of listed series, from a log in which they went and came back.
     aliases: HashMap<u64, u32, FixedState>,
     newest_commit: u64,
+    ranking: Mutex<Ranking>,
 }
 
 impl Index {
@@ -68,6 +70,7 @@ impl Index {
             by_id,
             aliases: HashMap::default(),
             newest_commit: commit,
+            ranking: Mutex::default(),
         }
     }
 
@@ -82,6 +85,7 @@ impl Index {
         let id_of = |slot: &u32| self.series[*slot as usize].as_ref().map_or(0, |series| series.id);
         self.by_id.insert_unique(hash_of(series.id), series.slot, |slot| hash_of(id_of(slot)));
         self.newest_commit = self.newest_commit.max(commit);
+        self.ranking.get_mut().unwrap_or_else(PoisonError::into_inner).insert(series);
         for (name, value) in &series.labels {
             // Looked up before it is made, because nearly all names and most values are there already.
             if !self.names.contains_key(name) {
@@ -121,6 +125,7 @@ impl Index {
             lists.extend(&series.labels);
         }
         self.aliases.retain(|_, slot| !slots.contains(*slot));
+        self.ranking.get_mut().unwrap_or_else(PoisonError::into_inner).remove(|slot| slots.contains(slot));
         lists.sort_unstable();
         lists.dedup();
         for (name, value) in lists {
@@ -181,8 +186,21 @@ impl Index {
         self.names.get(name).into_iter().flatten().map(|(value, list)| (&**value, list.len()))
     }
 
-    /// The series that satisfy all of `matchers`, in no particular order.
-    pub(crate) fn select<'m>(&self, matchers: impl Iterator<Item = &'m Matcher>) -> Vec<Arc<MemSeries>> {
+    /// The series that satisfy all of `matchers`, by their ranks, which are in the order of labels.
+    pub(crate) fn select<'m>(&self, matchers: impl Iterator<Item = &'m Matcher>) -> (Arc<Ranks>, Vec<u32>) {
+        let slots = self.select_slots(matchers);
+        if slots.is_empty() {
+            return Default::default();
+        }
+        let mut ranking = self.ranking.lock().unwrap_or_else(PoisonError::into_inner);
+        let ranks = ranking.complete(self.n_series, self.all());
+        drop(ranking);
+        let found = ranks.sorted(&slots);
+        (ranks, found)
+    }
+
+    /// The slots of the series that satisfy all of `matchers`, in no particular order.
+    fn select_slots<'m>(&self, matchers: impl Iterator<Item = &'m Matcher>) -> Vec<u32> {
         let (mut wanted, mut unwanted): (Vec<&Matcher>, Vec<&Matcher>) =
             matchers.partition(|matcher| !matcher.matches_empty());
         // A single list needs no search, and tends to be the shortest.
@@ -206,7 +224,7 @@ impl Index {
         for matcher in unwanted {
             found = self.filter(found, matcher);
         }
-        found.iter().filter_map(|slot| self.series[*slot as usize].clone()).collect()
+        found
     }
 
     /// The slots among `found` that satisfy `matcher`.
@@ -330,7 +348,8 @@ mod tests {
 
     #[track_caller]
     fn check(index: &Index, matchers: &[Matcher]) {
-        let mut found: Vec<_> = index.select(matchers.iter()).iter().map(|series| series.slot).collect();
+        let (ranks, found) = index.select(matchers.iter());
+        let mut found: Vec<_> = found.iter().map(|rank| ranks.series(*rank).slot).collect();
         found.sort_unstable();
         let expected: Vec<_> =
             index.all().filter(|s| matchers.iter().all(|m| m.matches_labels(&s.labels))).map(|s| s.slot).collect();

@@ -16,6 +16,9 @@ use crate::times::RecentTimes;
 /// How many late samples a series collects before they are sorted into its chunks.
 const LATE_SAMPLES_MAX: usize = 64;
 
+/// How many chunks are decoded while the series is locked: that takes a microsecond or two.
+const CHUNKS_UNDER_LOCK_MAX: usize = 4;
+
 /// A series of the head. Labels and numbers never change; the rest is behind a lock of its own.
 #[derive(Debug)]
 pub(crate) struct MemSeries {
@@ -203,14 +206,39 @@ impl State {
 
     /// The newest sample if a reader of `commit` sees it inside `range`, and it is a float; found without decoding anything.
     pub(crate) fn newest_float(&self, range: TimeRange, commit: u64) -> Option<Samples> {
-        let (t_ms, bits) = self.open.last()?;
+        let mut samples = Samples::default();
+        self.push_newest_float(range, commit, &mut samples).then_some(samples)
+    }
+
+    /// Adds that sample to `samples`, which has none; `false` if there is none.
+    pub(crate) fn push_newest_float(&self, range: TimeRange, commit: u64, samples: &mut Samples) -> bool {
+        let Some((t_ms, bits)) = self.open.last() else { return false };
         // A histogram, or a sample that is in a block already, may be newer than what is in the open chunk.
         let is_newest = self.newest.is_some_and(|(newest_ms, _)| newest_ms == t_ms);
-        (is_newest && self.last_commit <= commit && range.contains(t_ms)).then(|| {
-            let mut samples = Samples::of_floats(vec![t_ms], vec![f64::from_bits(bits)]);
-            self.starts().fill(&mut samples);
-            samples
-        })
+        let is_seen = is_newest && self.last_commit <= commit && range.contains(t_ms);
+        if is_seen {
+            samples.push(t_ms, f64::from_bits(bits));
+            self.starts().fill(samples);
+        }
+        is_seen
+    }
+
+    /// Adds what a reader of `commit` sees inside `range` to `samples`, which has none, if that is quickly done under the lock:
+    /// the series has nothing but floats that came in order, and the range is no long one. Otherwise returns `false`.
+    pub(crate) fn push_floats(&self, range: TimeRange, commit: u64, samples: &mut Samples) -> bool {
+        if self.rare.is_some() {
+            return false;
+        }
+        let Some(range) = self.visible(range, commit) else { return true };
+        let closed = self.closed_in(range);
+        if closed.len() > CHUNKS_UNDER_LOCK_MAX {
+            return false;
+        }
+        closed.iter().for_each(|chunk| chunk.push_to(range, samples));
+        if self.open_reaches(range) {
+            self.open.push_to(range, samples);
+        }
+        true
     }
 
     /// The last commit that added a sample.

@@ -5,7 +5,7 @@ mod runs;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use relatum_model::storage::{Cancel, Hints, Reader, RunSet, Scope, SelectError, SeriesSet, TimeRange};
+use relatum_model::storage::{Cancel, Hints, Parts, Reader, RunSet, Scope, SelectError, SeriesSet, TimeRange};
 use relatum_model::summary::Windows;
 use relatum_model::{Labels, Matcher, Samples, Series};
 
@@ -14,8 +14,9 @@ use crate::block::deleted::Deleted;
 use crate::block::layout::Damage;
 use crate::block::reader::{BlockSeries, ChunkReader, Index, SeriesWalk};
 use crate::core::Core;
+use crate::parts::HeadParts;
+use crate::ranks::Ranks;
 use crate::readers::Ticket;
-use crate::series::MemSeries;
 use crate::snapshot::merge;
 
 /// How many series are looked at between two looks at the switch that cancels.
@@ -47,8 +48,8 @@ impl<'s> View<'s> {
         View { store, ticket, range, whole_head, blocks, scope: scope.clone() }
     }
 
-    /// The series of the head that satisfy `matchers` and the scope, in no order; some may have no sample in the view.
-    fn in_head(&self, matchers: &[Matcher]) -> Vec<Arc<MemSeries>> {
+    /// The series of the head that satisfy `matchers` and the scope, by rank; some may have no sample in the view.
+    fn in_head(&self, matchers: &[Matcher]) -> (Arc<Ranks>, Vec<u32>) {
         self.store.head().index().select(self.scope.matchers().iter().chain(matchers))
     }
 
@@ -93,7 +94,8 @@ impl<'s> View<'s> {
         cancel: &Cancel,
         each: &mut impl FnMut(&Labels),
     ) -> Result<(), SelectError> {
-        for (i, series) in self.in_head(matchers).iter().enumerate() {
+        let (ranks, found) = self.in_head(matchers);
+        for (i, series) in found.iter().map(|rank| ranks.series(*rank)).enumerate() {
             if i % SERIES_BETWEEN_CHECKS == 0 && cancel.is_cancelled() {
                 return Err(SelectError::Cancelled);
             }
@@ -259,9 +261,8 @@ impl Reader for View<'_> {
         let newest_only = hints.newest_only;
         let cancel = cancel.clone();
         let mut cancelled = false;
-        let mut in_head = self.in_head(matchers);
-        in_head.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-        let mut in_head = in_head.into_iter().peekable();
+        let (ranks, found) = self.in_head(matchers);
+        let mut in_head = found.into_iter().map(move |rank| Arc::clone(ranks.series(rank))).peekable();
         let mut in_blocks = self.in_blocks(matchers);
         let set = std::iter::from_fn(move || {
             loop {
@@ -310,6 +311,25 @@ impl Reader for View<'_> {
         cancel: &Cancel,
     ) -> Result<RunSet<'a>, SelectError> {
         self.select_runs(matchers, windows, hints, cancel)
+    }
+
+    fn parts<'a>(
+        &'a self,
+        matchers: &[Matcher],
+        hints: &Hints,
+        cancel: &Cancel,
+    ) -> Result<Option<Box<dyn Parts + 'a>>, SelectError> {
+        if cancel.is_cancelled() {
+            return Err(SelectError::Cancelled);
+        }
+        // Blocks are walks from one series to the next.
+        if !self.in_blocks(matchers).is_empty() {
+            return Ok(None);
+        }
+        let (ranks, found) = self.in_head(matchers);
+        let (range, commit) = (self.range, self.ticket.commit);
+        let newest_only = hints.newest_only;
+        Ok(Some(Box::new(HeadParts { ranks, found, range, commit, newest_only, cancel: cancel.clone() })))
     }
 
     fn label_sets(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<Labels>, SelectError> {

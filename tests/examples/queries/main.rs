@@ -2,8 +2,8 @@
 //! `cargo xtask bench promql` runs it and compares.
 //!
 //! `queries local TARGETS` fills a store in this process; `queries http TARGETS NAME=URL…` fills servers by remote write and asks
-//! them in turn. Each line is `name server p50-ms best-ms elements`; the best of all runs tells more than the median where other
-//! work shares the machine.
+//! them in turn. Each line is `name server p50-ms best-ms cpu-ms elements`; the best of all runs, and the time of processors that
+//! this process takes for one, tell more than the median where other work shares the machine.
 
 mod questions;
 #[path = "../../../crates/tsdb/examples/workload/series.rs"]
@@ -120,11 +120,11 @@ fn local(targets: usize, only: &[&str]) -> anyhow::Result<()> {
     let engine = Engine::new(EngineOptions { samples_max: usize::MAX, ..EngineOptions::default() });
     for question in QUESTIONS.iter().filter(|question| only.is_empty() || only.contains(&question.name)) {
         let mut elements = 0;
-        let (median, best) = times(|| {
+        let Times { median, best, cpu } = times(|| {
             elements = ask_engine(&engine, &store, question, end_s)?;
             Ok(())
         })?;
-        println!("{} in-process {median:.3} {best:.3} {elements}", question.name);
+        println!("{} in-process {median:.3} {best:.3} {cpu:.3} {elements}", question.name);
     }
     Ok(())
 }
@@ -144,21 +144,38 @@ fn ask_engine(engine: &Engine, store: &Store, question: &Question, end_s: i64) -
     })
 }
 
-/// The median and the best of the times that `ask` takes, in milliseconds.
-fn times(mut ask: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<(f64, f64)> {
+/// What one question takes, in milliseconds.
+struct Times {
+    median: f64,
+    best: f64,
+    // Of all threads of this process, on average.
+    cpu: f64,
+}
+
+/// How long this process had processors so far, in milliseconds: user and system, in ticks of ten milliseconds.
+fn cpu_ms() -> anyhow::Result<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let fields = stat.rsplit(')').next().context("a name between parentheses")?.split_whitespace();
+    let ticks: Result<Vec<f64>, _> = fields.skip(11).take(2).map(str::parse).collect();
+    Ok(ticks?.iter().sum::<f64>() * 10.0)
+}
+
+fn times(mut ask: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<Times> {
     // The first one warms what can be warmed.
     ask()?;
     let wanted = std::env::var("QUERIES_MS").ok().and_then(|millis| millis.parse().ok());
     let wanted = wanted.map_or(TIME_MIN, Duration::from_millis);
     let begun = Instant::now();
+    let cpu_before = cpu_ms()?;
     let mut times = Vec::new();
     while times.len() < RUNS_MIN || begun.elapsed() < wanted {
         let start = Instant::now();
         ask()?;
         times.push(start.elapsed().as_secs_f64() * 1000.0);
     }
+    let cpu = (cpu_ms()? - cpu_before) / times.len() as f64;
     times.sort_unstable_by(f64::total_cmp);
-    Ok((times[times.len() / 2], times[0]))
+    Ok(Times { median: times[times.len() / 2], best: times[0], cpu })
 }
 
 fn remote(targets: usize, servers: &[&str]) -> anyhow::Result<()> {
@@ -190,7 +207,7 @@ fn remote(targets: usize, servers: &[&str]) -> anyhow::Result<()> {
     for question in QUESTIONS {
         for (name, url) in &servers {
             let mut elements = 0;
-            let (median, best) = times(|| {
+            let Times { median, best, cpu } = times(|| {
                 let (path, time) = if question.range_s == 0 {
                     ("query", vec![("time", end_s.to_string())])
                 } else {
@@ -205,7 +222,7 @@ fn remote(targets: usize, servers: &[&str]) -> anyhow::Result<()> {
                 elements = data["result"].as_array().map_or(0, Vec::len);
                 Ok(())
             })?;
-            println!("{} {name} {median:.3} {best:.3} {elements}", question.name);
+            println!("{} {name} {median:.3} {best:.3} {cpu:.3} {elements}", question.name);
         }
     }
     Ok(())

@@ -58,7 +58,7 @@ fn measure(command: &mut Command) -> anyhow::Result<Rows> {
     ensure!(output.status.success(), "{command:?} failed: {}", output.status);
     let mut rows = Rows::new();
     for line in String::from_utf8(output.stdout)?.lines() {
-        let [query, server, median, _best, _elements] = line.split(' ').collect::<Vec<_>>()[..] else {
+        let [query, server, median, _best, _cpu, _elements] = line.split(' ').collect::<Vec<_>>()[..] else {
             anyhow::bail!("what is {line:?}?")
         };
         rows.entry(query.to_owned()).or_default().insert(server.to_owned(), median.parse()?);

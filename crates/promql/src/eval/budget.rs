@@ -11,8 +11,27 @@ use crate::error::QueryError;
 pub(crate) struct Budget {
     samples: usize,
     samples_max: usize,
+    watch: Watch,
+}
+
+/// The end of a query's time, and the switch that stops it.
+#[derive(Debug, Clone)]
+pub(crate) struct Watch {
     deadline: Option<Instant>,
     cancel: Cancel,
+}
+
+impl Watch {
+    /// Whether to go on.
+    pub(crate) fn check(&self) -> Result<(), QueryError> {
+        if self.cancel.is_cancelled() {
+            return Err(QueryError::Cancelled);
+        }
+        match self.deadline {
+            Some(deadline) if Instant::now() >= deadline => Err(QueryError::Timeout),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Budget {
@@ -20,7 +39,7 @@ impl Budget {
     pub(crate) fn new(samples_max: usize, timeout: Duration, cancel: Cancel) -> Self {
         // A timeout too long for the clock is as good as none.
         let deadline = if timeout.is_zero() { None } else { Instant::now().checked_add(timeout) };
-        Budget { samples: 0, samples_max, deadline, cancel }
+        Budget { samples: 0, samples_max, watch: Watch { deadline, cancel } }
     }
 
     /// Counts samples that are about to be held.
@@ -45,19 +64,23 @@ impl Budget {
         self.charge(0)
     }
 
+    /// How many samples more may be held.
+    pub(crate) fn room(&self) -> usize {
+        self.samples_max.saturating_sub(self.samples)
+    }
+
     /// Whether to go on. Cheap enough for every series, too dear for every sample.
     pub(crate) fn check(&self) -> Result<(), QueryError> {
-        if self.cancel.is_cancelled() {
-            return Err(QueryError::Cancelled);
-        }
-        match self.deadline {
-            Some(deadline) if Instant::now() >= deadline => Err(QueryError::Timeout),
-            _ => Ok(()),
-        }
+        self.watch.check()
+    }
+
+    /// What other threads of the query look at.
+    pub(crate) fn watch(&self) -> Watch {
+        self.watch.clone()
     }
 
     /// The switch that stops the query, to hand on to the store.
     pub(crate) fn cancel(&self) -> &Cancel {
-        &self.cancel
+        &self.watch.cancel
     }
 }

@@ -4,8 +4,8 @@
 //! many: then the memory a query takes is that of its groups. Series come in their order, so the result is to the bit that of
 //! [`Evaluator::fold`] on all rows.
 
-use relatum_model::MatchOp;
 use relatum_model::labels::METRIC_NAME;
+use relatum_model::{Labels, MatchOp};
 
 use super::fold::{Average, Count, Deviation, Fold, Largest, Presence, Smallest, Total, Variance};
 use super::groups::Groups;
@@ -23,8 +23,44 @@ pub(crate) trait Collect {
     /// now on.
     fn take(&mut self, row: &Row, bare: bool) -> usize;
 
+    /// Groups like those of the aggregation, none of which was met yet.
+    fn new_groups(&self) -> Groups;
+
+    /// Takes what one thread made of one part; gives how many samples are held for it from now on.
+    fn take_batch(&mut self, batch: Batch, drop_name: bool) -> usize;
+
     /// The result; `None` if a row came that only an aggregation of all rows can treat.
     fn finish(self: Box<Self>) -> Option<Vec<Row>>;
+}
+
+/// The columns of one part of a selection.
+#[derive(Default)]
+pub(crate) struct Batch {
+    /// Which thread made it.
+    pub(super) worker: usize,
+    /// The labels of the groups that are new to that thread.
+    pub(super) new_groups: Vec<Labels>,
+    // For each row its group, as the thread numbers them, its first step, and where its values end.
+    rows: Vec<(usize, usize, usize)>,
+    values: Vec<f64>,
+    /// The metrics of the rows.
+    pub(super) metrics: Vec<Box<str>>,
+    /// Whether there is a row that cannot be folded like this.
+    pub(super) is_beyond: bool,
+}
+
+impl Batch {
+    /// Nothing, made by the thread `worker`.
+    pub(super) fn of(worker: usize) -> Self {
+        Batch { worker, ..Batch::default() }
+    }
+
+    /// Adds a row.
+    pub(super) fn push(&mut self, group: usize, column: &Column) {
+        let (first, values) = column.slots_from();
+        self.values.extend_from_slice(values);
+        self.rows.push((group, first, self.values.len()));
+    }
 }
 
 struct Folding<F> {
@@ -33,7 +69,32 @@ struct Folding<F> {
     // As many for each group as there are steps.
     slots: Vec<Option<F>>,
     drop_name: Vec<bool>,
+    // For each thread, the groups that its own are.
+    known_as: Vec<Vec<usize>>,
     is_beyond: bool,
+}
+
+impl<F: Fold> Folding<F> {
+    /// Makes room for a group if it is new; gives how many samples that holds.
+    fn admit(&mut self, group: usize) -> usize {
+        if group < self.drop_name.len() {
+            return 0;
+        }
+        self.drop_name.push(false);
+        self.slots.resize(self.slots.len() + self.steps, None);
+        // A sample is a time and a value; what folds values may need more room.
+        self.steps.saturating_mul(1 + size_of::<Option<F>>() / 16)
+    }
+
+    fn add(&mut self, group: usize, first: usize, values: &[f64]) {
+        let slots = &mut self.slots[group * self.steps + first..(group + 1) * self.steps];
+        for (slot, value) in slots.iter_mut().zip(values).filter(|(_, value)| !is_absent(**value)) {
+            match slot {
+                Some(fold) => fold.add(*value),
+                None => *slot = Some(F::start(*value)),
+            }
+        }
+    }
 }
 
 impl<F: Fold> Collect for Folding<F> {
@@ -45,22 +106,35 @@ impl<F: Fold> Collect for Folding<F> {
             return 0;
         }
         let group = self.groups.of(&row.labels, bare);
-        let is_new = group == self.drop_name.len();
-        if is_new {
-            self.drop_name.push(false);
-            self.slots.resize(self.slots.len() + self.steps, None);
-        }
+        let held = self.admit(group);
         self.drop_name[group] |= row.drop_name;
         let (first, values) = row.floats.slots_from();
-        let slots = &mut self.slots[group * self.steps + first..(group + 1) * self.steps];
-        for (slot, value) in slots.iter_mut().zip(values).filter(|(_, value)| !is_absent(**value)) {
-            match slot {
-                Some(fold) => fold.add(*value),
-                None => *slot = Some(F::start(*value)),
-            }
+        self.add(group, first, values);
+        held
+    }
+
+    fn new_groups(&self) -> Groups {
+        self.groups.like()
+    }
+
+    fn take_batch(&mut self, batch: Batch, drop_name: bool) -> usize {
+        let mut held = 0;
+        while self.known_as.len() <= batch.worker {
+            self.known_as.push(Vec::new());
         }
-        // A sample is a time and a value; what folds values may need more room.
-        if is_new { self.steps.saturating_mul(1 + size_of::<Option<F>>() / 16) } else { 0 }
+        for labels in &batch.new_groups {
+            let group = self.groups.of(labels, false);
+            held += self.admit(group);
+            self.known_as[batch.worker].push(group);
+        }
+        let mut from = 0;
+        for (group, first, to) in batch.rows {
+            let group = self.known_as[batch.worker][group];
+            self.drop_name[group] |= drop_name;
+            self.add(group, first, &batch.values[from..to]);
+            from = to;
+        }
+        held
     }
 
     fn finish(mut self: Box<Self>) -> Option<Vec<Row>> {
@@ -89,8 +163,8 @@ impl Evaluator<'_> {
         let (annotations, held) = (self.annotations.clone(), self.budget.held());
         self.sink = Some(sink);
         self.node(input, steps)?;
-        let sink = self.sink.take().expect("whoever fills the sink puts it back");
-        match sink.finish() {
+        let sink = self.sink.take();
+        match sink.and_then(|sink| sink.finish()) {
             Some(rows) => Ok(Some(Block { rows })),
             None => {
                 // Once more, and from the beginning.
@@ -146,6 +220,7 @@ fn new_sink(node: &Aggregate, steps: Steps) -> Option<Sink> {
             steps: steps.count,
             slots: Vec::new(),
             drop_name: Vec::new(),
+            known_as: Vec::new(),
             is_beyond: false,
         }))
     }

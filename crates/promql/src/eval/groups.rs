@@ -36,7 +36,8 @@ impl Grouping {
 /// The groups that were met so far, in the order in which they were.
 ///
 /// The labels of a group are made once, when it is met; later rows are only compared with what they have in common.
-pub(super) struct Groups {
+#[derive(Clone)]
+pub(crate) struct Groups {
     by: Grouped,
     pub(super) labels: Vec<Labels>,
     places: HashMap<Box<[u8]>, usize, RandomState>,
@@ -50,6 +51,11 @@ impl Groups {
     pub(super) fn new(node: &Aggregate) -> Self {
         let by = Grouped { without: node.without, names: node.grouping.clone() };
         Groups { by, labels: Vec::new(), places: HashMap::default(), key: Vec::new(), last: None }
+    }
+
+    /// The same groups, of which none was met yet.
+    pub(super) fn like(&self) -> Self {
+        Groups { by: self.by.clone(), labels: Vec::new(), places: HashMap::default(), key: Vec::new(), last: None }
     }
 
     /// The number of the group that `labels` belong to, as if they had none that say what the metric is if those are `bare`.
@@ -87,6 +93,7 @@ impl Groups {
 }
 
 /// Which labels a group is made of.
+#[derive(Clone)]
 struct Grouped {
     without: bool,
     names: Vec<String>,

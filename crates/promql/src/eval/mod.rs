@@ -18,6 +18,7 @@ mod fold_streaming;
 mod groups;
 mod histogram_column;
 mod histograms;
+mod in_parts;
 mod info;
 mod invariant;
 mod matching;
@@ -31,6 +32,7 @@ mod steps;
 mod subquery;
 mod views;
 mod window;
+mod window_parts;
 
 use relatum_model::Series;
 

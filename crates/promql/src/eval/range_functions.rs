@@ -7,6 +7,41 @@ use crate::error::QueryError;
 use crate::functions::{counter, extended, mixed, over_time, quantile, rate, regression};
 use crate::syntax::Edges;
 
+/// A function that looks at nothing but the samples of its window, so that several threads may slide it at once.
+#[derive(Clone, Copy)]
+pub(super) enum Pure {
+    /// `rate` and its like: most of a window need not be looked at.
+    Change(rate::Kind),
+    /// Any other.
+    Of(fn(&Window<'_>) -> f64),
+}
+
+/// The function called `name`, if it is such a one.
+pub(super) fn pure_function(name: &str) -> Option<Pure> {
+    let change = |is_counter, is_rate| Pure::Change(rate::Kind { is_counter, is_rate });
+    Some(match name {
+        "rate" => change(true, true),
+        "increase" => change(true, false),
+        "delta" => change(false, false),
+        "irate" => Pure::Of(|window| rate::instant(window, true)),
+        "idelta" => Pure::Of(|window| rate::instant(window, false)),
+        "resets" => Pure::Of(|window| rate::resets(window.values)),
+        "changes" => Pure::Of(|window| rate::changes(window.values)),
+        "sum_over_time" => Pure::Of(|window| over_time::sum(window.values)),
+        "avg_over_time" => Pure::Of(|window| over_time::avg(window.values)),
+        "max_over_time" => Pure::Of(|window| over_time::max(window.values)),
+        "min_over_time" => Pure::Of(|window| over_time::min(window.values)),
+        "stdvar_over_time" => Pure::Of(|window| over_time::variance(window.values)),
+        "stddev_over_time" => Pure::Of(|window| over_time::variance(window.values).sqrt()),
+        "count_over_time" => Pure::Of(|window| window.values.len() as f64),
+        "present_over_time" => Pure::Of(|_| 1.0),
+        "first_over_time" => Pure::Of(|window| window.values[0]),
+        "last_over_time" => Pure::Of(|window| window.values[window.values.len() - 1]),
+        "deriv" => Pure::Of(regression::slope),
+        _ => return None,
+    })
+}
+
 impl Evaluator<'_> {
     /// The functions of a range vector, each slid as a window over its series.
     pub(super) fn range_function(
@@ -138,11 +173,7 @@ impl Evaluator<'_> {
                 }
                 Ok(block)
             }
-            "deriv" => self.over_windows(name, args.at(0), steps, &mut |window| match window.values {
-                [_] => absent(),
-                // Close to the samples, for the sake of accuracy.
-                values => regression::line(window.times, values, window.times[0]).0,
-            }),
+            "deriv" => self.over_windows(name, args.at(0), steps, &mut regression::slope),
             "predict_linear" => {
                 let seconds = self.scalars(args.at(1), steps)?;
                 self.over_windows(name, args.at(0), steps, &mut |window| match window.values {

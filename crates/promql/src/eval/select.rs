@@ -6,6 +6,7 @@ use relatum_model::histogram::CounterReset;
 use relatum_model::storage::{Hints, SelectError, TimeRange};
 use relatum_model::{HistogramSample, Matcher, NativeHistogram, Samples, Series, is_stale};
 
+use super::in_parts::{Made, Plan};
 use super::window::{HistogramPoint, Notes};
 use super::{Block, Column, Evaluator, HistogramColumn, Row, Steps, When};
 use crate::annotation::texts;
@@ -64,10 +65,45 @@ impl Evaluator<'_> {
         let mut block = Block::default();
         let mut sink = self.sink.take();
         let hints = Hints { newest_only: steps.count == 1, ..instant_hints(steps) };
+        let make = |samples: &mut Samples, column: &mut Column| {
+            newest_column(samples, steps, when, lookback_ms, take, column);
+        };
+        let plan = Plan {
+            make: &make,
+            loses_name: false,
+            drops_name_later: false,
+            wants_metrics: false,
+            n_steps: steps.count,
+        };
+        let done = self.with_parts(matchers, range, &hints, |evaluator, parts| match &mut sink {
+            Some(sink) => evaluator.fold_parts(parts, &plan, sink, |_, _| {}),
+            None => evaluator
+                .rows_of_parts(parts, &plan, |evaluator, made| {
+                    let row = match made {
+                        Made::Row { row, .. } => row,
+                        Made::Whole(series) => {
+                            let series = evaluator.bare(series);
+                            newest_of_both(series, steps, when, lookback_ms, take)
+                        }
+                    };
+                    if row.slots() > 0 {
+                        evaluator.budget.charge(row.slots())?;
+                        block.rows.push(row);
+                    }
+                    Ok(())
+                })
+                .map(|()| true),
+        })?;
+        if let Some(is_complete) = done {
+            self.sink = sink.filter(|_| is_complete);
+            return Ok(block);
+        }
         self.each_series(matchers, range, &hints, |evaluator, series| {
             evaluator.budget.charge(steps.count)?;
             let row = if series.samples.histograms.is_empty() {
-                Row::of_floats(series.labels, newest_column(&series.samples, steps, when, lookback_ms, take))
+                let mut floats = Column::default();
+                newest_column(&series.samples, steps, when, lookback_ms, take, &mut floats);
+                Row::of_floats(series.labels, floats)
             } else {
                 newest_of_both(series, steps, when, lookback_ms, take)
             };
@@ -116,6 +152,14 @@ impl Evaluator<'_> {
         Ok(block)
     }
 
+    /// The series without the buckets of its histograms if nobody will look at them.
+    pub(super) fn bare(&self, mut series: Series) -> Series {
+        if self.buckets_asked.are_spare() && !series.samples.histograms.is_empty() {
+            series.samples.histograms = counts_and_sums(&series.samples.histograms);
+        }
+        series
+    }
+
     /// Calls `visit` for every series that satisfies `matchers`, one after the other, with its samples in `range`.
     pub(super) fn each_series(
         &mut self,
@@ -133,10 +177,7 @@ impl Evaluator<'_> {
         let hints = Hints { without_buckets, ..hints.clone() };
         let mut one = |evaluator: &mut Self, series: Result<Series, SelectError>| {
             evaluator.budget.check()?;
-            let mut series = series?;
-            if without_buckets && !series.samples.histograms.is_empty() {
-                series.samples.histograms = counts_and_sums(&series.samples.histograms);
-            }
+            let series = evaluator.bare(series?);
             let n_samples = series.samples.len();
             evaluator.budget.charge(n_samples)?;
             visit(evaluator, series)?;
@@ -172,9 +213,8 @@ const SERIES_ALONE: usize = 128;
 const BATCH_SERIES: usize = 64;
 const BATCHES_AHEAD: usize = 4;
 
-fn newest_column(samples: &Samples, steps: Steps, when: When, lookback_ms: i64, take: Take) -> Column {
+fn newest_column(samples: &Samples, steps: Steps, when: When, lookback_ms: i64, take: Take, column: &mut Column) {
     let (times, values) = (&samples.timestamps, &samples.values);
-    let mut column = Column::default();
     // How many samples are not behind the moment.
     let mut seen = 0;
     for step in 0..steps.count {
@@ -192,7 +232,6 @@ fn newest_column(samples: &Samples, steps: Steps, when: When, lookback_ms: i64, 
             column.push(step, value);
         }
     }
-    column
 }
 
 /// As [`newest_column`], of a series with histograms.

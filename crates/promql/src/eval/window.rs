@@ -99,6 +99,27 @@ pub(crate) enum Mixed<'k, 'f> {
     Known(&'f mut MixedKernel<'k>),
 }
 
+/// A function on its way over the series of a range vector.
+pub(super) struct Slider<'s, 'k, 'f, 'm> {
+    pub(super) function: &'s str,
+    pub(super) arg: &'s Expr,
+    span: Span,
+    pub(super) steps: Steps,
+    pub(super) keeps_name: bool,
+    pub(super) uses_starts: bool,
+    kernel: &'s mut Kernel<'k>,
+    mixed: &'s mut Mixed<'m, 'f>,
+    // The memory of the last column that is not held.
+    spare: Column,
+}
+
+impl Slider<'_, '_, '_, '_> {
+    /// Whether the function is for counters, so that the names of the metrics should look like theirs.
+    pub(super) fn doubts_counters(&self) -> bool {
+        matches!(self.function, "rate" | "increase")
+    }
+}
+
 /// Where the windows of a range vector are, and how wide.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reach {
@@ -139,56 +160,31 @@ impl Evaluator<'_> {
         mut mixed: Mixed<'_, '_>,
     ) -> Result<Block, QueryError> {
         let keeps_name = matches!(function, "last_over_time" | "first_over_time");
-        let uses_starts =
-            self.settings.start_timestamps && matches!(function, "rate" | "increase" | "irate" | "resets");
-        let span = place(arg);
-        let mut block = Block::default();
+        let has_starts = matches!(function, "rate" | "increase" | "irate" | "resets");
+        let mut slider = Slider {
+            function,
+            arg,
+            span: place(arg),
+            steps,
+            keeps_name,
+            uses_starts: self.settings.start_timestamps && has_starts,
+            kernel,
+            mixed: &mut mixed,
+            spare: Column::default(),
+        };
         let mut sink = self.sink.take();
+        if let Some(block) = self.slide_in_parts(&mut slider, &mut sink)? {
+            self.sink = sink;
+            return Ok(block);
+        }
+        let mut block = Block::default();
         let loses_name = !self.settings.delayed_name_removal && !keeps_name;
-        // The memory of the last column that is not held.
-        let mut spare = Column::default();
-        self.each_range(function, arg, steps, |evaluator, reach, mut series| {
-            evaluator.budget.charge(steps.count)?;
-            if !uses_starts {
-                series.samples.starts.clear();
-            }
-            let RangeSeries { labels, drop_name, samples, histograms } = &series;
-            let mut row = Row { drop_name: *drop_name, ..Row::of_floats(labels.clone(), Column::default()) };
-            if histograms.is_empty() && samples.starts.is_empty() {
-                row.floats = slide(samples, steps, reach, kernel, std::mem::take(&mut spare));
-            } else {
-                let metric = labels.metric_name().unwrap_or_default();
-                let mut notes = Notes::new(&mut evaluator.annotations, metric, span);
-                slide_all(samples, histograms, steps, reach, &mut |window| {
-                    let outcome = match &mut mixed {
-                        Mixed::Known(known) => known(window, &mut notes),
-                        Mixed::Ignored if window.times.is_empty() => Outcome::Nothing,
-                        Mixed::Ignored => {
-                            if !window.histograms.is_empty() {
-                                notes.inform(texts::ignored_in_range(notes.metric));
-                            }
-                            Outcome::Float(kernel(window))
-                        }
-                    };
-                    match outcome {
-                        Outcome::Float(value) if !is_absent(value) => row.floats.push(window.step, value),
-                        Outcome::Histogram(histogram) => row.histograms.push(window.step, histogram),
-                        Outcome::Float(_) | Outcome::Nothing => {}
-                    }
-                });
-            }
-            evaluator.budget.release(steps.count);
-            if row.slots() == 0 {
-                spare = row.floats;
-                return Ok(());
-            }
-            if matches!(function, "rate" | "increase") && row.floats.slots() > 0 {
-                evaluator.doubt_counter(&row.labels, arg);
-            }
+        self.each_range(function, arg, steps, |evaluator, reach, series| {
+            let Some(mut row) = evaluator.slide_row(&mut slider, reach, series)? else { return Ok(()) };
             if let Some(sink) = &mut sink {
                 row.drop_name |= evaluator.settings.delayed_name_removal && !keeps_name;
                 let taken = sink.take(&row, loses_name);
-                spare = row.floats;
+                slider.spare = row.floats;
                 return evaluator.budget.charge(taken);
             }
             evaluator.budget.charge(row.slots())?;
@@ -203,6 +199,55 @@ impl Evaluator<'_> {
             return Err(super::block::duplicate_labelset());
         }
         Ok(block)
+    }
+
+    /// What a function makes of one series; `None` if that is nothing.
+    pub(super) fn slide_row(
+        &mut self,
+        slider: &mut Slider<'_, '_, '_, '_>,
+        reach: Reach,
+        mut series: RangeSeries,
+    ) -> Result<Option<Row>, QueryError> {
+        let steps = slider.steps;
+        self.budget.charge(steps.count)?;
+        if !slider.uses_starts {
+            series.samples.starts.clear();
+        }
+        let RangeSeries { labels, drop_name, samples, histograms } = &series;
+        let mut row = Row { drop_name: *drop_name, ..Row::of_floats(labels.clone(), Column::default()) };
+        if histograms.is_empty() && samples.starts.is_empty() {
+            row.floats = std::mem::take(&mut slider.spare);
+            slide(samples, steps, reach, &mut *slider.kernel, &mut row.floats);
+        } else {
+            let metric = labels.metric_name().unwrap_or_default();
+            let mut notes = Notes::new(&mut self.annotations, metric, slider.span);
+            slide_all(samples, histograms, steps, reach, &mut |window| {
+                let outcome = match &mut slider.mixed {
+                    Mixed::Known(known) => known(window, &mut notes),
+                    Mixed::Ignored if window.times.is_empty() => Outcome::Nothing,
+                    Mixed::Ignored => {
+                        if !window.histograms.is_empty() {
+                            notes.inform(texts::ignored_in_range(notes.metric));
+                        }
+                        Outcome::Float((slider.kernel)(window))
+                    }
+                };
+                match outcome {
+                    Outcome::Float(value) if !is_absent(value) => row.floats.push(window.step, value),
+                    Outcome::Histogram(histogram) => row.histograms.push(window.step, histogram),
+                    Outcome::Float(_) | Outcome::Nothing => {}
+                }
+            });
+        }
+        self.budget.release(steps.count);
+        if row.slots() == 0 {
+            slider.spare = row.floats;
+            return Ok(None);
+        }
+        if slider.doubts_counters() && row.floats.slots() > 0 {
+            self.doubt_counter(&row.labels, slider.arg);
+        }
+        Ok(Some(row))
     }
 
     /// At which steps any series of the range vector has a sample in its window.
@@ -256,7 +301,7 @@ impl Evaluator<'_> {
         }
     }
 
-    fn reach(
+    pub(super) fn reach(
         &self,
         matrix: &MatrixSelector,
         function: &str,
@@ -309,10 +354,14 @@ impl Evaluator<'_> {
     /// Says so when the name of a metric does not look like that of a counter.
     fn doubt_counter(&mut self, labels: &Labels, arg: &Expr) {
         let Some(name) = labels.metric_name() else { return };
+        self.doubt_metric(name, labels.value("__type__"), arg);
+    }
+
+    /// As [`Evaluator::doubt_counter`], of a metric with its type, which may be empty.
+    pub(super) fn doubt_metric(&mut self, name: &str, kind: &str, arg: &Expr) {
         let quoted = || relatum_model::text::quote(name);
         let span = place(arg);
         if self.settings.type_and_unit_labels {
-            let kind = labels.value("__type__");
             if kind != "counter" && kind != "histogram" {
                 let found = relatum_model::text::quote(kind);
                 self.annotations.inform(
@@ -356,12 +405,27 @@ impl Reach {
 
 /// Calls `kernel` for the window at each of `steps` that has samples, which are all floats; the results take the place of what
 /// is in `column`.
-fn slide(samples: &Samples, steps: Steps, reach: Reach, kernel: &mut Kernel<'_>, mut column: Column) -> Column {
-    let times = &samples.timestamps;
+#[inline]
+pub(super) fn slide(
+    samples: &Samples,
+    steps: Steps,
+    reach: Reach,
+    mut kernel: impl FnMut(&Window<'_>) -> f64,
+    column: &mut Column,
+) {
+    let times = samples.timestamps.as_slice();
     column.clear();
+    if times.is_empty() {
+        return;
+    }
     let (mut from, mut to) = (0, 0);
     for step in 0..steps.count {
         let frame = reach.frame(steps.at(step));
+        if step == 0 {
+            // The first window may be far behind the first sample, the others are near.
+            to = times.partition_point(|t_ms| *t_ms <= frame.shown_to_ms);
+            from = times[..to].partition_point(|t_ms| *t_ms <= frame.shown_from_ms);
+        }
         while to < times.len() && times[to] <= frame.shown_to_ms {
             to += 1;
         }
@@ -384,7 +448,6 @@ fn slide(samples: &Samples, steps: Steps, reach: Reach, kernel: &mut Kernel<'_>,
             }
         }
     }
-    column
 }
 
 /// Calls `visit` for the window at each of `steps` that has samples of either kind.

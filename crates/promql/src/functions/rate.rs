@@ -17,16 +17,28 @@ pub(crate) struct Kind {
 /// larger gap the series probably starts or ends inside, and is extended by half that distance; a counter never beyond the point
 /// where it was zero.
 pub(crate) fn extrapolated(window: &Window<'_>, kind: Kind) -> f64 {
-    let (times, values) = (window.times, window.values);
-    let last = times.len() - 1;
-    if last == 0 {
-        return absent();
-    }
-    let mut change = values[last] - values[0];
+    let values = window.values;
+    let mut change = values[values.len() - 1] - values[0];
     if kind.is_counter && falls(values) {
         for pair in values.windows(2).filter(|pair| pair[1] < pair[0]) {
             change += pair[0];
         }
+    }
+    extrapolate(window, kind, change)
+}
+
+/// As [`extrapolated`], where it is known that the value never falls.
+#[inline]
+pub(crate) fn extrapolated_rising(window: &Window<'_>, kind: Kind) -> f64 {
+    extrapolate(window, kind, window.values[window.values.len() - 1] - window.values[0])
+}
+
+#[inline]
+fn extrapolate(window: &Window<'_>, kind: Kind, change: f64) -> f64 {
+    let (times, values) = (window.times, window.values);
+    let last = times.len() - 1;
+    if last == 0 {
+        return absent();
     }
     let sampled = (times[last] - times[0]) as f64 / 1000.0;
     let average_gap = sampled / last as f64;
@@ -53,8 +65,9 @@ pub(crate) fn extrapolated(window: &Window<'_>, kind: Kind) -> f64 {
 }
 
 /// Whether any value is less than the one before. Most counters never fall, so this looks at all without stopping, several at once.
-fn falls(values: &[f64]) -> bool {
-    values[1..].iter().zip(values).fold(false, |falls, (value, previous)| falls | (value < previous))
+pub(crate) fn falls(values: &[f64]) -> bool {
+    let later = values.get(1..).unwrap_or(&[]);
+    later.iter().zip(values).fold(false, |falls, (value, previous)| falls | (value < previous))
 }
 
 /// The change between the last two samples; of a counter per second.

@@ -1,6 +1,7 @@
 //! Lines and curves through samples: `deriv`, `predict_linear`, `double_exponential_smoothing`.
 
 use super::sum::Sum;
+use crate::eval::{Window, absent};
 
 /// Slope per second, and value at `intercept_ms`, of the line with the least squares through the samples.
 pub(crate) fn line(times: &[i64], values: &[f64], intercept_ms: i64) -> (f64, f64) {
@@ -24,6 +25,15 @@ pub(crate) fn line(times: &[i64], values: &[f64], intercept_ms: i64) -> (f64, f6
     let variance = sum_x2 - sum_x * sum_x / n;
     let slope = covariance / variance;
     (slope, sum_y / n - slope * sum_x / n)
+}
+
+/// `deriv`: the slope of the line, which takes two samples.
+pub(crate) fn slope(window: &Window<'_>) -> f64 {
+    match window.values {
+        [_] => absent(),
+        // Close to the samples, for the sake of accuracy.
+        values => line(window.times, values, window.times[0]).0,
+    }
 }
 
 /// The level of Holt's linear method at the last of at least two values.

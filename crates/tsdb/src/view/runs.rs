@@ -1,5 +1,7 @@
 //! A selection as runs: hours of samples that no window takes apart are told by what their chunk says of them.
 
+use std::sync::Arc;
+
 use relatum_model::storage::{Cancel, Hints, RunSet, SelectError, TimeRange};
 use relatum_model::summary::{Run, RunSeries, Windows};
 use relatum_model::{Matcher, Samples};
@@ -22,9 +24,8 @@ impl View<'_> {
         let limit = if hints.limit == 0 { usize::MAX } else { hints.limit };
         let cancel = cancel.clone();
         let mut cancelled = false;
-        let mut in_head = self.in_head(matchers);
-        in_head.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-        let mut in_head = in_head.into_iter().peekable();
+        let (ranks, found) = self.in_head(matchers);
+        let mut in_head = found.into_iter().map(move |rank| Arc::clone(ranks.series(rank))).peekable();
         let mut in_blocks = self.in_blocks(matchers);
         let set = std::iter::from_fn(move || {
             loop {

@@ -1,0 +1,278 @@
+//! Series on all cores: the parts of a selection are worked on by several threads, and what comes of them is taken in their order.
+//!
+//! So a result does not depend on how many threads there are, or on which is faster. A series whose samples are floats becomes a
+//! column where it is read; one with histograms is handed on as it is, to be treated in its turn.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, TryRecvError, sync_channel};
+
+use relatum_model::labels::METRIC_NAME;
+use relatum_model::storage::{Hints, Parts, TimeRange};
+use relatum_model::{Labels, Matcher, Samples, Series};
+
+use super::fold_streaming::{Batch, Sink};
+use super::names::{is_metadata, without_metadata};
+use super::{Column, Evaluator, Row};
+use crate::error::QueryError;
+
+/// Fewer parts than this are worked on at once by nobody: a thread costs as much to start.
+const PARTS_MIN: usize = 4;
+/// How many finished parts may wait for each thread.
+const PARTS_AHEAD: usize = 8;
+/// A thread looks at the clock once in so many series.
+const SERIES_BETWEEN_CHECKS: usize = 16;
+
+/// How the samples of one series become its values at the steps; they may be changed on the way.
+pub(super) type MakeColumn<'m> = dyn Fn(&mut Samples, &mut Column) + Sync + 'm;
+
+/// What becomes of the series of a selection.
+pub(super) struct Plan<'p> {
+    pub(super) make: &'p MakeColumn<'p>,
+    /// Whether a series loses what says which metric it is: at once, or at the end.
+    pub(super) loses_name: bool,
+    pub(super) drops_name_later: bool,
+    /// Whether the names of the metrics are of interest.
+    pub(super) wants_metrics: bool,
+    pub(super) n_steps: usize,
+}
+
+/// A series on its way into a block.
+pub(super) enum Made {
+    Row { row: Row, metric: Option<Box<str>> },
+    Whole(Series),
+}
+
+impl Evaluator<'_> {
+    /// Calls `visit` with the parts of a selection; `None` if the store has none.
+    pub(super) fn with_parts<T>(
+        &mut self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        hints: &Hints,
+        visit: impl FnOnce(&mut Self, &dyn Parts) -> Result<T, QueryError>,
+    ) -> Result<Option<T>, QueryError> {
+        if range.is_empty() {
+            return Ok(None);
+        }
+        let reader = self.views.covering(range)?;
+        let cancel = self.budget.cancel().clone();
+        match reader.parts(matchers, hints, &cancel)? {
+            Some(parts) => visit(self, &*parts).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Makes a row of every series, in the order of labels; `take` gets them.
+    pub(super) fn rows_of_parts(
+        &mut self,
+        parts: &dyn Parts,
+        plan: &Plan<'_>,
+        mut take: impl FnMut(&mut Self, Made) -> Result<(), QueryError>,
+    ) -> Result<(), QueryError> {
+        let bound = self.bound(plan);
+        let work = |_: &mut (), part: usize| {
+            let mut made = Vec::new();
+            let mut metrics = Metrics::default();
+            bound.visit(parts, part, |labels, samples| {
+                if !samples.histograms.is_empty() {
+                    made.push(Made::Whole(Series { labels: labels.clone(), samples: std::mem::take(samples) }));
+                    return true;
+                }
+                let mut floats = Column::default();
+                (plan.make)(samples, &mut floats);
+                if floats.slots() > 0 {
+                    let metric = if plan.wants_metrics { metrics.new_one(labels) } else { None };
+                    let labels = if plan.loses_name { without_metadata(labels) } else { labels.clone() };
+                    let row = Row { drop_name: plan.drops_name_later, ..Row::of_floats(labels, floats) };
+                    made.push(Made::Row { row, metric });
+                }
+                true
+            })?;
+            Ok(made)
+        };
+        self.in_order(
+            parts.count(),
+            || (),
+            work,
+            |evaluator, made| {
+                made.into_iter().try_for_each(|made| take(evaluator, made))?;
+                Ok(true)
+            },
+        )
+    }
+
+    /// Folds every series into its group. `false` if there is one that only an aggregation of all rows can treat.
+    pub(super) fn fold_parts(
+        &mut self,
+        parts: &dyn Parts,
+        plan: &Plan<'_>,
+        sink: &mut Sink,
+        mut take_metric: impl FnMut(&mut Self, &str),
+    ) -> Result<bool, QueryError> {
+        let bound = self.bound(plan);
+        let numbers = AtomicUsize::new(0);
+        // Each thread has groups of its own, whose labels are made once for each thread.
+        let groups = sink.new_groups();
+        let worker = || (numbers.fetch_add(1, Ordering::Relaxed), groups.clone(), Column::default());
+        let work = |(number, groups, column): &mut (usize, super::groups::Groups, Column), part: usize| {
+            let mut batch = Batch::of(*number);
+            let known = groups.labels.len();
+            let mut metrics = Metrics::default();
+            bound.visit(parts, part, |labels, samples| {
+                // Without its type a series may be the same as another one; and histograms are not floats.
+                let is_typed = || labels.iter().any(|(name, _)| is_metadata(name) && name != METRIC_NAME);
+                if !samples.histograms.is_empty() || (plan.loses_name && is_typed()) {
+                    batch.is_beyond = true;
+                    return false;
+                }
+                column.clear();
+                (plan.make)(samples, column);
+                if column.slots() > 0 {
+                    batch.metrics.extend(if plan.wants_metrics { metrics.new_one(labels) } else { None });
+                    batch.push(groups.of(labels, plan.loses_name), column);
+                }
+                true
+            })?;
+            batch.new_groups.extend_from_slice(&groups.labels[known..]);
+            Ok(batch)
+        };
+        let mut is_beyond = false;
+        self.in_order(parts.count(), worker, work, |evaluator, batch| {
+            is_beyond |= batch.is_beyond;
+            if !is_beyond {
+                batch.metrics.iter().for_each(|metric| take_metric(evaluator, metric));
+                evaluator.budget.charge(sink.take_batch(batch, plan.drops_name_later))?;
+            }
+            Ok(!is_beyond)
+        })?;
+        Ok(!is_beyond)
+    }
+
+    fn bound(&self, plan: &Plan<'_>) -> Bound {
+        Bound { watch: self.budget.watch(), samples: self.budget.room(), n_steps: plan.n_steps }
+    }
+
+    /// Does `work` for every part, on all cores, and gives the results to `take` in the order of the parts until it returns
+    /// `false`. Each thread has a state of its own.
+    fn in_order<S, R: Send>(
+        &mut self,
+        n_parts: usize,
+        state: impl Fn() -> S + Sync,
+        work: impl Fn(&mut S, usize) -> Result<R, QueryError> + Sync,
+        mut take: impl FnMut(&mut Self, R) -> Result<bool, QueryError>,
+    ) -> Result<(), QueryError> {
+        let threads = if n_parts < PARTS_MIN { 1 } else { cores().min(n_parts) };
+        if threads == 1 {
+            let mut state = state();
+            for part in 0..n_parts {
+                if !take(self, work(&mut state, part)?)? {
+                    return Ok(());
+                }
+            }
+            return Ok(());
+        }
+        let next_part = AtomicUsize::new(0);
+        let claim = || Some(next_part.fetch_add(1, Ordering::Relaxed)).filter(|part| *part < n_parts);
+        std::thread::scope(|scope| {
+            let (sender, receiver) = sync_channel(threads * PARTS_AHEAD);
+            for _ in 1..threads {
+                let sender: SyncSender<(usize, Result<R, QueryError>)> = sender.clone();
+                scope.spawn(|| {
+                    let sender = sender;
+                    let mut state = state();
+                    while let Some(part) = claim() {
+                        // Whoever needs the results is gone after an error, and so are we.
+                        if sender.send((part, work(&mut state, part))).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+            drop(sender);
+            let mut own = state();
+            let mut waiting = BTreeMap::new();
+            let mut turn = 0;
+            while turn < n_parts {
+                while let Some(result) = waiting.remove(&turn) {
+                    if !take(self, result?)? {
+                        return Ok(());
+                    }
+                    turn += 1;
+                }
+                if turn == n_parts {
+                    break;
+                }
+                let received = match receiver.try_recv() {
+                    Err(TryRecvError::Empty) if waiting.len() < threads * PARTS_AHEAD => match claim() {
+                        Some(part) => Some((part, work(&mut own, part))),
+                        None => receiver.recv().ok(),
+                    },
+                    Err(TryRecvError::Empty) => receiver.recv().ok(),
+                    Err(TryRecvError::Disconnected) => claim().map(|part| (part, work(&mut own, part))),
+                    Ok(received) => Some(received),
+                };
+                // Only a thread that panicked leaves a part out, and its panic goes on when the scope ends.
+                let Some((part, result)) = received else { break };
+                waiting.insert(part, result);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// What bounds a thread.
+struct Bound {
+    watch: super::budget::Watch,
+    // How many samples may be held.
+    samples: usize,
+    n_steps: usize,
+}
+
+impl Bound {
+    fn visit(
+        &self,
+        parts: &dyn Parts,
+        part: usize,
+        mut each: impl FnMut(&Labels, &mut Samples) -> bool,
+    ) -> Result<(), QueryError> {
+        let mut refused = None;
+        let mut seen = 0;
+        parts.visit(part, &mut |labels, samples| {
+            let checked = if seen % SERIES_BETWEEN_CHECKS == 0 { self.watch.check() } else { Ok(()) };
+            seen += 1;
+            let too_many = samples.len().saturating_add(self.n_steps) > self.samples;
+            match checked {
+                Ok(()) if too_many => refused = Some(QueryError::TooManySamples),
+                Ok(()) if each(labels, samples) => return ControlFlow::Continue(()),
+                Ok(()) => {}
+                Err(error) => refused = Some(error),
+            }
+            ControlFlow::Break(())
+        })?;
+        refused.map_or(Ok(()), Err)
+    }
+}
+
+/// The names of the metrics that were met.
+#[derive(Default)]
+struct Metrics {
+    last: Box<str>,
+}
+
+impl Metrics {
+    /// The name if it is another one than the last.
+    fn new_one(&mut self, labels: &Labels) -> Option<Box<str>> {
+        let name = labels.metric_name().filter(|name| **name != *self.last)?;
+        self.last = name.into();
+        Some(self.last.clone())
+    }
+}
+
+/// How many threads work on one query.
+fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}

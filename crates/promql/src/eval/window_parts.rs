@@ -1,0 +1,97 @@
+//! Windows on all cores: functions that look at nothing but their window slide over the parts of a selection at once.
+
+use relatum_model::{Samples, Series, is_stale};
+
+use super::fold_streaming::Sink;
+use super::in_parts::{Made, Plan};
+use super::range_functions::{Pure, pure_function};
+use super::select::{histogram_points, without_stale};
+use super::window::{RangeSeries, Reach, Slider, slide};
+use super::{Block, Column, Evaluator, Steps};
+use crate::error::QueryError;
+use crate::functions::rate;
+use crate::syntax::{Edges, Expr};
+
+impl Evaluator<'_> {
+    /// The function of all series; `None` if it has to be done one series after the other. If it goes into the sink, and that
+    /// cannot take it, the sink is gone.
+    pub(super) fn slide_in_parts(
+        &mut self,
+        slider: &mut Slider<'_, '_, '_, '_>,
+        sink: &mut Option<Sink>,
+    ) -> Result<Option<Block>, QueryError> {
+        let (Expr::Matrix(matrix), Some(function)) = (slider.arg.without_parens(), pure_function(slider.function))
+        else {
+            return Ok(None);
+        };
+        let is_typed = self.settings.type_and_unit_labels;
+        if slider.uses_starts || is_typed || matrix.selector.edges != Edges::Plain {
+            return Ok(None);
+        }
+        let steps = slider.steps;
+        let (reach, range, hints) = self.reach(matrix, slider.function, steps)?;
+        let make = |samples: &mut Samples, column: &mut Column| slide_pure(function, samples, steps, reach, column);
+        let later = self.settings.delayed_name_removal;
+        let plan = Plan {
+            make: &make,
+            loses_name: !later && !slider.keeps_name,
+            drops_name_later: later && !slider.keeps_name,
+            wants_metrics: slider.doubts_counters(),
+            n_steps: steps.count,
+        };
+        let arg = slider.arg;
+        let mut block = Block::default();
+        let done = self.with_parts(&matrix.selector.all_matchers(), range, &hints, |evaluator, parts| {
+            if let Some(sink) = sink {
+                return evaluator
+                    .fold_parts(parts, &plan, sink, |evaluator, metric| evaluator.doubt_metric(metric, "", arg));
+            }
+            evaluator.rows_of_parts(parts, &plan, |evaluator, made| {
+                let row = match made {
+                    Made::Row { row, metric } => {
+                        metric.iter().for_each(|metric| evaluator.doubt_metric(metric, "", arg));
+                        row
+                    }
+                    Made::Whole(series) => {
+                        let Series { labels, samples } = evaluator.bare(series);
+                        let samples = without_stale(samples);
+                        let histograms = histogram_points(&samples);
+                        let series = RangeSeries { labels, drop_name: false, samples, histograms };
+                        let Some(mut row) = evaluator.slide_row(slider, reach, series)? else { return Ok(()) };
+                        if !slider.keeps_name {
+                            evaluator.forget_name(&mut row);
+                        }
+                        row
+                    }
+                };
+                evaluator.budget.charge(row.slots())?;
+                block.rows.push(row);
+                Ok(())
+            })?;
+            Ok(true)
+        })?;
+        match done {
+            None => return Ok(None),
+            Some(false) => *sink = None,
+            Some(true) => {}
+        }
+        if !later && block.has_duplicates() {
+            return Err(super::block::duplicate_labelset());
+        }
+        Ok(Some(block))
+    }
+}
+
+fn slide_pure(function: Pure, samples: &mut Samples, steps: Steps, reach: Reach, column: &mut Column) {
+    if samples.values.iter().any(|value| is_stale(*value)) {
+        *samples = without_stale(std::mem::take(samples));
+    }
+    match function {
+        // Looked at once, not in each of windows that overlap.
+        Pure::Change(kind) if steps.count > 1 && !(kind.is_counter && rate::falls(&samples.values)) => {
+            slide(samples, steps, reach, |window| rate::extrapolated_rising(window, kind), column);
+        }
+        Pure::Change(kind) => slide(samples, steps, reach, |window| rate::extrapolated(window, kind), column),
+        Pure::Of(f) => slide(samples, steps, reach, f, column),
+    }
+}
