@@ -54,7 +54,7 @@ fn info(unit: &UnitName, role: Role, relation: &StoredRelation, world: &World) -
         cross_model: offers.upstream(relation.id).is_some() || offers.connection(relation.id).is_some(),
         related_endpoint: relation.end(other).name.clone(),
         application_data: bag(other, &relation.end(other).application),
-        local_unit: ScopedData { in_scope: true, data: bag(role, &unit.to_string()) },
+        local_unit: Some(ScopedData { in_scope: true, data: bag(role, &unit.to_string()) }),
         related_units: related,
     }
 }

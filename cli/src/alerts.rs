@@ -11,7 +11,7 @@ use crate::targets::{labels, since};
 pub(crate) async fn run(global: &Global) -> Result<(), CommandFailure> {
     let answer = Api::of_agent(global).await?.ask("alerts", &[]).await?;
     global.format.print(&answer.data["alerts"], |alerts| {
-        let mut table = Table::new(&["Alert", "State", "Since", ">Value", "Labels", "Summary"]);
+        let mut table = Table::new(&["Alert", "State", "Since", ">Value", "+Labels", "Summary"]);
         for alert in alerts.as_array().into_iter().flatten() {
             let text = |key: &str| alert[key].as_str().unwrap_or_default().to_owned();
             table.row([

@@ -1,7 +1,5 @@
 //! `relatum completion`
 
-use clap::CommandFactory;
-
 use crate::failure::CommandFailure;
 use crate::output::put;
 
@@ -15,6 +13,6 @@ pub(crate) struct Args {
 /// Prints the script; `source <(relatum completion bash)` uses it at once.
 pub(crate) fn run(args: &Args) -> Result<(), CommandFailure> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut crate::Cli::command(), "relatum", &mut script);
+    clap_complete::generate(args.shell, &mut crate::command(), "relatum", &mut script);
     put(&String::from_utf8_lossy(&script))
 }

@@ -52,7 +52,7 @@ pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailu
     let configuration = client.configuration().await?;
     match shown[..] {
         [] => global.format.print(&configuration, |configuration| {
-            let mut table = Table::new(&["Option", "Value", "Default", "Source", "Description"]);
+            let mut table = Table::new(&["Option", "Value", "~Default", "~Source", "Description"]);
             for (name, option) in &configuration.settings {
                 let source = match option.source {
                     Source::Default => "default",

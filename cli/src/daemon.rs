@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::BoolishValueParser;
 use relatum_agent::external::WorkloadFlags;
 use relatum_agent::log::LogRing;
 use relatum_agent::options::Options;
@@ -25,7 +26,7 @@ pub(crate) struct Args {
     #[arg(long, env = "RELATUM_DURABILITY", value_name = "process|fsync")]
     durability: Option<String>,
     /// Tell how this host does on /metrics, as a node exporter would
-    #[arg(long, env = "RELATUM_HOST_METRICS")]
+    #[arg(long, env = "RELATUM_HOST_METRICS", value_parser = BoolishValueParser::new())]
     host_metrics: bool,
     /// What runs the rendered files: the server in this process, or a Prometheus beside it [default: embedded]
     #[arg(long, env = "RELATUM_WORKLOAD", value_name = "embedded|external")]

@@ -15,6 +15,8 @@ const SHOWN: usize = 3;
 #[command(after_help = "\
 Examples:
   relatum explain 10.1.0.10:4080            a target, by its address
+  relatum explain http://10.1.0.10:4080/metrics
+                                            the same, by its URL
   relatum explain zinc/0                    all targets of a unit
   relatum explain job/zinc                  the targets of a job, by either name
   relatum explain HighLatency               a rule, by its name or as GROUP/NAME
@@ -37,7 +39,7 @@ pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailu
 }
 
 fn list(found: &Explanations) -> String {
-    let mut table = Table::new(&["Kind", "Name", "Relation", "From", "Rendered", "Since"]);
+    let mut table = Table::new(&["Kind", "Name", "Relation", "~From", "Rendered", "~Since"]);
     for one in &found.found {
         let (from, since) = one.sources.first().map_or_else(Default::default, |source| {
             let since = source.since.as_ref().map(|since| since.revision.to_string()).unwrap_or_default();
@@ -71,13 +73,13 @@ fn page(one: &Explanation) -> String {
     let state = if one.runs { good("runs") } else { bad("left out") };
     let mut text = format!("{} {}  {state}\n", one.kind, strong(&printable(&one.name)));
     if let Some(problem) = &one.problem {
-        text.push_str(&format!("  {:9} {}\n", "why", bad(&printable(&problem.message))));
+        text.push_str(&field("why", &bad(&printable(&problem.message))));
         if let Some(hint) = &problem.hint {
-            text.push_str(&format!("  {:9} {}\n", "hint", printable(hint)));
+            text.push_str(&field("hint", &printable(hint)));
         }
     }
     if let (Some(relation), Some((provider, requirer))) = (&one.relation, &one.ends) {
-        text.push_str(&format!("  {:9} {relation}  {provider} → {requirer}\n", "relation"));
+        text.push_str(&field("relation", &format!("{relation}  {provider} → {requirer}")));
     }
     for (at, source) in one.sources.iter().enumerate() {
         let title = match (at, source.key.is_empty()) {
@@ -85,9 +87,9 @@ fn page(one: &Explanation) -> String {
             (0, true) => "file",
             _ => "",
         };
-        text.push_str(&format!("  {title:9} {}{}\n", place(source), position(source)));
+        text.push_str(&field(title, &format!("{}{}", place(source), position(source))));
         if let Some(value) = &source.value {
-            text.push_str(&format!("  {:9} {}\n", "", good(&printable(value))));
+            text.push_str(&field("", &good(&printable(value))));
         }
         text.push_str(&since(source, at > 0 && source.since == one.sources[at - 1].since));
     }
@@ -96,24 +98,28 @@ fn page(one: &Explanation) -> String {
         let here = format!("{}{}", rendered.file, line(rendered.line.map(|line| line.to_string())));
         let template = format!("{}{}", rendered.template, line(rendered.template_line.map(|line| line.to_string())));
         let by = if template.is_empty() { "as it is".to_owned() } else { format!("by {template}") };
-        text.push_str(&format!("  {:9} {here}  {}\n", "rendered", faint(&by)));
+        text.push_str(&field("rendered", &format!("{here}  {}", faint(&by))));
     }
     for (at, step) in one.steps.iter().enumerate() {
         text.push_str(&shown_step(step, if at == 0 { "changed" } else { "" }));
     }
-    if !one.labels.is_empty() {
-        let mut table = Table::new(&["", "", "", ""]);
-        for (at, (name, label)) in one.labels.iter().enumerate() {
-            let title = if at == 0 { "  labels   " } else { "" };
-            table.row([format!("{title:11}"), name.clone(), label.value.clone(), faint(&label.from)]);
-        }
-        // The columns' gap stands behind the first one, which is wide enough already.
-        for line in table.render().trim_start_matches('\n').lines() {
-            let (title, rest) = line.split_at(line.len().min(11));
-            text.push_str(&format!("{title} {}\n", rest.trim_start()));
-        }
+    let mut labels = Table::new(&["=", "", ""]);
+    for (name, label) in &one.labels {
+        labels.row([name.clone(), label.value.clone(), faint(&label.from)]);
     }
-    text
+    text + &labels.render_behind(&titled("labels"))
+}
+
+/// What stands before the first line of a field.
+fn titled(title: &str) -> String {
+    format!("  {title:9} ")
+}
+
+/// A field of a page; on a terminal what does not fit goes on below its beginning.
+fn field(title: &str, value: &str) -> String {
+    let mut line = Table::new(&[""]);
+    line.row([value.to_owned()]);
+    line.render_behind(&titled(title))
 }
 
 fn place(source: &BagPlace) -> String {
@@ -138,14 +144,14 @@ fn since(source: &BagPlace, is_same: bool) -> String {
             format!("since revision {}, {}{by}: {}", since.revision, time(since.at_ms), since.description)
         }
     };
-    format!("  {:9} {}\n", "", faint(&printable(&text)))
+    field("", &faint(&printable(&text)))
 }
 
 fn shown_step(step: &ExplainedStep, title: &str) -> String {
-    let mut text = format!("  {title:9} {} {}  {}\n", warning(&step.what), step.field, faint(&step.why));
+    let mut text = field(title, &format!("{} {}  {}", warning(&step.what), step.field, faint(&step.why)));
     let mut side = |sign: &str, value: &Option<String>, paint: fn(&str) -> String| {
         if let Some(value) = value {
-            text.push_str(&format!("  {:9} {}\n", "", paint(&format!("{sign} {}", printable(value)))));
+            text.push_str(&field("", &paint(&format!("{sign} {}", printable(value)))));
         }
     };
     side("-", &step.before, bad);

@@ -38,7 +38,7 @@ pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailu
 }
 
 fn all(history: &History) -> String {
-    let mut table = Table::new(&[">Revision", "Time", "By", "Command", "Changes"]);
+    let mut table = Table::new(&[">Revision", "=Time", "By", "+Command", "Changes"]);
     for entry in &history.revisions {
         table.row([
             entry.revision.to_string(),
@@ -70,8 +70,7 @@ pub(crate) fn changes(changes: &[HistoryChange]) -> String {
         let detail = if change.detail.is_empty() { String::new() } else { faint(&change.detail) };
         table.row([format!("  {} {}", sign(change.kind), change.object), detail]);
     }
-    // Without titles there is a line without anything.
-    table.render().trim_start_matches('\n').to_owned()
+    table.render()
 }
 
 fn sign(kind: HistoryChangeKind) -> String {

@@ -18,8 +18,8 @@ const NAMED_MAX: usize = 20;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Looks at the rules that came over relations and run. A part that can never give anything is named with the part before
-and after the topology's matchers were put in. Whether a metric is there is asked of the server, and only said of
+Looks at the rules that came over relations and run. A part that can never give anything is named with the part before \
+and after the topology's matchers were put in. Whether a metric is there is asked of the server, and only said of \
 applications that it has series of.")]
 pub(crate) struct Args {
     /// Only this relation, as ENDPOINT:ID, or rules of this name

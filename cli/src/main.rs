@@ -52,7 +52,7 @@ mod watch;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use relatum_agent::control::client::Client;
 
 use crate::failure::CommandFailure;
@@ -169,8 +169,67 @@ enum Command {
     Version,
 }
 
+/// The commands for which an option of all has no effect: it is taken there, because it may stand before the command or in the
+/// environment, but help does not offer it.
+const WITHOUT_EFFECT: [(&str, &[&[&str]]); 2] = [
+    (
+        "data_dir",
+        &[
+            &["serve"],
+            &["replay"],
+            &["check"],
+            &["fmt"],
+            &["test"],
+            &["tsdb"],
+            &["promql"],
+            &["completion"],
+            &["version"],
+        ],
+    ),
+    (
+        "format",
+        &[
+            &["demo"],
+            &["agent"],
+            &["serve"],
+            &["check", "config"],
+            &["check", "rules"],
+            &["check", "web-config"],
+            &["check", "metrics"],
+            &["fmt"],
+            &["test"],
+            &["tsdb", "dump"],
+            &["tsdb", "create-blocks-from"],
+            &["promql"],
+            &["completion"],
+            &["debug-log"],
+        ],
+    ),
+];
+
+/// The whole command line.
+fn command() -> clap::Command {
+    let mut command = Cli::command();
+    for (option, commands) in WITHOUT_EFFECT {
+        let known = command.get_arguments().find(|argument| argument.get_id() == option).cloned();
+        let hidden = known.expect("it is an option of all commands").hide(true);
+        for path in commands {
+            command = with_option(command, path, &hidden);
+        }
+    }
+    command
+}
+
+/// `command` with `option` at the subcommand at `path`, in place of the one that it would have from above.
+fn with_option(command: clap::Command, path: &[&str], option: &clap::Arg) -> clap::Command {
+    match path.split_first() {
+        None => command.arg(option.clone()),
+        Some((first, rest)) => command.mut_subcommand(first, |command| with_option(command, rest, option)),
+    }
+}
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
     // One provider for all of TLS; a second call in one process would be a programming error.
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
@@ -183,7 +242,7 @@ fn run(cli: Cli) -> Result<ExitCode, CommandFailure> {
     global.color.choose();
     match cli.command {
         // These have more to say than done or failed.
-        Command::Check(args) => return check::run(&args),
+        Command::Check(args) => return check::run(&global, &args),
         Command::Fmt(args) => return fmt::run(&args),
         Command::Test(args) => return test_rules::run(&args),
         Command::Tsdb(args) => return tsdb::run(&global, &args),

@@ -84,8 +84,14 @@ impl Range {
     }
 }
 
-// As wide as a sparkline is drawn.
-const PLOT_WIDTH: usize = 60;
+/// No sparkline is wider.
+const PLOT_COLUMNS_MAX: usize = 60;
+
+/// Narrower ones show nothing.
+const PLOT_COLUMNS_MIN: usize = 10;
+
+/// What the numbers beside a sparkline and the series' labels take at least.
+const BESIDE_PLOT_COLUMNS: usize = 3 * 11 + 24;
 
 /// More lines than this hide each other.
 const CHART_SERIES_MAX: usize = 12;
@@ -148,7 +154,7 @@ async fn ask_range(global: &Global, api: &Api, asked: &Range) -> Result<(), Comm
     let answer = api.ask("query_range", &parameters).await?;
     print(global, &answer, |data| match chart(data, (start, end), step, screen()) {
         Some(chart) if !asked.table => chart,
-        _ => range(data, start, end),
+        _ => range(data, (start, end), screen().0),
     })
 }
 
@@ -220,13 +226,14 @@ fn extremes(points: &Points) -> [String; 3] {
     ]
 }
 
-fn range(data: &Value, start: f64, end: f64) -> String {
+fn range(data: &Value, (start, end): (f64, f64), columns: usize) -> String {
     let common = Common::of(data);
-    let mut table = Table::new(&["Plot", ">Min", ">Max", ">Last", "Series"]);
+    let width = columns.saturating_sub(BESIDE_PLOT_COLUMNS).clamp(PLOT_COLUMNS_MIN, PLOT_COLUMNS_MAX);
+    let mut table = Table::new(&["=Plot", ">Min", ">Max", ">Last", "Series"]);
     for series in data["result"].as_array().into_iter().flatten() {
         let points = points(series);
         let [min, max, last] = extremes(&points);
-        let plot = sparkline::draw(&points, start, end, PLOT_WIDTH);
+        let plot = sparkline::draw(&points, start, end, width);
         table.row([plot, min, max, last, common.rest(&series["metric"])]);
     }
     common.head() + &if table.is_empty() { "no series\n".to_owned() } else { table.render() }
@@ -254,7 +261,9 @@ impl<'a> Common<'a> {
             return String::new();
         }
         let pairs = self.0.iter().map(|(name, value)| ((*name).to_owned(), (*value).clone()));
-        faint(&format!("all have {}", labels(&Value::Object(pairs.collect()), &[]))) + "\n"
+        let mut head = Table::new(&[""]);
+        head.row([faint(&labels(&Value::Object(pairs.collect()), &[]))]);
+        head.render_behind(&faint("all have "))
     }
 
     fn rest(&self, metric: &Value) -> String {

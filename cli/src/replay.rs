@@ -35,7 +35,7 @@ pub(crate) struct Args {
 /// Runs each case; fails, after the others, only for what is no case.
 pub(crate) fn run(global: &Global, args: &Args) -> Result<(), CommandFailure> {
     let mut failures = Vec::new();
-    for path in files(&args.cases)? {
+    for path in files(&args.cases, &mut failures)? {
         if let Err(reason) = run_file(global, args, &path)? {
             failures.push(format!("cannot replay {}: {reason}", path.display()));
         }
@@ -68,7 +68,7 @@ fn run_file(global: &Global, args: &Args, path: &Path) -> Result<Result<(), Stri
     Ok(Ok(()))
 }
 
-fn files(named: &[PathBuf]) -> Result<Vec<PathBuf>, CommandFailure> {
+fn files(named: &[PathBuf], failures: &mut Vec<String>) -> Result<Vec<PathBuf>, CommandFailure> {
     let mut files = Vec::new();
     for path in named {
         if !path.is_dir() {
@@ -84,6 +84,9 @@ fn files(named: &[PathBuf]) -> Result<Vec<PathBuf>, CommandFailure> {
         };
         found.retain(is_case);
         found.sort();
+        if found.is_empty() {
+            failures.push(format!("cannot replay {}: no file in it ends in {}", path.display(), ENDINGS.join(", ")));
+        }
         files.extend(found);
     }
     Ok(files)

@@ -10,8 +10,8 @@ use crate::output::{printable, warning};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Applications, units, relations, options and databags that were handed over become as they were right after the
-revision. What other agents wrote stays, and what files of relations.d declare. Going back is a revision itself, so
+Applications, units, relations, options and databags that were handed over become as they were right after the \
+revision. What other agents wrote stays, and what files of relations.d declare. Going back is a revision itself, so \
 that it can be taken back: `relatum rollback` with the revision before it.")]
 pub(crate) struct Args {
     /// The revision to go back to, as `relatum history` lists them

@@ -10,7 +10,7 @@ use crate::table::Table;
 pub(crate) async fn run(global: &Global) -> Result<(), CommandFailure> {
     let answer = Api::of_agent(global).await?.ask("rules", &[]).await?;
     global.format.print(&answer.data["groups"], |groups| {
-        let mut table = Table::new(&["Group", "Rule", "Type", "State", "Health", "Expression", "Error"]);
+        let mut table = Table::new(&["~Group", "Rule", "~Type", "State", "Health", "+Expression", "Error"]);
         for group in groups.as_array().into_iter().flatten() {
             for rule in group["rules"].as_array().into_iter().flatten() {
                 let text = |key: &str| rule[key].as_str().unwrap_or_default().to_owned();

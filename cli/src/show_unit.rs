@@ -1,6 +1,6 @@
 //! `relatum show-unit`
 
-use relatum_agent::control::{ScopedData, ShownUnits};
+use relatum_agent::control::ShownUnits;
 
 use crate::Global;
 use crate::failure::CommandFailure;
@@ -39,7 +39,7 @@ pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailu
         for relation in &mut unit.relation_info {
             if args.app {
                 relation.related_units.clear();
-                relation.local_unit = ScopedData { in_scope: true, ..ScopedData::default() };
+                relation.local_unit = None;
             }
             if let Some(related) = &args.related_unit {
                 relation.related_units.retain(|name, _| name == related);

@@ -42,7 +42,7 @@ pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailu
 }
 
 fn tabular(status: &Status, with_relations: bool) -> String {
-    let mut model = Table::new(&["Model", "Controller", "Cloud/Region", "Version", "Timestamp"]);
+    let mut model = Table::new(&["Model", "~Controller", "~Cloud/Region", "Version", "Timestamp"]);
     model.row([
         status.model.name.clone(),
         "relatum".to_owned(),
@@ -73,7 +73,7 @@ fn tabular(status: &Status, with_relations: bool) -> String {
 
 fn applications(status: &Status) -> Table {
     let mut table =
-        Table::new(&["App", "Version", "Status", ">Scale", "Charm", "Channel", ">Rev", "Exposed", "Message"]);
+        Table::new(&["App", "~Version", "Status", ">Scale", "~Charm", "~Channel", "~>Rev", "~Exposed", "Message"]);
     // Juju's columns, so that who reads its status finds here what they look for; charms tell us no channel and no revision.
     let open = status.listen.parse::<SocketAddr>().is_ok_and(|address| !address.ip().is_loopback());
     for application in &status.applications {
@@ -93,7 +93,7 @@ fn applications(status: &Status) -> Table {
 }
 
 fn units(status: &Status) -> Table {
-    let mut table = Table::new(&["Unit", "Workload", "Agent", "Address", "Ports", "Message"]);
+    let mut table = Table::new(&["Unit", "Workload", "~Agent", "Address", "Ports", "Message"]);
     for unit in &status.units {
         table.row([
             format!("{}{}", unit.name, if unit.leader { "*" } else { "" }),
@@ -109,7 +109,7 @@ fn units(status: &Status) -> Table {
 }
 
 fn relations(status: &Status) -> Table {
-    let mut table = Table::new(&["Integration provider", "Requirer", "Interface", "Type", ">Id", "Message"]);
+    let mut table = Table::new(&["Integration provider", "Requirer", "~Interface", "~Type", ">Id", "Message"]);
     for relation in &status.relations {
         // As in juju, only what is not simply joined gets a message.
         let message = match (relation.status.current.as_str(), relation.status.message.as_str()) {
@@ -130,7 +130,7 @@ fn relations(status: &Status) -> Table {
 }
 
 fn problems(status: &Status) -> Table {
-    let mut table = Table::new(&["Problem in", "Unit", "Key", "Message", "Hint"]);
+    let mut table = Table::new(&["Problem in", "Unit", "+Key", "+Message", "Hint"]);
     for problem in &status.problems {
         let cell = |value: &Option<String>| value.clone().unwrap_or_default();
         table.row([

@@ -1,14 +1,13 @@
 //! Borderless columns, two blanks apart, as juju prints them.
 
 mod fit;
+mod room;
 
 use crate::output::printable;
+use room::Wish;
 
 /// What stands between columns.
 const GAP: &str = "  ";
-
-/// Narrower, text cannot be read.
-const TEXT_MIN: usize = 12;
 
 /// A table under construction.
 #[derive(Debug)]
@@ -21,14 +20,24 @@ pub(crate) struct Table {
 struct Column {
     title: String,
     right: bool,
+    minor: bool,
+    whole: bool,
+    flows: bool,
 }
 
 impl Table {
-    /// A table with these titles; a title that begins with `>` makes a column of numbers, aligned to the right.
+    /// A table with these titles; without any text in them there is no line of titles. Marks stand before a title:
+    ///
+    /// - `~` makes a column that gives room before others do, and goes where a terminal is too narrow for all,
+    /// - `=` one that is never cut,
+    /// - `+` one that goes on in the next line instead of being cut, as the last one does anyhow,
+    /// - `>` one of numbers, aligned to the right and never cut.
     pub(crate) fn new(titles: &[&str]) -> Self {
-        let column = |title: &&str| match title.strip_prefix('>') {
-            Some(title) => Column { title: title.to_owned(), right: true },
-            None => Column { title: (*title).to_owned(), right: false },
+        let column = |title: &&str| {
+            let text = title.trim_start_matches(['~', '=', '+', '>']);
+            let has = |mark: char| title[..title.len() - text.len()].contains(mark);
+            let (right, minor, whole, flows) = (has('>'), has('~'), has('=') || has('>'), has('+'));
+            Column { title: text.to_owned(), right, minor, whole, flows }
         };
         Table { columns: titles.iter().map(column).collect(), rows: Vec::new() }
     }
@@ -43,60 +52,71 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// The table as text, without blanks at line ends. On a terminal no line is wider than that, if it can be: the widest columns are
-    /// cut, and the last one goes on in the next line.
+    /// The table as text, without blanks at line ends. On a terminal no line is wider than that, if it can be: columns that say nothing
+    /// or little go, and others are cut or go on in the next line.
     pub(crate) fn render(&self) -> String {
         self.render_within(crate::output::terminal_width())
     }
 
+    /// The same behind `first`, which stands before the first line, and blanks before the others.
+    pub(crate) fn render_behind(&self, first: &str) -> String {
+        let indent = visible(first);
+        let text = self.render_within(crate::output::terminal_width().map(|room| room.saturating_sub(indent)));
+        let blanks = " ".repeat(indent);
+        text.lines()
+            .enumerate()
+            .map(|(at, line)| format!("{}{line}\n", if at == 0 { first } else { &blanks }))
+            .collect()
+    }
+
     fn render_within(&self, room: Option<usize>) -> String {
         let titles: Vec<String> = self.columns.iter().map(|column| column.title.clone()).collect();
-        let lines: Vec<&Vec<String>> = std::iter::once(&titles).chain(&self.rows).collect();
-        let width = |at: usize| lines.iter().filter_map(|line| line.get(at)).map(|cell| visible(cell)).max();
-        let mut widths: Vec<usize> = (0..self.columns.len()).map(|at| width(at).unwrap_or(0)).collect();
-        if let Some(room) = room {
-            self.narrow(&mut widths, room);
-        }
+        let has_titles = titles.iter().any(|title| !title.is_empty());
+        let lines: Vec<&Vec<String>> = has_titles.then_some(&titles).into_iter().chain(&self.rows).collect();
+        let widest = |at: usize, lines: &mut dyn Iterator<Item = &Vec<String>>| {
+            lines.filter_map(|line| line.get(at)).map(|cell| visible(cell)).max().unwrap_or(0)
+        };
+        let natural: Vec<usize> = (0..self.columns.len()).map(|at| widest(at, &mut lines.iter().copied())).collect();
+        let widths = match room {
+            None => natural.into_iter().map(Some).collect(),
+            Some(room) => {
+                let wish = |(at, (column, width)): (usize, (&Column, &usize))| Wish {
+                    width: *width,
+                    title: visible(&column.title),
+                    is_minor: column.minor,
+                    is_whole: column.whole,
+                    flows: column.flows,
+                    is_empty: widest(at, &mut self.rows.iter()) == 0,
+                };
+                let wishes: Vec<Wish> = self.columns.iter().zip(&natural).enumerate().map(wish).collect();
+                room::share(&wishes, room, GAP.len())
+            }
+        };
+        let shown: Vec<(usize, usize)> =
+            widths.iter().enumerate().filter_map(|(at, width)| Some((at, (*width)?))).collect();
+        let last = shown.last().map(|(at, _)| *at);
         let mut out = String::new();
         for line in lines {
-            let mut below = Vec::new();
-            let mut text = String::new();
-            for (at, ((cell, column), width)) in line.iter().zip(&self.columns).zip(&widths).enumerate() {
-                let mut pieces = if visible(cell) <= *width {
-                    vec![cell.clone()]
-                } else if at + 1 == self.columns.len() {
-                    fit::wrapped(cell, *width)
-                } else {
-                    vec![fit::cut(cell, *width)]
-                };
-                let first = pieces.remove(0);
-                below = pieces;
-                let gap = " ".repeat(width.saturating_sub(visible(&first)));
-                text.push_str(&if column.right { gap + &first } else { first + &gap });
-                text.push_str(GAP);
-            }
-            out.push_str(text.trim_end());
-            out.push('\n');
-            let indent: usize = widths.iter().rev().skip(1).map(|width| width + GAP.len()).sum();
-            for piece in below {
-                out.push_str(&" ".repeat(indent));
-                out.push_str(piece.trim_end());
+            let pieces = |at: usize, width: usize| match line.get(at) {
+                Some(cell) if visible(cell) <= width => vec![cell.clone()],
+                Some(cell) if self.columns[at].flows || Some(at) == last => fit::wrapped(cell, width),
+                Some(cell) => vec![fit::cut(cell, width)],
+                None => Vec::new(),
+            };
+            let cells: Vec<Vec<String>> = shown.iter().map(|(at, width)| pieces(*at, *width)).collect();
+            for below in 0..cells.iter().map(Vec::len).max().unwrap_or(0) {
+                let mut text = String::new();
+                for ((at, width), pieces) in shown.iter().zip(&cells) {
+                    let piece = pieces.get(below).map_or("", String::as_str);
+                    let gap = " ".repeat(width.saturating_sub(visible(piece)));
+                    text.push_str(&if self.columns[*at].right { gap + piece } else { piece.to_owned() + &gap });
+                    text.push_str(GAP);
+                }
+                out.push_str(text.trim_end());
                 out.push('\n');
             }
         }
         out
-    }
-
-    /// Takes room from the widest columns of text, as long as there is too little and they can be read.
-    fn narrow(&self, widths: &mut [usize], room: usize) {
-        let total =
-            |widths: &[usize]| widths.iter().map(|width| width + GAP.len()).sum::<usize>().saturating_sub(GAP.len());
-        while total(widths) > room {
-            let can_give =
-                |at: &usize| !self.columns[*at].right && widths[*at] > TEXT_MIN.max(visible(&self.columns[*at].title));
-            let Some(widest) = (0..widths.len()).filter(can_give).max_by_key(|at| widths[*at]) else { return };
-            widths[widest] -= 1;
-        }
     }
 }
 
@@ -139,17 +159,52 @@ mod tests {
         table.row(["a".into(), "12".into(), "ok".into()]);
         let red = |text: &str| crate::output::bad(text);
         let expected = [
-            "Endpoint         Targets  Message".to_owned(),
-            format!("prometheus:met…        3  {}", red("no rule of this")),
-            format!("                          {}", red("relation is")),
-            format!("                          {}", red("right")),
-            "a                     12  ok".to_owned(),
+            "Endpoint        Targets  Message".to_owned(),
+            format!("prometheus:me…        3  {}", red("no rule of this")),
+            format!("                         {}", red("relation is")),
+            format!("                         {}", red("right")),
+            "a                    12  ok".to_owned(),
         ];
         assert_eq!(table.render_within(Some(41)), expected.join("\n") + "\n");
         let whole = table.render_within(None);
         assert!(whole.contains("prometheus:metrics-endpoint  ") && whole.lines().count() == 3, "{whole}");
         assert_eq!(table.render_within(Some(200)), whole);
         // Where nothing more can be given, all is shown rather than nothing.
-        assert!(table.render_within(Some(5)).lines().all(|line| visible(line) <= 12 + 2 + 7 + 2 + 12));
+        assert!(table.render_within(Some(5)).lines().all(|line| visible(line) <= 8 + 2 + 7 + 2 + 8));
+    }
+
+    #[test]
+    fn columns_go_before_addresses_are_cut() {
+        let mut table = Table::new(&["Unit", "Endpoint", "~Job", "Channel", "~>Took", "Error"]);
+        let cells = ["nodes/0", "http://10.20.30.40:9100/metrics", "juju_site_12de4fae_nodes", "", "1.2ms", "refused"];
+        table.row(cells.map(str::to_owned));
+        for (room, expected) in [
+            (101, "nodes/0  http://10.20.30.40:9100/metrics  juju_site_12de4fae_nodes           1.2ms  refused"),
+            (90, "nodes/0  http://10.20.30.40:9100/metrics  juju_site_12de4fae_nodes  1.2ms  refused"),
+            (80, "nodes/0  http://10.20.30.40:9100/metrics  juju_site_12de4fae_no…  1.2ms  refused"),
+            (60, "nodes/0  http://10.20.30.40:9100/metrics  1.2ms  refused"),
+            (50, "nodes/0  http://10.20.30.40:9100/metrics  refused"),
+            (45, "nodes/0  10.20.30.40:9100/metrics     refused"),
+        ] {
+            let text = table.render_within(Some(room));
+            assert_eq!(text.lines().nth(1), Some(expected), "{room} columns");
+            assert!(text.lines().all(|line| visible(line) <= room), "{room} columns");
+        }
+    }
+
+    #[test]
+    fn prose_goes_on_below() {
+        let mut table = Table::new(&["+Command", "Changes"]);
+        table.row(["relate metrics-endpoint 10.0.0.1:1".into(), "+relation".into()]);
+        let expected = "Command            Changes\nrelate             +relation\nmetrics-endpoint\n10.0.0.1:1\n";
+        assert_eq!(table.render_within(Some(28)), expected);
+    }
+
+    #[test]
+    fn tables_without_titles_and_behind_one() {
+        let mut table = Table::new(&["", ""]);
+        table.row(["a".into(), "b".into()]);
+        table.row(["cc".into(), "d".into()]);
+        assert_eq!(table.render_behind("  x "), "  x a   b\n    cc  d\n");
     }
 }

@@ -13,7 +13,7 @@ pub(crate) async fn run(global: &Global) -> Result<(), CommandFailure> {
     let answer = Api::of_agent(global).await?.ask("targets", &[("state", "active")]).await?;
     global.format.print(&answer.data["activeTargets"], |targets| {
         // Unit and health say what most people look for; all labels are in the other formats.
-        let mut table = Table::new(&["Unit", "Health", "Endpoint", "Job", ">Scraped", ">Took", "Error"]);
+        let mut table = Table::new(&["Unit", "Health", "Endpoint", "~Job", "~>Scraped", "~>Took", "Error"]);
         for target in targets.as_array().into_iter().flatten() {
             let text = |key: &str| target[key].as_str().unwrap_or_default().to_owned();
             let took = target["lastScrapeDuration"].as_f64().unwrap_or_default();

@@ -5,7 +5,7 @@ use std::path::Path;
 use relatum_config::prometheus::Config;
 use relatum_server::files::{DiskFiles, Loader};
 
-use super::{LintArgs, Verdict, lint, report_rules};
+use super::{LintArgs, Verdict, lint, report_rules, unreadable};
 use crate::failure::CommandFailure;
 use crate::output::put;
 
@@ -20,8 +20,10 @@ pub(super) fn check(
     put(&format!("Checking {name}\n"))?;
     let success = format!(" SUCCESS: {name} is valid prometheus config file syntax\n\n");
     if syntax_only {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| CommandFailure::failed(format!("cannot read {name}: {error}")))?;
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => return unreadable(&name.to_string(), &error, verdict),
+        };
         if let Err(problems) = Config::parse(&text) {
             verdict.refused = true;
             problems.iter().for_each(|problem| eprintln!("  FAILED: {name}:{problem}"));

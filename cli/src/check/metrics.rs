@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use relatum_model::exposition::client::{ClientFamily, ClientKind, read_families};
 use relatum_model::exposition::lint::lint;
 
-use super::Verdict;
+use super::{Verdict, unreadable};
 use crate::failure::CommandFailure;
 use crate::output::{printable, put};
 
@@ -45,9 +45,10 @@ pub(super) fn check_all(args: &Args, verdict: &mut Verdict) -> Result<(), Comman
     }
     for file in &args.files {
         let name = file.display();
-        let body =
-            std::fs::read(file).map_err(|error| CommandFailure::failed(format!("cannot read {name}: {error}")))?;
-        check(&format!("{name}: "), &body, args, verdict)?;
+        match std::fs::read(file) {
+            Ok(body) => check(&format!("{name}: "), &body, args, verdict)?,
+            Err(error) => unreadable(&name.to_string(), &error, verdict)?,
+        }
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use relatum_config::rules::RuleFile;
 
+use crate::Global;
 use crate::failure::CommandFailure;
 use lint::Lint;
 
@@ -84,7 +85,7 @@ struct Verdict {
 }
 
 /// Checks every file and says of each what it is; one that is refused does not end the run.
-pub(crate) fn run(args: &Args) -> Result<ExitCode, CommandFailure> {
+pub(crate) fn run(global: &Global, args: &Args) -> Result<ExitCode, CommandFailure> {
     let mut verdict = Verdict::default();
     let lint_fatal = match &args.kind {
         Kind::Config { files, syntax_only, lint } => {
@@ -98,7 +99,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, CommandFailure> {
             lint.lint_fatal
         }
         Kind::Relations { files } => {
-            relations::check_all(files, &mut verdict)?;
+            relations::check_all(global.format, files, &mut verdict)?;
             false
         }
         Kind::WebConfig { files } => {
@@ -115,6 +116,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, CommandFailure> {
         Verdict { linted: true, .. } if lint_fatal => ExitCode::from(3),
         _ => ExitCode::SUCCESS,
     })
+}
+
+/// Says that a file cannot be read; the others are checked all the same.
+fn unreadable(name: &str, error: &std::io::Error, verdict: &mut Verdict) -> Result<(), CommandFailure> {
+    verdict.refused = true;
+    eprintln!("  FAILED: cannot read {name}: {error}");
+    crate::output::put("\n")
 }
 
 /// Says what a rule file that was read is.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use relatum_config::rules::RuleFile;
 
-use super::{LintArgs, Verdict, report_rules};
+use super::{LintArgs, Verdict, report_rules, unreadable};
 use crate::failure::CommandFailure;
 use crate::output::put;
 
@@ -26,7 +26,10 @@ fn check(
     verdict: &mut Verdict,
 ) -> Result<(), CommandFailure> {
     put(&format!("Checking {name}\n"))?;
-    let text = text.map_err(|error| CommandFailure::failed(format!("cannot read {name}: {error}")))?;
+    let text = match text {
+        Ok(text) => text,
+        Err(error) => return unreadable(name, &error, verdict),
+    };
     match RuleFile::parse(&text) {
         Ok(file) => report_rules(&file, lint, verdict),
         Err(problems) => {

@@ -9,7 +9,13 @@ enum Piece<'a> {
 const RESET: &str = "\x1b[0m";
 
 /// The first letters of `cell` with an ellipsis in the last of `width` columns.
+///
+/// A URL loses its scheme first.
 pub(super) fn cut(cell: &str, width: usize) -> String {
+    let cell = cell.strip_prefix("http://").or(cell.strip_prefix("https://")).unwrap_or(cell);
+    if super::visible(cell) <= width {
+        return cell.to_owned();
+    }
     let mut out = String::new();
     let mut left = width.saturating_sub(1);
     for piece in pieces(cell) {
@@ -108,6 +114,8 @@ mod tests {
     #[test]
     fn cells() {
         assert_eq!(cut("abcdef", 4), "abc…");
+        assert_eq!(cut("https://a:1/bc", 6), "a:1/bc");
+        assert_eq!(cut("https://a:1/bcd", 6), "a:1/b…");
         assert_eq!(cut("\x1b[31mabcdef\x1b[0m", 4), "\x1b[31mabc…\x1b[0m");
         assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
         assert_eq!(wrapped("one two three", 6), ["one", "two", "three"]);

@@ -20,8 +20,18 @@ pub(crate) fn run(global: &Global, dir: &Path) -> Result<(), CommandFailure> {
         if blocks.is_empty() {
             return "no blocks\n".to_owned();
         }
-        let titles =
-            ["Block", "Min time", "Max time", "Span", ">Series", ">Samples", ">Chunks", ">Level", ">Bytes", "Damage"];
+        let titles = [
+            "Block",
+            "=Min time",
+            "=Max time",
+            "~Span",
+            ">Series",
+            ">Samples",
+            "~>Chunks",
+            "~>Level",
+            "~>Bytes",
+            "Damage",
+        ];
         let mut table = Table::new(&titles);
         for block in &blocks {
             let span = Duration::from_millis(block.max_ms.abs_diff(block.min_ms));

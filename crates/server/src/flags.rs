@@ -362,7 +362,9 @@ impl Flags {
         for Flag { name, kind, does, .. } in FLAGS {
             let form = if *kind == Kind::Value { format!("--{name}=…") } else { format!("--{name}") };
             let does = if does.is_empty() { "taken, without effect" } else { does };
-            text.push_str(&format!("  {form:<40}{does}\n"));
+            // A name that is longer than its column has what it does on a line of its own.
+            let gap = if form.len() < 40 { String::new() } else { format!("\n{:42}", "") };
+            text.push_str(&format!("  {form:<40}{gap}{does}\n"));
         }
         text
     }

@@ -35,8 +35,8 @@ async fn show(
     if !query.show_secrets {
         for relation in &mut unit.relation_info {
             secrets::hide_in_databag(&mut relation.application_data);
-            secrets::hide_in_databag(&mut relation.local_unit.data);
-            relation.related_units.values_mut().for_each(|unit| secrets::hide_in_databag(&mut unit.data));
+            let units = relation.local_unit.iter_mut().chain(relation.related_units.values_mut());
+            units.for_each(|unit| secrets::hide_in_databag(&mut unit.data));
         }
     }
     json(&unit)

@@ -47,8 +47,9 @@ pub struct UnitRelation {
     pub related_endpoint: String,
     /// What the other application wrote.
     pub application_data: BTreeMap<String, String>,
-    /// What the unit itself wrote.
-    pub local_unit: ScopedData,
+    /// What the unit itself wrote; none where only applications are asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_unit: Option<ScopedData>,
     /// What the units of the other side wrote.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub related_units: BTreeMap<String, ScopedData>,

@@ -1,0 +1,92 @@
+//! How a terminal's columns are shared among those of a table.
+
+/// Cut shorter, a name says nothing.
+const NAME_MIN: usize = 12;
+
+/// Names and addresses of this length are shown whole as long as something else can give way.
+const NAME_WHOLE: usize = 32;
+
+/// What goes on below instead of being cut is hard to read if it is narrower.
+const PROSE_MIN: usize = 16;
+
+/// What is left to a column where nothing else helps.
+const LEAST: usize = 6;
+
+/// What a column would like.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wish {
+    /// To show all.
+    pub(super) width: usize,
+    /// Its title's, below which it does not go.
+    pub(super) title: usize,
+    /// Whether it gives room first, and goes if that is not enough.
+    pub(super) is_minor: bool,
+    /// Whether it may not be cut.
+    pub(super) is_whole: bool,
+    /// Whether it goes on below instead.
+    pub(super) flows: bool,
+    /// Whether there is nothing in it.
+    pub(super) is_empty: bool,
+}
+
+/// The least widths of what is cut and of what goes on below.
+#[derive(Debug, Clone, Copy)]
+struct Floors {
+    name: usize,
+    prose: usize,
+}
+
+/// The width of each column so that all of them fit into `room`, with `gap` between two; none for a column that goes. Where even the
+/// least is too much, that is given.
+pub(super) fn share(wishes: &[Wish], room: usize, gap: usize) -> Vec<Option<usize>> {
+    let mut kept: Vec<bool> = vec![true; wishes.len()];
+    let comfortable = Floors { name: NAME_WHOLE, prose: PROSE_MIN };
+    let fits = |kept: &[bool], floors: Floors| total(&least(wishes, kept, floors), gap) <= room;
+    let natural: Vec<Option<usize>> = wishes.iter().map(|wish| Some(wish.width)).collect();
+    if total(&natural, gap) <= room {
+        return natural;
+    }
+    if wishes.iter().any(|wish| !wish.is_empty) {
+        kept = wishes.iter().map(|wish| !wish.is_empty).collect();
+    }
+    while !fits(&kept, comfortable) {
+        let least = least(wishes, &kept, comfortable);
+        let minor = (0..wishes.len()).filter(|at| kept[*at] && wishes[*at].is_minor);
+        let Some(widest) = minor.max_by_key(|at| least[*at]) else { break };
+        kept[widest] = false;
+    }
+    let tight = [Floors { name: NAME_MIN, prose: PROSE_MIN }, Floors { name: LEAST, prose: LEAST }];
+    let floors = std::iter::once(comfortable).chain(tight).find(|floors| fits(&kept, *floors)).unwrap_or(tight[1]);
+    let least = least(wishes, &kept, floors);
+    let last = kept.iter().rposition(|kept| *kept);
+    let mut widths: Vec<Option<usize>> =
+        wishes.iter().zip(&kept).map(|(wish, kept)| kept.then_some(wish.width)).collect();
+    while total(&widths, gap) > room {
+        let can_give = |at: &usize| widths[*at] > least[*at];
+        // What is minor gives first, then what loses nothing by it or is very long.
+        let rank = |at: &usize| {
+            let gives_lightly = wishes[*at].flows || Some(*at) == last || widths[*at] > Some(NAME_WHOLE);
+            (wishes[*at].is_minor, gives_lightly, widths[*at])
+        };
+        let Some(widest) = (0..wishes.len()).filter(can_give).max_by_key(rank) else { break };
+        widths[widest] = widths[widest].map(|width| width - 1);
+    }
+    widths
+}
+
+fn total(widths: &[Option<usize>], gap: usize) -> usize {
+    widths.iter().flatten().map(|width| width + gap).sum::<usize>().saturating_sub(gap)
+}
+
+fn least(wishes: &[Wish], kept: &[bool], floors: Floors) -> Vec<Option<usize>> {
+    let last = kept.iter().rposition(|kept| *kept);
+    let of = |at: usize, wish: &Wish| match wish {
+        wish if wish.is_whole => wish.width,
+        wish => {
+            let name = if wish.is_minor { floors.name.min(NAME_MIN) } else { floors.name };
+            let floor = if wish.flows || Some(at) == last { floors.prose } else { name };
+            wish.width.min(floor.max(wish.title))
+        }
+    };
+    wishes.iter().enumerate().map(|(at, wish)| kept[at].then(|| of(at, wish))).collect()
+}
