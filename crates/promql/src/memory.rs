@@ -1,22 +1,30 @@
 //! Series in memory, as a source for queries in tests and tools.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use relatum_model::histogram::Hinting;
-use relatum_model::storage::{Cancel, Hints, Reader, Scope, Select, SelectError, SeriesSet, TimeRange};
+use relatum_model::storage::{Cancel, Hints, Parts, Reader, Scope, Select, SelectError, SeriesSet, TimeRange};
 use relatum_model::{Histogram, HistogramSample, Labels, Matcher, NativeHistogram, Sample, Samples, Series};
 
 /// Series that are held in memory, sorted by labels.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
     series: BTreeMap<Labels, Samples>,
+    part_series: Option<usize>,
 }
 
 impl Memory {
     /// Holds nothing.
     pub fn new() -> Self {
         Memory::default()
+    }
+
+    /// The same, handed out in parts of so many series, for several threads.
+    pub fn in_parts(mut self, part_series: usize) -> Self {
+        self.part_series = Some(part_series.max(1));
+        self
     }
 
     /// Adds a float; of two samples at the same time the later added one counts.
@@ -145,6 +153,18 @@ impl Reader for View<'_> {
         ))
     }
 
+    fn parts<'a>(
+        &'a self,
+        matchers: &[Matcher],
+        _: &Hints,
+        cancel: &Cancel,
+    ) -> Result<Option<Box<dyn Parts + 'a>>, SelectError> {
+        let Some(part_series) = self.memory.part_series else { return Ok(None) };
+        let all: Vec<Series> = self.selected(matchers).collect();
+        let parts = all.chunks(part_series).map(<[Series]>::to_vec).collect();
+        Ok(Some(Box::new(InParts { parts, cancel: cancel.clone() })))
+    }
+
     fn label_sets(&self, matchers: &[Matcher], _: &Cancel) -> Result<Vec<Labels>, SelectError> {
         Ok(self.selected(matchers).map(|series| series.labels).collect())
     }
@@ -161,5 +181,32 @@ impl Reader for View<'_> {
         let values: BTreeSet<String> =
             self.selected(matchers).filter_map(|series| series.labels.get(name).map(str::to_owned)).collect();
         Ok(values.into_iter().collect())
+    }
+}
+
+struct InParts {
+    parts: Vec<Vec<Series>>,
+    cancel: Cancel,
+}
+
+impl Parts for InParts {
+    fn count(&self) -> usize {
+        self.parts.len()
+    }
+
+    fn visit(
+        &self,
+        part: usize,
+        each: &mut dyn FnMut(&Labels, &mut Samples) -> ControlFlow<()>,
+    ) -> Result<(), SelectError> {
+        for series in &self.parts[part] {
+            if self.cancel.is_cancelled() {
+                return Err(SelectError::Cancelled);
+            }
+            if each(&series.labels, &mut series.samples.clone()).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 }

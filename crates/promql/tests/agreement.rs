@@ -121,6 +121,31 @@ fn same(a: f64, b: f64) -> bool {
     a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-9 * a.abs().max(b.abs())
 }
 
+/// A series with the bits of its floats, and its histograms.
+type Shown = (Labels, Vec<(i64, u64)>, String);
+
+/// What a range query gives, to the bit, and what is noted.
+fn shown(
+    engine: &Engine,
+    memory: &Memory,
+    query: &str,
+    step_ms: i64,
+) -> (Result<Vec<Shown>, String>, Vec<Option<String>>) {
+    let answer = engine.range(memory, &Scope::all(), query, 0, LENGTH_MS, step_ms, &QueryOptions::default());
+    let mut notes = Vec::new();
+    let bits = answer.map(|answer| {
+        notes
+            .extend(answer.infos.iter().chain(&answer.warnings).map(|note| note.split(" (").next().map(str::to_owned)));
+        let Value::Matrix(matrix) = answer.value else { panic!("{query} gives no matrix") };
+        let samples = |series: &relatum_model::Series| {
+            let floats: Vec<_> = series.samples.iter().map(|sample| (sample.t_ms, sample.value.to_bits())).collect();
+            (series.labels.clone(), floats, format!("{:?}", series.samples.histograms))
+        };
+        matrix.iter().map(samples).collect::<Vec<_>>()
+    });
+    (bits.map_err(|error| error.to_string()), notes)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -192,22 +217,35 @@ proptest! {
             delayed_name_removal: delayed,
             ..EngineOptions::default()
         });
-        let ask = |query: &str| {
-            let answer = engine.range(&memory, &Scope::all(), query, 0, LENGTH_MS, step_ms, &QueryOptions::default());
-            let mut notes = Vec::new();
-            let bits = answer.map(|answer| {
-                notes.extend(answer.infos.iter().chain(&answer.warnings).map(|note| note.split(" (").next().map(str::to_owned)));
-                let Value::Matrix(matrix) = answer.value else { panic!("{query} gives no matrix") };
-                let samples = |series: &relatum_model::Series| {
-                    let floats: Vec<_> = series.samples.iter().map(|sample| (sample.t_ms, sample.value.to_bits())).collect();
-                    (series.labels.clone(), floats, format!("{:?}", series.samples.histograms))
-                };
-                matrix.iter().map(samples).collect::<Vec<_>>()
-            });
-            (bits.map_err(|error| error.to_string()), notes)
-        };
+        let ask = |query: &str| shown(&engine, &memory, query, step_ms);
         let passing = ask(&format!("{aggregation} ({input})"));
         let held = ask(&format!("{aggregation} ({input} or nothing)"));
         prop_assert_eq!(passing, held, "{} ({})", aggregation, input);
+    }
+
+    /// Threads that share the series of a selection give to the bit what one gives that has all.
+    #[test]
+    fn in_parts_is_the_same(
+        memory in series(),
+        part_series in 1..3usize,
+        query in prop_oneof![
+            query(),
+            prop::sample::select(vec![
+                "sum by (job) (rate(m[3m]))", r#"sum without (le) (rate({__name__=~"m|n"}[3m]))"#, "count by (__name__) ({job!=\"\"})",
+                r#"max_over_time({__name__=~"m|n"}[2m])"#, r#"{__name__=~"m|n"}"#, "avg(deriv(n[4m]))", "max(last_over_time(m[3m]))",
+                "sum(increase(n[4m])) / count(m)", "histogram_count(rate(n[3m]))", "timestamp(n)",
+            ]).prop_map(str::to_owned),
+        ],
+        delayed in any::<bool>(),
+        step_ms in 20_000..200_000i64,
+    ) {
+        let engine = Engine::new(EngineOptions {
+            syntax: ParseOptions::all(),
+            delayed_name_removal: delayed,
+            ..EngineOptions::default()
+        });
+        let whole = shown(&engine, &memory, &query, step_ms);
+        let in_parts = shown(&engine, &memory.in_parts(part_series), &query, step_ms);
+        prop_assert_eq!(in_parts, whole, "{}", query);
     }
 }

@@ -1,29 +1,137 @@
-//! A selection from the head in parts, for several threads at once.
+//! A selection in parts, for several threads at once.
+//!
+//! The place that has most of the selected series, the head or one of the blocks, is divided by number; the others are searched
+//! for the labels at which its parts begin.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use relatum_model::storage::{Cancel, Parts, SelectError, TimeRange};
 use relatum_model::{Labels, Samples};
 
 use crate::ranks::Ranks;
+use crate::series::MemSeries;
+use crate::snapshot::merge;
+use crate::view::{BlockWalk, Selected};
 
 /// How many series a part has: few enough that threads end at the same time, many enough that handing out parts costs nothing.
 const PART_SERIES: usize = 128;
 
-/// The series that were found in the head, and what of them a reader sees.
-pub(crate) struct HeadParts {
+/// The series that were found, and what of them a reader sees.
+pub(crate) struct ViewParts<'v> {
     pub(crate) ranks: Arc<Ranks>,
+    // The ranks of those in the head.
     pub(crate) found: Vec<u32>,
+    pub(crate) blocks: Vec<Selected<'v>>,
     pub(crate) range: TimeRange,
     pub(crate) commit: u64,
     pub(crate) newest_only: bool,
     pub(crate) cancel: Cancel,
 }
 
-impl Parts for HeadParts {
+/// What lies between two parts.
+enum Edge {
+    Start,
+    // The labels of the first series behind.
+    At(Labels),
+    End,
+}
+
+/// Where a part lies in the head and in each block.
+struct Places {
+    head: Range<usize>,
+    blocks: Vec<Range<usize>>,
+}
+
+impl ViewParts<'_> {
+    /// The block that is divided by number; `None` if that is the head.
+    fn divided(&self) -> Option<&Selected<'_>> {
+        self.blocks
+            .iter()
+            .max_by_key(|block| block.numbers.len())
+            .filter(|block| block.numbers.len() > self.found.len())
+    }
+
+    /// Where a part begins, which is where the one before ends.
+    fn edge(&self, part: usize) -> Edge {
+        let place = part.saturating_mul(PART_SERIES);
+        if place == 0 {
+            return Edge::Start;
+        }
+        let labels = match self.divided() {
+            None => self.found.get(place).map(|rank| self.ranks.series(*rank).labels.clone()),
+            // What cannot be read begins nothing.
+            Some(block) => (place..block.numbers.len()).find_map(|place| block.labels(place)),
+        };
+        labels.map_or(Edge::End, Edge::At)
+    }
+
+    fn places(&self, part: usize) -> Places {
+        if self.blocks.is_empty() {
+            let from = part.saturating_mul(PART_SERIES).min(self.found.len());
+            return Places { head: from..(from + PART_SERIES).min(self.found.len()), blocks: Vec::new() };
+        }
+        let (from, to) = (self.edge(part), if part + 1 < self.count() { self.edge(part + 1) } else { Edge::End });
+        let within = |n: usize, before: &dyn Fn(&Labels) -> usize| {
+            let place = |edge: &Edge| match edge {
+                Edge::Start => 0,
+                Edge::At(labels) => before(labels),
+                Edge::End => n,
+            };
+            let from = place(&from);
+            from..place(&to).max(from)
+        };
+        let in_head = |labels: &Labels| self.found.partition_point(|rank| self.ranks.series(*rank).labels < *labels);
+        Places {
+            head: within(self.found.len(), &in_head),
+            blocks: self
+                .blocks
+                .iter()
+                .map(|block| within(block.numbers.len(), &|labels| block.before(labels)))
+                .collect(),
+        }
+    }
+
+    /// Puts what the reader sees of a series of the head in the place of what is in `samples`. Returns whether nobody needs
+    /// anything else of the series.
+    fn read(&self, series: &MemSeries, samples: &mut Samples) -> bool {
+        samples.clear();
+        let state = series.state();
+        if self.newest_only && state.push_newest_float(self.range, self.commit, samples) {
+            return true;
+        }
+        if !state.push_floats(self.range, self.commit, samples) {
+            let snapshot = state.snapshot(self.range, self.commit);
+            drop(state);
+            *samples = snapshot.decode();
+        }
+        false
+    }
+
+    /// As [`Parts::visit`], of a selection that is in the head only.
+    fn visit_head(
+        &self,
+        ranks: &[u32],
+        each: &mut dyn FnMut(&Labels, &mut Samples) -> ControlFlow<()>,
+    ) -> Result<(), SelectError> {
+        let mut samples = Samples::default();
+        for rank in ranks {
+            if self.cancel.is_cancelled() {
+                return Err(SelectError::Cancelled);
+            }
+            let series = self.ranks.series(*rank);
+            self.read(series, &mut samples);
+            if !samples.is_empty() && each(&series.labels, &mut samples).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Parts for ViewParts<'_> {
     fn count(&self) -> usize {
-        self.found.len().div_ceil(PART_SERIES)
+        self.divided().map_or(self.found.len(), |block| block.numbers.len()).div_ceil(PART_SERIES)
     }
 
     fn visit(
@@ -31,29 +139,44 @@ impl Parts for HeadParts {
         part: usize,
         each: &mut dyn FnMut(&Labels, &mut Samples) -> ControlFlow<()>,
     ) -> Result<(), SelectError> {
-        let from = (part * PART_SERIES).min(self.found.len());
-        let to = (from + PART_SERIES).min(self.found.len());
+        let places = self.places(part);
+        if places.blocks.iter().all(Range::is_empty) {
+            return self.visit_head(&self.found[places.head], each);
+        }
+        let mut in_head = self.found[places.head].iter().map(|rank| self.ranks.series(*rank)).peekable();
+        let blocks = self.blocks.iter().zip(places.blocks);
+        let mut walks: Vec<BlockWalk<'_>> = blocks.map(|(block, places)| block.walk(places)).collect();
         let mut samples = Samples::default();
-        for rank in &self.found[from..to] {
+        loop {
             if self.cancel.is_cancelled() {
                 return Err(SelectError::Cancelled);
             }
-            let series = self.ranks.series(*rank);
-            samples.clear();
-            let state = series.state();
-            let is_read = (self.newest_only && state.push_newest_float(self.range, self.commit, &mut samples))
-                || state.push_floats(self.range, self.commit, &mut samples);
-            if is_read {
-                drop(state);
-            } else {
-                let snapshot = state.snapshot(self.range, self.commit);
-                drop(state);
-                samples = snapshot.decode();
+            let of_block = walks.iter().filter_map(BlockWalk::labels).min();
+            let of_head = in_head.peek().map(|series| &series.labels);
+            let (labels, series) = match (of_head, of_block) {
+                (Some(labels), None) => (labels.clone(), in_head.next()),
+                (Some(of_head), Some(of_block)) if of_head <= of_block => (of_head.clone(), in_head.next()),
+                (_, Some(labels)) => (labels.clone(), None),
+                (None, None) => return Ok(()),
+            };
+            let is_all = series.is_some_and(|series| self.read(series, &mut samples));
+            if series.is_none() {
+                samples.clear();
             }
-            if !samples.is_empty() && each(&series.labels, &mut samples).is_break() {
-                break;
+            let mut before = Samples::default();
+            for walk in walks.iter_mut().filter(|walk| walk.labels() == Some(&labels)) {
+                if is_all {
+                    walk.advance();
+                } else {
+                    before = merge(before, walk.take_samples(self.range));
+                }
+            }
+            if !before.is_empty() {
+                samples = merge(before, std::mem::take(&mut samples));
+            }
+            if !samples.is_empty() && each(&labels, &mut samples).is_break() {
+                return Ok(());
             }
         }
-        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 mod runs;
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use relatum_model::storage::{Cancel, Hints, Parts, Reader, RunSet, Scope, SelectError, SeriesSet, TimeRange};
@@ -14,7 +15,7 @@ use crate::block::deleted::Deleted;
 use crate::block::layout::Damage;
 use crate::block::reader::{BlockSeries, ChunkReader, Index, SeriesWalk};
 use crate::core::Core;
-use crate::parts::HeadParts;
+use crate::parts::ViewParts;
 use crate::ranks::Ranks;
 use crate::readers::Ticket;
 use crate::snapshot::merge;
@@ -55,7 +56,12 @@ impl<'s> View<'s> {
 
     /// Walks over the series of each block that satisfy `matchers` and the scope. A block that is damaged is left out.
     fn in_blocks(&self, matchers: &[Matcher]) -> Vec<BlockWalk<'_>> {
-        let mut walks = Vec::new();
+        self.selected_blocks(matchers).into_iter().map(|selected| selected.walk(0..selected.numbers.len())).collect()
+    }
+
+    /// What is selected in each block that has any of it.
+    fn selected_blocks(&self, matchers: &[Matcher]) -> Vec<Selected<'_>> {
+        let mut all = Vec::new();
         for block in &self.blocks {
             let found = block.index().and_then(|index| {
                 let numbers = index.select(self.scope.matchers().iter().chain(matchers))?;
@@ -63,19 +69,11 @@ impl<'s> View<'s> {
             });
             match found {
                 Ok((_, numbers)) if numbers.is_empty() => {}
-                Ok((index, numbers)) => walks.push(BlockWalk {
-                    block,
-                    walk: index.walk(),
-                    reader: ChunkReader::new(index),
-                    deleted: block.deleted(),
-                    numbers: numbers.into_iter(),
-                    current: None,
-                }),
+                Ok((index, numbers)) => all.push(Selected { block, index, deleted: block.deleted(), numbers }),
                 Err(damage) => block.report(damage),
             }
         }
-        walks.iter_mut().for_each(BlockWalk::advance);
-        walks
+        all
     }
 
     /// Calls `each`, in no order, for the series that `matchers` select and that have a sample in the view; for one that is in
@@ -161,8 +159,51 @@ impl Drop for View<'_> {
     }
 }
 
+/// The series of one block that are selected, by their numbers, which are in the order of their labels.
+pub(crate) struct Selected<'v> {
+    block: &'v Arc<Block>,
+    index: Index<'v>,
+    deleted: Arc<Deleted>,
+    pub(crate) numbers: Vec<u32>,
+}
+
+impl<'v> Selected<'v> {
+    /// A walk over those at `places` among them.
+    pub(crate) fn walk(&self, places: Range<usize>) -> BlockWalk<'v> {
+        let mut walk = BlockWalk {
+            block: self.block,
+            walk: self.index.walk(),
+            reader: ChunkReader::new(self.index),
+            deleted: Arc::clone(&self.deleted),
+            numbers: self.numbers[places].to_vec().into_iter(),
+            current: None,
+        };
+        walk.advance();
+        walk
+    }
+
+    /// The labels of the one at `place`.
+    pub(crate) fn labels(&self, place: usize) -> Option<Labels> {
+        self.walk(place..place + 1).labels().cloned()
+    }
+
+    /// How many of them have labels before `labels`. What cannot be read is behind.
+    pub(crate) fn before(&self, labels: &Labels) -> usize {
+        let (mut low, mut high) = (0, self.numbers.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.labels(middle).is_some_and(|other| other < *labels) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+}
+
 /// A walk over the selected series of one block, in the order of their labels.
-struct BlockWalk<'v> {
+pub(crate) struct BlockWalk<'v> {
     block: &'v Arc<Block>,
     walk: SeriesWalk<'v>,
     reader: ChunkReader<'v>,
@@ -182,7 +223,7 @@ impl<'v> BlockWalk<'v> {
     }
 
     /// Goes to the next series; over damage, to the end.
-    fn advance(&mut self) {
+    pub(crate) fn advance(&mut self) {
         self.current = self
             .numbers
             .next()
@@ -190,12 +231,12 @@ impl<'v> BlockWalk<'v> {
     }
 
     /// The labels of the current series; `None` at the end.
-    fn labels(&self) -> Option<&Labels> {
+    pub(crate) fn labels(&self) -> Option<&Labels> {
         self.current.as_ref().map(|series| &series.labels)
     }
 
     /// Takes the samples of the current series inside `range` and goes to the next one. A chunk that is damaged is left out.
-    fn take_samples(&mut self, range: TimeRange) -> Samples {
+    pub(crate) fn take_samples(&mut self, range: TimeRange) -> Samples {
         let mut samples = Samples::default();
         if let Some(series) = &self.current {
             let deleted = self.deleted.of(series.number);
@@ -322,14 +363,11 @@ impl Reader for View<'_> {
         if cancel.is_cancelled() {
             return Err(SelectError::Cancelled);
         }
-        // Blocks are walks from one series to the next.
-        if !self.in_blocks(matchers).is_empty() {
-            return Ok(None);
-        }
         let (ranks, found) = self.in_head(matchers);
+        let blocks = self.selected_blocks(matchers);
         let (range, commit) = (self.range, self.ticket.commit);
         let newest_only = hints.newest_only;
-        Ok(Some(Box::new(HeadParts { ranks, found, range, commit, newest_only, cancel: cancel.clone() })))
+        Ok(Some(Box::new(ViewParts { ranks, found, blocks, range, commit, newest_only, cancel: cancel.clone() })))
     }
 
     fn label_sets(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<Labels>, SelectError> {

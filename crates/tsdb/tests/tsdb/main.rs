@@ -11,6 +11,7 @@ mod images;
 mod inspect;
 mod kill;
 mod maintenance;
+mod parts;
 mod prometheus;
 mod property;
 mod runs;

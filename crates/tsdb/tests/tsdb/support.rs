@@ -1,12 +1,13 @@
 //! What the tests of the store share: a clock that stands still and short ways to write and read.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use relatum_model::histogram::{Buckets, Span};
-use relatum_model::storage::{Append, Cancel, Hints, Refused, Scope, Select, SeriesRef, TimeRange};
-use relatum_model::{Histogram, HistogramSample, Labels, NativeHistogram};
+use relatum_model::storage::{Append, Cancel, Hints, Reader, Refused, Scope, Select, SeriesRef, TimeRange};
+use relatum_model::{Histogram, HistogramSample, Labels, NativeHistogram, Samples, Series};
 use relatum_tsdb::{Clock, Options, Store};
 
 /// A clock that moves only when it is told to.
@@ -71,14 +72,41 @@ pub(crate) fn content(store: &Store) -> Content {
 pub(crate) fn content_in(store: &Store, range: TimeRange) -> Content {
     let reader = store.open(&Scope::all(), range).expect("a view opens");
     let set = reader.series(&[], &Hints::default(), &Cancel::new()).expect("a selection starts");
-    set.map(|series| {
-        let series = series.expect("a series is read");
-        let mut samples: Vec<_> = series.samples.iter().map(|s| (s.t_ms, s.value.to_bits())).collect();
-        samples.extend(series.samples.histograms.iter().map(|sample| (sample.t_ms, !sum_of(sample).to_bits())));
-        samples.sort_unstable();
-        (series.labels.to_string(), samples)
-    })
-    .collect()
+    let set: Vec<Series> = set.map(|series| series.expect("a series is read")).collect();
+    assert_eq!(bits(&in_parts(&*reader)), bits(&set), "in parts it is the same");
+    set.into_iter()
+        .map(|series| {
+            let mut samples: Vec<_> = series.samples.iter().map(|s| (s.t_ms, s.value.to_bits())).collect();
+            samples.extend(series.samples.histograms.iter().map(|sample| (sample.t_ms, !sum_of(sample).to_bits())));
+            samples.sort_unstable();
+            (series.labels.to_string(), samples)
+        })
+        .collect()
+}
+
+/// All series of a view, read part by part.
+pub(crate) fn in_parts(reader: &dyn Reader) -> Vec<Series> {
+    let parts = reader.parts(&[], &Hints::default(), &Cancel::new()).expect("a selection starts");
+    let parts = parts.expect("the store has parts");
+    let mut all = Vec::new();
+    for part in 0..parts.count() {
+        let mut take = |labels: &Labels, samples: &mut Samples| {
+            all.push(Series { labels: labels.clone(), samples: std::mem::take(samples) });
+            ControlFlow::Continue(())
+        };
+        parts.visit(part, &mut take).expect("a part is read");
+    }
+    all
+}
+
+/// What can be compared where there are NaN.
+pub(crate) fn bits(all: &[Series]) -> Vec<String> {
+    let floats = |series: &Series| series.samples.values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+    let times = |series: &Series| series.samples.histograms.iter().map(|sample| sample.t_ms).collect::<Vec<_>>();
+    let shown = |s: &Series| {
+        format!("{} {:?} {:?} {:?} {:?}", s.labels, s.samples.timestamps, floats(s), times(s), s.samples.starts)
+    };
+    all.iter().map(shown).collect()
 }
 
 pub(crate) fn sum_of(sample: &HistogramSample) -> f64 {

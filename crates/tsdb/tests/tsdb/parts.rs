@@ -1,0 +1,36 @@
+//! Selections in parts, over head and blocks: every series once, in order, with all its samples.
+
+use std::time::Duration;
+
+use relatum_model::storage::{Scope, Select, TimeRange};
+use relatum_tsdb::{Options, Store};
+
+use crate::support::{NOW_MS, bits, content_in, in_parts, options, write};
+
+#[test]
+fn parts_make_the_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { block_range: Duration::from_millis(50), retention: Duration::ZERO, ..options() };
+    let store = Store::open(dir.path(), options).unwrap();
+    // A series has samples in every span, in some, or in the last one only; so each place lacks some of them.
+    for (span, every) in [(0, 2), (1, 1), (2, 3), (3, 7)] {
+        for n in (0..1000).filter(|n| n % every == 0) {
+            let at_ms = NOW_MS + span * 50;
+            let samples = [(at_ms, 1.0), (at_ms + 7, f64::from(n)), (at_ms + 49, 3.0)];
+            let name = format!("m{n},n={}", n * 7 % 13);
+            let samples: Vec<_> = samples.iter().map(|(t_ms, value)| (name.as_str(), *t_ms, *value)).collect();
+            assert_eq!(write(&store, &samples), []);
+        }
+        store.cut().unwrap();
+    }
+    for (from, to, expected) in
+        [(0, 500, 1000), (0, 10, 500), (50, 99, 1000), (160, 170, 0), (199, 199, 143), (100, 300, 429)]
+    {
+        let range = TimeRange { min_ms: NOW_MS + from, max_ms: NOW_MS + to };
+        let content = content_in(&store, range);
+        assert_eq!(content.len(), expected, "{from}..={to}");
+        let reader = store.open(&Scope::all(), range).unwrap();
+        let all = in_parts(&*reader);
+        assert!(all.is_sorted_by(|a, b| a.labels < b.labels), "{:?}", bits(&all));
+    }
+}
