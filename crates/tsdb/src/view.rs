@@ -175,7 +175,7 @@ impl<'v> Selected<'v> {
             walk: self.index.walk(),
             reader: ChunkReader::new(self.index),
             deleted: Arc::clone(&self.deleted),
-            numbers: self.numbers[places].to_vec().into_iter(),
+            numbers: Vec::from(&self.numbers[places]).into_iter(),
             current: None,
         };
         walk.advance();
