@@ -1,8 +1,9 @@
 //! One file of `relations.d`: what it may say. The schema is in `docs/formats/relations-d.md`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use relatum_config::spelling;
 use relatum_model::yaml::{self, Spanned, YamlError};
@@ -50,8 +51,8 @@ pub struct Declared {
     pub endpoint: String,
     /// The application at the other side.
     pub application: String,
-    /// What is asked for, as if it had been typed.
-    pub request: Relate,
+    /// What is asked for, as if it had been typed: a [`Relate`] as JSON, which is how it is compared and kept.
+    pub request: Arc<str>,
     /// The line it begins on.
     pub line: u64,
 }
@@ -80,31 +81,22 @@ pub fn parse(text: &str, folder: &Path) -> Result<Vec<Declared>, Vec<Fault>> {
     let file: Option<File> = yaml::from_str(text).map_err(|error| vec![error.into()])?;
     let entries = file.map(|file| file.relations).unwrap_or_default();
     let (mut declared, mut faults): (Vec<Declared>, Vec<Fault>) = (Vec::new(), Vec::new());
+    let mut lines: HashMap<(String, String), u64> = HashMap::new();
     for entry in entries {
         let (line, column) = (entry.line, entry.column);
         match understood(entry.value, line, folder) {
-            Ok(one) => match declared.iter().find(|known| known.is_same(&one)) {
+            Ok(one) => match lines.insert((one.endpoint.clone(), one.application.clone()), line) {
                 None => declared.push(one),
                 Some(known) => faults.push(Fault {
                     line,
                     column,
-                    message: format!(
-                        "{} with {} is declared on line {} already",
-                        one.endpoint, one.application, known.line
-                    ),
+                    message: format!("{} with {} is declared on line {known} already", one.endpoint, one.application),
                 }),
             },
             Err(message) => faults.push(Fault { line, column, message }),
         }
     }
     if faults.is_empty() { Ok(declared) } else { Err(faults) }
-}
-
-impl Declared {
-    /// Whether both are about one relation.
-    pub fn is_same(&self, other: &Declared) -> bool {
-        (&self.endpoint, &self.application) == (&other.endpoint, &other.application)
-    }
 }
 
 fn understood(entry: Entry, line: u64, folder: &Path) -> Result<Declared, String> {
@@ -166,6 +158,7 @@ fn understood(entry: Entry, line: u64, folder: &Path) -> Result<Declared, String
     let application = request.name.clone().or_else(|| default.map(str::to_owned));
     let application = application.ok_or("a databag-file needs the name of its application beside it")?;
     request.name = Some(application.clone());
+    let request = serde_json::to_string(&request).expect("a request is JSON").into();
     Ok(Declared { endpoint, application, request, line })
 }
 
@@ -190,7 +183,10 @@ mod tests {
     fn check(text: &str, expected: Result<&[&str], &[&str]>) {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("cpu.rules"), "groups: []").unwrap();
-        let shown = |one: Declared| format!("{} {} {:?}", one.line, one.application, one.request.arguments);
+        let shown = |one: Declared| {
+            let request: Relate = serde_json::from_str(&one.request).unwrap();
+            format!("{} {} {:?}", one.line, one.application, request.arguments)
+        };
         let seen = parse(text, folder.path());
         let seen = seen.map(|all| all.into_iter().map(shown).collect::<Vec<_>>());
         let seen = seen.map_err(|faults| {

@@ -11,7 +11,7 @@ use relatum_relations::endpoints::APPLICATION;
 
 use super::file::{self, Declared, Fault};
 use super::folder::{Content, Folder};
-use crate::control::{Failure, Problem, Relate};
+use crate::control::{Failure, Problem};
 use crate::relate::{self, RelateError};
 use crate::store::{Change, Declaration, Role, Store, StoreError, World};
 
@@ -83,6 +83,7 @@ impl Declarations {
         let given = files.clone();
         let mut wanted = self.wanted(files);
         if wanted.is_in(&stored) {
+            self.share_requests(&stored);
             let problems = wanted.problems.clone();
             self.settled = (!wanted.names_files).then_some(Settled { files: given, stored, problems });
             return Ok(wanted.problems);
@@ -96,6 +97,16 @@ impl Declarations {
             wanted.problems.push(problem);
         }
         Ok(wanted.problems)
+    }
+
+    /// Keeps the requests of all files, which are those in the store, once and not twice.
+    fn share_requests(&mut self, stored: &BTreeMap<u64, Declaration>) {
+        let stored: HashMap<Key<'_>, &Declaration> = stored.values().map(|known| (known.key(), known)).collect();
+        for one in self.understood.values_mut().filter_map(|(_, understood)| understood.as_mut().ok()).flatten() {
+            if let Some(known) = stored.get(&one.key()).filter(|known| known.request == one.request) {
+                one.request = Arc::clone(&known.request);
+            }
+        }
     }
 
     fn wanted(&mut self, files: BTreeMap<String, Content>) -> Wanted {
@@ -171,7 +182,7 @@ impl Wanted {
         by_key.len() == self.relations.len()
             && self.relations.iter().all(|(file, one)| {
                 let known = by_key.get(&one.key());
-                known.is_some_and(|known| known.file == *file && known.request == entry_text(&one.request))
+                known.is_some_and(|known| known.file == *file && known.request == one.request)
             })
     }
 }
@@ -191,10 +202,6 @@ impl Declared {
     }
 }
 
-fn entry_text(request: &Relate) -> String {
-    serde_json::to_string(request).expect("a request is JSON")
-}
-
 /// Does what is to be done; each relation alone, so that one that cannot be made keeps no other from being made.
 fn apply(wanted: &Wanted, change: &Change<'_>) -> Result<Vec<(String, u64, Failure)>, StoreError> {
     let mut world = change.world()?;
@@ -211,13 +218,14 @@ fn apply(wanted: &Wanted, change: &Change<'_>) -> Result<Vec<(String, u64, Failu
         }
         change.refresh(&mut world, id)?;
     }
+    let by_hand = related_by_hand(&world);
     for (file, one) in &wanted.relations {
         let known = stored.get(&one.key()).copied();
         let declaration = Declaration {
             file: file.clone(),
             endpoint: one.endpoint.clone(),
             application: one.application.clone(),
-            request: entry_text(&one.request),
+            request: Arc::clone(&one.request),
         };
         if known == Some(&declaration) {
             continue;
@@ -230,14 +238,15 @@ fn apply(wanted: &Wanted, change: &Change<'_>) -> Result<Vec<(String, u64, Failu
             failed.push((file.clone(), one.line, Failure::failed(message)));
             continue;
         }
-        if known.is_none() && is_related_by_hand(one, &world) {
+        if known.is_none() && by_hand.contains(&(one.endpoint.clone(), one.application.clone())) {
             let message = format!("{} is related with {} by hand already", one.endpoint, one.application);
             let hint = "remove that relation with `relatum remove-relation` first";
             failed.push((file.clone(), one.line, Failure::failed(message).hint(hint)));
             continue;
         }
         let attempt = change.attempt(|| -> Result<u64, RelateError> {
-            let relation = relate::declare(&one.request, &world, change)?;
+            let request = serde_json::from_str(&one.request).expect("what was written as a request is one");
+            let relation = relate::declare(&request, &world, change)?;
             change.put_declaration(relation, &declaration)?;
             Ok(relation)
         });
@@ -250,14 +259,14 @@ fn apply(wanted: &Wanted, change: &Change<'_>) -> Result<Vec<(String, u64, Failu
     Ok(failed)
 }
 
-fn is_related_by_hand(one: &Declared, world: &World) -> bool {
-    world.relations.iter().any(|relation| {
-        !world.declared.contains_key(&relation.id)
-            && [Role::Provider, Role::Requirer].into_iter().any(|role| {
-                let (ours, theirs) = (relation.end(role), relation.end(role.other()));
-                ours.application == APPLICATION && ours.name == one.endpoint && theirs.application == one.application
-            })
-    })
+/// Our endpoint and the other application of every relation that no file declares.
+fn related_by_hand(world: &World) -> HashSet<(String, String)> {
+    let by_hand = world.relations.iter().filter(|relation| !world.declared.contains_key(&relation.id));
+    let sides = by_hand.flat_map(|relation| {
+        [Role::Provider, Role::Requirer].map(|role| (relation.end(role), relation.end(role.other())))
+    });
+    let ours = sides.filter(|(ours, _)| ours.application == APPLICATION);
+    ours.map(|(ours, theirs)| (ours.name.clone(), theirs.application.clone())).collect()
 }
 
 #[cfg(test)]
@@ -267,7 +276,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::control::Document;
+    use crate::control::{Document, Relate};
     use crate::relate::Which;
     use crate::store::{Model, Origin};
 

@@ -48,7 +48,7 @@ pub struct Declaration {
     /// The application at the other side.
     pub application: String,
     /// What the file asks for, as JSON; may hold secrets.
-    pub request: String,
+    pub request: Arc<str>,
 }
 
 /// The model's name and uuid; both empty before [`super::Change::set_model`].

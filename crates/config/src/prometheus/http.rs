@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
 
 use relatum_model::text::quote;
 
@@ -164,6 +165,12 @@ impl HttpClientConfig {
             enable_http2: section.take("enable_http2").and_then(Cursor::bool).unwrap_or(enable_http2_default),
             headers: section.take("http_headers").map(read_headers).unwrap_or_default(),
         }
+    }
+
+    /// The same in a place of its own, or, for the default that most jobs have, in one for all of them.
+    pub(super) fn shared(self) -> Arc<Self> {
+        static DEFAULT: LazyLock<Arc<HttpClientConfig>> = LazyLock::new(Arc::default);
+        if self == **DEFAULT { Arc::clone(&DEFAULT) } else { Arc::new(self) }
     }
 
     /// Every path in it, for [`super::Config::join_directory`].

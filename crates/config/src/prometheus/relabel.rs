@@ -16,6 +16,8 @@ pub(super) fn read_list(cursor: Cursor<'_>, what: &str, names: NameScheme) -> Ve
             rules.push(rule);
         }
     }
+    // Most lists are short and there are many of them.
+    rules.shrink_to_fit();
     rules
 }
 

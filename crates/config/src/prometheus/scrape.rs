@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use relatum_model::Labels;
@@ -64,7 +65,7 @@ pub struct ScrapeConfig {
     /// Whether each scrape also stores its timeout, sample limit and body size.
     pub extra_scrape_metrics: bool,
     /// How to speak to the target.
-    pub http: HttpClientConfig,
+    pub http: Arc<HttpClientConfig>,
     /// Where no connection for the job may go, whatever a name leads to. A key of ours: Prometheus does not have it.
     pub denied_networks: Vec<Network>,
     /// What is done to the labels of a target.
@@ -288,7 +289,7 @@ impl ScrapeConfig {
                 .unwrap_or(0.0),
             metric_name_validation_scheme: names,
             metric_name_escaping_scheme: escaping,
-            http: HttpClientConfig::read(&mut section, true),
+            http: HttpClientConfig::read(&mut section, true).shared(),
             denied_networks: section.take("denied_networks").map(read_networks).unwrap_or_default(),
             static_configs,
             discoveries,
@@ -310,7 +311,9 @@ impl ScrapeConfig {
     /// Every path in it, for [`super::Config::join_directory`].
     pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let discoveries = self.discoveries.iter_mut().flat_map(Discovery::paths);
-        self.http.paths().chain(discoveries).chain(&mut self.scrape_failure_log_file)
+        // What is the default names no file, and stays the one of all jobs.
+        let http = (*self.http != HttpClientConfig::default()).then(|| Arc::make_mut(&mut self.http).paths());
+        http.into_iter().flatten().chain(discoveries).chain(&mut self.scrape_failure_log_file)
     }
 }
 

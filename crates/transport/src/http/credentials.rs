@@ -9,12 +9,13 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
 use super::HttpError;
 
-/// Makes the headers of a request. What comes from files is read for each request, as a token may change between two.
+/// Makes the headers of a request.
 #[derive(Debug)]
-pub(super) struct Credentials {
-    config: HttpClientConfig,
-    // The headers when no file takes part.
-    fixed: Option<HeaderMap>,
+pub(super) enum Credentials {
+    /// They are always the same.
+    Fixed(HeaderMap),
+    /// They come from files, read for each request, as a token may change between two.
+    FromFiles(Box<HttpClientConfig>),
 }
 
 impl Credentials {
@@ -25,19 +26,22 @@ impl Credentials {
             config.basic_auth.as_ref().is_some_and(|auth| auth.username_file.is_some() || auth.password_file.is_some())
                 || config.authorization.as_ref().is_some_and(|auth| auth.credentials_file.is_some())
                 || config.headers.values().any(|header| !header.files.is_empty());
-        Ok(Credentials { config: config.clone(), fixed: (!reads_files).then_some(headers) })
+        Ok(if reads_files { Credentials::FromFiles(Box::new(config.clone())) } else { Credentials::Fixed(headers) })
     }
 
     /// The headers, if making them needs no file.
     pub(super) fn fixed(&self) -> Option<&HeaderMap> {
-        self.fixed.as_ref()
+        match self {
+            Credentials::Fixed(headers) => Some(headers),
+            Credentials::FromFiles(_) => None,
+        }
     }
 
     /// The headers; may read files.
     pub(super) fn read(&self) -> Result<HeaderMap, HttpError> {
-        match &self.fixed {
-            Some(headers) => Ok(headers.clone()),
-            None => headers(&self.config),
+        match self {
+            Credentials::Fixed(headers) => Ok(headers.clone()),
+            Credentials::FromFiles(config) => headers(config),
         }
     }
 }

@@ -4,7 +4,7 @@ use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, H
 use tokio::time::{Instant, timeout_at};
 
 use super::ScrapeError;
-use super::body::{Body, packed_bytes_max};
+use super::body::{Body, accept_header, packed_bytes_max};
 use super::job::Job;
 use super::target::Target;
 use crate::http::{DeniedAddress, is_denied, request_failure};
@@ -28,7 +28,7 @@ pub(crate) async fn fetch(job: &Job, target: &Target) -> Result<Body, ScrapeErro
         let encoding = if job.config.enable_compression { "gzip" } else { "identity" };
         let request = client
             .get(url)
-            .header(ACCEPT, &job.accept)
+            .header(ACCEPT, accept_header(&job.config.scrape_protocols, job.config.metric_name_escaping_scheme))
             .header(ACCEPT_ENCODING, HeaderValue::from_static(encoding))
             .header(SCRAPE_TIMEOUT_SECONDS, target.timeout.as_secs_f64().to_string())
             .headers(headers);

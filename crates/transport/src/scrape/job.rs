@@ -6,7 +6,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use relatum_config::prometheus::{GlobalConfig, ScrapeConfig};
 
-use super::body::{BODY_BYTES_MAX, accept_header};
+use super::body::BODY_BYTES_MAX;
 use crate::http::{Connection, HttpClients, HttpError};
 
 /// What is the same for all targets of a job.
@@ -15,8 +15,6 @@ pub(crate) struct Job {
     /// The job as it is in its file.
     pub(crate) config: Arc<ScrapeConfig>,
     pub(crate) connection: Connection,
-    /// The header `Accept`.
-    pub(crate) accept: String,
     /// The bound of an unpacked body.
     pub(crate) body_bytes_max: u64,
     /// Shifts all scrapes, so that two servers with other external labels do not ask at the same moments.
@@ -37,7 +35,6 @@ impl Job {
             .then(|| format!("target_limit exceeded (number of targets: {n_targets}, limit: {target_limit})"));
         Ok(Job {
             connection: clients.connection_outside(&config.denied_networks, &config.http)?,
-            accept: accept_header(&config.scrape_protocols, config.metric_name_escaping_scheme),
             body_bytes_max: match config.limits.body_bytes {
                 0 => BODY_BYTES_MAX,
                 limit => limit,
