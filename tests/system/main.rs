@@ -19,6 +19,7 @@ mod ingress;
 mod jubilant;
 mod main_job;
 mod metric_checks;
+mod neighbours;
 mod prometheus_data;
 mod readme;
 mod remote_write;
@@ -36,6 +37,7 @@ fn main() {
     let trials = [
         main_job::trials(),
         metric_checks::trials(),
+        neighbours::trials(),
         prometheus_data::trials(),
         commands::trials(),
         conformance::trials(),

@@ -8,6 +8,7 @@ pub mod exposition;
 pub mod histogram;
 pub mod labels;
 pub mod matcher;
+pub mod otlp;
 mod protobuf;
 pub mod regex;
 pub mod relabel;

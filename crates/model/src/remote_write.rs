@@ -24,9 +24,10 @@ const LABELS_MAX: usize = 10_000;
 const SYMBOLS_MAX: usize = 2_000_000;
 
 /// Which of the two messages a body is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Version {
     /// Remote write 1.0: each series brings its labels as text.
+    #[default]
     V1,
     /// Remote write 2.0: a text is written once a request, and samples may say when they began to count.
     V2,

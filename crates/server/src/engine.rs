@@ -10,6 +10,8 @@ use relatum_model::exposition::MetricFamily;
 use relatum_promql::EngineOptions;
 use relatum_transport::alertmanager::{Notifier, PreparedNotifier};
 use relatum_transport::http::{Authorities, trust_also};
+use relatum_transport::otlp::OtlpReceiver;
+use relatum_transport::remote_read::{PreparedSources, RemoteSources};
 use relatum_transport::remote_write;
 use relatum_transport::remote_write::send::{PreparedRemotes, Remotes};
 use relatum_transport::scrape::{PreparedScrape, Scraper};
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::clock::now_ms;
+use crate::everywhere::Everywhere;
 use crate::files::{DiskFiles, FileProblem, Files, Loaded, Loader, whole_file};
 use crate::flags::Flags;
 use crate::http::Traffic;
@@ -35,6 +38,8 @@ pub struct Engine {
     scrape: Scraper,
     notifier: Arc<Notifier>,
     receiver: remote_write::Receiver,
+    otlp: OtlpReceiver,
+    others: Arc<RemoteSources>,
     remotes: Remotes,
     rules: RuleRunner,
     web: Arc<Web>,
@@ -120,6 +125,7 @@ pub struct Prepared {
     scrape: PreparedScrape,
     notifier: PreparedNotifier,
     remotes: PreparedRemotes,
+    others: PreparedSources,
     web: PreparedWeb,
     authorities: Option<Authorities>,
 }
@@ -139,6 +145,7 @@ impl Engine {
         let store = Arc::new(store);
         let promql = Arc::new(ArcSwap::from_pointee(query_engine(&flags, &Config::default())));
         let notifier = Arc::new(Notifier::new());
+        let others = Arc::new(RemoteSources::new());
         let live = Live {
             config: Arc::new(Config::default()),
             yaml: String::new(),
@@ -150,7 +157,7 @@ impl Engine {
         };
         Ok(Arc::new(Engine {
             scrape: Scraper::new(Arc::clone(&store) as _),
-            rules: RuleRunner::new(Arc::clone(&store), Arc::clone(&promql), Arc::clone(&notifier)),
+            rules: RuleRunner::new(Arc::clone(&store), Arc::clone(&others), Arc::clone(&promql), Arc::clone(&notifier)),
             query_slots: Arc::new(Semaphore::new(flags.concurrency)),
             read_slots: Arc::new(Semaphore::new(match flags.read_concurrency {
                 0 => Semaphore::MAX_PERMITS,
@@ -160,6 +167,7 @@ impl Engine {
                 accepted: flags.write_messages.clone(),
                 start_timestamps: flags.has_feature("st-storage"),
             }),
+            otlp: OtlpReceiver::default(),
             remotes: Remotes::new(Arc::clone(&store) as _),
             web: Arc::default(),
             notices: Notices::default(),
@@ -171,6 +179,7 @@ impl Engine {
             added_metrics: OnceLock::new(),
             started_at_ms: now_ms(),
             store,
+            others,
             promql,
             notifier,
         }))
@@ -197,20 +206,25 @@ impl Engine {
             .remotes
             .prepare(&loaded.config.remote_write, &global.external_labels)
             .map_err(|errors| ReloadError::in_file(main, &errors))?;
+        let others = self
+            .others
+            .prepare(&loaded.config.remote_read, &global.external_labels)
+            .map_err(|errors| ReloadError::in_file(main, &errors))?;
         let web = self.web.prepare(files, flags.web_config.as_deref()).map_err(|problems| ReloadError { problems })?;
         let authorities = flags.authorities.as_deref().map(authorities).transpose()?;
-        Ok(Prepared { flags, loaded, scrape, notifier, remotes, web, authorities })
+        Ok(Prepared { flags, loaded, scrape, notifier, remotes, others, web, authorities })
     }
 
     /// Runs a prepared configuration instead of what ran before.
     pub fn commit(&self, prepared: Prepared) {
-        let Prepared { flags, loaded, scrape, notifier, remotes, web, authorities } = prepared;
+        let Prepared { flags, loaded, scrape, notifier, remotes, others, web, authorities } = prepared;
         self.web.commit(web);
         trust_also(authorities);
         self.promql.store(Arc::new(query_engine(&flags, &loaded.config)));
         self.notifier.commit(notifier);
         // Before the scrapes: a new remote gets what is committed from now on, and that is to be all of it.
         self.remotes.commit(remotes);
+        self.others.commit(others);
         self.scrape.commit(scrape);
         self.rules.commit(&loaded, &flags.external_url);
         self.store.set_retention(flags.retention);
@@ -326,6 +340,21 @@ impl Engine {
     /// Takes remote writes.
     pub(crate) fn receiver(&self) -> &remote_write::Receiver {
         &self.receiver
+    }
+
+    /// Takes metrics of OpenTelemetry.
+    pub(crate) fn otlp(&self) -> &OtlpReceiver {
+        &self.otlp
+    }
+
+    /// What one query selects from: our samples, and those of other stores.
+    pub(crate) fn everywhere(&self) -> Everywhere {
+        Everywhere::new(Arc::clone(&self.store), Arc::clone(&self.others))
+    }
+
+    /// Other stores that queries read from.
+    pub(crate) fn others(&self) -> &RemoteSources {
+        &self.others
     }
 
     /// The samples.

@@ -14,7 +14,7 @@ use relatum_config::rules::RuleFile;
 use relatum_config::{Kind, Problem};
 
 /// The optional features that this server has. The use of any other is refused by its key, so that nothing in a file is ignored.
-pub const SUPPORTED: &[Feature] = &[Feature::RemoteWrite];
+pub const SUPPORTED: &[Feature] = &[Feature::RemoteWrite, Feature::RemoteRead, Feature::Otlp];
 
 /// Something that configuration files can be read from.
 pub trait Files: Send + Sync {
@@ -296,7 +296,7 @@ mod tests {
         };
         let expected = "/p/more.yml:3:3: dns_sd_configs is not supported yet (in scrape_configs[0].dns_sd_configs)";
         assert_eq!(load(&files), [expected]);
-        files.insert("/p/main.yml".into(), "remote_read: [{url: 'http://a'}]\n".into());
-        assert_eq!(load(&files), ["/p/main.yml:1:1: remote_read is not supported yet (in remote_read)"]);
+        files.insert("/p/main.yml".into(), "tracing: {endpoint: a}\n".into());
+        assert_eq!(load(&files), ["/p/main.yml:1:1: tracing is not supported yet (in tracing)"]);
     }
 }

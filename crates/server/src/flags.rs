@@ -296,8 +296,14 @@ const AUTHORITIES: &str = "tls.authorities-file";
 
 /// Names for `--enable-feature` that change how queries are evaluated or what is stored; those that change how queries are read
 /// are the parser's.
-pub(crate) const ENGINE_FEATURES: [&str; 4] =
-    ["promql-delayed-name-removal", "st-storage", "type-and-unit-labels", "use-start-timestamps"];
+pub(crate) const ENGINE_FEATURES: [&str; 6] = [
+    "otlp-deltatocumulative",
+    "otlp-native-delta-ingestion",
+    "promql-delayed-name-removal",
+    "st-storage",
+    "type-and-unit-labels",
+    "use-start-timestamps",
+];
 
 impl Flags {
     /// Reads flags of the forms `--name=value`, `--name value`, `--switch` and `--no-switch`.

@@ -5,6 +5,7 @@
 
 pub mod clock;
 mod engine;
+mod everywhere;
 pub mod files;
 pub mod flags;
 mod http;

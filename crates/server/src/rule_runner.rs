@@ -13,12 +13,14 @@ use relatum_model::Labels;
 use relatum_model::exposition::{MetricFamily, MetricKind};
 use relatum_rules::{ActiveAlert, Group, GroupSource, GroupView, Tick};
 use relatum_transport::alertmanager::Notifier;
+use relatum_transport::remote_read::RemoteSources;
 use relatum_tsdb::Store;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
 use crate::clock::now_ms;
+use crate::everywhere::Everywhere;
 use crate::files::Loaded;
 
 /// How many groups evaluate at once for each core: while one waits for the disk, another can go on.
@@ -33,6 +35,7 @@ pub struct RuleRunner {
 
 struct Shared {
     store: Arc<Store>,
+    others: Arc<RemoteSources>,
     promql: Arc<ArcSwap<relatum_promql::Engine>>,
     notifier: Arc<Notifier>,
     /// Turns of groups that evaluate: more at once than this would only take memory for their threads.
@@ -73,11 +76,13 @@ struct Slot {
 impl RuleRunner {
     pub(crate) fn new(
         store: Arc<Store>,
+        others: Arc<RemoteSources>,
         promql: Arc<ArcSwap<relatum_promql::Engine>>,
         notifier: Arc<Notifier>,
     ) -> Self {
         let shared = Shared {
             store,
+            others,
             promql,
             notifier,
             turns: Semaphore::new(TURNS_PER_CORE * std::thread::available_parallelism().map_or(1, usize::from)),
@@ -227,14 +232,19 @@ impl RuleRunner {
 impl Shared {
     fn with_tick<T>(&self, at_ms: i64, work: impl FnOnce(&Tick<'_>) -> T) -> T {
         let Surroundings { external_labels, external_url } = lock(&self.surroundings).clone();
-        work(&Tick {
+        let everywhere = Everywhere::new(Arc::clone(&self.store), Arc::clone(&self.others));
+        let done = work(&Tick {
             now_ms: at_ms,
             engine: &self.promql.load(),
-            select: &*self.store,
+            select: &everywhere,
             append: &*self.store,
             external_labels: &external_labels,
             external_url: &external_url,
-        })
+        });
+        for warning in everywhere.take_warnings() {
+            warn!(warning, "rules saw less than there is");
+        }
+        done
     }
 }
 

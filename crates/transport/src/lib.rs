@@ -8,6 +8,8 @@ pub mod alertmanager;
 pub mod http;
 #[cfg(test)]
 mod memory;
+pub mod otlp;
+pub mod remote_read;
 pub mod remote_write;
 pub mod scrape;
 mod time;

@@ -38,7 +38,9 @@ pub(crate) fn families(engine: &Engine) -> Vec<MetricFamily> {
     families.extend(engine.rules().metrics());
     families.extend(engine.notifier().metrics());
     families.extend(engine.receiver().metrics());
+    families.extend(engine.otlp().metrics());
     families.extend(engine.remotes().metrics(engine.store().stats().max_time_ms));
+    families.extend(engine.others().metrics());
     families.extend(engine.web().metrics());
     families.extend(engine.traffic().metrics());
     families.extend(engine.added_metrics());

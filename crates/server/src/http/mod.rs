@@ -9,6 +9,7 @@ mod health;
 mod json;
 mod metrics;
 mod notifications;
+mod otlp;
 mod pages;
 mod params;
 mod query;
@@ -87,6 +88,7 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/api/v1/notifications/live", get(notifications::live))
         .route("/api/v1/write", post(write::receive).layer(DefaultBodyLimit::max(REMOTE_BYTES_MAX)))
         .route("/api/v1/read", post(read::read).layer(DefaultBodyLimit::max(REMOTE_BYTES_MAX)))
+        .route("/api/v1/otlp/v1/metrics", post(otlp::receive).layer(DefaultBodyLimit::max(REMOTE_BYTES_MAX)))
         .route("/metrics", get(metrics::metrics).layer(CompressionLayer::new()))
         .route("/-/healthy", get(status::healthy))
         .route("/-/ready", get(status::ready))

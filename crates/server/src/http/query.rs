@@ -22,7 +22,9 @@ const POINTS_MAX: i64 = 11_000;
 pub(crate) async fn instant(State(engine): State<Arc<Engine>>, params: Params) -> ApiResult {
     let at_ms = params.time_ms_or("time", crate::clock::now_ms())?;
     run(engine, params, move |engine, params, options| {
-        engine.promql().instant(engine.store(), &Scope::all(), params.first("query"), at_ms, options)
+        let everywhere = engine.everywhere();
+        let answer = engine.promql().instant(&everywhere, &Scope::all(), params.first("query"), at_ms, options);
+        answer.map(|answer| everywhere.noted(answer))
     })
     .await
 }
@@ -54,7 +56,9 @@ pub(crate) async fn range(State(engine): State<Arc<Engine>>, params: Params) -> 
     }
     run(engine, params, move |engine, params, options| {
         let query = params.first("query");
-        engine.promql().range(engine.store(), &Scope::all(), query, start_ms, end_ms, step_ms, options)
+        let everywhere = engine.everywhere();
+        let answer = engine.promql().range(&everywhere, &Scope::all(), query, start_ms, end_ms, step_ms, options);
+        answer.map(|answer| everywhere.noted(answer))
     })
     .await
 }

@@ -1,4 +1,4 @@
-//! Sends committed samples on to other stores: remote write 1.0.
+//! Sends committed samples on to other stores: remote write 1.0, or 2.0 where `protobuf_message` asks for it.
 //!
 //! Each remote follows the store's log on its own, so one that is slow or away holds up nobody, and what waits for it waits in
 //! the log: in memory is only what is about to be sent, bounded by `queue_config.capacity`. A remote gets its samples in the
@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use relatum_config::prometheus::{RemoteWriteConfig, WriteMessage};
 use relatum_model::Labels;
 use relatum_model::exposition::MetricFamily;
+use relatum_model::remote_write::Version;
 use relatum_model::storage::{Position, Tail};
 use reqwest::Url;
 use reqwest::header::HeaderMap;
@@ -128,6 +129,14 @@ struct Route {
 }
 
 impl Route {
+    /// Which message its receiver gets.
+    fn version(&self) -> Version {
+        match self.config.protobuf_message {
+            WriteMessage::V1 => Version::V1,
+            WriteMessage::V2 => Version::V2,
+        }
+    }
+
     fn is_same(&self, other: &Route) -> bool {
         self.config == other.config && self.external_labels == other.external_labels
     }
@@ -176,9 +185,6 @@ impl Remotes {
     }
 
     fn route(&self, config: &RemoteWriteConfig, external_labels: &Labels) -> Result<Route, Unusable> {
-        if config.protobuf_message != WriteMessage::V1 {
-            return Err(Unusable::Unsupported("protobuf_message io.prometheus.write.v2.Request"));
-        }
         if config.round_robin_dns {
             return Err(Unusable::Unsupported("round_robin_dns"));
         }

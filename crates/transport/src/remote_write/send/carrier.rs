@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use relatum_model::remote_write::Version;
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use tokio::sync::{mpsc, watch};
@@ -17,6 +18,8 @@ use super::traffic::Traffic;
 use crate::http::{complaint, request_failure};
 use crate::time::now_ms;
 
+/// How a receiver of 2.0 tells what it stored.
+const SAMPLES_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-samples-written");
 const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
 
 /// The longest pause that a receiver can ask for. One that needs longer says so again; one that is mistaken does not silence
@@ -161,13 +164,23 @@ async fn post(route: &Route, parcel: &Parcel) -> Result<(), Failure> {
         for (name, value) in &route.headers {
             headers.insert(name, value.clone());
         }
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+        let (content_type, version) = match parcel.version {
+            Version::V1 => ("application/x-protobuf", "0.1.0"),
+            Version::V2 => ("application/x-protobuf;proto=io.prometheus.write.v2.Request", "2.0.0"),
+        };
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
-        headers.insert(VERSION, HeaderValue::from_static("0.1.0"));
+        headers.insert(VERSION, HeaderValue::from_static(version));
         let response = client.post(route.url.clone()).headers(headers).body(parcel.body.clone()).send().await;
         let response = response.map_err(|error| again(request_failure("Post", &shown, &error)))?;
         let status = response.status();
         if status.is_success() {
+            // A receiver that takes any message for 1.0 finds nothing in ours, and says that all went well.
+            if parcel.version == Version::V2 && !response.headers().contains_key(SAMPLES_WRITTEN) {
+                let text = "the receiver does not say how many samples it took, as one that knows 1.0 only; \
+                            set protobuf_message: prometheus.WriteRequest";
+                return Err(Failure { text: text.to_owned(), retry: false, after: None });
+            }
             return Ok(());
         }
         let busy = status == StatusCode::TOO_MANY_REQUESTS && route.config.queue.retry_on_http_429;

@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use relatum_model::relabel;
-use relatum_model::remote_write::Encoder;
+use relatum_model::remote_write::{Encoder, Version};
 use relatum_model::storage::Position;
 use relatum_model::{Labels, Sample};
 
@@ -19,11 +19,19 @@ const BODY_BYTES_FULL: usize = 4 << 20;
 pub(super) struct Parcel {
     /// Compressed; empty when there are no samples.
     pub(super) body: Bytes,
+    /// Which message it is; a parcel outlives a change of the route.
+    pub(super) version: Version,
     pub(super) n_samples: u64,
     /// The time of the newest sample.
     pub(super) newest_ms: i64,
     /// Where the log stands when this parcel has arrived; `None` if more parcels of the same place follow.
     pub(super) reached: Option<Position>,
+}
+
+impl Parcel {
+    fn empty(version: Version) -> Self {
+        Parcel { body: Bytes::new(), version, n_samples: 0, newest_ms: i64::MIN, reached: None }
+    }
 }
 
 /// What became of a batch from the log.
@@ -68,11 +76,11 @@ pub(super) fn pack(samples: &[(Labels, Sample)], route: &Route, now_ms: i64) -> 
     for rows in rows.chunks_mut(n_samples_max) {
         // Stable, so the samples of one series keep their order.
         rows.sort_by_key(|(number, _)| *number);
-        let (mut encoder, mut parcel) = (Encoder::new(), Parcel { newest_ms: i64::MIN, ..Parcel::default() });
+        let (mut encoder, mut parcel) = (Encoder::of(route.version()), Parcel::empty(route.version()));
         for of_one_series in rows.chunk_by(|a, b| a.0 == b.0) {
             if encoder.body_bytes() >= BODY_BYTES_FULL {
-                packed.parcels.push(seal(std::mem::take(&mut encoder), std::mem::take(&mut parcel)));
-                parcel.newest_ms = i64::MIN;
+                let full = std::mem::replace(&mut encoder, Encoder::of(route.version()));
+                packed.parcels.push(seal(full, std::mem::replace(&mut parcel, Parcel::empty(route.version()))));
             }
             samples.clear();
             samples.extend(of_one_series.iter().map(|(_, sample)| *sample));

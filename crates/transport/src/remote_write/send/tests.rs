@@ -21,6 +21,8 @@ struct Remote {
     store: Arc<MemoryStore>,
     requests: Arc<Mutex<usize>>,
     headers: Arc<Mutex<HeaderMap>>,
+    /// Whether it tells what it stored, as one of 2.0 does.
+    tells: Arc<Mutex<bool>>,
 }
 
 impl Remote {
@@ -29,17 +31,18 @@ impl Remote {
             *self.requests.lock().unwrap() += 1;
             let status = *self.status.lock().unwrap();
             if !status.is_success() {
-                return (status, [("retry-after", "0")], "not now".to_owned());
+                return (status, told(None), "not now".to_owned());
             }
             let header = |name: &str| headers[name].to_str().unwrap().to_owned();
             let result =
                 Receiver::default().receive(&*self.store, &header("content-type"), &header("content-encoding"), &body);
             *self.headers.lock().unwrap() = headers;
             match result {
-                Ok(_) => (StatusCode::NO_CONTENT, [("retry-after", "0")], String::new()),
-                Err(error) => {
-                    (StatusCode::from_u16(error.status()).unwrap(), [("retry-after", "0")], error.to_string())
+                Ok(written) => {
+                    let samples = self.tells.lock().unwrap().then_some(written.samples);
+                    (StatusCode::NO_CONTENT, told(samples), String::new())
                 }
+                Err(error) => (StatusCode::from_u16(error.status()).unwrap(), told(None), error.to_string()),
             }
         };
         let router = Router::new().route("/write", post(handler));
@@ -53,6 +56,14 @@ impl Remote {
     fn requests(&self) -> usize {
         *self.requests.lock().unwrap()
     }
+}
+
+fn told(samples: Option<usize>) -> HeaderMap {
+    let mut headers = HeaderMap::from_iter([(reqwest::header::RETRY_AFTER, 0.into())]);
+    if let Some(samples) = samples {
+        headers.insert("x-prometheus-remote-write-samples-written", samples.into());
+    }
+    headers
 }
 
 /// A store, the remotes that follow it, and one remote at the other end.
@@ -246,6 +257,26 @@ async fn what_came_in_before_the_first_configuration_is_sent() {
     pair.remotes.shutdown().await;
 }
 
+#[tokio::test]
+async fn the_second_protocol() {
+    let pair = Pair::start("  protobuf_message: io.prometheus.write.v2.Request").await;
+    *pair.remote.tells.lock().unwrap() = true;
+    pair.commit(&["up"], 1);
+    until("it arrives", || pair.metric(SENT) == 1.0).await;
+    assert_eq!(pair.remote.store.names(), ["up{job=\"a\", site=\"x\"}"]);
+    let headers = pair.remote.headers.lock().unwrap().clone();
+    let header = |name: &str| headers[name].to_str().unwrap().to_owned();
+    assert_eq!(header("x-prometheus-remote-write-version"), "2.0.0");
+    assert_eq!(header("content-type"), "application/x-protobuf;proto=io.prometheus.write.v2.Request");
+    // One that knows 1.0 only says that all went well.
+    *pair.remote.tells.lock().unwrap() = false;
+    pair.commit(&["up"], 2);
+    until("it counts as failed", || pair.metric(FAILED) == 1.0).await;
+    let failure = pair.remotes.states()[0].failure.clone().unwrap();
+    assert!(failure.contains("set protobuf_message: prometheus.WriteRequest"), "{failure}");
+    pair.remotes.shutdown().await;
+}
+
 #[test]
 fn what_cannot_run_is_refused() {
     let remotes = Remotes::new(Arc::new(MemoryStore::default()) as _);
@@ -255,10 +286,6 @@ fn what_cannot_run_is_refused() {
         let shown: Vec<String> = errors.iter().map(|error| format!("{error}: {}", error.source)).collect();
         assert_eq!(shown, [format!("cannot prepare remote write to http://u:xxxxx@a/write: {expected}")]);
     };
-    check(
-        "  protobuf_message: io.prometheus.write.v2.Request",
-        "protobuf_message io.prometheus.write.v2.Request is not supported yet",
-    );
     check("  round_robin_dns: true", "round_robin_dns is not supported yet");
     check("  basic_auth: {username: a, password_file: /nonexistent}", "cannot read /nonexistent");
 }
