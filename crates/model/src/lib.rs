@@ -4,6 +4,7 @@
 //! [`storage`] are the only way one engine crate reaches the samples of another; nothing here does I/O.
 
 pub mod alert;
+pub mod exemplar;
 pub mod exposition;
 pub mod histogram;
 pub mod labels;

@@ -2,7 +2,7 @@
 //! `io.prometheus.write.v2.Request` (2.0).
 //!
 //! [`Decoder`] reads both; it walks over the bytes and borrows from them, because a general protobuf decoder spends most of its
-//! time on strings that are looked at once. Exemplars and metadata are counted, not read. [`Encoder`] writes them.
+//! time on strings that are looked at once. Metadata is counted, not read. [`Encoder`] writes them.
 
 mod decode;
 mod encode;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use thiserror::Error;
 
+use crate::exemplar::Exemplar;
 use crate::histogram::NativeHistogram;
 use crate::labels::Labels;
 use crate::matcher::Matcher;
@@ -209,6 +210,22 @@ pub trait Parts: Send + Sync {
     ) -> Result<(), SelectError>;
 }
 
+/// The exemplars of one series, oldest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesExemplars {
+    /// What identifies the series.
+    pub labels: Labels,
+    /// Its exemplars; at least one.
+    pub exemplars: Vec<Exemplar>,
+}
+
+/// Something that keeps exemplars.
+pub trait Exemplars: Send + Sync {
+    /// The exemplars inside `range` of the series that `scope` allows and that satisfy all matchers of any of `sets`, sorted by
+    /// labels.
+    fn exemplars(&self, scope: &Scope, sets: &[Vec<Matcher>], range: TimeRange) -> Vec<SeriesExemplars>;
+}
+
 /// A store's own short name for a series, for callers that append to it again and again.
 ///
 /// It may stop being valid at any time; that is why [`Appender::append`] always gets the labels as well.
@@ -241,6 +258,20 @@ pub enum Refused {
     /// The store keeps floats only.
     #[error("native histogram samples are not stored")]
     NativeHistogram,
+}
+
+/// Why one exemplar was not taken. The texts are Prometheus'.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum ExemplarRefused {
+    /// Older than the newest one of its series.
+    #[error("out of order exemplar")]
+    OutOfOrder,
+    /// Its labels are longer than [`crate::exemplar::EXEMPLAR_CHARS_MAX`].
+    #[error("label length for exemplar exceeds maximum of 128 UTF-8 characters")]
+    LabelsTooLong,
+    /// There is no series it could belong to.
+    #[error("unknown series for exemplar")]
+    NoSeries,
 }
 
 /// Why nothing could be written.
@@ -312,6 +343,20 @@ pub trait Appender: Send {
     ) -> Result<SeriesRef, Refused> {
         let _ = (cached, labels, t_ms, start_ms, histogram);
         Err(Refused::NativeHistogram)
+    }
+
+    /// Adds an exemplar of the series `labels`, of which the store or this batch has a sample; returns whether it is kept. One
+    /// that is there already changes nothing.
+    ///
+    /// A store that keeps no exemplars passes over them.
+    fn append_exemplar(
+        &mut self,
+        cached: SeriesRef,
+        labels: &Labels,
+        exemplar: Exemplar,
+    ) -> Result<bool, ExemplarRefused> {
+        let _ = (cached, labels, exemplar);
+        Ok(false)
     }
 
     /// Makes the batch durable, then visible, as a whole.

@@ -139,6 +139,8 @@ impl Engine {
             retention: flags.retention,
             retention_bytes: flags.retention_bytes,
             durability: flags.durability,
+            // How many there may be is known with the first configuration.
+            exemplars_max: if keeps_exemplars(&flags) { usize::MAX } else { 0 },
             ..relatum_tsdb::Options::default()
         };
         let store = Store::open(&flags.data_dir, options)?;
@@ -230,6 +232,8 @@ impl Engine {
         self.store.set_retention(flags.retention);
         self.store.set_retention_bytes(flags.retention_bytes);
         self.store.set_out_of_order_window(loaded.config.storage.out_of_order_time_window);
+        let exemplars_max = if keeps_exemplars(&flags) { loaded.config.storage.exemplars_max } else { 0 };
+        self.store.set_exemplars_max(usize::try_from(exemplars_max).unwrap_or(0));
         self.live.store(Arc::new(Live {
             yaml: loaded.config.redacted.clone(),
             config: loaded.config,
@@ -388,6 +392,11 @@ fn authorities(path: &Path) -> Result<Authorities, ReloadError> {
     };
     let pem = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
     Authorities::read(&pem).map_err(refused)
+}
+
+/// Whether exemplars are stored; like a Prometheus, only where that is asked for.
+fn keeps_exemplars(flags: &Flags) -> bool {
+    flags.has_feature("exemplar-storage")
 }
 
 /// The query engine that flags and configuration ask for.

@@ -32,9 +32,11 @@ pub struct Written {
     pub samples: usize,
     /// Native histograms that are stored now.
     pub histograms: usize,
+    /// Exemplars that are stored now, or were before.
+    pub exemplars: usize,
     /// Series that were left out because their labels are invalid.
     pub invalid_series: usize,
-    /// Exemplars that were left out because the store has no place for them.
+    /// Exemplars that were left out: the store keeps none, or they came too late.
     pub dropped_exemplars: usize,
     /// What a request of 2.0 brought beside it that was refused, a line for each; always empty for 1.0.
     pub refusals: String,
@@ -156,6 +158,7 @@ impl Receiver {
             refusals: Refusals::default(),
             samples: 0,
             histograms: 0,
+            exemplars: 0,
         };
         let mut decode = || {
             let mut decoder = Decoder::of(version, message)?;
@@ -163,7 +166,11 @@ impl Receiver {
             while let Some(series) = decoder.next_series()? {
                 dropped_exemplars += series.n_exemplars;
                 match series.label_set() {
-                    Ok(labels) => batch.append_series(&labels, series)?,
+                    Ok(labels) => {
+                        let before = batch.exemplars;
+                        batch.append_series(&labels, series)?;
+                        dropped_exemplars -= batch.exemplars - before;
+                    }
                     Err(reason) => {
                         let n_samples = series.n_samples + series.n_histograms;
                         debug!(%reason, samples = n_samples, "series with invalid labels left out");
@@ -178,9 +185,9 @@ impl Receiver {
         match decode() {
             Ok((invalid_series, dropped_exemplars)) => {
                 let refusals = if batch.is_partial { batch.refusals.text() } else { String::new() };
-                let (samples, histograms) = (batch.samples, batch.histograms);
+                let (samples, histograms, exemplars) = (batch.samples, batch.histograms, batch.exemplars);
                 batch.appender.commit().map_err(ReceiveError::Store)?;
-                Ok(Written { version, samples, histograms, invalid_series, dropped_exemplars, refusals })
+                Ok(Written { version, samples, histograms, exemplars, invalid_series, dropped_exemplars, refusals })
             }
             Err(error) => {
                 batch.appender.rollback();
@@ -229,6 +236,7 @@ struct Batch<'s> {
     refusals: Refusals,
     samples: usize,
     histograms: usize,
+    exemplars: usize,
 }
 
 impl Batch<'_> {
@@ -255,6 +263,13 @@ impl Batch<'_> {
                     self.histograms += 1;
                 }
                 Err(error) => self.refuse(labels, error)?,
+            }
+        }
+        for exemplar in &series.exemplars {
+            match self.appender.append_exemplar(reference, labels, exemplar.clone()) {
+                Ok(kept) => self.exemplars += usize::from(kept),
+                // Nobody repeats a request for them.
+                Err(reason) => debug!(%reason, series = %labels, "exemplar left out"),
             }
         }
         Ok(())

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use relatum_model::storage::{AppendError, Appender, Refused, SeriesRef};
+use relatum_model::exemplar::Exemplar;
+use relatum_model::storage::{AppendError, Appender, ExemplarRefused, Refused, SeriesRef};
 use relatum_model::{Labels, NativeHistogram};
 
 use crate::core::Core;
@@ -28,6 +29,21 @@ pub(crate) struct Batch<'s> {
     tips: HashMap<u64, Tip, FixedState>,
     // The values of series that got a late sample in this batch, by number and time.
     moments: HashMap<(u64, i64), u64, FixedState>,
+    exemplars: Vec<PendingExemplar>,
+}
+
+/// An exemplar that was accepted.
+#[derive(Debug, Clone)]
+pub(crate) struct PendingExemplar {
+    pub(crate) series: Arc<MemSeries>,
+    pub(crate) exemplar: Exemplar,
+}
+
+/// What a batch commits.
+#[derive(Debug, Default)]
+pub(crate) struct Admitted {
+    pub(crate) samples: Vec<Pending>,
+    pub(crate) exemplars: Vec<PendingExemplar>,
 }
 
 /// A sample that was accepted.
@@ -79,6 +95,7 @@ impl<'s> Batch<'s> {
             pending: Vec::with_capacity(store.batch_samples()),
             tips: HashMap::with_capacity_and_hasher(store.batch_samples(), FixedState::default()),
             moments: HashMap::default(),
+            exemplars: Vec::new(),
         }
     }
 
@@ -260,11 +277,35 @@ impl Appender for Batch<'_> {
         taken.inspect_err(|reason| self.store.counters().refused(reason))
     }
 
+    fn append_exemplar(
+        &mut self,
+        cached: SeriesRef,
+        labels: &Labels,
+        exemplar: Exemplar,
+    ) -> Result<bool, ExemplarRefused> {
+        if !self.store.exemplars.are_wanted() {
+            return Ok(false);
+        }
+        let series = self.store.head().find(cached, labels).ok_or(ExemplarRefused::NoSeries)?;
+        // Few series of a batch have any, and those that have follow their sample.
+        let before = self.exemplars.iter().rev().find(|pending| pending.series.id == series.id);
+        if self.store.exemplars.check(labels, &exemplar, before.map(|pending| &pending.exemplar))? {
+            self.exemplars.push(PendingExemplar { series, exemplar });
+        }
+        Ok(true)
+    }
+
     fn commit(mut self: Box<Self>) -> Result<(), AppendError> {
         let store = self.store;
         store.commit(|| {
             self.readmit();
-            std::mem::take(&mut self.pending)
+            let begun = |series: &MemSeries| {
+                let tip = self.tips.get(&series.id);
+                tip.is_some() || series.state().phase == Phase::Listed
+            };
+            // Those whose series got no sample after all have nothing to belong to.
+            self.exemplars.retain(|pending| begun(&pending.series));
+            Admitted { samples: std::mem::take(&mut self.pending), exemplars: std::mem::take(&mut self.exemplars) }
         })
     }
 

@@ -4,7 +4,9 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use relatum_model::storage::{AppendError, TimeRange};
+use hashbrown::HashMap;
+use relatum_model::Labels;
+use relatum_model::storage::{AppendError, SeriesRef, TimeRange};
 use tracing::info;
 
 use crate::core::{Core, Split};
@@ -15,8 +17,8 @@ use crate::system::give_memory_back;
 use crate::wal::FileKind;
 use crate::wal::frame::{FileHeader, close_frame, open_frame};
 use crate::wal::record::{
-    HistogramRows, PART_BYTES, Row, SECTION_ROWS, StartRow, encode_histograms, encode_rows, encode_series,
-    encode_starts,
+    HistogramRows, PART_BYTES, Row, SECTION_ROWS, StartRow, encode_exemplar, encode_histograms, encode_rows,
+    encode_series, encode_starts,
 };
 
 impl Core {
@@ -207,6 +209,7 @@ impl Core {
         }
         samples += out.rows(&mut rows)?;
         encode_histograms(&mut out.buffer, &histograms.rest());
+        out.exemplars(self)?;
         close_frame(&mut out.buffer, out.at, out.salt, commit, out.part, true);
         out.flush()?;
         file.sync()?;
@@ -234,6 +237,28 @@ impl Parts<'_> {
         if !rows.is_empty() {
             encode_starts(&mut self.buffer, rows);
             rows.clear();
+            self.split()?;
+        }
+        Ok(())
+    }
+
+    /// Exemplars stay longer than the samples of their series, which are named anew then.
+    fn exemplars(&mut self, store: &Core) -> io::Result<()> {
+        let departed: HashMap<Labels, u64> =
+            store.departed().since(0).into_iter().map(|(id, labels)| (labels, id)).collect();
+        let mut named = HashMap::new();
+        for (labels, exemplar) in store.exemplars.all() {
+            let listed = store.head().find(SeriesRef::NONE, &labels).map(|series| series.id);
+            let id = match listed.or_else(|| named.get(&labels).copied()) {
+                Some(id) => id,
+                None => {
+                    let id = departed.get(&labels).copied().unwrap_or_else(|| store.head().take_id());
+                    encode_series(&mut self.buffer, id, &labels);
+                    named.insert(labels, id);
+                    id
+                }
+            };
+            encode_exemplar(&mut self.buffer, id, &exemplar);
             self.split()?;
         }
         Ok(())

@@ -10,9 +10,10 @@ use relatum_model::Labels;
 use relatum_model::storage::{AppendError, Position};
 use tracing::{error, info, warn};
 
-use crate::batch::Pending;
+use crate::batch::{Admitted, Pending, PendingExemplar};
 use crate::blocks::Blocks;
 use crate::error::OpenError;
+use crate::exemplars::Exemplars;
 use crate::followers::Followers;
 use crate::head::Head;
 use crate::log_files::{self, Departed, LogFiles};
@@ -24,8 +25,8 @@ use crate::stats::{Counters, Stats};
 use crate::times::RecentTimes;
 use crate::wal::frame::{close_frame, open_frame};
 use crate::wal::record::{
-    HistogramRows as Histograms, PART_BYTES, Row, SECTION_ROWS, StartRow, encode_histograms, encode_rows,
-    encode_series, encode_starts,
+    HistogramRows as Histograms, PART_BYTES, Row, SECTION_ROWS, StartRow, encode_exemplar, encode_histograms,
+    encode_rows, encode_series, encode_starts,
 };
 use crate::wal::writer::{self, Segment, WriteFailure, Writer};
 
@@ -49,6 +50,7 @@ pub(crate) struct Core {
     pub(crate) followers: Followers,
     departed: Mutex<Departed>,
     pub(crate) blocks: Blocks,
+    pub(crate) exemplars: Exemplars,
     // Everything before was cut into blocks once; i64::MIN before the first cut.
     cut_end_ms: AtomicI64,
     // Some while what the last cut set aside is in blocks, and readers from before that moment may still look for it.
@@ -119,7 +121,7 @@ impl Core {
         })?;
         let mut recovery = Recovery::default();
         let blocks = Blocks::open(Arc::clone(&fs), dir.join("blocks"), &mut recovery)?;
-        let replayed = replay::replay(&*fs, &wal_dir, blocks.cut(), options.images, recovery)?;
+        let replayed = replay::replay(&*fs, &wal_dir, blocks.cut(), &options, recovery)?;
         for dropped in &replayed.recovery.dropped {
             warn!(file = %dropped.file, offset = dropped.offset, bytes = dropped.bytes, samples = dropped.samples,
                 reason = %dropped.reason, "dropped what is damaged");
@@ -147,6 +149,7 @@ impl Core {
             departed: Mutex::default(),
             cut_end_ms: AtomicI64::new(blocks.cut().map_or(i64::MIN, |cut| cut.end_ms)),
             blocks,
+            exemplars: replayed.exemplars,
             aside: Mutex::default(),
             checkpointing: Mutex::default(),
             applied: AtomicU64::new(replayed.last_commit),
@@ -305,12 +308,12 @@ impl Core {
     }
 
     /// Commits what `admit` returns; nothing else is committed from its call on.
-    pub(crate) fn commit(&self, admit: impl FnOnce() -> Vec<Pending>) -> Result<(), AppendError> {
+    pub(crate) fn commit(&self, admit: impl FnOnce() -> Admitted) -> Result<(), AppendError> {
         let commit = {
             let mut log = self.log();
             self.check_poison()?;
-            let pending = admit();
-            if pending.is_empty() {
+            let Admitted { samples: pending, exemplars } = admit();
+            if pending.is_empty() && exemplars.is_empty() {
                 return Ok(());
             }
             if log.writer.is_full() {
@@ -320,7 +323,7 @@ impl Core {
             let mut frames = std::mem::take(&mut log.frames);
             frames.clear();
             let has_starts = self.has_starts.load(Ordering::Relaxed) || pending.iter().any(|p| p.start_ms != 0);
-            encode_commit(&mut frames, &pending, has_starts, log.writer.segment().salt, commit);
+            encode_commit(&mut frames, &pending, &exemplars, has_starts, log.writer.segment().salt, commit);
             let written = log.writer.append(&frames);
             frames.shrink_to(BUFFER_BYTES_KEPT);
             log.frames = frames;
@@ -333,6 +336,9 @@ impl Core {
                 self.has_starts.store(true, Ordering::Relaxed);
             }
             self.apply(commit, &pending, &mut log.recent);
+            for PendingExemplar { series, exemplar } in exemplars {
+                self.exemplars.push(&series.labels, exemplar);
+            }
             if self.options.durability == Durability::Process {
                 self.readers.publish(commit, end_of(&log.writer));
             }
@@ -367,7 +373,8 @@ impl Core {
             newest_ms = newest_ms.max(*t_ms);
         }
         self.newest_ms.fetch_max(newest_ms, Ordering::Relaxed);
-        let oldest_ms = pending.iter().map(|pending| pending.t_ms).min().unwrap_or(newest_ms);
+        // A commit of exemplars alone has no oldest sample.
+        let oldest_ms = pending.iter().map(|pending| pending.t_ms).min().unwrap_or(self.oldest_ms());
         if self.oldest_ms.fetch_min(oldest_ms, Ordering::Relaxed) == i64::MIN {
             self.oldest_ms.store(oldest_ms, Ordering::Relaxed);
         }
@@ -538,6 +545,7 @@ impl Core {
             max_time_ms: time(&self.newest_ms),
             poisoned: self.poison.get().cloned(),
             full: self.full.load(Ordering::Relaxed),
+            exemplars: self.exemplars.counts(),
             ..self.counters.stats()
         }
     }
@@ -548,7 +556,14 @@ fn end_of(writer: &Writer) -> LogEnd {
 }
 
 /// Writes one commit: first the series that the log does not know yet, then the samples.
-fn encode_commit(out: &mut Vec<u8>, pending: &[Pending], has_starts: bool, salt: u32, commit: u64) {
+fn encode_commit(
+    out: &mut Vec<u8>,
+    pending: &[Pending],
+    exemplars: &[PendingExemplar],
+    has_starts: bool,
+    salt: u32,
+    commit: u64,
+) {
     let mut part = 0;
     let mut frame = open_frame(out);
     let split = |out: &mut Vec<u8>, frame: &mut usize, part: &mut u32| {
@@ -595,6 +610,10 @@ fn encode_commit(out: &mut Vec<u8>, pending: &[Pending], has_starts: bool, salt:
         }
         split(out, &mut frame, &mut part);
         encode_histograms(out, &histograms.rest());
+    }
+    for PendingExemplar { series, exemplar } in exemplars {
+        split(out, &mut frame, &mut part);
+        encode_exemplar(out, series.id, exemplar);
     }
     close_frame(out, frame, salt, commit, part, true);
 }

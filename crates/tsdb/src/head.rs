@@ -124,6 +124,11 @@ impl Head {
         self.index_mut(|listed| *listed = index);
     }
 
+    /// A number for a series that is named in the log and not listed.
+    pub(crate) fn take_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// The number that the next new series gets, or a later one.
     pub(crate) fn next_id(&self) -> u64 {
         self.next_id.load(Ordering::Relaxed)

@@ -109,6 +109,7 @@ impl Core {
         writer.series(&contents, in_blocks)?;
         let first = self.readers.end().0.segment.min(self.files().segments.front().map_or(number, |s| s.number));
         writer.further_ids(contents.aliases().chain(self.departed().since(first)))?;
+        writer.exemplars(self.exemplars.all().iter())?;
         writer.finish()
     }
 

@@ -220,7 +220,7 @@ fn verify_log_file(
             Found::Frame { offset, payload, .. } => {
                 for section in sections(payload) {
                     match section {
-                        Ok(Section::Series { .. } | Section::Starts(_)) => {}
+                        Ok(Section::Series { .. } | Section::Starts(_) | Section::Exemplar { .. }) => {}
                         Ok(Section::BadSeries { id }) => problem(format!("the labels of series {id} are damaged")),
                         Ok(Section::Rows(rows)) => verification.log_samples += rows.len() as u64,
                         Ok(Section::Histograms(rows)) => verification.log_samples += rows.len() as u64,

@@ -18,6 +18,7 @@ mod core;
 mod cut;
 mod delete;
 mod error;
+mod exemplars;
 mod followers;
 pub mod fs;
 mod head;
@@ -47,6 +48,7 @@ mod waiting;
 mod wal;
 
 pub use error::OpenError;
+pub use exemplars::ExemplarCounts;
 pub use history::History;
 pub use options::{Clock, Durability, Options, SystemClock, UnknownDurability};
 pub use replay::{Dropped, Recovery};

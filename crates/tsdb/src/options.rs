@@ -92,6 +92,8 @@ pub struct Options {
     pub block_range: Duration,
     /// How many samples may wait in memory that came after the head was cut behind them.
     pub late_samples_max: u64,
+    /// How many exemplars are kept; 0 for none. They are in memory, some hundred bytes each.
+    pub exemplars_max: usize,
     /// Whether images of the head are written and read, so that a restart need not read the whole log.
     pub images: bool,
     /// Where the time comes from.
@@ -116,6 +118,7 @@ impl Default for Options {
             cut_range: Duration::from_secs(1800),
             block_range: Duration::from_secs(2 * 3600),
             late_samples_max: 4_000_000,
+            exemplars_max: 0,
             images: true,
             clock: Arc::new(SystemClock),
             fs: Arc::new(Disk),

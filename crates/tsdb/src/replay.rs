@@ -11,11 +11,13 @@ use relatum_model::Labels;
 
 use crate::blocks::catalog::CutMark;
 use crate::error::OpenError;
+use crate::exemplars::Exemplars;
 use crate::fs::Fs;
 use crate::head::Head;
 use crate::histogram::Encoded;
 use crate::image::{self, Image};
 use crate::log_files::{Checkpoint, LogFiles, Segment};
+use crate::options::Options;
 use crate::series::Phase;
 use crate::system::give_memory_back;
 use crate::waiting::Waiting;
@@ -96,19 +98,20 @@ pub(crate) struct Replayed {
     pub(crate) recovery: Recovery,
     /// Whether any float said when it began to count.
     pub(crate) has_starts: bool,
+    pub(crate) exemplars: Exemplars,
     /// Samples that were read from the log behind an image, or all.
     pub(crate) rows_behind_image: u64,
 }
 
 /// Reads the log in `dir`. Cuts a torn end off and removes what a crash left over, so that the log can be continued.
 ///
-/// What `cut` says is in blocks already is not read into memory again. With `use_images`, an image of the head saves reading
-/// what it holds.
+/// What `cut` says is in blocks already is not read into memory again. An image of the head, if they are used, saves
+/// reading what it holds.
 pub(crate) fn replay(
     fs: &dyn Fs,
     dir: &Path,
     cut: Option<CutMark>,
-    use_images: bool,
+    options: &Options,
     mut recovery: Recovery,
 ) -> Result<Replayed, OpenError> {
     let started = Instant::now();
@@ -152,9 +155,11 @@ pub(crate) fn replay(
         in_blocks_before_ms: i64::MIN,
         recovery,
         has_starts: false,
+        exemplars: Exemplars::default(),
     };
+    replay.exemplars.set_max(options.exemplars_max);
     let oldest_useful = first_segment.max(cut.map_or(0, |cut| cut.segment));
-    let image = if use_images { image::newest(fs, dir, images, oldest_useful, &mut replay.recovery) } else { None };
+    let image = if options.images { image::newest(fs, dir, images, oldest_useful, &mut replay.recovery) } else { None };
     let image = image.map(|(file, image)| {
         replay.adopt(image);
         file
@@ -214,6 +219,7 @@ pub(crate) fn replay(
         files,
         recovery: replay.recovery,
         has_starts: replay.has_starts,
+        exemplars: replay.exemplars,
         rows_behind_image,
     })
 }
@@ -248,6 +254,7 @@ struct Replay {
     in_blocks_before_ms: i64,
     recovery: Recovery,
     has_starts: bool,
+    exemplars: Exemplars,
 }
 
 /// The parts of a commit that is not complete yet.
@@ -417,6 +424,7 @@ impl Replay {
         self.rows = image.rows;
         self.has_starts = image.has_starts;
         self.rows_waiting.define_all(image.series);
+        image.exemplars.into_iter().for_each(|(series, exemplar)| self.exemplars.push(&series, exemplar));
         for (id, labels) in image.further_ids {
             self.define(id, labels, image.commit);
         }
@@ -439,6 +447,11 @@ impl Replay {
                     }
                     if self.rows_waiting.are_many() {
                         self.apply_waiting();
+                    }
+                }
+                Ok(Section::Exemplar { id, exemplar }) => {
+                    if let Some(series) = self.rows_waiting.series(id) {
+                        self.exemplars.push(&series.labels, exemplar);
                     }
                 }
                 Ok(Section::Starts(rows)) => {

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use relatum_model::storage::Refused;
 
+use crate::exemplars::ExemplarCounts;
+
 /// How a store stands. Counters begin at zero when it is opened.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Stats {
@@ -39,6 +41,8 @@ pub struct Stats {
     pub checkpoints: u64,
     /// Images of the head that were written.
     pub images: u64,
+    /// How it stands with exemplars.
+    pub exemplars: ExemplarCounts,
     /// Times the head was cut into blocks.
     pub cuts: u64,
     /// Times blocks were merged or cleaned.

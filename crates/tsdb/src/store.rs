@@ -9,7 +9,8 @@ use std::time::Duration;
 use relatum_model::Matcher;
 use relatum_model::exposition::MetricFamily;
 use relatum_model::storage::{
-    Append, AppendError, Appender, Position, Reader, Scope, Select, SelectError, Tail, TailBatch, TimeRange,
+    Append, AppendError, Appender, Exemplars, Position, Reader, Scope, Select, SelectError, SeriesExemplars, Tail,
+    TailBatch, TimeRange,
 };
 use tracing::{error, info, warn};
 
@@ -104,6 +105,11 @@ impl Store {
         self.core.set_window(window);
     }
 
+    /// Keeps up to so many exemplars from now on; those that came first go.
+    pub fn set_exemplars_max(&self, max: usize) {
+        self.core.exemplars.set_max(max);
+    }
+
     /// Makes everything that was committed durable now.
     pub fn sync(&self) -> Result<(), AppendError> {
         self.core.sync()
@@ -194,6 +200,12 @@ fn work(
 impl Select for Store {
     fn open(&self, scope: &Scope, range: TimeRange) -> Result<Box<dyn Reader + '_>, SelectError> {
         Ok(Box::new(View::open(&self.core, scope, range)))
+    }
+}
+
+impl Exemplars for Store {
+    fn exemplars(&self, scope: &Scope, sets: &[Vec<Matcher>], range: TimeRange) -> Vec<SeriesExemplars> {
+        self.core.exemplars.select(scope, sets, range)
     }
 }
 

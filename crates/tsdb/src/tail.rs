@@ -327,7 +327,10 @@ impl Core {
                     }
                 }
                 // Followers take floats.
-                Ok(Section::Histograms(_) | Section::Starts(_) | Section::BadSeries { .. }) | Err(_) => {}
+                Ok(
+                    Section::Histograms(_) | Section::Starts(_) | Section::Exemplar { .. } | Section::BadSeries { .. },
+                )
+                | Err(_) => {}
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use super::histogram::{HistogramFault, read_histogram};
 use super::{DecodeError, InvalidLabels, LABELS_MAX, SYMBOLS_MAX, Version};
+use crate::exemplar::Exemplar;
 use crate::labels::Labels;
 use crate::protobuf::{Content, Fault, Fields};
 use crate::sample::{HistogramSample, Sample};
@@ -26,6 +27,8 @@ pub struct WriteSeries<'a> {
     pub n_samples: usize,
     /// How many exemplars there are.
     pub n_exemplars: usize,
+    /// Those of them whose labels are label sets.
+    pub exemplars: Vec<Exemplar>,
     /// How many histograms there are; see [`WriteSeries::histograms`].
     pub n_histograms: usize,
     // Of drafts of 2.0, which had one for all samples; 0 if there is none.
@@ -100,6 +103,7 @@ impl<'a> Decoder<'a> {
 impl<'a> WriteSeries<'a> {
     fn begin(&mut self, fields: &Fields<'a>, histogram_field: u64) {
         self.labels.clear();
+        self.exemplars.clear();
         (self.n_samples, self.n_exemplars, self.n_histograms, self.start_ms) = (0, 0, 0, 0);
         (self.is_utf8, self.has_symbols) = (true, true);
         (self.histogram_field, self.fields) = (histogram_field, fields.clone());
@@ -125,7 +129,7 @@ impl<'a> WriteSeries<'a> {
                     self.n_samples += 1;
                 }
                 3 => {
-                    field.message()?;
+                    self.exemplars.extend(exemplar(field.message()?, &[])?);
                     self.n_exemplars += 1;
                 }
                 4 => {
@@ -170,7 +174,7 @@ impl<'a> WriteSeries<'a> {
                     self.n_histograms += 1;
                 }
                 4 => {
-                    field.message()?;
+                    self.exemplars.extend(exemplar(field.message()?, symbols)?);
                     self.n_exemplars += 1;
                 }
                 5 => {
@@ -276,6 +280,47 @@ fn label<'a>(mut fields: Fields<'a>) -> Result<(&'a [u8], &'a [u8]), Fault> {
         }
     }
     Ok((name, value))
+}
+
+/// An exemplar, whose labels stand there in 1.0 and refer to `symbols` in 2.0; `None` if they are no label set.
+fn exemplar(mut fields: Fields<'_>, symbols: &[Option<&str>]) -> Result<Option<Exemplar>, Fault> {
+    let (mut value, mut t_ms, mut is_valid) = (0.0, 0, true);
+    let (mut pairs, mut numbers): (Vec<(&str, &str)>, Vec<u64>) = (Vec::new(), Vec::new());
+    while let Some((number, field)) = fields.next()? {
+        match (number, field.content) {
+            (1, _) if pairs.len() + numbers.len() / 2 >= LABELS_MAX => is_valid = false,
+            (1, _) if symbols.is_empty() => {
+                let (name, value) = label(field.message()?)?;
+                match (std::str::from_utf8(name), std::str::from_utf8(value)) {
+                    (Ok(name), Ok(value)) => pairs.push((name, value)),
+                    _ => is_valid = false,
+                }
+            }
+            (1, _) => field.uints(|number| {
+                if numbers.len() < 2 * LABELS_MAX {
+                    numbers.push(number);
+                }
+            })?,
+            (2, Content::Fixed64(bits)) => value = f64::from_bits(bits),
+            (3, Content::Varint(number)) => t_ms = number.cast_signed(),
+            (2 | 3, _) => return Err(field.wrong_type()),
+            _ => {}
+        }
+    }
+    let symbol = |number: &u64| usize::try_from(*number).ok().and_then(|at| symbols.get(at).copied().flatten());
+    for pair in numbers.chunks(2) {
+        match pair {
+            [name, value] => match (symbol(name), symbol(value)) {
+                (Some(name), Some(value)) => pairs.push((name, value)),
+                _ => is_valid = false,
+            },
+            _ => is_valid = false,
+        }
+    }
+    pairs.sort_unstable_by_key(|(name, _)| *name);
+    pairs.retain(|(_, value)| !value.is_empty());
+    let labels = Labels::from_sorted(pairs).filter(|_| is_valid);
+    Ok(labels.map(|labels| Exemplar { labels, value, t_ms }))
 }
 
 /// A sample, and when it began to count, which 1.0 has no field for.

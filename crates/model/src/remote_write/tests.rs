@@ -111,6 +111,30 @@ fn requests_with_symbols() {
     check_v2(&many, Err("cannot decode write request at byte 4000002: request has too many symbols"));
 }
 
+/// The exemplars of the only series of a request.
+fn exemplars(version: Version, series: &[u8], symbols: &[u8]) -> Vec<(String, f64, i64)> {
+    let field = if version == Version::V1 { 0x0a } else { 0x2a };
+    let body = [&[field, series.len() as u8], series, symbols].concat();
+    let mut decoder = Decoder::of(version, &body).expect("the symbols can be read");
+    let series = decoder.next_series().expect("the series can be read").expect("there is one");
+    series.exemplars.iter().map(|found| (found.labels.to_string(), found.value, found.t_ms)).collect()
+}
+
+#[test]
+fn exemplars_of_both_messages() {
+    let expected = vec![("{trace_id=\"x\"}".to_owned(), 1.0, 7)];
+    let one = b"\x1a\x1a\x0a\x0d\x0a\x08trace_id\x12\x01x\x11\0\0\0\0\0\0\xf0\x3f\x18\x07";
+    assert_eq!(exemplars(Version::V1, one, b""), expected);
+    const SYMBOLS: &[u8] = b"\x22\x00\x22\x08trace_id\x22\x01x\x22\x01\xff";
+    let one = b"\x22\x0f\x0a\x02\x01\x02\x11\0\0\0\0\0\0\xf0\x3f\x18\x07";
+    assert_eq!(exemplars(Version::V2, one, SYMBOLS), expected);
+    // Labels that are none: no such symbol, half a label, no UTF-8. And none at all, which is fine.
+    for bad in [&b"\x22\x04\x0a\x02\x01\x09"[..], b"\x22\x03\x0a\x01\x01", b"\x22\x04\x0a\x02\x01\x03"] {
+        assert_eq!(exemplars(Version::V2, bad, SYMBOLS), [], "{bad:?}");
+    }
+    assert_eq!(exemplars(Version::V2, b"\x22\x02\x18\x05", SYMBOLS), [("{}".to_owned(), 0.0, 5)]);
+}
+
 /// One float and one integer histogram with everything that a message can say.
 fn histograms() -> Vec<HistogramSample> {
     let whole = Histogram {

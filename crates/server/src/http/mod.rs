@@ -2,6 +2,7 @@
 
 mod admin;
 mod envelope;
+mod exemplars;
 mod features;
 mod federate;
 mod front;
@@ -51,7 +52,7 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
     let api = Router::new()
         .route("/query", get(query::instant).post(query::instant))
         .route("/query_range", get(query::range).post(query::range))
-        .route("/query_exemplars", get(query::exemplars).post(query::exemplars))
+        .route("/query_exemplars", get(exemplars::query).post(exemplars::query))
         .route("/format_query", get(query::format).post(query::format))
         .route("/parse_query", get(query::parse).post(query::parse))
         .route("/labels", get(series::names).post(series::names))

@@ -1,18 +1,16 @@
-//! Queries: `/query`, `/query_range`, `/query_exemplars`, `/format_query`, `/parse_query`.
+//! Queries: `/query`, `/query_range`, `/format_query`, `/parse_query`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use relatum_model::storage::{Cancel, Scope};
 use relatum_promql::syntax::ValueType;
 use relatum_promql::{Answer, QueryError, QueryOptions, Value};
 
 use super::envelope::{ApiError, ApiResult, ErrorKind, Success};
 use super::json;
-use super::params::{MAX_TIME_MS, MIN_TIME_MS, Params, parse_duration_ms};
+use super::params::{Params, parse_duration_ms};
 use crate::Engine;
 
 /// A range query gives at most this many points a series, as Prometheus has it.
@@ -61,25 +59,6 @@ pub(crate) async fn range(State(engine): State<Arc<Engine>>, params: Params) -> 
         answer.map(|answer| everywhere.noted(answer))
     })
     .await
-}
-
-/// `/api/v1/query_exemplars`: exemplars are not stored, so there are none, as in a Prometheus without `exemplar-storage`.
-pub(crate) async fn exemplars(State(engine): State<Arc<Engine>>, params: Params) -> Response {
-    let has_selector = || {
-        let start_ms = params.time_ms_or("start", MIN_TIME_MS)?;
-        if params.time_ms_or("end", MAX_TIME_MS)? < start_ms {
-            return Err(ApiError::bad_data("end timestamp must not be before start timestamp"));
-        }
-        let expr =
-            engine.promql().parse(params.first("query")).map_err(|error| ApiError::bad_data(error.to_string()))?;
-        Ok(!relatum_promql::syntax::selectors(&expr).is_empty())
-    };
-    match has_selector() {
-        Ok(true) => Success::encoded(b"[]".to_vec()).into_response(),
-        // Without a series there is nothing that could have exemplars.
-        Ok(false) => StatusCode::NO_CONTENT.into_response(),
-        Err(error) => error.into_response(),
-    }
 }
 
 /// `/api/v1/format_query`

@@ -43,8 +43,7 @@ fn accepted(written: &Written) -> Response {
         for (name, number) in [
             ("x-prometheus-remote-write-samples-written", written.samples),
             ("x-prometheus-remote-write-histograms-written", written.histograms),
-            // The store has no place for them.
-            ("x-prometheus-remote-write-exemplars-written", 0),
+            ("x-prometheus-remote-write-exemplars-written", written.exemplars),
         ] {
             response.headers_mut().insert(name, number.into());
         }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use relatum_model::exposition::{self, Entry, ParsedSample};
+use relatum_model::exemplar::Exemplar;
+use relatum_model::exposition::{self, Entry, MetricKind, ParsedSample};
 use relatum_model::labels::METRIC_NAME;
 use relatum_model::relabel::NameScheme;
 use relatum_model::storage::{Append, Appender, Refused, SeriesRef};
 use relatum_model::text::{is_legacy_label_name, is_legacy_metric_name, quote};
 use relatum_model::{Labels, relabel, stale_nan};
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use super::ScrapeError;
 use super::cache::SeriesCache;
@@ -206,6 +207,10 @@ impl Store<'_> {
         } else {
             appender.append(entry.reference, labels, own_t_ms.unwrap_or(t_ms), sample.value)
         };
+        if let (Ok(reference), Some(exemplar)) = (&appended, &sample.exemplar) {
+            let t_ms = own_t_ms.unwrap_or(t_ms);
+            self.exemplar(appender, *reference, labels, exemplar, t_ms)?;
+        }
         match appended {
             Ok(reference) => {
                 memory.cache.set_reference(index, reference);
@@ -221,6 +226,24 @@ impl Store<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Hands an exemplar on. One that is not taken harms nothing: the target shows it with every scrape until it has another.
+    fn exemplar(
+        &self,
+        appender: &mut dyn Appender,
+        reference: SeriesRef,
+        series: &Labels,
+        exemplar: &exposition::Exemplar<'_>,
+        sample_ms: i64,
+    ) -> Result<(), ScrapeError> {
+        let labels = exposition::labels_of(exemplar.labels, MetricKind::Unknown)
+            .map_err(|error| ScrapeError::Series(error.to_string()))?;
+        let exemplar = Exemplar { labels, value: exemplar.value, t_ms: exemplar.t_ms.unwrap_or(sample_ms) };
+        if let Err(reason) = appender.append_exemplar(reference, series, exemplar) {
+            debug!(%reason, %series, "exemplar left out");
+        }
+        Ok(())
     }
 
     /// The labels under which a series is stored; `None` if relabelling drops it.

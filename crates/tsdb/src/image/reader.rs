@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use relatum_model::Labels;
+use relatum_model::exemplar::Exemplar;
 
-use super::writer::{IDS, PAIRS, SERIES, SUMMARY};
+use super::writer::{EXEMPLARS, IDS, PAIRS, SERIES, SUMMARY};
 use super::{Unusable, salt_of};
 use crate::block::bytes::Cursor;
 use crate::block::layout::Damage;
 use crate::chunk::image::TimesRead;
+use crate::chunk::unzigzag;
 use crate::fs::Fs;
 use crate::head::Head;
 use crate::index::Index;
@@ -29,6 +31,8 @@ pub(crate) struct Image {
     pub(crate) series: Vec<Arc<MemSeries>>,
     /// Numbers by which the log knows series that are gone, or listed under another number.
     pub(crate) further_ids: Vec<(u64, Labels)>,
+    /// Exemplars in the order in which they came, each with its series.
+    pub(crate) exemplars: Vec<(Labels, Exemplar)>,
     /// The last commit of which it holds what lives.
     pub(crate) commit: u64,
     pub(crate) samples: u64,
@@ -125,9 +129,13 @@ fn decode(bytes: &[u8], number: u64, segment_salt: u32) -> Result<Image, Unusabl
     if pairs.len() as u64 != n_pairs || !pairs.is_sorted_by(|a, b| a < b) {
         return Err(Damage("its labels are not all there").into());
     }
-    let mut further_ids = Vec::new();
+    let (mut further_ids, mut exemplars) = (Vec::new(), Vec::new());
     for frame in rest {
-        read_ids(frames.payload(frame)?, &mut further_ids)?;
+        match frames.payload(frame)? {
+            (IDS, cursor) => read_ids(cursor, &mut further_ids)?,
+            (EXEMPLARS, cursor) => read_exemplars(cursor, &mut exemplars)?,
+            _ => return Err(Damage("a frame is not where it belongs").into()),
+        }
     }
 
     let head = Head::new();
@@ -153,6 +161,7 @@ fn decode(bytes: &[u8], number: u64, segment_salt: u32) -> Result<Image, Unusabl
         head,
         series,
         further_ids,
+        exemplars,
         commit: frames.commit,
         samples,
         newest_ms,
@@ -176,12 +185,18 @@ fn read_pairs((kind, mut cursor): (u8, Cursor<'_>), pairs: &mut Vec<Labels>) -> 
     Ok(())
 }
 
-fn read_ids((kind, mut cursor): (u8, Cursor<'_>), ids: &mut Vec<(u64, Labels)>) -> Result<(), Damage> {
-    if kind != IDS {
-        return Err(Damage("a frame is not where it belongs"));
-    }
+fn read_ids(mut cursor: Cursor<'_>, ids: &mut Vec<(u64, Labels)>) -> Result<(), Damage> {
     while !cursor.rest.is_empty() {
         ids.push((cursor.varint()?, read_labels(&mut cursor)?));
+    }
+    Ok(())
+}
+
+fn read_exemplars(mut cursor: Cursor<'_>, exemplars: &mut Vec<(Labels, Exemplar)>) -> Result<(), Damage> {
+    while !cursor.rest.is_empty() {
+        let (series, labels) = (read_labels(&mut cursor)?, read_labels(&mut cursor)?);
+        let (t_ms, value) = (unzigzag(cursor.varint()?), f64::from_bits(cursor.u64()?));
+        exemplars.push((series, Exemplar { labels, value, t_ms }));
     }
     Ok(())
 }

@@ -5,9 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use relatum_model::Labels;
+use relatum_model::exemplar::Exemplar;
 
 use crate::block::bytes::put_varint;
 use crate::chunk::image::TimesWritten;
+use crate::chunk::zigzag;
 use crate::fs::{AppendFile, Fs};
 use crate::index::Index;
 use crate::series::MemSeries;
@@ -20,6 +22,7 @@ pub(super) const SUMMARY: u8 = 1;
 pub(super) const PAIRS: u8 = 2;
 pub(super) const SERIES: u8 = 3;
 pub(super) const IDS: u8 = 4;
+pub(super) const EXEMPLARS: u8 = 5;
 
 /// The series of one moment, and their labels as numbers into one list of pairs.
 pub(super) struct Contents {
@@ -162,6 +165,21 @@ impl ImageWriter {
             put_varint(&mut self.buffer, id);
             put_varint(&mut self.buffer, labels.encoded().len() as u64);
             self.buffer.extend_from_slice(labels.encoded().as_bytes());
+        }
+        self.end(false)
+    }
+
+    /// The exemplars in the order in which they came, each with its series.
+    pub(super) fn exemplars<'e>(&mut self, all: impl Iterator<Item = &'e (Labels, Exemplar)>) -> io::Result<()> {
+        self.begin(EXEMPLARS);
+        for (series, exemplar) in all {
+            self.split(EXEMPLARS)?;
+            for labels in [series, &exemplar.labels] {
+                put_varint(&mut self.buffer, labels.encoded().len() as u64);
+                self.buffer.extend_from_slice(labels.encoded().as_bytes());
+            }
+            put_varint(&mut self.buffer, zigzag(exemplar.t_ms));
+            self.buffer.extend_from_slice(&exemplar.value.to_bits().to_le_bytes());
         }
         self.end(true)
     }

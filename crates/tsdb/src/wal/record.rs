@@ -5,6 +5,7 @@
 //! its trailing zero bytes, which most numbers people measure have.
 
 use relatum_model::Labels;
+use relatum_model::exemplar::Exemplar;
 use thiserror::Error;
 
 use crate::chunk::{unzigzag, zigzag};
@@ -30,6 +31,10 @@ const SERIES: u8 = 1;
 const SAMPLES: u8 = 2;
 const HISTOGRAMS: u8 = 3;
 const STARTS: u8 = 4;
+const EXEMPLARS: u8 = 5;
+
+/// The most bytes that the labels of an exemplar take; a reader believes no more.
+const EXEMPLAR_BYTES_MAX: usize = 1 << 12;
 
 /// One sample as the log holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +105,16 @@ pub(crate) fn encode_histograms(out: &mut Vec<u8>, rows: &[(u64, i64, Encoded)])
     }
 }
 
+/// Writes an exemplar of series `id`.
+pub(crate) fn encode_exemplar(out: &mut Vec<u8>, id: u64, exemplar: &Exemplar) {
+    out.push(EXEMPLARS);
+    put_varint(out, id);
+    put_varint(out, zigzag(exemplar.t_ms));
+    out.extend_from_slice(&exemplar.value.to_bits().to_le_bytes());
+    put_varint(out, exemplar.labels.encoded().len() as u64);
+    out.extend_from_slice(exemplar.labels.encoded().as_bytes());
+}
+
 /// Collects native histograms until there are enough for a section.
 #[derive(Debug, Default)]
 pub(crate) struct HistogramRows {
@@ -135,6 +150,8 @@ pub(crate) enum Section<'a> {
     Rows(Rows<'a>),
     /// When samples of the rows that follow began to count.
     Starts(Vec<StartRow>),
+    /// An exemplar and the series' number.
+    Exemplar { id: u64, exemplar: Exemplar },
     /// Native histograms in the order in which they were appended: the series' number, the time, and the histogram.
     Histograms(Vec<(u64, i64, &'a [u8])>),
 }
@@ -199,6 +216,17 @@ fn section<'a>(cursor: &mut Cursor<'a>) -> Result<Section<'a>, BadPayload> {
             let (mut ids, mut times, mut starts) = (cursor.runs(n)?, cursor.runs(n)?, cursor.runs(n)?);
             let row = || Some(StartRow { id: ids.next()? as u64, t_ms: times.next()?, start_ms: starts.next()? });
             Ok(Section::Starts(std::iter::from_fn(row).take(n).collect()))
+        }
+        EXEMPLARS => {
+            let (id, t_ms) = (cursor.varint()?, unzigzag(cursor.varint()?));
+            let bits = cursor.bytes(8)?.try_into().map(u64::from_le_bytes).expect("eight bytes");
+            let length = cursor.varint()?;
+            if length > EXEMPLAR_BYTES_MAX as u64 {
+                return Err(BadPayload("labels of an exemplar too large"));
+            }
+            let text = std::str::from_utf8(cursor.bytes(length as usize)?).ok();
+            let labels = text.and_then(Labels::from_encoded).ok_or(BadPayload("labels of an exemplar are none"))?;
+            Ok(Section::Exemplar { id, exemplar: Exemplar { labels, value: f64::from_bits(bits), t_ms } })
         }
         HISTOGRAMS => {
             let n = cursor.varint()?;
@@ -376,7 +404,7 @@ mod tests {
         for section in sections(payload) {
             match section? {
                 Section::Series { id, labels } => series.push((id, labels)),
-                Section::BadSeries { .. } | Section::Histograms(_) | Section::Starts(_) => {}
+                Section::BadSeries { .. } | Section::Histograms(_) | Section::Starts(_) | Section::Exemplar { .. } => {}
                 Section::Rows(more) => rows.extend(more),
             }
         }
@@ -425,7 +453,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..300), kind in 0u8..4) {
+        fn any_bytes_are_read_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..300), kind in 0u8..6) {
             let mut payload = vec![kind];
             payload.extend(bytes);
             if let Ok((_, rows)) = decode(&payload) {

@@ -3,6 +3,7 @@
 mod basics;
 mod blocks;
 mod damage;
+mod exemplars;
 mod faults;
 mod faulty_fs;
 mod following;
