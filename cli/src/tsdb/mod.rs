@@ -7,6 +7,7 @@ mod dump;
 mod export;
 mod import;
 mod list;
+mod repair;
 mod verify;
 
 use std::io;
@@ -33,6 +34,8 @@ enum What {
     List(StoreDir),
     /// Read every byte and name what is damaged
     Verify(StoreDir),
+    /// Write what is damaged anew without the damage, and say what was lost
+    Repair(repair::Args),
     /// Show which labels and metrics have most series, in the newest block
     Analyze(analyze::Args),
     /// Print all samples; not while a process has the store open
@@ -108,6 +111,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<ExitCode, CommandFailu
     match &args.what {
         What::List(store) => list::run(global, &store.dir)?,
         What::Verify(store) => return verify::run(global, &store.dir),
+        What::Repair(args) => return repair::run(global, args),
         What::Analyze(args) => analyze::run(global, args)?,
         What::Dump(args) => return dump::run(args),
         What::Import(args) => return import::run(global, args),

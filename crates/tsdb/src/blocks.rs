@@ -177,6 +177,17 @@ impl Blocks {
         }
     }
 
+    /// Keeps a copy of a damaged block's file under another name, under which it is left alone.
+    pub(crate) fn keep_damaged(&self, number: u64) -> io::Result<()> {
+        let kept = self.dir.join(format!("{}{DAMAGED}", file_name(number)));
+        match self.fs.remove(&kept) {
+            // Half a copy is what an earlier attempt left.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        self.copy(&self.dir.join(file_name(number)), &kept)
+    }
+
     /// The newest sample of a series, as time and bits. What is damaged is passed over.
     pub(crate) fn newest_of(&self, labels: &Labels) -> Option<(i64, u64)> {
         let mut newest: Option<(i64, u64)> = None;
@@ -251,8 +262,12 @@ impl Blocks {
 
     /// Copies the file `name` into the folder `target`, durably.
     pub(crate) fn copy_file(&self, name: &str, target: &Path) -> io::Result<()> {
-        let from = self.fs.map(&self.dir.join(name))?;
-        let to = self.fs.create(&target.join(name))?;
+        self.copy(&self.dir.join(name), &target.join(name))
+    }
+
+    fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let from = self.fs.map(from)?;
+        let to = self.fs.create(to)?;
         (*from).as_ref().chunks(1 << 20).try_for_each(|piece| to.append(piece))?;
         to.sync()
     }

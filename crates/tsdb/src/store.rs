@@ -19,6 +19,7 @@ use crate::core::Core;
 use crate::error::OpenError;
 use crate::metrics;
 use crate::options::Options;
+use crate::repair::Repair;
 use crate::replay::Recovery;
 use crate::stats::Stats;
 use crate::view::View;
@@ -140,6 +141,14 @@ impl Store {
     /// Gives back the room that deleted samples take.
     pub fn clean_deleted(&self) -> Result<(), AppendError> {
         self.core.clean_deleted()
+    }
+
+    /// Writes what is damaged anew without the damage: blocks of which something cannot be read, which stay beside the store under
+    /// another name, and the log if opening found damage in it.
+    pub fn repair(&self) -> Result<Vec<Repair>, AppendError> {
+        let of_log =
+            |dropped: &crate::Dropped| !dropped.file.ends_with(".block") && !dropped.file.starts_with("blocks/");
+        self.core.repair(self.opened().dropped.iter().any(of_log))
     }
 
     /// Copies everything committed so far into `dir`, which can be opened as a store of its own.

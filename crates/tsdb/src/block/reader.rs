@@ -130,7 +130,33 @@ impl Block {
         })
     }
 
+    /// What is needed to read all series one after the other, checked. Nothing can be found in it.
+    pub(crate) fn index_for_salvage(&self) -> Result<Index<'_>, Damage> {
+        const NO_POSTINGS: &[u8] = &[0; 4];
+        self.check(&[SectionKind::Times, SectionKind::Symbols, SectionKind::Series])?;
+        Ok(Index {
+            block: self,
+            symbols: Symbols::decode(self.section(SectionKind::Symbols)?)?,
+            postings: Postings::decode(NO_POSTINGS)?,
+            times: self.section(SectionKind::Times)?,
+            series: self.section(SectionKind::Series)?,
+            series_table: &[],
+            n_series: u32::try_from(self.summary.series).map_err(|_| Damage("too many series"))?,
+        })
+    }
+
     fn check_index(&self) -> Result<(), Damage> {
+        let all = [
+            SectionKind::Times,
+            SectionKind::Symbols,
+            SectionKind::Series,
+            SectionKind::SeriesTable,
+            SectionKind::Postings,
+        ];
+        self.check(&all)
+    }
+
+    fn check(&self, kinds: &[SectionKind]) -> Result<(), Damage> {
         for (kind, damage) in [
             (SectionKind::Times, Damage("its table of times is damaged")),
             (SectionKind::Symbols, Damage("its symbols are damaged")),
@@ -138,7 +164,9 @@ impl Block {
             (SectionKind::SeriesTable, Damage("its table of series is damaged")),
             (SectionKind::Postings, Damage("its postings are damaged")),
         ] {
-            if checksum(self.salt, self.section(kind)?) != self.footer.sections[kind as usize].checksum {
+            if kinds.contains(&kind)
+                && checksum(self.salt, self.section(kind)?) != self.footer.sections[kind as usize].checksum
+            {
                 return Err(damage);
             }
         }
@@ -229,7 +257,19 @@ impl<'b> Index<'b> {
 
     /// A walk over the series, which is fast as long as it goes forward.
     pub(crate) fn walk(&self) -> SeriesWalk<'b> {
-        SeriesWalk { index: *self, next: 0, cursor: Cursor::new(&[]), labels: Vec::new(), columns_end: 0 }
+        SeriesWalk {
+            index: *self,
+            next: 0,
+            cursor: Cursor::new(&[]),
+            labels: Vec::new(),
+            columns_end: 0,
+            only_forward: false,
+        }
+    }
+
+    /// A walk over all series from the first one on, which asks nothing where they begin.
+    pub(crate) fn walk_through(&self) -> SeriesWalk<'b> {
+        SeriesWalk { cursor: Cursor::new(self.series), only_forward: true, ..self.walk() }
     }
 
     /// The series of these labels.
@@ -271,6 +311,7 @@ pub(crate) struct SeriesWalk<'b> {
     cursor: Cursor<'b>,
     labels: Vec<(u32, u32)>,
     columns_end: u64,
+    only_forward: bool,
 }
 
 impl SeriesWalk<'_> {
@@ -280,7 +321,7 @@ impl SeriesWalk<'_> {
             return Err(Damage("there is no such series"));
         }
         let group = number / GROUP_SERIES as u32;
-        let within = self.next > group * GROUP_SERIES as u32 && self.next <= number;
+        let within = self.only_forward || self.next > group * GROUP_SERIES as u32 && self.next <= number;
         if !within {
             let at = Cursor::at(self.index.series_table, group as usize * 4)?.u32()?;
             self.cursor = Cursor::at(self.index.series, at as usize)?;

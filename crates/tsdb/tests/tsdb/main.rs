@@ -15,6 +15,7 @@ mod maintenance;
 mod parts;
 mod prometheus;
 mod property;
+mod repair;
 mod runs;
 mod starts;
 mod support;

@@ -1,0 +1,100 @@
+//! `relatum tsdb repair`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use relatum_tsdb::inspect;
+use serde_json::json;
+
+use super::{chain, damage, open_store, unreadable};
+use crate::Global;
+use crate::failure::CommandFailure;
+use crate::output::{counted, good};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The store's directory; no process may have it open
+    #[arg(default_value = "data", value_name = "DIR")]
+    dir: PathBuf,
+    /// Only say what is damaged
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Writes what is damaged anew without the damage.
+pub(crate) fn run(global: &Global, args: &Args) -> Result<ExitCode, CommandFailure> {
+    let dir = &args.dir;
+    let before = inspect::verify(dir).map_err(|error| unreadable(dir, &error))?;
+    if args.dry_run || before.problems.is_empty() {
+        let data = json!({ "problems": damage::as_json(&before.problems), "repairs": [] });
+        global.format.print(&data, |_| {
+            let mut text = String::new();
+            for problem in &before.problems {
+                text += &format!("would repair {}: {}\n", problem.file, problem.reason);
+            }
+            if before.problems.is_empty() {
+                text += &format!("{}\n", good("everything is as it was written"));
+            }
+            text
+        })?;
+        return Ok(if before.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    let failed = |error: &dyn std::error::Error| CommandFailure::failed(chain(error));
+    let store = open_store(dir)?;
+    let repairs = store.repair().map_err(|error| failed(&error))?;
+    let dropped = store.opened().dropped.clone();
+    store.close().map_err(|error| failed(&error))?;
+    drop(store);
+    let after = inspect::verify(dir).map_err(|error| unreadable(dir, &error))?;
+    let data = json!({
+        "problems": damage::as_json(&before.problems),
+        "repairs": repairs.iter().map(|repair| json!({
+            "file": repair.file,
+            "reason": repair.reason,
+            "replacedBy": repair.replaced_by,
+            "samplesKept": repair.samples_kept,
+            "chunksLost": repair.chunks_lost,
+            "uncertain": repair.is_uncertain,
+        })).collect::<Vec<_>>(),
+        "dropped": dropped.iter().map(|dropped| json!({
+            "file": dropped.file,
+            "offset": dropped.offset,
+            "bytes": dropped.bytes,
+            "samples": dropped.samples,
+            "reason": dropped.reason,
+        })).collect::<Vec<_>>(),
+        "left": damage::as_json(&after.problems),
+    });
+    global.format.print(&data, |_| {
+        let mut text = String::new();
+        for repair in &repairs {
+            text += &format!("{}: {}\n", repair.file, repair.reason);
+            let kept = counted(repair.samples_kept, "sample", "samples");
+            match &repair.replaced_by {
+                Some(file) => text += &format!("  {kept} are in {file} now"),
+                None => text += "  nothing of it can be read",
+            }
+            if repair.chunks_lost > 0 {
+                text += &format!(", {} lost", counted(repair.chunks_lost, "chunk", "chunks"));
+            }
+            if repair.is_uncertain {
+                text += ", and what else it held is not known";
+            }
+            text += &format!("\n  the damaged file stays as {}.damaged\n", repair.file);
+        }
+        for dropped in &dropped {
+            text += &format!(
+                "{}: {} at byte {}, {} bytes left out\n",
+                dropped.file, dropped.reason, dropped.offset, dropped.bytes
+            );
+        }
+        for problem in &after.problems {
+            text += &format!("still damaged: {}: {}\n", problem.file, problem.reason);
+        }
+        if after.problems.is_empty() {
+            text += &format!("{}\n", good("what is left is sound"));
+        }
+        text
+    })?;
+    Ok(if after.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,91 @@
+//! Repairing: what can be read of damaged files is kept, and the rest is named.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use relatum_tsdb::{Options, Store};
+
+use crate::faulty_fs::FaultyFs;
+use crate::support::{Content, NOW_MS, content, options, write};
+
+const BLOCK: &str = "/d/blocks/0000000001.block";
+
+fn open(fs: &FaultyFs) -> Store {
+    let on = Options { fs: Arc::new(fs.clone()), retention: Duration::ZERO, ..options() };
+    Store::open(Path::new("/d"), on).expect("the store opens")
+}
+
+/// A block of 40 series with 50 samples each, and some samples in the log.
+fn files() -> (Content, BTreeMap<PathBuf, Vec<u8>>) {
+    let fs = FaultyFs::default();
+    let store = open(&fs);
+    let names: Vec<String> = (0..40).map(|i| format!("a,i={i}")).collect();
+    for n in 0..60 {
+        let samples: Vec<_> = names.iter().map(|name| (name.as_str(), NOW_MS + n, (n * n) as f64)).collect();
+        write(&store, &samples);
+        if n == 49 {
+            store.cut().unwrap();
+        }
+    }
+    let content = content(&store);
+    drop(store);
+    (content, fs.files())
+}
+
+fn count(content: &Content) -> usize {
+    content.values().map(Vec::len).sum()
+}
+
+/// Damages a byte, repairs, and checks that nothing that is left was not there; returns how many samples went, of how many
+/// chunks, and whether that is certain.
+#[track_caller]
+fn check(file: &str, at: usize) -> (usize, u64, bool) {
+    let (before, mut files) = files();
+    files.get_mut(Path::new(file)).expect("there is such a file")[at] ^= 0x5a;
+    let fs = FaultyFs::of(files.clone());
+    let store = open(&fs);
+    let repairs = store.repair().unwrap();
+    let after = content(&store);
+    for (series, samples) in &after {
+        assert!(samples.iter().all(|sample| before[series].contains(sample)), "{series} has what nobody wrote");
+    }
+    if file == BLOCK {
+        assert_eq!(repairs.len(), 1, "byte {at}");
+        let kept = fs.files().get(Path::new(&format!("{BLOCK}.damaged"))).cloned();
+        assert_eq!(kept.as_ref(), files.get(Path::new(BLOCK)), "the damaged file stays");
+    }
+    drop(store);
+    let store = open(&fs);
+    assert!(content(&store) == after, "it is the same after a restart");
+    assert_eq!(store.repair().unwrap(), [], "nothing is left to repair");
+    assert_eq!((store.opened().dropped.len(), store.stats().damaged_blocks), (0, 0));
+    let lost = repairs.iter().map(|repair| repair.chunks_lost).sum();
+    (count(&before) - count(&after), lost, repairs.iter().all(|repair| !repair.is_uncertain))
+}
+
+#[test]
+fn what_can_be_read_is_kept() {
+    let (_, files) = files();
+    let bytes = &files[Path::new(BLOCK)];
+    // The sections stand one behind the other; the last one, the postings, ends where the footer begins.
+    let footer = u32::from_le_bytes(bytes[bytes.len() - 16..bytes.len() - 12].try_into().unwrap()) as usize;
+    let postings = bytes.len() - 16 - footer - 10;
+    assert_eq!(check(BLOCK, postings), (0, 0, true), "the postings are made anew");
+    // All series share one column of times and have one of values each, which come behind it.
+    assert_eq!(check(BLOCK, 32 + 60), (50, 1, true), "a column of values");
+    assert_eq!(check(BLOCK, 32 + 6), (40 * 50, 40, true), "the times of all");
+    let symbols = bytes.windows(8).position(|window| window == b"__name__").expect("there are symbols");
+    let (gone, _, certain) = check(BLOCK, symbols);
+    assert_eq!((gone, certain), (40 * 50, false), "without labels nothing can be named");
+}
+
+#[test]
+fn the_log_is_written_anew() {
+    let (before, files) = files();
+    let log = files.keys().filter(|path| path.extension().is_some_and(|extension| extension == "wal"));
+    let log = log.max_by_key(|path| files[*path].len()).expect("there is a log").to_str().unwrap().to_owned();
+    let (gone, _, _) = check(&log, files[Path::new(&log)].len() / 2);
+    assert!((1..=40).contains(&gone), "one commit of {} is damaged, and {gone} samples are gone", count(&before));
+}
