@@ -1,6 +1,6 @@
 //! The engine: reads a query, evaluates it within limits, and gives the answer.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use relatum_model::Series;
 use relatum_model::storage::{Cancel, Scope, Select};
@@ -8,6 +8,7 @@ use relatum_model::storage::{Cancel, Scope, Select};
 use crate::annotation::Annotations;
 use crate::error::QueryError;
 use crate::eval::{Block, BucketUse, Budget, Evaluated, Evaluator, Settings, Steps, Views, histogram_sample};
+use crate::probe::{Measuring, Probe};
 use crate::syntax::{DurationContext, Expr, ParseError, ParseOptions, ValueType, parse};
 use crate::value::{Value, VectorSample};
 
@@ -56,6 +57,8 @@ pub struct QueryOptions {
     pub timeout: Option<Duration>,
     /// Stops the query from another thread.
     pub cancel: Cancel,
+    /// Measures the query.
+    pub probe: Option<Probe>,
 }
 
 /// The result of a query, and what its author should know about it.
@@ -107,7 +110,7 @@ impl Engine {
         at_ms: i64,
         options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
-        let expr = self.parse(query)?;
+        let expr = self.parse_measured(query, options)?;
         self.run_instant(source, scope, Query { expr: &expr, text: Some(query) }, at_ms, options)
     }
 
@@ -135,7 +138,7 @@ impl Engine {
         step_ms: i64,
         options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
-        let expr = self.parse(query)?;
+        let expr = self.parse_measured(query, options)?;
         let query = Query { expr: &expr, text: Some(query) };
         self.run_range(source, scope, query, (start_ms, end_ms, step_ms), options)
     }
@@ -155,6 +158,13 @@ impl Engine {
         self.run_range(source, scope, Query { expr, text: None }, (start_ms, end_ms, step_ms), options)
     }
 
+    fn parse_measured(&self, query: &str, options: &QueryOptions) -> Result<Expr, ParseError> {
+        let start = Instant::now();
+        let expr = self.parse(query)?;
+        Measuring::new(options.probe.clone()).prepared(start.elapsed());
+        Ok(expr)
+    }
+
     fn run_instant(
         &self,
         source: &dyn Select,
@@ -166,7 +176,22 @@ impl Engine {
         let steps = Steps::instant(at_ms);
         let durations = DurationContext { step_ms: 0, range_ms: 0 };
         let mut evaluator = self.evaluator(source, scope, (at_ms, at_ms), durations, options);
-        let value = if query.expr.value_type() == ValueType::Matrix {
+        let start = Instant::now();
+        let value = self.instant_value(&mut evaluator, query, steps);
+        evaluator.measuring.finish(start.elapsed(), Duration::ZERO, evaluator.budget.peak());
+        let value = value?;
+        evaluator.budget.check()?;
+        Ok(answer(value, &evaluator.annotations, query.text))
+    }
+
+    fn instant_value(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        query: Query<'_>,
+        steps: Steps,
+    ) -> Result<Value, QueryError> {
+        let at_ms = steps.start_ms;
+        Ok(if query.expr.value_type() == ValueType::Matrix {
             Value::Matrix(evaluator.eval_range_vector(query.expr, at_ms)?)
         } else {
             match evaluator.eval(query.expr, steps)? {
@@ -177,9 +202,7 @@ impl Engine {
                     Value::Vector(vector(block, at_ms))
                 }
             }
-        };
-        evaluator.budget.check()?;
-        Ok(answer(value, &evaluator.annotations, query.text))
+        })
     }
 
     fn run_range(
@@ -205,7 +228,29 @@ impl Engine {
         let steps = Steps::range(start_ms, end_ms, step_ms);
         let durations = DurationContext { step_ms, range_ms: end_ms.saturating_sub(start_ms) };
         let mut evaluator = self.evaluator(source, scope, (start_ms, end_ms), durations, options);
-        let mut series = match evaluator.eval(query.expr, steps)? {
+        let start = Instant::now();
+        let series = self.range_series(&mut evaluator, query, steps);
+        let evaluated = start.elapsed();
+        let series = series.map(|mut series| {
+            series.retain(|series| !series.samples.is_empty());
+            if !series.is_sorted_by(|a, b| a.labels <= b.labels) {
+                series.sort_by(|a, b| a.labels.cmp(&b.labels));
+            }
+            series
+        });
+        evaluator.measuring.finish(evaluated, start.elapsed() - evaluated, evaluator.budget.peak());
+        let series = series?;
+        evaluator.budget.check()?;
+        Ok(answer(Value::Matrix(series), &evaluator.annotations, query.text))
+    }
+
+    fn range_series(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        query: Query<'_>,
+        steps: Steps,
+    ) -> Result<Vec<Series>, QueryError> {
+        Ok(match evaluator.eval(query.expr, steps)? {
             Evaluated::Scalar(scalars) => {
                 evaluator.budget.charge(steps.count)?;
                 let mut series = Series::default();
@@ -219,11 +264,7 @@ impl Engine {
                 matrix(block, steps)
             }
             Evaluated::Text(_) => unreachable!("the type was checked above"),
-        };
-        series.retain(|series| !series.samples.is_empty());
-        series.sort_by(|a, b| a.labels.cmp(&b.labels));
-        evaluator.budget.check()?;
-        Ok(answer(Value::Matrix(series), &evaluator.annotations, query.text))
+        })
     }
 
     fn evaluator<'a>(
@@ -256,6 +297,7 @@ impl Engine {
             annotations: Annotations::default(),
             buckets_asked: BucketUse::default(),
             sink: None,
+            measuring: Measuring::new(options.probe.clone()),
         }
     }
 }

@@ -12,9 +12,11 @@ mod functions;
 mod histogram;
 pub mod memory;
 pub mod notation;
+mod probe;
 pub mod syntax;
 mod value;
 
 pub use engine::{Answer, Engine, EngineOptions, QueryOptions};
 pub use error::QueryError;
+pub use probe::{Node, Probe, QueryStats};
 pub use value::{Value, VectorSample};

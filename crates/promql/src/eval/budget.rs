@@ -10,6 +10,7 @@ use crate::error::QueryError;
 #[derive(Debug)]
 pub(crate) struct Budget {
     samples: usize,
+    peak: usize,
     samples_max: usize,
     watch: Watch,
 }
@@ -39,18 +40,24 @@ impl Budget {
     pub(crate) fn new(samples_max: usize, timeout: Duration, cancel: Cancel) -> Self {
         // A timeout too long for the clock is as good as none.
         let deadline = if timeout.is_zero() { None } else { Instant::now().checked_add(timeout) };
-        Budget { samples: 0, samples_max, watch: Watch { deadline, cancel } }
+        Budget { samples: 0, peak: 0, samples_max, watch: Watch { deadline, cancel } }
     }
 
     /// Counts samples that are about to be held.
     pub(crate) fn charge(&mut self, samples: usize) -> Result<(), QueryError> {
         self.samples = self.samples.saturating_add(samples);
+        self.peak = self.peak.max(self.samples);
         if self.samples > self.samples_max { Err(QueryError::TooManySamples) } else { Ok(()) }
     }
 
     /// Counts samples that are held no more.
     pub(crate) fn release(&mut self, samples: usize) {
         self.samples = self.samples.saturating_sub(samples);
+    }
+
+    /// The most samples that were held at once.
+    pub(crate) fn peak(&self) -> usize {
+        self.peak
     }
 
     /// How many samples are held.

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TryRecvError, sync_channel};
+use std::sync::{Arc, OnceLock};
 
 use relatum_model::labels::METRIC_NAME;
 use relatum_model::storage::{Hints, Parts, TimeRange};
@@ -25,8 +25,9 @@ const PARTS_AHEAD: usize = 8;
 /// A thread looks at the clock once in so many series.
 const SERIES_BETWEEN_CHECKS: usize = 16;
 
-/// How the samples of one series become its values at the steps; they may be changed on the way.
-pub(super) type MakeColumn<'m> = dyn Fn(&mut Samples, &mut Column) + Sync + 'm;
+/// How the samples of one series become its values at the steps; they may be changed on the way. Returns how many samples the
+/// steps looked at.
+pub(super) type MakeColumn<'m> = dyn Fn(&mut Samples, &mut Column) -> usize + Sync + 'm;
 
 /// What becomes of the series of a selection.
 pub(super) struct Plan<'p> {
@@ -73,16 +74,19 @@ impl Evaluator<'_> {
         mut take: impl FnMut(&mut Self, Made) -> Result<(), QueryError>,
     ) -> Result<(), QueryError> {
         let bound = self.bound(plan);
+        let meter = Arc::clone(&self.measuring.meter);
         let work = |_: &mut (), part: usize| {
             let mut made = Vec::new();
             let mut metrics = Metrics::default();
+            let (mut read, mut looked_at) = (0, 0);
             bound.visit(parts, part, |labels, samples| {
                 if !samples.histograms.is_empty() {
                     made.push(Made::Whole(Series { labels: labels.clone(), samples: std::mem::take(samples) }));
                     return true;
                 }
                 let mut floats = Column::default();
-                (plan.make)(samples, &mut floats);
+                read += samples.len();
+                looked_at += (plan.make)(samples, &mut floats);
                 if floats.slots() > 0 {
                     let metric = if plan.wants_metrics { metrics.new_one(labels) } else { None };
                     let labels = if plan.loses_name { without_metadata(labels) } else { labels.clone() };
@@ -91,6 +95,7 @@ impl Evaluator<'_> {
                 }
                 true
             })?;
+            meter.count(read, looked_at);
             Ok(made)
         };
         self.in_order(
@@ -113,6 +118,7 @@ impl Evaluator<'_> {
         mut take_metric: impl FnMut(&mut Self, &str),
     ) -> Result<bool, QueryError> {
         let bound = self.bound(plan);
+        let meter = Arc::clone(&self.measuring.meter);
         let numbers = AtomicUsize::new(0);
         // Each thread has groups of its own, whose labels are made once for each thread.
         let groups = sink.new_groups();
@@ -121,6 +127,7 @@ impl Evaluator<'_> {
             let mut batch = Batch::of(*number);
             let known = groups.labels.len();
             let mut metrics = Metrics::default();
+            let (mut read, mut looked_at) = (0, 0);
             bound.visit(parts, part, |labels, samples| {
                 // Without its type a series may be the same as another one; and histograms are not floats.
                 let is_typed = || labels.iter().any(|(name, _)| is_metadata(name) && name != METRIC_NAME);
@@ -129,13 +136,15 @@ impl Evaluator<'_> {
                     return false;
                 }
                 column.clear();
-                (plan.make)(samples, column);
+                read += samples.len();
+                looked_at += (plan.make)(samples, column);
                 if column.slots() > 0 {
                     batch.metrics.extend(if plan.wants_metrics { metrics.new_one(labels) } else { None });
                     batch.push(groups.of(labels, plan.loses_name), column);
                 }
                 true
             })?;
+            meter.count(read, looked_at);
             batch.new_groups.extend_from_slice(&groups.labels[known..]);
             Ok(batch)
         };

@@ -49,6 +49,7 @@ pub(crate) use window::{HistogramPoint, Notes, Outcome, Window};
 use crate::annotation::Annotations;
 use crate::error::QueryError;
 use crate::histogram;
+use crate::probe::Measuring;
 use crate::syntax::{At, DurationContext, DurationExpr, Expr, UnaryOp, ValueType};
 
 /// What a query takes from the engine and from its options.
@@ -78,6 +79,7 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) buckets_asked: BucketUse,
     /// Where the rows of the next selector or range function go instead of into a block.
     pub(crate) sink: Option<Sink>,
+    pub(crate) measuring: Measuring,
 }
 
 /// The value of an expression that is not a range vector.
@@ -141,6 +143,17 @@ impl Evaluator<'_> {
     }
 
     fn node(&mut self, expr: &Expr, steps: Steps) -> Result<Evaluated, QueryError> {
+        let begun = self.measuring.begin(expr);
+        let value = self.node_unmeasured(expr, steps);
+        let series = match &value {
+            Ok(Evaluated::Vector(block)) => Some(block.rows.len()),
+            _ => None,
+        };
+        self.measuring.end(begun, series);
+        value
+    }
+
+    fn node_unmeasured(&mut self, expr: &Expr, steps: Steps) -> Result<Evaluated, QueryError> {
         match expr {
             Expr::Number(number) => Ok(Evaluated::Scalar(Scalars::Constant(number.value))),
             Expr::String(literal) => Ok(Evaluated::Text(literal.value.clone())),

@@ -65,9 +65,8 @@ impl Evaluator<'_> {
         let mut block = Block::default();
         let mut sink = self.sink.take();
         let hints = Hints { newest_only: steps.count == 1, ..instant_hints(steps) };
-        let make = |samples: &mut Samples, column: &mut Column| {
-            newest_column(samples, steps, when, lookback_ms, take, column);
-        };
+        let make =
+            |samples: &mut Samples, column: &mut Column| newest_column(samples, steps, when, lookback_ms, take, column);
         let plan = Plan {
             make: &make,
             loses_name: false,
@@ -83,7 +82,10 @@ impl Evaluator<'_> {
                         Made::Row { row, .. } => row,
                         Made::Whole(series) => {
                             let series = evaluator.bare(series);
-                            newest_of_both(series, steps, when, lookback_ms, take)
+                            let read = series.samples.len();
+                            let row = newest_of_both(series, steps, when, lookback_ms, take);
+                            evaluator.measuring.meter.count(read, row.steps().count());
+                            row
                         }
                     };
                     if row.slots() > 0 {
@@ -108,6 +110,7 @@ impl Evaluator<'_> {
                 newest_of_both(series, steps, when, lookback_ms, take)
             };
             evaluator.budget.release(steps.count);
+            evaluator.measuring.meter.count(0, row.steps().count());
             if row.slots() == 0 {
                 return Ok(());
             }
@@ -179,6 +182,7 @@ impl Evaluator<'_> {
             evaluator.budget.check()?;
             let series = evaluator.bare(series?);
             let n_samples = series.samples.len();
+            evaluator.measuring.meter.count(n_samples, 0);
             evaluator.budget.charge(n_samples)?;
             visit(evaluator, series)?;
             evaluator.budget.release(n_samples);
@@ -213,7 +217,16 @@ const SERIES_ALONE: usize = 128;
 const BATCH_SERIES: usize = 64;
 const BATCHES_AHEAD: usize = 4;
 
-fn newest_column(samples: &Samples, steps: Steps, when: When, lookback_ms: i64, take: Take, column: &mut Column) {
+/// Puts the newest sample at each step into `column`; returns how many there are.
+fn newest_column(
+    samples: &Samples,
+    steps: Steps,
+    when: When,
+    lookback_ms: i64,
+    take: Take,
+    column: &mut Column,
+) -> usize {
+    let mut found = 0;
     let (times, values) = (&samples.timestamps, &samples.values);
     // How many samples are not behind the moment.
     let mut seen = 0;
@@ -230,8 +243,10 @@ fn newest_column(samples: &Samples, steps: Steps, when: When, lookback_ms: i64, 
                 Take::Start => samples.starts.get(newest).copied().unwrap_or(0) as f64 / 1000.0,
             };
             column.push(step, value);
+            found += 1;
         }
     }
+    found
 }
 
 /// As [`newest_column`], of a series with histograms.

@@ -217,11 +217,14 @@ impl Evaluator<'_> {
         let mut row = Row { drop_name: *drop_name, ..Row::of_floats(labels.clone(), Column::default()) };
         if histograms.is_empty() && samples.starts.is_empty() {
             row.floats = std::mem::take(&mut slider.spare);
-            slide(samples, steps, reach, &mut *slider.kernel, &mut row.floats);
+            let looked_at = slide(samples, steps, reach, &mut *slider.kernel, &mut row.floats);
+            self.measuring.meter.count(0, looked_at);
         } else {
             let metric = labels.metric_name().unwrap_or_default();
             let mut notes = Notes::new(&mut self.annotations, metric, slider.span);
+            let meter = Arc::clone(&self.measuring.meter);
             slide_all(samples, histograms, steps, reach, &mut |window| {
+                meter.count(0, window.times.len() + window.histograms.len());
                 let outcome = match &mut slider.mixed {
                     Mixed::Known(known) => known(window, &mut notes),
                     Mixed::Ignored if window.times.is_empty() => Outcome::Nothing,
@@ -404,7 +407,7 @@ impl Reach {
 }
 
 /// Calls `kernel` for the window at each of `steps` that has samples, which are all floats; the results take the place of what
-/// is in `column`.
+/// is in `column`. Returns how many samples the windows have.
 #[inline]
 pub(super) fn slide(
     samples: &Samples,
@@ -412,12 +415,13 @@ pub(super) fn slide(
     reach: Reach,
     mut kernel: impl FnMut(&Window<'_>) -> f64,
     column: &mut Column,
-) {
+) -> usize {
     let times = samples.timestamps.as_slice();
     column.clear();
     if times.is_empty() {
-        return;
+        return 0;
     }
+    let mut looked_at = 0;
     let (mut from, mut to) = (0, 0);
     for step in 0..steps.count {
         let frame = reach.frame(steps.at(step));
@@ -433,6 +437,7 @@ pub(super) fn slide(
             from += 1;
         }
         if from < to {
+            looked_at += to - from;
             let value = kernel(&Window {
                 step,
                 at_ms: frame.at_ms,
@@ -448,6 +453,7 @@ pub(super) fn slide(
             }
         }
     }
+    looked_at
 }
 
 /// Calls `visit` for the window at each of `steps` that has samples of either kind.

@@ -82,14 +82,14 @@ impl Evaluator<'_> {
     }
 }
 
-fn slide_pure(function: Pure, samples: &mut Samples, steps: Steps, reach: Reach, column: &mut Column) {
+fn slide_pure(function: Pure, samples: &mut Samples, steps: Steps, reach: Reach, column: &mut Column) -> usize {
     if samples.values.iter().any(|value| is_stale(*value)) {
         *samples = without_stale(std::mem::take(samples));
     }
     match function {
         // Looked at once, not in each of windows that overlap.
         Pure::Change(kind) if steps.count > 1 && !(kind.is_counter && rate::falls(&samples.values)) => {
-            slide(samples, steps, reach, |window| rate::extrapolated_rising(window, kind), column);
+            slide(samples, steps, reach, |window| rate::extrapolated_rising(window, kind), column)
         }
         Pure::Change(kind) => slide(samples, steps, reach, |window| rate::extrapolated(window, kind), column),
         Pure::Of(f) => slide(samples, steps, reach, f, column),
