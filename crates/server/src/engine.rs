@@ -27,6 +27,7 @@ use crate::files::{DiskFiles, FileProblem, Files, Loaded, Loader, whole_file};
 use crate::flags::Flags;
 use crate::http::Traffic;
 use crate::notices::{Notice, Notices};
+use crate::query_log::{PreparedQueryLog, QueryLog};
 use crate::rule_runner::RuleRunner;
 use crate::web::{PreparedWeb, Web};
 
@@ -45,6 +46,7 @@ pub struct Engine {
     web: Arc<Web>,
     notices: Notices,
     traffic: Traffic,
+    query_log: QueryLog,
     loader: Loader,
     live: ArcSwap<Live>,
     // A reload happens wholly, so only one at a time.
@@ -127,6 +129,7 @@ pub struct Prepared {
     remotes: PreparedRemotes,
     others: PreparedSources,
     web: PreparedWeb,
+    query_log: PreparedQueryLog,
     authorities: Option<Authorities>,
 }
 
@@ -174,6 +177,7 @@ impl Engine {
             web: Arc::default(),
             notices: Notices::default(),
             traffic: Traffic::default(),
+            query_log: QueryLog::default(),
             loader: Loader::default(),
             live: ArcSwap::from_pointee(live),
             reloading: Mutex::new(()),
@@ -214,12 +218,15 @@ impl Engine {
             .map_err(|errors| ReloadError::in_file(main, &errors))?;
         let web = self.web.prepare(files, flags.web_config.as_deref()).map_err(|problems| ReloadError { problems })?;
         let authorities = flags.authorities.as_deref().map(authorities).transpose()?;
-        Ok(Prepared { flags, loaded, scrape, notifier, remotes, others, web, authorities })
+        let query_log = QueryLog::prepare(global.query_log_file.as_deref())
+            .map_err(|error| ReloadError::in_file(global.query_log_file.as_deref().unwrap_or(main), &[error]))?;
+        Ok(Prepared { flags, loaded, scrape, notifier, remotes, others, web, query_log, authorities })
     }
 
     /// Runs a prepared configuration instead of what ran before.
     pub fn commit(&self, prepared: Prepared) {
-        let Prepared { flags, loaded, scrape, notifier, remotes, others, web, authorities } = prepared;
+        let Prepared { flags, loaded, scrape, notifier, remotes, others, web, query_log, authorities } = prepared;
+        self.query_log.commit(query_log);
         self.web.commit(web);
         trust_also(authorities);
         self.promql.store(Arc::new(query_engine(&flags, &loaded.config)));
@@ -309,6 +316,11 @@ impl Engine {
     /// What a person should know.
     pub(crate) fn notices(&self) -> &Notices {
         &self.notices
+    }
+
+    /// Where queries are logged.
+    pub(crate) fn query_log(&self) -> &QueryLog {
+        &self.query_log
     }
 
     /// What comes in over HTTP.

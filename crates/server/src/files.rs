@@ -14,7 +14,7 @@ use relatum_config::rules::RuleFile;
 use relatum_config::{Kind, Problem};
 
 /// The optional features that this server has. The use of any other is refused by its key, so that nothing in a file is ignored.
-pub const SUPPORTED: &[Feature] = &[Feature::RemoteWrite, Feature::RemoteRead, Feature::Otlp];
+pub const SUPPORTED: &[Feature] = &[Feature::RemoteWrite, Feature::RemoteRead, Feature::Otlp, Feature::QueryLog];
 
 /// Something that configuration files can be read from.
 pub trait Files: Send + Sync {

@@ -96,6 +96,8 @@ pub struct Flags {
     pub timeout: Duration,
     /// `--query.max-samples`
     pub samples_max: usize,
+    /// `--query.slow-after`; zero for never
+    pub slow_query: Duration,
     /// `--query.max-concurrency`
     pub concurrency: usize,
     /// `--log.level`
@@ -136,6 +138,7 @@ impl Default for Flags {
             lookback: Duration::from_secs(300),
             timeout: Duration::from_secs(120),
             samples_max: 50_000_000,
+            slow_query: Duration::ZERO,
             concurrency: 20,
             log_level: LogLevel::Info,
             features: BTreeSet::new(),
@@ -206,6 +209,12 @@ const FLAGS: &[Flag] = &[
     flag("query.lookback-delta", Kind::Value, "5m", "how old the newest sample of a series may be to count"),
     flag("query.max-concurrency", Kind::Value, "20", "how many queries run at once"),
     flag("query.max-samples", Kind::Value, "50000000", "how many samples one query may load"),
+    flag(
+        "query.slow-after",
+        Kind::Value,
+        "0s",
+        "warn of queries that take so long; 0s for none (not a flag of Prometheus)",
+    ),
     flag("query.timeout", Kind::Value, "2m", "how long one query may take"),
     flag("rules.alert.for-grace-period", Kind::Value, "10m", ""),
     flag("rules.alert.for-outage-tolerance", Kind::Value, "1h", ""),
@@ -407,6 +416,7 @@ impl Flags {
             "storage.tsdb.retention.size" => format!("{}B", self.retention_bytes),
             "query.lookback-delta" => format_duration(self.lookback),
             "query.timeout" => format_duration(self.timeout),
+            "query.slow-after" => format_duration(self.slow_query),
             "query.max-samples" => self.samples_max.to_string(),
             "query.max-concurrency" => self.concurrency.to_string(),
             "log.level" => self.log_level.as_str().to_owned(),
@@ -471,6 +481,7 @@ impl Flags {
             "storage.tsdb.retention.size" => self.retention_bytes = bytes(value)?,
             "query.lookback-delta" => self.lookback = duration(value)?,
             "query.timeout" => self.timeout = duration(value)?,
+            "query.slow-after" => self.slow_query = duration(value)?,
             "query.max-samples" => self.samples_max = number(value)?,
             "query.max-concurrency" => self.concurrency = number(value)?.max(1),
             "log.level" => {

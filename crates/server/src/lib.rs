@@ -11,6 +11,7 @@ pub mod flags;
 mod http;
 pub mod listen;
 mod notices;
+mod query_log;
 mod rule_runner;
 pub mod web;
 

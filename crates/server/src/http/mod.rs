@@ -14,6 +14,7 @@ mod otlp;
 mod pages;
 mod params;
 mod query;
+mod query_stats;
 mod read;
 mod relabel_steps;
 mod rules;

@@ -1,25 +1,31 @@
 //! Queries: `/query`, `/query_range`, `/format_query`, `/parse_query`.
 
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use axum::extract::State;
+use axum::extract::connect_info::ConnectInfo;
+use axum::extract::{FromRequestParts, MatchedPath, State};
+use axum::http::request::Parts;
 use relatum_model::storage::{Cancel, Scope};
 use relatum_promql::syntax::ValueType;
-use relatum_promql::{Answer, QueryError, QueryOptions, Value};
+use relatum_promql::{Answer, Probe, QueryError, QueryOptions, Value};
 
 use super::envelope::{ApiError, ApiResult, ErrorKind, Success};
 use super::json;
 use super::params::{Params, parse_duration_ms};
+use super::query_stats::{self, Turn};
 use crate::Engine;
+use crate::query_log::{Asked, warn_if_slow};
 
 /// A range query gives at most this many points a series, as Prometheus has it.
 const POINTS_MAX: i64 = 11_000;
 
 /// `/api/v1/query`
-pub(crate) async fn instant(State(engine): State<Arc<Engine>>, params: Params) -> ApiResult {
+pub(crate) async fn instant(State(engine): State<Arc<Engine>>, asker: Asker, params: Params) -> ApiResult {
     let at_ms = params.time_ms_or("time", crate::clock::now_ms())?;
-    run(engine, params, move |engine, params, options| {
+    run(engine, asker, params, (at_ms, at_ms, 0), move |engine, params, options| {
         let everywhere = engine.everywhere();
         let answer = engine.promql().instant(&everywhere, &Scope::all(), params.first("query"), at_ms, options);
         answer.map(|answer| everywhere.noted(answer))
@@ -28,7 +34,7 @@ pub(crate) async fn instant(State(engine): State<Arc<Engine>>, params: Params) -
 }
 
 /// `/api/v1/query_range`
-pub(crate) async fn range(State(engine): State<Arc<Engine>>, params: Params) -> ApiResult {
+pub(crate) async fn range(State(engine): State<Arc<Engine>>, asker: Asker, params: Params) -> ApiResult {
     let (start_ms, end_ms) = (params.time_ms("start")?, params.time_ms("end")?);
     if end_ms < start_ms {
         return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
@@ -52,7 +58,7 @@ pub(crate) async fn range(State(engine): State<Arc<Engine>>, params: Params) -> 
         let text = format!("invalid expression type \"{kind}\" for range query, must be Scalar or instant Vector");
         return Err(ApiError::parameter("query", text));
     }
-    run(engine, params, move |engine, params, options| {
+    run(engine, asker, params, (start_ms, end_ms, step_ms), move |engine, params, options| {
         let query = params.first("query");
         let everywhere = engine.everywhere();
         let answer = engine.promql().range(&everywhere, &Scope::all(), query, start_ms, end_ms, step_ms, options);
@@ -75,7 +81,9 @@ pub(crate) async fn parse(State(engine): State<Arc<Engine>>, params: Params) -> 
 
 async fn run(
     engine: Arc<Engine>,
+    asker: Asker,
     params: Params,
+    (start_ms, end_ms, step_ms): (i64, i64, i64),
     evaluate: impl FnOnce(&Engine, &Params, &QueryOptions) -> Result<Answer, QueryError> + Send + 'static,
 ) -> ApiResult {
     // Prometheus names this parameter in words of its own.
@@ -92,15 +100,30 @@ async fn run(
         lookback: millis(lookback_ms),
         timeout: millis(params.duration_ms("timeout")?),
         cancel: cancel.clone(),
+        probe: Some(if params.first("explain").is_empty() { Probe::new() } else { Probe::explaining() }),
     };
     let limit = params.limit()?;
+    let came = Instant::now();
     let permit = engine.query_slots().await;
+    let waited = came.elapsed();
     // When the client goes away this future is dropped, and the work behind it stops.
     let _guard = CancelOnDrop(cancel);
     tokio::task::spawn_blocking(move || {
-        let answer = evaluate(&engine, &params, &options).map_err(refusal);
+        let begun = Instant::now();
+        let answer = evaluate(&engine, &params, &options);
+        let took = begun.elapsed();
         drop(permit);
-        answer.map(|answer| success(answer, limit))
+        let measured = options.probe.map(|probe| probe.stats()).unwrap_or_default();
+        let stats = query_stats::stats(&measured, Turn { waited, took });
+        let Asker { client, method, path } = &asker;
+        let asked = Asked { query: params.first("query"), start_ms, end_ms, step_ms, client, method, path };
+        let error = answer.as_ref().err().map(ToString::to_string);
+        engine.query_log().write(&asked, error.as_deref(), &stats, crate::clock::now_ms());
+        warn_if_slow(&asked, took, engine.live().flags.slow_query);
+        let plan = (!measured.nodes.is_empty()).then(|| query_stats::plan(&measured));
+        let stats = Some(stats).filter(|_| !params.first("stats").is_empty());
+        let more = [("stats", stats), ("plan", plan)];
+        answer.map(|answer| success(answer, limit, more)).map_err(refusal)
     })
     .await
     .unwrap_or_else(|_| Err(ApiError::new(ErrorKind::Internal, "the query ended unexpectedly")))
@@ -114,7 +137,26 @@ impl Drop for CancelOnDrop {
     }
 }
 
-fn success(mut answer: Answer, limit: usize) -> Success {
+/// Who asks, and where.
+pub(crate) struct Asker {
+    client: String,
+    method: String,
+    path: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Asker {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let path =
+            parts.extensions.get::<MatchedPath>().map_or_else(|| parts.uri.path(), MatchedPath::as_str).to_owned();
+        let client = peer.map(|peer| peer.ip().to_string()).unwrap_or_default();
+        Ok(Asker { client, method: parts.method.to_string(), path })
+    }
+}
+
+fn success(mut answer: Answer, limit: usize, more: [(&str, Option<serde_json::Value>); 2]) -> Success {
     let truncated = match &mut answer.value {
         Value::Vector(samples) if limit > 0 && samples.len() > limit => {
             samples.truncate(limit);
@@ -129,7 +171,13 @@ fn success(mut answer: Answer, limit: usize) -> Success {
     if truncated {
         answer.warnings.push("results truncated due to limit".to_owned());
     }
-    Success::encoded(json::encode(&answer.value)).with_notes(answer.warnings, answer.infos)
+    let mut data = json::encode(&answer.value);
+    for (name, value) in more.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
+        // Before the brace at the end.
+        data.pop();
+        data.extend_from_slice(format!(",\"{name}\":{value}}}").as_bytes());
+    }
+    Success::encoded(data).with_notes(answer.warnings, answer.infos)
 }
 
 fn refusal(error: QueryError) -> ApiError {

@@ -1,0 +1,151 @@
+//! The log of queries: one line of JSON for each, in the form of Prometheus' `query_log_file`; and a word about slow ones.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tracing::warn;
+
+/// A query that was asked.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) query: &'a str,
+    pub(crate) start_ms: i64,
+    pub(crate) end_ms: i64,
+    /// 0 for an instant query.
+    pub(crate) step_ms: i64,
+    pub(crate) client: &'a str,
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+}
+
+/// Where queries are logged, if anywhere.
+#[derive(Debug, Default)]
+pub(crate) struct QueryLog {
+    open: Mutex<Option<LogFile>>,
+}
+
+#[derive(Debug)]
+struct LogFile {
+    path: PathBuf,
+    file: File,
+    // A disk that is full is said once.
+    failed: bool,
+}
+
+/// A log that is ready to be written; see [`QueryLog::commit`].
+#[derive(Debug)]
+pub(crate) struct PreparedQueryLog(Option<LogFile>);
+
+impl QueryLog {
+    /// Opens the file at `path`.
+    pub(crate) fn prepare(path: Option<&Path>) -> io::Result<PreparedQueryLog> {
+        let open = |path: &Path| {
+            let file = OpenOptions::new().append(true).create(true).open(path)?;
+            Ok::<_, io::Error>(LogFile { path: path.to_owned(), file, failed: false })
+        };
+        path.map(open).transpose().map(PreparedQueryLog)
+    }
+
+    /// Logs to the prepared file from now on. A file that was moved away is made anew by that.
+    pub(crate) fn commit(&self, prepared: PreparedQueryLog) {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = prepared.0;
+    }
+
+    /// Writes a line, if anybody wants it.
+    pub(crate) fn write(&self, asked: &Asked<'_>, error: Option<&str>, stats: &Value, at_ms: i64) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(log) = &mut *open else { return };
+        let written = log.file.write_all(line(asked, error, stats, at_ms).as_bytes());
+        if let Err(error) = &written
+            && !log.failed
+        {
+            warn!(file = %log.path.display(), %error, "queries cannot be logged");
+        }
+        log.failed = written.is_err();
+    }
+}
+
+/// Says so when a query took longer than `slow_after`; zero says nothing of any.
+pub(crate) fn warn_if_slow(asked: &Asked<'_>, took: Duration, slow_after: Duration) {
+    if !slow_after.is_zero() && took >= slow_after {
+        let Asked { query, start_ms, end_ms, step_ms, client, .. } = asked;
+        warn!(query, start_ms, end_ms, step_ms, client, seconds = took.as_secs_f64(), "slow query");
+    }
+}
+
+fn line(asked: &Asked<'_>, error: Option<&str>, stats: &Value, at_ms: i64) -> String {
+    let params = json!({
+        "query": asked.query,
+        "start": moment(asked.start_ms),
+        "end": moment(asked.end_ms),
+        "step": asked.step_ms / 1000,
+    });
+    let mut entry = json!({
+        "time": moment(at_ms),
+        "level": "INFO",
+        "msg": "promql query logged",
+        "params": params,
+        "stats": stats,
+        "httpRequest": { "clientIP": asked.client, "method": asked.method, "path": asked.path },
+    });
+    if let Some(error) = error {
+        entry["error"] = error.into();
+    }
+    format!("{entry}\n")
+}
+
+/// As Prometheus writes moments here: with milliseconds, in UTC.
+fn moment(t_ms: i64) -> String {
+    match jiff::Timestamp::from_millisecond(t_ms) {
+        Ok(moment) => moment.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+        Err(_) => t_ms.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_those_of_prometheus() {
+        let asked = Asked {
+            query: "up == 0",
+            start_ms: 1_581_173_981_000,
+            end_ms: 1_581_173_981_500,
+            step_ms: 15_000,
+            client: "127.0.0.1",
+            method: "GET",
+            path: "/api/v1/query_range",
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("queries.log");
+        let log = QueryLog::default();
+        log.write(&asked, None, &json!({}), 0);
+        log.commit(QueryLog::prepare(Some(&path)).unwrap());
+        log.write(&asked, None, &json!({ "timings": {} }), 1_581_173_990_368);
+        log.write(&asked, Some("query timed out"), &json!({}), 1_581_173_990_368);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let expected = json!({
+            "time": "2020-02-08T14:59:50.368Z",
+            "level": "INFO",
+            "msg": "promql query logged",
+            "params": {
+                "query": "up == 0",
+                "start": "2020-02-08T14:59:41.000Z",
+                "end": "2020-02-08T14:59:41.500Z",
+                "step": 15,
+            },
+            "stats": { "timings": {} },
+            "httpRequest": { "clientIP": "127.0.0.1", "method": "GET", "path": "/api/v1/query_range" },
+        });
+        assert_eq!(lines.len(), 2, "nothing is written before there is a file");
+        assert_eq!(lines[0], expected);
+        assert_eq!(lines[1]["error"], "query timed out");
+        assert!(QueryLog::prepare(Some(dir.path())).is_err(), "a folder is no file");
+    }
+}
