@@ -14,7 +14,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-use crate::control::LogLine;
+use crate::control::{LogLevel, LogLine};
 use crate::metrics::Fill;
 
 /// How many lines are kept.
@@ -80,11 +80,15 @@ impl LogRing {
         Fill { length: lines.len(), max: LINES_MAX }
     }
 
-    /// The newest `count` lines, oldest first, and a receiver of every later one. Nothing falls in between.
-    pub fn follow(&self, count: usize) -> (Vec<LogLine>, broadcast::Receiver<LogLine>) {
+    /// The newest `count` lines that are as bad as `level`, oldest first, and a receiver of every later line. Nothing falls in
+    /// between.
+    pub fn follow(&self, count: usize, level: LogLevel) -> (Vec<LogLine>, broadcast::Receiver<LogLine>) {
         let lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let receiver = self.0.new.subscribe();
-        (lines.iter().skip(lines.len().saturating_sub(count)).cloned().collect(), receiver)
+        let mut newest: Vec<LogLine> =
+            lines.iter().rev().filter(|line| level.includes(line)).take(count).cloned().collect();
+        newest.reverse();
+        (newest, receiver)
     }
 
     fn push(&self, line: LogLine) {
@@ -163,7 +167,7 @@ mod tests {
         subscriber::with_default(logger, || {
             debug!("below the level");
             info!(files = 3, path = %"a b", "plan applied");
-            let (before, mut after) = ring.follow(10);
+            let (before, mut after) = ring.follow(10, LogLevel::Trace);
             assert_eq!(before.len(), 1);
             assert_eq!(
                 (before[0].level.as_str(), before[0].message.as_str()),
@@ -176,12 +180,28 @@ mod tests {
     }
 
     #[test]
+    fn lines_of_a_level() {
+        let ring = LogRing::default();
+        for (at_ms, level) in ["ERROR", "INFO", "WARN", "INFO", "ERROR", "strange"].into_iter().enumerate() {
+            let at_ms = at_ms as i64;
+            ring.push(LogLine { at_ms, level: level.to_owned(), target: String::new(), message: String::new() });
+        }
+        let newest = |count: usize, level: LogLevel| -> Vec<i64> {
+            ring.follow(count, level).0.iter().map(|line| line.at_ms).collect()
+        };
+        assert_eq!(newest(2, LogLevel::Warn), [2, 4]);
+        assert_eq!(newest(9, LogLevel::Error), [0, 4]);
+        assert_eq!(newest(9, LogLevel::Info), [0, 1, 2, 3, 4]);
+        assert_eq!(newest(9, LogLevel::Trace), [0, 1, 2, 3, 4, 5]);
+    }
+
+    #[test]
     fn ring_is_bounded() {
         let ring = LogRing::default();
         for at_ms in 0..LINES_MAX as i64 + 5 {
             ring.push(LogLine { at_ms, level: String::new(), target: String::new(), message: String::new() });
         }
-        let (lines, _) = ring.follow(usize::MAX);
+        let (lines, _) = ring.follow(usize::MAX, LogLevel::Trace);
         assert_eq!((lines.len(), lines[0].at_ms), (LINES_MAX, 5));
     }
 }

@@ -40,6 +40,11 @@ struct Envelope {
 impl Api {
     /// The API at `base`.
     pub(crate) fn at(base: &str) -> Result<Self, CommandFailure> {
+        let url = reqwest::Url::parse(base);
+        if !url.is_ok_and(|url| url.has_host() && ["http", "https"].contains(&url.scheme())) {
+            return Err(CommandFailure::usage(format!("--url: {base:?} is not a URL"))
+                .hint("write http://HOST:PORT, or with https"));
+        }
         Api::with(base, reqwest::Client::builder())
     }
 

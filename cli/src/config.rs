@@ -1,6 +1,7 @@
 //! `relatum config`
 
 use relatum_agent::control::{ChangeConfiguration, Rehearse, Source};
+use relatum_config::spelling::similar;
 use serde_json::Value;
 
 use crate::Global;
@@ -73,7 +74,13 @@ pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailu
         }),
         [key] => match configuration.settings.get(key) {
             Some(option) => put(&(plain(&option.value) + "\n")),
-            None => Err(CommandFailure::failed(format!("key {key:?} not found in \"prometheus\" application config"))),
+            None => {
+                let names = configuration.settings.keys().map(String::as_str);
+                let near = similar(key, names).map(|near| format!("did you mean {near}?"));
+                let message = format!("key {key:?} not found in \"prometheus\" application config");
+                Err(CommandFailure::failed(message)
+                    .hint(near.unwrap_or_else(|| "`relatum config prometheus` lists all".to_owned())))
+            }
         },
         _ => Err(CommandFailure::usage("can only retrieve a single value, or all values")),
     }

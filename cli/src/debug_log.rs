@@ -1,6 +1,7 @@
 //! `relatum debug-log`
 
-use relatum_agent::control::LogLine;
+use clap::ValueEnum;
+use relatum_agent::control::{LogLevel, LogLine};
 
 use crate::Global;
 use crate::failure::CommandFailure;
@@ -17,9 +18,35 @@ pub(crate) struct Args {
     /// How many lines to begin with
     #[arg(short = 'n', long = "lines", default_value_t = 10)]
     lines: usize,
+    /// Only lines of this level and worse
+    #[arg(short = 'l', long, value_enum, ignore_case = true, default_value = "trace", value_name = "LEVEL")]
+    level: Level,
     /// Begin with the oldest line that the agent still has
     #[arg(long, conflicts_with = "lines")]
     replay: bool,
+}
+
+/// `--level`, in juju's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Level {
+    Error,
+    #[value(alias = "warn")]
+    Warning,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl From<Level> for LogLevel {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Error => LogLevel::Error,
+            Level::Warning => LogLevel::Warn,
+            Level::Info => LogLevel::Info,
+            Level::Debug => LogLevel::Debug,
+            Level::Trace => LogLevel::Trace,
+        }
+    }
 }
 
 /// More lines than any agent keeps.
@@ -35,7 +62,8 @@ pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailu
             false
         }
     };
-    global.client().log(if args.replay { LINES_ALL } else { args.lines }, !args.no_tail, print).await?;
+    let lines = if args.replay { LINES_ALL } else { args.lines };
+    global.client().log(lines, !args.no_tail, args.level.into(), print).await?;
     failure.map_or(Ok(()), Err)
 }
 

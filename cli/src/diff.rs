@@ -5,6 +5,7 @@ use relatum_agent::control::RevisionDifference;
 use crate::Global;
 use crate::dry_run::{differences, effects};
 use crate::failure::CommandFailure;
+use crate::history::revision;
 use crate::output::faint;
 
 #[derive(Debug, clap::Args)]
@@ -17,10 +18,10 @@ Examples:
 Files are rendered with the templates and the options of relatum.yaml as they are today.")]
 pub(crate) struct Args {
     /// The revision to begin with, as `relatum history` lists them
-    #[arg(value_name = "REV")]
+    #[arg(value_name = "REV", value_parser = revision)]
     from: u64,
     /// The revision to compare it with [default: the newest]
-    #[arg(value_name = "REV")]
+    #[arg(value_name = "REV", value_parser = revision)]
     to: Option<u64>,
     /// Only name what differs
     #[arg(long)]

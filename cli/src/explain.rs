@@ -22,7 +22,7 @@ Examples:
   relatum explain HighLatency               a rule, by its name or as GROUP/NAME
   relatum explain juju_unit=zinc/0          what has a label
   relatum explain scrape/metrics-endpoint_1.yml:6
-                                            what stands at a line of a rendered file
+                                            a line of a rendered file
   relatum explain metrics-endpoint:1        all that came from a relation")]
 pub(crate) struct Args {
     /// A target, unit, application, relation, rule, job/NAME, LABEL=VALUE, FILE:LINE or URL
@@ -39,7 +39,7 @@ pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailu
 }
 
 fn list(found: &Explanations) -> String {
-    let mut table = Table::new(&["Kind", "Name", "Relation", "~From", "Rendered", "~Since"]);
+    let mut table = Table::new(&["Kind", "+Name", "Relation", "~From", "+Rendered", "~Since"]);
     for one in &found.found {
         let (from, since) = one.sources.first().map_or_else(Default::default, |source| {
             let since = source.since.as_ref().map(|since| since.revision.to_string()).unwrap_or_default();

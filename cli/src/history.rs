@@ -14,11 +14,16 @@ Examples:
   relatum history 12      all that revision 12 changed")]
 pub(crate) struct Args {
     /// Show all that this revision changed
-    #[arg(value_name = "REV", conflicts_with = "lines")]
+    #[arg(value_name = "REV", conflicts_with = "lines", value_parser = revision)]
     revision: Option<u64>,
     /// How many revisions to show
     #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT", value_parser = count)]
     lines: usize,
+}
+
+/// A revision as typed.
+pub(crate) fn revision(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "a revision is a number, as `relatum history` shows it".to_owned())
 }
 
 fn count(text: &str) -> Result<usize, String> {
@@ -38,7 +43,7 @@ pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailu
 }
 
 fn all(history: &History) -> String {
-    let mut table = Table::new(&[">Revision", "=Time", "By", "+Command", "Changes"]);
+    let mut table = Table::new(&[">Revision", "=Time", "By", "+Command", "~Changes"]);
     for entry in &history.revisions {
         table.row([
             entry.revision.to_string(),

@@ -38,6 +38,7 @@ mod rollback;
 mod rules;
 mod run;
 mod serve;
+mod shared_labels;
 mod show_relation;
 mod show_unit;
 mod sparkline;
@@ -74,17 +75,20 @@ struct Cli {
     command: Command,
 }
 
+/// Where help lists what every command takes.
+const GLOBAL: &str = "Options of all commands";
+
 /// What every command takes.
 #[derive(Debug, Clone, clap::Args)]
 struct Global {
     /// The agent's data directory [default: /var/lib/relatum for root, else the XDG state folder]
-    #[arg(long, global = true, env = "RELATUM_DATA_DIR", value_name = "DIR")]
+    #[arg(long, global = true, help_heading = GLOBAL, env = "RELATUM_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// How to print
-    #[arg(long, global = true, value_enum, default_value_t = Format::Tabular)]
+    #[arg(long, global = true, help_heading = GLOBAL, value_enum, default_value_t = Format::Tabular)]
     format: Format,
     /// When to use colours; NO_COLOR in the environment turns off what is automatic
-    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
     color: Colour,
 }
 

@@ -15,7 +15,7 @@ pub(crate) async fn run(global: &Global) -> Result<(), CommandFailure> {
 
 fn tabular(list: &OfferList) -> String {
     let mut table =
-        Table::new(&["Offer", "Endpoint", "URL", "Model", "Status", "~Since", "~Revision", "~>Lag", "~Relation"]);
+        Table::new(&["Offer", "Endpoint", "+URL", "Model", "Status", "~Since", "~Revision", "~>Lag", "~Relation"]);
     for offer in &list.offers {
         let head = |offer: &OfferStatus| [offer.id.clone(), offer.endpoint.clone(), offer.url.clone()];
         if offer.connections.is_empty() {

@@ -6,7 +6,8 @@ use crate::Global;
 use crate::api::{Answer, Api};
 use crate::chart::{Chart, Points};
 use crate::failure::CommandFailure;
-use crate::output::{faint, in_series_colour, screen, warning};
+use crate::output::{in_series_colour, screen, warning};
+use crate::shared_labels::SharedLabels;
 use crate::sparkline;
 use crate::table::Table;
 use crate::targets::labels;
@@ -145,10 +146,13 @@ async fn ask_instant(global: &Global, api: &Api, expr: &[String], time: Option<&
 
 async fn ask_range(global: &Global, api: &Api, asked: &Range) -> Result<(), CommandFailure> {
     let expr = asked.expr.join(" ");
-    let since = seconds(asked.since.as_deref().unwrap_or("1h"))?;
-    let end = asked.end.as_deref().map_or_else(|| Ok(now()), moment)?;
-    let start = asked.start.as_deref().map_or(Ok(end - since), moment)?;
-    let step = asked.step.as_deref().map_or_else(|| Ok(((end - start) / 60.0).max(1.0).round()), seconds)?;
+    let since = seconds("--since", asked.since.as_deref().unwrap_or("1h"))?;
+    let end = asked.end.as_deref().map_or_else(|| Ok(now()), |text| moment("--end", text))?;
+    let start = asked.start.as_deref().map_or(Ok(end - since), |text| moment("--start", text))?;
+    let step = asked
+        .step
+        .as_deref()
+        .map_or_else(|| Ok(((end - start) / 60.0).max(1.0).round()), |text| seconds("--step", text))?;
     let (start_text, end_text, step_text) = (start.to_string(), end.to_string(), step.to_string());
     let parameters = [("query", expr.as_str()), ("start", &start_text), ("end", &end_text), ("step", &step_text)];
     let answer = api.ask("query_range", &parameters).await?;
@@ -180,12 +184,12 @@ fn instant(data: &Value) -> String {
             text
         }
         _ => {
-            let common = Common::of(data);
-            let mut table = Table::new(&["Series", ">Value"]);
+            let shared = shared(data);
+            let mut table = Table::new(&["+Series", ">Value"]);
             for sample in data["result"].as_array().into_iter().flatten() {
-                table.row([common.rest(&sample["metric"]), value(&sample["value"])]);
+                table.row([shared.rest(&sample["metric"]), value(&sample["value"])]);
             }
-            common.head() + &if table.is_empty() { "no series\n".to_owned() } else { table.render() }
+            shared.head() + &if table.is_empty() { "no series\n".to_owned() } else { table.render() }
         }
     }
 }
@@ -202,13 +206,13 @@ fn chart(data: &Value, (start, end): (f64, f64), step: f64, (width, height): (us
     if drawn.is_empty() {
         return None;
     }
-    let common = Common::of(data);
+    let shared = shared(data);
     let mut legend = Table::new(&["", ">Min", ">Max", ">Last", "Series"]);
     for (at, (metric, points)) in metrics.iter().zip(&series).enumerate() {
         let [min, max, last] = extremes(points);
-        legend.row([in_series_colour(at, "━━"), min, max, last, common.rest(&metric["metric"])]);
+        legend.row([in_series_colour(at, "━━"), min, max, last, shared.rest(&metric["metric"])]);
     }
-    Some(format!("{drawn}\n{}{}", common.head(), legend.render()))
+    Some(format!("{drawn}\n{}{}", shared.head(), legend.render()))
 }
 
 fn points(series: &Value) -> Points {
@@ -227,49 +231,21 @@ fn extremes(points: &Points) -> [String; 3] {
 }
 
 fn range(data: &Value, (start, end): (f64, f64), columns: usize) -> String {
-    let common = Common::of(data);
+    let shared = shared(data);
     let width = columns.saturating_sub(BESIDE_PLOT_COLUMNS).clamp(PLOT_COLUMNS_MIN, PLOT_COLUMNS_MAX);
     let mut table = Table::new(&["=Plot", ">Min", ">Max", ">Last", "Series"]);
     for series in data["result"].as_array().into_iter().flatten() {
         let points = points(series);
         let [min, max, last] = extremes(&points);
         let plot = sparkline::draw(&points, start, end, width);
-        table.row([plot, min, max, last, common.rest(&series["metric"])]);
+        table.row([plot, min, max, last, shared.rest(&series["metric"])]);
     }
-    common.head() + &if table.is_empty() { "no series\n".to_owned() } else { table.render() }
+    shared.head() + &if table.is_empty() { "no series\n".to_owned() } else { table.render() }
 }
 
-/// The labels that all series of a result have: said once, so that the rows show what differs.
-struct Common<'a>(Vec<(&'a str, &'a Value)>);
-
-impl<'a> Common<'a> {
-    fn of(data: &'a Value) -> Self {
-        let mut metrics = data["result"].as_array().into_iter().flatten().map(|series| &series["metric"]);
-        let Some(first) = metrics.next().and_then(Value::as_object) else { return Common(Vec::new()) };
-        let mut common: Vec<(&str, &Value)> = first.iter().map(|(name, value)| (name.as_str(), value)).collect();
-        let mut n_series = 1;
-        for metric in metrics {
-            common.retain(|(name, value)| metric.get(name) == Some(value));
-            n_series += 1;
-        }
-        // A single series is best read whole.
-        Common(if n_series > 1 { common } else { Vec::new() })
-    }
-
-    fn head(&self) -> String {
-        if self.0.is_empty() {
-            return String::new();
-        }
-        let pairs = self.0.iter().map(|(name, value)| ((*name).to_owned(), (*value).clone()));
-        let mut head = Table::new(&[""]);
-        head.row([faint(&labels(&Value::Object(pairs.collect()), &[]))]);
-        head.render_behind(&faint("all have "))
-    }
-
-    fn rest(&self, metric: &Value) -> String {
-        let names: Vec<&str> = self.0.iter().map(|(name, _)| *name).collect();
-        labels(metric, &names)
-    }
+/// What all series of a result share.
+fn shared(data: &Value) -> SharedLabels<'_> {
+    SharedLabels::of(data["result"].as_array().into_iter().flatten().map(|series| &series["metric"]), &[])
 }
 
 /// Four significant digits: enough beside a plot.
@@ -281,17 +257,17 @@ fn now() -> f64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
-fn seconds(text: &str) -> Result<f64, CommandFailure> {
+fn seconds(option: &str, text: &str) -> Result<f64, CommandFailure> {
     match text.parse::<f64>() {
         Ok(seconds) => Ok(seconds),
         Err(_) => relatum_model::time::parse_duration(text)
             .map(|duration| duration.as_secs_f64())
-            .map_err(|error| CommandFailure::usage(error.to_string())),
+            .map_err(|error| CommandFailure::usage(format!("{option}: {error}"))),
     }
 }
 
-fn moment(text: &str) -> Result<f64, CommandFailure> {
-    let bad = || CommandFailure::usage(format!("{text:?} is neither seconds since 1970 nor RFC 3339"));
+fn moment(option: &str, text: &str) -> Result<f64, CommandFailure> {
+    let bad = || CommandFailure::usage(format!("{option}: {text:?} is neither seconds since 1970 nor RFC 3339"));
     match text.parse::<f64>() {
         Ok(seconds) => Ok(seconds),
         Err(_) => text.parse::<jiff::Timestamp>().map(|t| t.as_millisecond() as f64 / 1000.0).map_err(|_| bad()),

@@ -14,9 +14,11 @@ use crate::output::{faint, printable, state};
 #[command(after_help = "\
 Examples:
   relatum relate metrics-endpoint 10.0.0.5:9100 10.0.0.6:9100 --name nodes
-  relatum relate metrics-endpoint https://10.0.0.7:8443/metrics --ca-file ca.pem --label site=oslo
+  relatum relate metrics-endpoint https://10.0.0.7:8443/metrics \\
+      --ca-file ca.pem --label site=oslo
   relatum relate alertmanager 127.0.0.1:9093
-  relatum relate send-remote-write https://region.example:9090/offers/2f8a90c1d3e4 --token-file secret
+  relatum relate send-remote-write \\
+      https://region.example:9090/offers/2f8a90c1d3e4 --token-file secret
   relatum relate receive-remote-write --databag bags.yaml
   relatum relate mysql prometheus:metrics-endpoint")]
 pub(crate) struct Args {

@@ -5,7 +5,7 @@ use relatum_agent::control::{Rehearse, RollBack, RolledBack};
 use crate::Global;
 use crate::dry_run::DryRun;
 use crate::failure::CommandFailure;
-use crate::history::changes_of;
+use crate::history::{changes_of, revision};
 use crate::output::{printable, warning};
 
 #[derive(Debug, clap::Args)]
@@ -15,7 +15,7 @@ revision. What other agents wrote stays, and what files of relations.d declare. 
 that it can be taken back: `relatum rollback` with the revision before it.")]
 pub(crate) struct Args {
     /// The revision to go back to, as `relatum history` lists them
-    #[arg(value_name = "REV")]
+    #[arg(value_name = "REV", value_parser = revision)]
     revision: u64,
     #[command(flatten)]
     dry_run: DryRun,

@@ -1,5 +1,7 @@
 //! `relatum status`
 
+mod filter;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -17,6 +19,9 @@ const APPLICATION: &str = "prometheus";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// Only applications and units of these names; * and ? stand for letters
+    #[arg(value_name = "APP | UNIT")]
+    names: Vec<String>,
     /// Show the relations, too
     #[arg(long, alias = "integrations")]
     relations: bool,
@@ -29,7 +34,13 @@ pub(crate) struct Args {
 pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailure> {
     let client = global.client();
     let show = async || {
-        let status = client.status().await?;
+        let mut status = client.status().await?;
+        if !args.names.is_empty() {
+            filter::narrow(&mut status, &args.names)?;
+            if status.applications.is_empty() {
+                eprintln!("nothing goes by {}", args.names.join(" or "));
+            }
+        }
         match global.format {
             Format::Tabular => Ok(tabular(&status, args.relations)),
             format => format.text(&juju_status::document(&status)?, |_| String::new()),
@@ -65,8 +76,12 @@ fn tabular(status: &Status, with_relations: bool) -> String {
         text.push_str(&format!("\nRevision {}, last reload at {clock} in {ms:.0} ms{pending}\n", status.revision));
     }
     for (at, line) in status.warnings.iter().enumerate() {
-        let gap = if at == 0 { "\n" } else { "" };
-        text.push_str(&format!("{gap}{} {line}\n", warning("warning:")));
+        if at == 0 {
+            text.push('\n');
+        }
+        let mut prose = Table::new(&[""]);
+        prose.row([line.clone()]);
+        text.push_str(&prose.render_behind(&format!("{} ", warning("warning:"))));
     }
     text
 }

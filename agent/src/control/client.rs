@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::{
-    ChangeConfiguration, Configuration, Datasource, Explanations, Failure, History, HistoryEntry, LintReport, LogLine,
-    MadeOffer, MakeOffer, OfferList, Rehearsal, Rehearse, Relate, Related, RelationDetail, RemoveApplications,
+    ChangeConfiguration, Configuration, Datasource, Explanations, Failure, History, HistoryEntry, LintReport, LogLevel,
+    LogLine, MadeOffer, MakeOffer, OfferList, Rehearsal, Rehearse, Relate, Related, RelationDetail, RemoveApplications,
     RemoveOffer, RemoveRelation, RemoveUnits, Removed, RemovedApplications, RemovedOffer, RemovedUnits, Rendered,
     RevisionDifference, RollBack, RolledBack, RunAction, ShownUnit, Status, Stopping, Task,
 };
@@ -162,10 +162,17 @@ impl Client {
         self.post("/v1/shutdown", &()).await
     }
 
-    /// Hands the last `lines` log lines to `each`, oldest first, then, with `follow`, every new one until `each` says false
+    /// Hands the last `lines` log lines that are as bad as `level` to `each`, oldest first, then, with `follow`, every new one until `each` says false
     /// or the agent ends.
-    pub async fn log(&self, lines: usize, follow: bool, mut each: impl FnMut(LogLine) -> bool) -> Result<(), Failure> {
-        let path = format!("/v1/log?lines={lines}&follow={follow}");
+    pub async fn log(
+        &self,
+        lines: usize,
+        follow: bool,
+        level: LogLevel,
+        mut each: impl FnMut(LogLine) -> bool,
+    ) -> Result<(), Failure> {
+        let level = level.as_str().to_lowercase();
+        let path = format!("/v1/log?lines={lines}&follow={follow}&level={level}");
         let mut body = self.send(Method::GET, &path, Vec::new()).await?.into_body();
         let mut pending = Vec::new();
         while let Some(frame) = body.frame().await {

@@ -42,7 +42,7 @@ use tracing::{debug, info, warn};
 use peer::Caller;
 
 use super::{
-    ChangeConfiguration, Configuration, Datasource, Failure, FailureClass, LogLine, Problem, Relate, Related,
+    ChangeConfiguration, Configuration, Datasource, Failure, FailureClass, LogLevel, LogLine, Problem, Relate, Related,
     RelationDetail, RemoveRelation, Removed, Rendered, RenderedFile, Status, Stopping,
 };
 use crate::charm_config;
@@ -421,6 +421,8 @@ struct LogQuery {
     lines: usize,
     #[serde(default)]
     follow: bool,
+    #[serde(default)]
+    level: LogLevel,
 }
 
 fn lines_default() -> usize {
@@ -428,7 +430,7 @@ fn lines_default() -> usize {
 }
 
 async fn show_log(State(agent): State<Arc<Agent>>, Query(query): Query<LogQuery>) -> Response {
-    let (lines, mut news) = agent.log.follow(query.lines);
+    let (lines, mut news) = agent.log.follow(query.lines, query.level);
     let (sender, receiver) = mpsc::channel(LOG_LINES_WAITING_MAX);
     let stopping = agent.stopping.clone();
     tokio::spawn(async move {
@@ -447,6 +449,7 @@ async fn show_log(State(agent): State<Arc<Agent>>, Query(query): Query<LogQuery>
                 () = sender.closed() => return,
             };
             let line = match line {
+                Ok(line) if !query.level.includes(&line) => continue,
                 Ok(line) => line,
                 Err(broadcast::error::RecvError::Lagged(lines)) => missed(lines),
                 Err(broadcast::error::RecvError::Closed) => return,

@@ -3,6 +3,7 @@
 mod explain;
 mod history;
 mod lint;
+mod log;
 mod offers;
 mod rehearsal;
 mod removal;
@@ -17,6 +18,7 @@ use thiserror::Error;
 pub use explain::{BagPlace, ExplainedLabel, ExplainedStep, Explanation, Explanations, RenderedPlace, Since};
 pub use history::{History, HistoryChange, HistoryChangeKind, HistoryEntry, RevisionDifference, RollBack, RolledBack};
 pub use lint::{LintFinding, LintReport, LintSelector, LintedRule};
+pub use log::{LogLevel, LogLine};
 pub use offers::{ConnectionStatus, MadeOffer, MakeOffer, OfferList, OfferStatus, RemoveOffer, RemovedOffer};
 pub use rehearsal::{Difference, FileDifference, Rehearsal, Rehearse};
 pub use removal::{
@@ -219,19 +221,6 @@ pub struct RenderedFile {
 pub struct Datasource {
     /// A provisioning file.
     pub yaml: String,
-}
-
-/// One line of the agent's log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogLine {
-    /// Milliseconds since 1970.
-    pub at_ms: i64,
-    /// `ERROR`, `WARN`, `INFO`, `DEBUG` or `TRACE`.
-    pub level: String,
-    /// The module it comes from.
-    pub target: String,
-    /// The message, then the fields as `key=value`.
-    pub message: String,
 }
 
 /// The agent is about to stop.

@@ -9,7 +9,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use super::*;
 use crate::control::client::Client;
-use crate::control::{ChangeConfiguration, Document, FailureClass, Relate, RemoveRelation, Source};
+use crate::control::{ChangeConfiguration, Document, FailureClass, LogLevel, Relate, RemoveRelation, Source};
 use crate::workload::{Fault, Files, Ready};
 
 struct TakesAll;
@@ -246,7 +246,7 @@ async fn the_log_is_shown_and_followed() {
         shown.push(line.message);
         true
     };
-    bench.client.log(1, false, each).await.unwrap();
+    bench.client.log(1, false, LogLevel::Trace, each).await.unwrap();
     assert_eq!(shown, ["two"]);
     let (mut seen, ring) = (0, bench.running.agent.log.clone());
     let each = |line: crate::control::LogLine| {
@@ -257,7 +257,7 @@ async fn the_log_is_shown_and_followed() {
         }
         line.message != "three"
     };
-    bench.client.log(2, true, each).await.unwrap();
+    bench.client.log(2, true, LogLevel::Trace, each).await.unwrap();
     assert_eq!(seen, 3);
     bench.running.stop().await;
 }

@@ -276,7 +276,7 @@ fn agree(name: &str, known: &Settings, wanted: &Settings) -> Result<(), Failure>
         return Ok(());
     }
     Err(Failure::failed(format!(
-        "application {name:?} was related with another {}, which belongs to all of its addresses",
+        "application {name:?} was related with another {}: that counts for all of its addresses",
         differences.join(", ")
     ))
     .hint("say the same as before, or give these addresses an application of their own with --name"))

@@ -39,18 +39,20 @@ impl Which {
     }
 }
 
+const LISTED: &str = "`relatum status --relations` lists them";
+
 /// The relation that `which` names.
 pub fn find<'a>(which: &Which, world: &'a World) -> Result<&'a StoredRelation, Failure> {
     match which {
         Which::Id(id) => {
             let found = world.relation(*id).map(|relation| &**relation);
-            found.ok_or_else(|| Failure::failed(format!("relation {id} not found")))
+            found.ok_or_else(|| Failure::failed(format!("relation {id} not found")).hint(LISTED))
         }
         Which::Key(endpoint, id) => world
             .relation(*id)
             .map(|relation| &**relation)
             .filter(|relation| [&relation.provider, &relation.requirer].iter().any(|end| end.name == *endpoint))
-            .ok_or_else(|| Failure::failed(format!("relation {endpoint}:{id} not found"))),
+            .ok_or_else(|| Failure::failed(format!("relation {endpoint}:{id} not found")).hint(LISTED)),
         Which::Ends(a, b) => {
             let fits = |relation: &&StoredRelation| {
                 let is = |text: &str, end: &crate::store::Endpoint| text == end.application || text == end.to_string();

@@ -19,7 +19,7 @@ use relatum_server::outgoing::HttpClients;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::control::StatusInfo;
+use crate::control::{LogLevel, StatusInfo};
 use crate::daemon::Agent;
 use crate::pipeline::desire::{self, telemetry};
 use crate::relate::OUR_UNIT;
@@ -173,7 +173,7 @@ pub(crate) async fn run(agent: Arc<Agent>) {
                 // Whoever subscribes now gets what comes from now on.
                 match key.0 {
                     Kind::LogLines => {
-                        let lines = agent.log.follow(0).1;
+                        let lines = agent.log.follow(0, LogLevel::default()).1;
                         running.spawn(courier.carry(lines, move |lines| loki::body(&topology, lines)));
                     }
                     Kind::PassSpans => {

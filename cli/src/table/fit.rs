@@ -6,6 +6,9 @@ enum Piece<'a> {
     Code(&'a str),
 }
 
+/// Behind these a word may be broken.
+const BREAK_BEHIND: [char; 2] = [',', '/'];
+
 const RESET: &str = "\x1b[0m";
 
 /// The first letters of `cell` with an ellipsis in the last of `width` columns.
@@ -35,7 +38,7 @@ pub(super) fn cut(cell: &str, width: usize) -> String {
     out
 }
 
-/// `cell` in lines of at most `width` columns, broken between words where there is a gap.
+/// `cell` in lines of at most `width` columns, broken between words or behind a comma or slash where there is one.
 pub(super) fn wrapped(cell: &str, width: usize) -> Vec<String> {
     let width = width.max(1);
     let mut lines = Vec::new();
@@ -83,6 +86,12 @@ pub(super) fn wrapped(cell: &str, width: usize) -> Vec<String> {
                 }
                 word.push(letter);
                 letters += 1;
+                if BREAK_BEHIND.contains(&letter) {
+                    line.push_str(&word);
+                    used += letters;
+                    (word, letters) = (String::new(), 0);
+                    colour_at_line = colour;
+                }
             }
         }
     }
@@ -119,6 +128,9 @@ mod tests {
         assert_eq!(cut("\x1b[31mabcdef\x1b[0m", 4), "\x1b[31mabc…\x1b[0m");
         assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
         assert_eq!(wrapped("one two three", 6), ["one", "two", "three"]);
+        assert_eq!(wrapped("up{a=\"b\",c=\"d\"} 1", 10), ["up{a=\"b\",", "c=\"d\"} 1"]);
+        assert_eq!(wrapped("a/b/c/defg", 8), ["a/b/c/", "defg"]);
+        assert_eq!(wrapped("abc/", 4), ["abc/"]);
         assert_eq!(wrapped("abcdefgh", 3), ["abc", "def", "gh"]);
         assert_eq!(wrapped("\x1b[31mone two\x1b[0m", 4), ["\x1b[31mone\x1b[0m", "\x1b[31mtwo\x1b[0m"]);
     }

@@ -9,6 +9,9 @@ const NAME_WHOLE: usize = 32;
 /// What goes on below instead of being cut is hard to read if it is narrower.
 const PROSE_MIN: usize = 16;
 
+/// With this width it is easy.
+const PROSE_EASY: usize = 40;
+
 /// What is left to a column where nothing else helps.
 const LEAST: usize = 6;
 
@@ -29,18 +32,29 @@ pub(super) struct Wish {
     pub(super) is_empty: bool,
 }
 
-/// The least widths of what is cut and of what goes on below.
+/// The least widths of what is cut, of what says little, and of what goes on below.
 #[derive(Debug, Clone, Copy)]
 struct Floors {
     name: usize,
+    minor: usize,
     prose: usize,
 }
+
+/// From what costs nothing to what makes a table hard to read.
+const FLOORS: [Floors; 4] = [
+    Floors { name: NAME_WHOLE, minor: NAME_WHOLE, prose: PROSE_EASY },
+    COMFORTABLE,
+    Floors { name: NAME_MIN, minor: NAME_MIN, prose: PROSE_MIN },
+    Floors { name: LEAST, minor: LEAST, prose: LEAST },
+];
+
+/// Before it comes to less, columns go.
+const COMFORTABLE: Floors = Floors { name: NAME_WHOLE, minor: NAME_MIN, prose: PROSE_MIN };
 
 /// The width of each column so that all of them fit into `room`, with `gap` between two; none for a column that goes. Where even the
 /// least is too much, that is given.
 pub(super) fn share(wishes: &[Wish], room: usize, gap: usize) -> Vec<Option<usize>> {
     let mut kept: Vec<bool> = vec![true; wishes.len()];
-    let comfortable = Floors { name: NAME_WHOLE, prose: PROSE_MIN };
     let fits = |kept: &[bool], floors: Floors| total(&least(wishes, kept, floors), gap) <= room;
     let natural: Vec<Option<usize>> = wishes.iter().map(|wish| Some(wish.width)).collect();
     if total(&natural, gap) <= room {
@@ -49,14 +63,13 @@ pub(super) fn share(wishes: &[Wish], room: usize, gap: usize) -> Vec<Option<usiz
     if wishes.iter().any(|wish| !wish.is_empty) {
         kept = wishes.iter().map(|wish| !wish.is_empty).collect();
     }
-    while !fits(&kept, comfortable) {
-        let least = least(wishes, &kept, comfortable);
+    while !fits(&kept, COMFORTABLE) {
+        let least = least(wishes, &kept, COMFORTABLE);
         let minor = (0..wishes.len()).filter(|at| kept[*at] && wishes[*at].is_minor);
         let Some(widest) = minor.max_by_key(|at| least[*at]) else { break };
         kept[widest] = false;
     }
-    let tight = [Floors { name: NAME_MIN, prose: PROSE_MIN }, Floors { name: LEAST, prose: LEAST }];
-    let floors = std::iter::once(comfortable).chain(tight).find(|floors| fits(&kept, *floors)).unwrap_or(tight[1]);
+    let floors = FLOORS.into_iter().find(|floors| fits(&kept, *floors)).unwrap_or(FLOORS[FLOORS.len() - 1]);
     let least = least(wishes, &kept, floors);
     let last = kept.iter().rposition(|kept| *kept);
     let mut widths: Vec<Option<usize>> =
@@ -83,7 +96,7 @@ fn least(wishes: &[Wish], kept: &[bool], floors: Floors) -> Vec<Option<usize>> {
     let of = |at: usize, wish: &Wish| match wish {
         wish if wish.is_whole => wish.width,
         wish => {
-            let name = if wish.is_minor { floors.name.min(NAME_MIN) } else { floors.name };
+            let name = if wish.is_minor { floors.minor } else { floors.name };
             let floor = if wish.flows || Some(at) == last { floors.prose } else { name };
             wish.width.min(floor.max(wish.title))
         }
