@@ -20,6 +20,8 @@ pub enum Peer {
     NodeExporter,
     /// Python 3, which fetches the real charm libraries.
     Python,
+    /// VictoriaMetrics' agent.
+    Vmagent,
     /// nginx.
     Nginx,
     /// OpenSSL's program.
@@ -36,6 +38,7 @@ impl Peer {
             Peer::Alertmanager => "RELATUM_PEER_ALERTMANAGER",
             Peer::NodeExporter => "RELATUM_PEER_NODE_EXPORTER",
             Peer::Python => "RELATUM_PEER_PYTHON",
+            Peer::Vmagent => "RELATUM_PEER_VMAGENT",
             Peer::Nginx => "RELATUM_PEER_NGINX",
             Peer::Openssl => "RELATUM_PEER_OPENSSL",
         }
@@ -51,6 +54,7 @@ impl Peer {
             Peer::Alertmanager => "prometheus-alertmanager",
             Peer::NodeExporter => "prometheus-node-exporter",
             Peer::Python => "python3",
+            Peer::Vmagent => "vmagent",
             Peer::Nginx => "nginx",
             Peer::Openssl => "openssl",
             // A newer one is never in the search path under a name of its own.

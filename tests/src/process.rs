@@ -65,6 +65,14 @@ impl Running {
         Ok(())
     }
 
+    /// Waits until the process ends by itself; returns its exit code.
+    pub fn wait_end(&mut self) -> anyhow::Result<Option<i32>> {
+        let what = format!("{} to end", self.name);
+        let status =
+            wait_for(&what, PATIENCE, || self.child.try_wait().ok().flatten()).with_context(|| self.output())?;
+        Ok(status.code())
+    }
+
     /// Asks the process to stop (SIGTERM) and waits for its end; returns its exit code.
     pub fn stop(&mut self) -> anyhow::Result<Option<i32>> {
         let pid = self.child.id().to_string();

@@ -50,6 +50,24 @@ pub fn ask(
     parse(&bytes).with_context(|| format!("{method} {target}: {}", String::from_utf8_lossy(&bytes)))
 }
 
+/// Asks with GET for an answer that may never end, and reads no more than its head.
+pub fn head(authority: &str, target: &str) -> anyhow::Result<RawAnswer> {
+    let mut stream = TcpStream::connect(authority)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: {authority}\r\n\r\n").as_bytes())?;
+    let (mut bytes, mut piece) = (Vec::new(), [0; 1024]);
+    while !bytes.windows(4).any(|four| four == b"\r\n\r\n") {
+        let n = stream.read(&mut piece)?;
+        ensure!(n > 0, "the headers do not end");
+        bytes.extend_from_slice(&piece[..n]);
+    }
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").context("the headers do not end")?;
+    // Without what says that the body is in chunks, as none of it is here.
+    let mut answer = parse(&[&bytes[..end], b"\r\nX-Cut: 1\r\n\r\n0\r\n\r\n"].concat())?;
+    answer.body.clear();
+    Ok(answer)
+}
+
 fn parse(bytes: &[u8]) -> anyhow::Result<RawAnswer> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").context("the headers do not end")?;
     let head = std::str::from_utf8(&bytes[..end])?;

@@ -5,6 +5,7 @@
 mod bad_input;
 mod charms;
 mod checks;
+mod clients;
 mod commands;
 mod conformance;
 mod crash;
@@ -13,6 +14,7 @@ mod engine_on_store;
 mod external_queries;
 mod external_workload;
 mod generated_queries;
+mod hostile_requests;
 mod http_surface;
 mod https;
 mod ingress;
@@ -20,6 +22,8 @@ mod jubilant;
 mod main_job;
 mod metric_checks;
 mod neighbours;
+mod openapi;
+mod operate;
 mod prometheus_data;
 mod readme;
 mod remote_write;
@@ -38,6 +42,8 @@ fn main() {
         main_job::trials(),
         metric_checks::trials(),
         neighbours::trials(),
+        openapi::trials(),
+        operate::trials(),
         prometheus_data::trials(),
         commands::trials(),
         conformance::trials(),
@@ -47,10 +53,12 @@ fn main() {
         bad_input::trials(),
         charms::trials(),
         checks::trials(),
+        clients::trials(),
         external_queries::trials(),
         generated_queries::trials(),
         external_workload::trials(),
         http_surface::trials(),
+        hostile_requests::trials(),
         https::trials(),
         ingress::trials(),
         jubilant::trials(),

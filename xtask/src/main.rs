@@ -19,6 +19,8 @@ usage: cargo xtask CHORE
                    (--strict: a skipped test whose peer or corpus is there is a failure; --long: ten times as many kills and
                    random inputs)
   bench relate     how fast the agent starts, and a relation becomes a scraped target
+  bench http [large]
+                   what writing and asking over HTTP takes, beside the peers
   bench promql [large]
                    how long queries take with 10,000 series, or 100,000, beside the peers
   bench tsdb [large]
@@ -36,6 +38,8 @@ fn main() -> ExitCode {
         ["test", ref flags @ ..] if flags.iter().all(|flag| ["--strict", "--long"].contains(flag)) => {
             test::run(flags.contains(&"--strict"), flags.contains(&"--long"))
         }
+        ["bench", "http"] => bench::http::run(10),
+        ["bench", "http", "large"] => bench::http::run(100),
         ["bench", "promql"] => bench::promql::run(10),
         ["bench", "promql", "large"] => bench::promql::run(100),
         ["bench", "relate"] => bench::relate::run(),

@@ -38,7 +38,7 @@ pub(crate) fn run(targets: usize) -> anyhow::Result<()> {
     eprintln!("in process");
     let mut rows = measure(Command::new(&program).args(["local", &targets_text]))?;
     let dir = Folder::new()?;
-    let servers = start_servers(&dir.0)?;
+    let servers = start_servers(&dir.0, &[])?;
     let names: Vec<String> = servers.iter().map(|server| server.name.clone()).collect();
     eprintln!("over HTTP: {}", names.join(", "));
     let arguments = servers.iter().map(|server| format!("{}={}", server.name, server.url));
@@ -86,10 +86,10 @@ fn print(targets: usize, names: &[String], rows: &Rows) {
     }
 }
 
-struct Server {
-    name: String,
-    url: String,
-    child: Child,
+pub(super) struct Server {
+    pub(super) name: String,
+    pub(super) url: String,
+    pub(super) child: Child,
 }
 
 impl Drop for Server {
@@ -99,8 +99,8 @@ impl Drop for Server {
     }
 }
 
-/// Starts our server, and the peers that are here.
-fn start_servers(dir: &Path) -> anyhow::Result<Vec<Server>> {
+/// Starts our server, and the peers that are here; those that take Prometheus' flags get `more`.
+pub(super) fn start_servers(dir: &Path, more: &[&str]) -> anyhow::Result<Vec<Server>> {
     let config = dir.join("prometheus.yml");
     std::fs::write(&config, "global: {}\n")?;
     let prometheus = |program: PathBuf, data: &Path, address: &str| {
@@ -109,7 +109,8 @@ fn start_servers(dir: &Path) -> anyhow::Result<Vec<Server>> {
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", data.display()))
             .arg(format!("--web.listen-address={address}"))
-            .args(["--log.level=error", "--query.max-samples=500000000", "--storage.tsdb.retention.time=60d"]);
+            .args(["--log.level=error", "--query.max-samples=500000000", "--storage.tsdb.retention.time=60d"])
+            .args(more);
         command
     };
     let mut servers = Vec::new();

@@ -9,7 +9,11 @@ use super::{Desired, Us, on};
 use crate::relate::OUR_UNIT;
 
 /// The dashboards we ship: file name and content.
-const DASHBOARDS: [(&str, &str); 1] = [("relatum.json", include_str!("../../../../dashboards/relatum.json"))];
+const DASHBOARDS: [(&str, &str); 3] = [
+    ("relatum.json", include_str!("../../../../dashboards/relatum.json")),
+    ("system_metrics.json", include_str!("../../../../dashboards/system_metrics.json")),
+    ("application_metrics.json", include_str!("../../../../dashboards/application_metrics.json")),
+];
 
 impl Desired {
     /// Offers the data source and the dashboards, and passes on under which uids Grafana knows us.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -39,6 +39,21 @@ pub(crate) async fn cross_origin(State(engine): State<Arc<Engine>>, request: Req
         }
     }
     response
+}
+
+/// Refuses what two readers may understand in two ways: no host, or a body whose end is said twice.
+pub(crate) async fn one_meaning(request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let is_hostless = request.version() == Version::HTTP_11
+        && !headers.contains_key(header::HOST)
+        && request.uri().authority().is_none();
+    if is_hostless {
+        return plain(StatusCode::BAD_REQUEST, "missing required Host header\n");
+    }
+    if headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH) {
+        return plain(StatusCode::BAD_REQUEST, "Transfer-Encoding and Content-Length in one request\n");
+    }
+    next.run(request).await
 }
 
 /// Sends whoever writes `//`, `/.` or a slash at the end to the path that is meant.

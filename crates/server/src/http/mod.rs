@@ -10,6 +10,7 @@ mod health;
 mod json;
 mod metrics;
 mod notifications;
+mod openapi;
 mod otlp;
 mod pages;
 mod params;
@@ -81,6 +82,7 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/admin/tsdb/clean_tombstones", post(admin::clean_tombstones).put(admin::clean_tombstones))
         .route("/admin/tsdb/snapshot", post(admin::snapshot).put(admin::snapshot))
         .route("/features", get(features::features))
+        .route("/openapi.yaml", get(openapi::document))
         .route("/notifications", get(notifications::active))
         .fallback(front::not_found)
         .layer(CompressionLayer::new())
@@ -111,6 +113,7 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .layer(middleware::from_fn(front::method_texts))
         .layer(middleware::from_fn_with_state(Arc::clone(&engine), front::cross_origin))
         .layer(middleware::from_fn_with_state(Arc::clone(&engine), front::clean_path))
+        .layer(middleware::from_fn(front::one_meaning))
         .layer(CatchPanicLayer::custom(panicked))
 }
 

@@ -18,7 +18,10 @@ use crate::http::plain;
 pub(crate) async fn pass(web: Arc<Web>, router: Router, request: Request<Body>) -> Response {
     let rules = web.rules();
     let mut response = if rules.limiter.as_ref().is_some_and(|limiter| !limiter.allows(Instant::now())) {
-        plain(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests\n")
+        let mut refused = plain(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests\n");
+        // The bucket gets its next token within a second, or else whoever set the limit wants few requests.
+        refused.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        refused
     } else if !rules.config.users.is_empty() && !may_enter(&web, &rules.config.users, request.headers()).await {
         let mut refused = plain(StatusCode::UNAUTHORIZED, "Unauthorized\n");
         refused.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));

@@ -1,0 +1,251 @@
+//! Requests that no client should send: each gets an answer that says what is wrong, and a good request right after works.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use libtest_mimic::Trial;
+use relatum_tests::PATIENCE;
+use relatum_tests::process::{Running, free_port};
+use relatum_tests::program::binary;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![crate::plain("requests_that_make_no_sense_harm_nobody", requests)]
+}
+
+const HOST: &str = "Host: a\r\nConnection: close\r\n";
+const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
+const SNAPPY: &str = "Content-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n";
+
+/// What an answer must say.
+enum Says {
+    /// JSON with `bad_data` and this text.
+    BadData(&'static str),
+    /// This text, anywhere in the body; `""` for an answer of the protocol itself, which may have no body.
+    Text(&'static str),
+}
+
+fn get(target: &str) -> Vec<u8> {
+    format!("GET {target} HTTP/1.1\r\n{HOST}\r\n").into_bytes()
+}
+
+fn post(path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!("POST {path} HTTP/1.1\r\n{HOST}{headers}Content-Length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
+}
+
+fn raw(head: &str, rest: &[u8]) -> Vec<u8> {
+    [head.as_bytes(), rest].concat()
+}
+
+/// Name, bytes, status, and what the answer says.
+type Row = (&'static str, Vec<u8>, u16, Says);
+
+fn rows() -> Vec<Row> {
+    use Says::{BadData, Text};
+    let range = |parameters: &str| get(&format!("/api/v1/query_range?query=1&{parameters}"));
+    let chunked = |path: &str, more: &str, body: &str| {
+        raw(&format!("POST {path} HTTP/1.1\r\n{HOST}{FORM}{more}Transfer-Encoding: chunked\r\n\r\n"), body.as_bytes())
+    };
+    // Four gigabytes less one.
+    let bomb = b"\xff\xff\xff\xff\x0f";
+    let deep = format!("/api/v1/query?query={}1{}", "(".repeat(20_000), ")".repeat(20_000));
+    vec![
+        // Parameters.
+        ("invalid UTF-8", get("/api/v1/query?query=%ff%fe"), 400, BadData("invalid parameter \"query\"")),
+        (
+            "invalid UTF-8 in a selector",
+            get("/api/v1/series?match[]=%ff"),
+            400,
+            BadData("invalid parameter \"match[]\""),
+        ),
+        ("invalid UTF-8 in a name", get("/api/v1/label/%ff/values"), 400, BadData("invalid label name")),
+        ("a gigantic step", range("start=0&end=1&step=1e300"), 400, BadData("invalid parameter \"step\"")),
+        ("a step of nothing", range("start=0&end=1&step=1e-300"), 400, BadData("invalid parameter \"step\"")),
+        ("a gigantic range", range("start=-9e15&end=9e15&step=1"), 400, BadData("exceeded maximum resolution")),
+        (
+            "a range that ends before it begins",
+            range("start=9e15&end=0&step=1"),
+            400,
+            BadData("invalid parameter \"end\""),
+        ),
+        ("no moment", range("start=x&end=0&step=1"), 400, BadData("invalid parameter \"start\"")),
+        (
+            "a timeout beyond numbers",
+            get("/api/v1/query?query=1&timeout=1e300"),
+            400,
+            BadData("invalid parameter \"timeout\""),
+        ),
+        (
+            "a limit beyond numbers",
+            get("/api/v1/labels?limit=99999999999999999999"),
+            400,
+            BadData("invalid parameter \"limit\""),
+        ),
+        ("an expression that is nested deeply", get(&deep), 400, BadData("invalid parameter \"query\"")),
+        (
+            "a window beyond numbers",
+            get("/api/v1/query?query=m[99999999999999999999y]"),
+            400,
+            BadData("invalid parameter \"query\""),
+        ),
+        // Paths and lines.
+        (
+            "a URL of 64 KB",
+            get(&format!("/api/v1/query?query={}(", "a".repeat(64_000))),
+            400,
+            BadData("invalid parameter \"query\""),
+        ),
+        ("a URL of 200 KB", get(&format!("/api/v1/query?query={}", "a".repeat(200_000))), 431, Text("")),
+        ("two slashes", get("/api/v1//query?query=1"), 301, Text("")),
+        ("a step up", get("/api/v1/../../etc/passwd"), 301, Text("")),
+        ("an escaped step up", get("/api/v1/%2e%2e/%2e%2e/etc/passwd"), 404, Text("404 page not found")),
+        ("an escaped slash", get("/api/v1%2fquery?query=1"), 404, Text("404 page not found")),
+        ("a NUL", get("/api/v1/\0query"), 400, Text("")),
+        ("an escaped NUL", get("/api/v1/query%00"), 404, Text("404 page not found")),
+        (
+            "an unknown method",
+            raw(&format!("BREW /api/v1/query HTTP/1.1\r\n{HOST}\r\n"), b""),
+            405,
+            Text("Method Not Allowed"),
+        ),
+        ("a line of four words", raw(&format!("GET /api/v1/query x HTTP/1.1\r\n{HOST}\r\n"), b""), 400, Text("")),
+        ("no host", raw("GET /api/v1/query HTTP/1.1\r\nConnection: close\r\n\r\n", b""), 400, Text("Host")),
+        (
+            "five hundred headers",
+            raw(&format!("GET / HTTP/1.1\r\n{HOST}{}\r\n", "X: y\r\n".repeat(500)), b""),
+            431,
+            Text(""),
+        ),
+        ("a folded header", raw(&format!("GET / HTTP/1.1\r\n{HOST}X: a\r\n b\r\n\r\n"), b""), 400, Text("")),
+        // Bodies whose end two readers may see in two places.
+        (
+            "two lengths",
+            raw(
+                &format!("POST /api/v1/query HTTP/1.1\r\n{HOST}Content-Length: 6\r\nContent-Length: 7\r\n\r\n"),
+                b"abcdef",
+            ),
+            400,
+            Text(""),
+        ),
+        ("a length and chunks", chunked("/api/v1/query", "Content-Length: 6\r\n", "0\r\n\r\nG"), 400, Text("")),
+        (
+            "a length with a space",
+            raw(&format!("POST /api/v1/query HTTP/1.1\r\n{HOST}Content-Length : 5\r\n\r\n"), b"abcde"),
+            400,
+            Text(""),
+        ),
+        (
+            "an unknown encoding",
+            raw(&format!("POST /api/v1/query HTTP/1.1\r\n{HOST}Transfer-Encoding: xchunked\r\n\r\n"), b"0\r\n\r\n"),
+            400,
+            Text(""),
+        ),
+        ("a chunk of no size", chunked("/api/v1/query", "", "zz\r\n\r\n"), 400, BadData("error parsing form values")),
+        (
+            "a chunk without end",
+            chunked("/api/v1/query", "", "ffffffffffffffff\r\nabc"),
+            400,
+            BadData("error parsing form values"),
+        ),
+        (
+            "a body cut short",
+            raw(&format!("POST /api/v1/query HTTP/1.1\r\n{HOST}{FORM}Content-Length: 100\r\n\r\n"), b"query=1"),
+            400,
+            BadData("error parsing form values"),
+        ),
+        (
+            "a form of 5 MB",
+            post("/api/v1/query", FORM, &b"query=1&".repeat(700_000)),
+            400,
+            BadData("error parsing form values"),
+        ),
+        // Compressed messages.
+        (
+            "4 GiB of samples",
+            post("/api/v1/write", SNAPPY, bomb),
+            400,
+            Text("decoded size exceeds the 33554432 bytes limit"),
+        ),
+        ("4 GiB of questions", post("/api/v1/read", SNAPPY, bomb), 400, Text("snappy: corrupt input")),
+        ("samples cut short", post("/api/v1/write", SNAPPY, &[10, 36, 10, 200, 1]), 400, Text("snappy: corrupt input")),
+        (
+            "a message of the wrong types",
+            post("/api/v1/write", SNAPPY, &[2, 4, 8, 1]),
+            400,
+            Text("cannot decode write request"),
+        ),
+        ("questions of the wrong types", post("/api/v1/read", SNAPPY, &[2, 4, 8, 1]), 400, Text("wire type")),
+        (
+            "metrics that are none",
+            post("/api/v1/otlp/v1/metrics", "Content-Type: application/json\r\n", b"[["),
+            400,
+            Text("cannot decode metrics"),
+        ),
+    ]
+}
+
+/// Everything the server says to `bytes`, after which nothing more comes from us; it closes the connection, at the latest when its
+/// patience ends.
+fn ask(authority: &str, bytes: &[u8]) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect(authority)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    // A server that has heard enough may close before we have said it all.
+    let _ = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    let mut piece = [0; 4096];
+    while let Ok(n) = stream.read(&mut piece) {
+        if n == 0 {
+            break;
+        }
+        answer.extend_from_slice(&piece[..n]);
+    }
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/statm"))?;
+    let pages: u64 = text.split_whitespace().nth(1).context("no resident size")?.parse()?;
+    Ok(pages * 4096)
+}
+
+fn requests() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    std::fs::write(dir.path().join("prometheus.yml"), "global: {}\n")?;
+    let authority = format!("127.0.0.1:{}", free_port()?);
+    let mut command = Command::new(binary());
+    command
+        .arg("serve")
+        .arg(format!("--config.file={}", dir.path().join("prometheus.yml").display()))
+        .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
+        .arg(format!("--web.listen-address={authority}"))
+        .args(["--web.enable-otlp-receiver", "--web.read-timeout=2s"]);
+    let mut running = Running::start("server", &mut command)?;
+    running.wait_ready(&format!("http://{authority}/-/ready"))?;
+    let before = resident_bytes(running.pid())?;
+    let rows = rows();
+    for (name, bytes, status, says) in &rows {
+        let answer = ask(&authority, bytes)?;
+        let shown = answer.chars().take(400).collect::<String>();
+        ensure!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{name}: not {status}: {shown}");
+        match says {
+            Says::BadData(text) => {
+                let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+                let body: serde_json::Value =
+                    serde_json::from_str(body).with_context(|| format!("{name}: no JSON: {shown}"))?;
+                let error = body["error"].as_str().unwrap_or_default();
+                ensure!(body["errorType"] == "bad_data" && error.contains(text), "{name}: {shown}");
+            }
+            Says::Text(text) => ensure!(answer.contains(text), "{name}: {shown}"),
+        }
+        let good = ask(&authority, &get("/api/v1/query?query=1&time=1"))?;
+        ensure!(good.ends_with(r#""result":[1,"1"]}}"#), "after {name}: {good}");
+    }
+    let after = resident_bytes(running.pid())?;
+    ensure!(after < before + (128 << 20), "{before} bytes before, {after} after");
+    let output = running.output();
+    ensure!(!output.contains("panicked"), "{output}");
+    println!("{} hostile requests refused; {} MiB more than before", rows.len(), after.saturating_sub(before) >> 20);
+    Ok(())
+}
