@@ -4,6 +4,7 @@
 
 mod alerts;
 mod api;
+mod backup;
 mod chart;
 mod check;
 mod completion;
@@ -161,6 +162,10 @@ enum Command {
     Test(test_rules::Args),
     /// Look at the files of a store
     Tsdb(tsdb::Args),
+    /// Write all of an agent that is not running into a folder
+    Backup(backup::BackupArgs),
+    /// Make the data directory of an agent from a backup
+    Restore(backup::RestoreArgs),
     /// Format a query, or change its matchers
     Promql(promql::Args),
     /// Print what another program needs to find us
@@ -253,6 +258,8 @@ fn run(cli: Cli) -> Result<ExitCode, CommandFailure> {
         Command::Demo(args) => demo::run(&global, &args),
         Command::Agent(args) => daemon::run(&global, &args),
         Command::Serve(args) => serve::run(&args),
+        Command::Backup(args) => backup::backup(&global, &args),
+        Command::Restore(args) => backup::restore(&global, &args),
         Command::Promql(args) => promql::run(&args),
         Command::Completion(args) => completion::run(&args),
         Command::Version => version::run(&global),
@@ -296,6 +303,8 @@ async fn talk(global: &Global, command: Command) -> Result<(), CommandFailure> {
         | Command::Fmt(_)
         | Command::Test(_)
         | Command::Tsdb(_)
+        | Command::Backup(_)
+        | Command::Restore(_)
         | Command::Promql(_)
         | Command::Completion(_)
         | Command::Version => {

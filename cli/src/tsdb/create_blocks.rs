@@ -1,5 +1,7 @@
 //! `relatum tsdb create-blocks-from`
 
+mod rules;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,11 +32,16 @@ enum Source {
         #[arg(default_value = "data", value_name = "DIR")]
         dir: PathBuf,
     },
+    /// What rules would have recorded over a span of time
+    Rules(rules::Args),
 }
 
 /// Adds samples of any age to a store.
 pub(crate) fn run(args: &Args) -> Result<(), CommandFailure> {
-    let Source::Openmetrics { file, dir } = &args.source;
+    let (file, dir) = match &args.source {
+        Source::Openmetrics { file, dir } => (file, dir),
+        Source::Rules(args) => return rules::run(args),
+    };
     let text =
         fs::read(file).map_err(|error| CommandFailure::failed(format!("cannot read {}: {error}", file.display())))?;
     // Read to its end first, so that a bad text adds nothing.

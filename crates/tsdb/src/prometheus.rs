@@ -21,7 +21,7 @@ mod xor;
 use crate::block::layout::Damage;
 
 pub use export::{ExportError, ExportOptions, ExportedBlock, export};
-pub use import::{ImportError, ImportProgress, Imported, import};
+pub use import::{ImportError, ImportProgress, Imported, import, import_with};
 pub use wire::{ChunkError, EncodedChunk, decode_chunk, encode_chunks};
 
 #[cfg(test)]

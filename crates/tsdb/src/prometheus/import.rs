@@ -117,6 +117,16 @@ pub enum ImportError {
 ///
 /// `progress` hears after each part how far it is.
 pub fn import(from: &Path, to: &Path, progress: impl FnMut(ImportProgress)) -> Result<Imported, ImportError> {
+    import_with(from, to, Options::for_history(), progress)
+}
+
+/// The same with a store of these options, which should be those of [`Options::for_history`] but for where its files are.
+pub fn import_with(
+    from: &Path,
+    to: &Path,
+    options: Options,
+    progress: impl FnMut(ImportProgress),
+) -> Result<Imported, ImportError> {
     let _lock = lock(from)?;
     let blocks = blocks(from)?;
     let wal = wal::files(&Disk, &from.join("wal")).map_err(|source| read_error(&from.join("wal"), source))?;
@@ -131,9 +141,11 @@ pub fn import(from: &Path, to: &Path, progress: impl FnMut(ImportProgress)) -> R
     };
     let bytes_all =
         blocks.iter().map(of_block).sum::<u64>() + wal.iter().chain(&late).chain(&head_chunks).map(bytes).sum::<u64>();
-    let store = Store::open(to, Options::for_history())?;
+    let target = Arc::clone(&options.fs);
+    let store = Store::open(to, options)?;
     let mut import = Import {
         store: &store,
+        fs: &*target,
         imported: to.join(IMPORTED),
         done: Imported::default(),
         at: ImportProgress { bytes_all, ..ImportProgress::default() },
@@ -184,6 +196,8 @@ fn numbered(dir: &Path) -> Result<Vec<PathBuf>, ImportError> {
 
 struct Import<'s, P> {
     store: &'s Store,
+    // Where the store's files are; those of Prometheus are on disk.
+    fs: &'s dyn Fs,
     // The file of names.
     imported: PathBuf,
     done: Imported,
@@ -199,11 +213,7 @@ enum BlockFailure {
 
 impl<P: FnMut(ImportProgress)> Import<'_, P> {
     fn blocks(&mut self, blocks: &[PathBuf], bytes: impl Fn(&PathBuf) -> u64) -> Result<(), ImportError> {
-        let known: HashSet<String, FixedState> = match fs::read_to_string(&self.imported) {
-            Ok(names) => names.lines().map(str::to_owned).collect(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => HashSet::default(),
-            Err(source) => return Err(read_error(&self.imported, source)),
-        };
+        let known = self.known()?;
         for dir in blocks {
             let name = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             if known.contains(&name) {
@@ -232,13 +242,32 @@ impl<P: FnMut(ImportProgress)> Import<'_, P> {
         (self.progress)(self.at);
     }
 
+    /// The names of the blocks that were taken over.
+    fn known(&self) -> Result<HashSet<String, FixedState>, ImportError> {
+        match self.fs.map(&self.imported) {
+            Ok(names) => Ok(String::from_utf8_lossy((*names).as_ref()).lines().map(str::to_owned).collect()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(HashSet::default()),
+            Err(source) => Err(read_error(&self.imported, source)),
+        }
+    }
+
+    /// Adds a name: the list is replaced as a whole, so that no half of a name is ever in it.
     fn remember(&self, name: &str) -> Result<(), ImportError> {
-        let add = || {
-            let mut file = fs::OpenOptions::new().append(true).create(true).open(&self.imported)?;
-            io::Write::write_all(&mut file, format!("{name}\n").as_bytes())?;
-            file.sync_all()
+        let mut known: Vec<String> = self.known()?.into_iter().chain([name.to_owned()]).collect();
+        known.sort_unstable();
+        let unfinished = self.imported.with_extension("tmp");
+        let write = || {
+            match self.fs.remove(&unfinished) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let file = self.fs.create(&unfinished)?;
+            file.append((known.join("\n") + "\n").as_bytes())?;
+            file.sync()?;
+            self.fs.rename(&unfinished, &self.imported)?;
+            self.imported.parent().map_or(Ok(()), |dir| self.fs.sync_dir(dir))
         };
-        add().map_err(|source| ImportError::WriteFile { path: self.imported.clone(), source })
+        write().map_err(|source| ImportError::WriteFile { path: self.imported.clone(), source })
     }
 
     /// Takes a block over; returns how many samples it has.
@@ -270,7 +299,7 @@ impl<P: FnMut(ImportProgress)> Import<'_, P> {
         let number = core.blocks.take_number();
         let written = (|| {
             let symbols: Vec<&str> = index.symbols().to_vec();
-            let mut writer = BlockWriter::create(&Disk, blocks_dir, number, (1, 0), symbols).map_err(write)?;
+            let mut writer = BlockWriter::create(self.fs, blocks_dir, number, (1, 0), symbols).map_err(write)?;
             let (mut found, mut kept, mut previous) = (0, 0, Labels::empty());
             for series in index {
                 let series = series.map_err(of_index)?;

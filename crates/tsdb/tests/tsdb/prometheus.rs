@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use relatum_model::storage::{Append, SeriesRef, TimeRange};
 use relatum_tsdb::Store;
-use relatum_tsdb::prometheus::{ExportOptions, ImportError, Imported, export, import};
+use relatum_tsdb::prometheus::{ExportOptions, ImportError, Imported, export, import, import_with};
 
+use crate::faulty_fs::{After, Fault, FaultyFs};
 use crate::support::{Content, NOW_MS, content, histogram, labels, options, write};
 
 /// A store with floats, late ones and histograms over five hours, and what it holds.
@@ -124,4 +126,54 @@ fn what_is_no_prometheus_is_refused() {
     lock.lock().unwrap();
     let failure = imported(&dir.path().join("p"), &dir.path().join("b")).unwrap_err();
     assert!(matches!(failure, ImportError::InUse { .. }), "{failure}");
+}
+
+#[test]
+fn an_import_that_dies_anywhere_goes_on_and_has_each_sample_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("a"), options()).unwrap();
+    let start_ms = NOW_MS - 5 * 3_600_000;
+    for n in 0..300 {
+        let batch = [("a", start_ms + n * 60_000, n as f64), ("a,i=1", start_ms + n * 60_000, 0.5)];
+        assert_eq!(write(&store, &batch), []);
+    }
+    let expected = content(&store);
+    let from = dir.path().join("p");
+    export(&store, &from, &everything(Duration::from_secs(2 * 3600)), |_| ()).unwrap();
+    let options_on = |fs: &FaultyFs| relatum_tsdb::Options {
+        fs: Arc::new(fs.clone()),
+        sync_interval: None,
+        ..relatum_tsdb::Options::for_history()
+    };
+    let to = Path::new("/d");
+    for (fault, after) in [
+        (Fault::Stop, After::Kill),
+        (Fault::Torn, After::Kill),
+        (Fault::Stop, After::PowerCut),
+        (Fault::Full, After::Kill),
+    ] {
+        for operation in 0.. {
+            let fs = FaultyFs::default();
+            fs.break_at(operation, fault);
+            let first = import_with(&from, to, options_on(&fs), |_| ());
+            let context = format!("{fault:?} at {operation}, then {after:?}: {first:?}");
+            let left = fs.after(after);
+            {
+                let store = Store::open(to, options_on(&left)).unwrap_or_else(|error| panic!("{error:?}, {context}"));
+                for (series, samples) in content(&store) {
+                    assert!(samples.iter().all(|sample| expected[&series].contains(sample)), "{context}");
+                }
+            }
+            let again =
+                import_with(&from, to, options_on(&left), |_| ()).unwrap_or_else(|e| panic!("{e:?}, {context}"));
+            assert_eq!(again.problems, Vec::<String>::new(), "{context}");
+            let store = Store::open(to, options_on(&left)).unwrap();
+            assert!(content(&store) == expected, "{context}");
+            drop(store);
+            if !fs.broke() {
+                assert!(first.is_ok() && operation > 20, "{context}");
+                break;
+            }
+        }
+    }
 }

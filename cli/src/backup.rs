@@ -1,0 +1,301 @@
+//! `relatum backup` and `relatum restore`: all of an agent in one folder, and back.
+//!
+//! A backup is a copy of the data directory, in which the samples are a store of their own, and a list of its files with their
+//! checksums (`docs/formats/backup.md`). The list is written last, so a folder without it is no backup.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use relatum_agent::store::Store as State;
+use relatum_tsdb::{Options, Store as Samples, inspect};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::Global;
+use crate::failure::CommandFailure;
+use crate::output::{counted, good};
+
+/// The list of files.
+const LIST: &str = "backup.json";
+/// The version of the format this code writes and reads.
+const VERSION: u32 = 1;
+/// The state of relations; without it a folder is no data directory.
+const STATE: &str = "state.db";
+/// Where the samples are.
+const SAMPLES: &str = "tsdb";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BackupArgs {
+    /// The folder to write; it must not be there, or be empty
+    #[arg(value_name = "DIR")]
+    to: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RestoreArgs {
+    /// The folder that `relatum backup` wrote
+    #[arg(value_name = "DIR")]
+    from: PathBuf,
+}
+
+/// What a backup says of itself.
+#[derive(Debug, Serialize, Deserialize)]
+struct List {
+    version: u32,
+    files: Vec<Entry>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    path: PathBuf,
+    bytes: u64,
+    crc32c: u32,
+}
+
+/// Writes everything of the agent, which must not be running, into a folder and reads it back.
+pub(crate) fn backup(global: &Global, args: &BackupArgs) -> Result<(), CommandFailure> {
+    let data_dir = data_dir(global);
+    let list = write(&data_dir, &args.to)?;
+    say(global, &list, &format!("{} holds all of {}", args.to.display(), data_dir.display()))
+}
+
+/// Makes a data directory of a backup. Nothing is overwritten.
+pub(crate) fn restore(global: &Global, args: &RestoreArgs) -> Result<(), CommandFailure> {
+    let data_dir = data_dir(global);
+    let list = read(&args.from, &data_dir)?;
+    say(global, &list, &format!("{} is as it was", data_dir.display()))
+}
+
+fn data_dir(global: &Global) -> PathBuf {
+    global.data_dir.clone().unwrap_or_else(relatum_agent::options::data_dir)
+}
+
+fn say(global: &Global, list: &List, text: &str) -> Result<(), CommandFailure> {
+    let bytes: u64 = list.files.iter().map(|file| file.bytes).sum();
+    global.format.print(&json!({ "files": list.files.len(), "bytes": bytes }), |_| {
+        format!("{}: {}, {bytes} bytes\n", good(text), counted(list.files.len() as u64, "file", "files"))
+    })
+}
+
+fn failed(what: &str, path: &Path, error: &dyn std::error::Error) -> CommandFailure {
+    CommandFailure::failed(format!("cannot {what} {}: {}", path.display(), chain(error)))
+}
+
+/// An error and what caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// Fails if there is anything in `dir`.
+fn check_empty(dir: &Path) -> Result<(), CommandFailure> {
+    match fs::read_dir(dir).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(CommandFailure::failed(format!("cannot write into {}: it is not empty", dir.display()))
+            .hint("name a folder that is not there yet")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed("read", dir, &error)),
+    }
+}
+
+fn write(data_dir: &Path, to: &Path) -> Result<List, CommandFailure> {
+    if !data_dir.join(STATE).is_file() {
+        return Err(CommandFailure::failed(format!("there is no agent in {}", data_dir.display())));
+    }
+    check_empty(to)?;
+    // Both are held to the end: what is copied stands still.
+    let _state = State::open(data_dir, Arc::new(|| 0))
+        .map_err(|error| failed("open", data_dir, &error).hint("stop the agent first"))?;
+    let mut files = Vec::new();
+    files_of(data_dir, Path::new(""), &mut files).map_err(|error| failed("read", data_dir, &error))?;
+    files.retain(|path| !path.starts_with(SAMPLES));
+    fs::create_dir_all(to).map_err(|error| failed("make", to, &error))?;
+    let mut list = List { version: VERSION, files: Vec::new() };
+    for path in files {
+        list.files.push(copy(data_dir, to, path)?);
+    }
+    let samples = data_dir.join(SAMPLES);
+    if samples.is_dir() {
+        let options = Options {
+            retention: Duration::ZERO,
+            sync_interval: None,
+            maintenance_interval: None,
+            ..Options::default()
+        };
+        let target = to.join(SAMPLES);
+        let store = Samples::open(&samples, options).map_err(|error| failed("open", &samples, &error))?;
+        fs::create_dir_all(target.join("wal")).map_err(|error| failed("make", &target, &error))?;
+        store.snapshot(&target).map_err(|error| failed("copy", &samples, &error))?;
+        store.close().map_err(|error| failed("close", &samples, &error))?;
+        let found = inspect::verify(&target).map_err(|error| failed("read", &target, &error))?;
+        if let Some(problem) = found.problems.first() {
+            let text = format!("cannot back up {}: {}: {}", samples.display(), problem.file, problem.reason);
+            return Err(CommandFailure::failed(text).hint("`relatum tsdb repair` saves what is left of it"));
+        }
+        let mut copied = Vec::new();
+        files_of(to, Path::new(SAMPLES), &mut copied).map_err(|error| failed("read", &target, &error))?;
+        for path in copied {
+            let whole = to.join(&path);
+            let (bytes, crc32c) = checksum(&whole).map_err(|error| failed("read", &whole, &error))?;
+            list.files.push(Entry { path, bytes, crc32c });
+        }
+    }
+    let path = to.join(LIST);
+    let text = serde_json::to_vec_pretty(&list).map_err(|error| failed("write", &path, &error))?;
+    let written = File::create_new(&path).and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()));
+    written.map_err(|error| failed("write", &path, &error))?;
+    Ok(list)
+}
+
+fn read(from: &Path, data_dir: &Path) -> Result<List, CommandFailure> {
+    let path = from.join(LIST);
+    let text = fs::read(&path).map_err(|error| {
+        failed("read", &path, &error).hint("a folder without this list is no backup, or one that was not finished")
+    })?;
+    let list: List = serde_json::from_slice(&text).map_err(|error| failed("read", &path, &error))?;
+    if list.version != VERSION {
+        let text = format!("cannot read {}: its format has version {}, not {VERSION}", path.display(), list.version);
+        return Err(CommandFailure::failed(text));
+    }
+    check_empty(data_dir)?;
+    // All of it is looked at before anything is written.
+    for entry in &list.files {
+        let whole = from.join(inside(&entry.path)?);
+        let found = checksum(&whole).map_err(|error| failed("read", &whole, &error))?;
+        if found != (entry.bytes, entry.crc32c) {
+            return Err(CommandFailure::failed(format!("{} is not as it was written", whole.display())));
+        }
+    }
+    fs::create_dir_all(data_dir).map_err(|error| failed("make", data_dir, &error))?;
+    for entry in &list.files {
+        copy(from, data_dir, entry.path.clone())?;
+    }
+    if data_dir.join(SAMPLES).is_dir() {
+        let log = data_dir.join(SAMPLES).join("wal");
+        fs::create_dir_all(&log).map_err(|error| failed("make", &log, &error))?;
+    }
+    Ok(list)
+}
+
+/// The path, if it stays inside the folder it is joined to.
+fn inside(path: &Path) -> Result<&Path, CommandFailure> {
+    if path.components().all(|part| matches!(part, Component::Normal(_))) {
+        return Ok(path);
+    }
+    Err(CommandFailure::failed(format!("{} does not lie inside the backup", path.display())))
+}
+
+/// The files below `dir`, by their paths from `root` on; no locks, sockets or links.
+fn files_of(root: &Path, dir: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
+    let mut entries = fs::read_dir(root.join(dir))?.collect::<io::Result<Vec<_>>>()?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let (kind, path) = (entry.file_type()?, dir.join(entry.file_name()));
+        if kind.is_dir() {
+            files_of(root, &path, found)?;
+        } else if kind.is_file() && path.extension().is_none_or(|extension| extension != "lock") {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Copies a file with its mode, and reads the copy back.
+fn copy(from: &Path, to: &Path, path: PathBuf) -> Result<Entry, CommandFailure> {
+    let (source, target) = (from.join(inside(&path)?), to.join(&path));
+    let copied = || {
+        let (bytes, crc32c) = checksum(&source)?;
+        if let Some(folder) = target.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::copy(&source, &target)?;
+        File::open(&target)?.sync_all()?;
+        if checksum(&target)? != (bytes, crc32c) {
+            return Err(io::Error::other("the copy is another one"));
+        }
+        Ok((bytes, crc32c))
+    };
+    let (bytes, crc32c) = copied().map_err(|error: io::Error| failed("copy", &source, &error))?;
+    Ok(Entry { path, bytes, crc32c })
+}
+
+/// How long a file is, and its CRC-32C.
+fn checksum(path: &Path) -> io::Result<(u64, u32)> {
+    let (mut file, mut buffer) = (File::open(path)?, vec![0; 1 << 18]);
+    let (mut bytes, mut sum) = (0, 0);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok((bytes, sum)),
+            n => {
+                bytes += n as u64;
+                sum = crc32c::crc32c_append(sum, &buffer[..n]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use relatum_model::Labels;
+    use relatum_model::storage::{Append, Cancel, Hints, Scope, Select, SeriesRef, TimeRange};
+
+    use super::*;
+
+    /// A data directory with a state, a key that only its owner reads, and a sample.
+    fn agent(dir: &Path) {
+        drop(State::open(dir, Arc::new(|| 7)).unwrap());
+        fs::create_dir(dir.join("rendered")).unwrap();
+        fs::write(dir.join("rendered/prometheus.yml"), "global: {}\n").unwrap();
+        let store = Samples::open(&dir.join(SAMPLES), Options::for_history()).unwrap();
+        let mut appender = store.appender();
+        appender.append(SeriesRef::NONE, &Labels::from_pairs([("__name__", "a")]), 5, 2.5).unwrap();
+        appender.commit().unwrap();
+    }
+
+    fn samples(dir: &Path) -> usize {
+        let store = Samples::open(&dir.join(SAMPLES), Options::for_history()).unwrap();
+        let reader = Select::open(&store, &Scope::all(), TimeRange::ALL).unwrap();
+        let found = reader.series(&[], &Hints::default(), &Cancel::new()).unwrap();
+        found.map(|series| series.unwrap().samples.len()).sum()
+    }
+
+    #[track_caller]
+    fn check_refused<T>(result: Result<T, CommandFailure>, part: &str) {
+        match result {
+            Ok(_) => panic!("it is not refused: {part}"),
+            Err(failure) => assert!(format!("{failure:?}").contains(part), "{failure:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_backed_up_is_restored() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        check_refused(write(&at("data"), &at("b")), "there is no agent");
+        agent(&at("data"));
+        {
+            let _running = State::open(&at("data"), Arc::new(|| 7)).unwrap();
+            check_refused(write(&at("data"), &at("b")), "stop the agent");
+        }
+        write(&at("data"), &at("b")).unwrap_or_else(|failure| panic!("{failure:?}"));
+        check_refused(write(&at("data"), &at("b")), "it is not empty");
+        check_refused(read(&at("b"), &at("data")), "it is not empty");
+        read(&at("b"), &at("new")).unwrap_or_else(|failure| panic!("{failure:?}"));
+        assert_eq!(fs::read_to_string(at("new/rendered/prometheus.yml")).unwrap(), "global: {}\n");
+        assert_eq!(samples(&at("new")), 1);
+        drop(State::open(&at("new"), Arc::new(|| 7)).unwrap());
+
+        let file = at("b/rendered/prometheus.yml");
+        fs::write(&file, "global: []\n").unwrap();
+        check_refused(read(&at("b"), &at("other")), "is not as it was written");
+        assert!(!at("other").exists(), "nothing was written");
+        fs::remove_file(at("b").join(LIST)).unwrap();
+        check_refused(read(&at("b"), &at("other")), "is no backup");
+        let text = json!({ "version": VERSION, "files": [{ "path": "../x", "bytes": 0, "crc32c": 0 }] }).to_string();
+        fs::write(at("b").join(LIST), text).unwrap();
+        check_refused(read(&at("b"), &at("other")), "does not lie inside");
+    }
+}
