@@ -9,6 +9,12 @@ use room::Wish;
 /// What stands between columns.
 const GAP: &str = "  ";
 
+/// What stands before what hangs below its row.
+const INDENT: &str = "    ";
+
+/// Narrower, text cannot be read.
+const TEXT_MIN: usize = 12;
+
 /// A table under construction.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -53,7 +59,7 @@ impl Table {
     }
 
     /// The table as text, without blanks at line ends. On a terminal no line is wider than that, if it can be: columns that say nothing
-    /// or little go, and others are cut or go on in the next line.
+    /// or little go, others are cut, and prose that would be too narrow stands below its row.
     pub(crate) fn render(&self) -> String {
         self.render_within(crate::output::terminal_width())
     }
@@ -77,8 +83,8 @@ impl Table {
             lines.filter_map(|line| line.get(at)).map(|cell| visible(cell)).max().unwrap_or(0)
         };
         let natural: Vec<usize> = (0..self.columns.len()).map(|at| widest(at, &mut lines.iter().copied())).collect();
-        let widths = match room {
-            None => natural.into_iter().map(Some).collect(),
+        let (widths, hanging) = match room {
+            None => (natural.into_iter().map(Some).collect(), Vec::new()),
             Some(room) => {
                 let wish = |(at, (column, width)): (usize, (&Column, &usize))| Wish {
                     width: *width,
@@ -89,14 +95,15 @@ impl Table {
                     is_empty: widest(at, &mut self.rows.iter()) == 0,
                 };
                 let wishes: Vec<Wish> = self.columns.iter().zip(&natural).enumerate().map(wish).collect();
-                room::share(&wishes, room, GAP.len())
+                room::share_or_hang(&wishes, room, GAP.len())
             }
         };
+        let room_below = room.map_or(usize::MAX, |room| room.saturating_sub(INDENT.len()).max(TEXT_MIN));
         let shown: Vec<(usize, usize)> =
             widths.iter().enumerate().filter_map(|(at, width)| Some((at, (*width)?))).collect();
         let last = shown.last().map(|(at, _)| *at);
         let mut out = String::new();
-        for line in lines {
+        for (at_line, line) in lines.into_iter().enumerate() {
             let pieces = |at: usize, width: usize| match line.get(at) {
                 Some(cell) if visible(cell) <= width => vec![cell.clone()],
                 Some(cell) if self.columns[at].flows || Some(at) == last => fit::wrapped(cell, width),
@@ -114,6 +121,11 @@ impl Table {
                 }
                 out.push_str(text.trim_end());
                 out.push('\n');
+            }
+            let is_titles = has_titles && at_line == 0;
+            let below = hanging.iter().filter_map(|at| line.get(*at)).filter(|cell| !is_titles && visible(cell) > 0);
+            for piece in below.flat_map(|cell| fit::wrapped(cell, room_below)) {
+                out.push_str(&format!("{INDENT}{}\n", piece.trim_end()));
             }
         }
         out
@@ -159,11 +171,11 @@ mod tests {
         table.row(["a".into(), "12".into(), "ok".into()]);
         let red = |text: &str| crate::output::bad(text);
         let expected = [
-            "Endpoint        Targets  Message".to_owned(),
-            format!("prometheus:me…        3  {}", red("no rule of this")),
-            format!("                         {}", red("relation is")),
-            format!("                         {}", red("right")),
-            "a                    12  ok".to_owned(),
+            "Endpoint                     Targets".to_owned(),
+            "prometheus:metrics-endpoint        3".to_owned(),
+            format!("    {}", red("no rule of this relation is right")),
+            "a                                 12".to_owned(),
+            "    ok".to_owned(),
         ];
         assert_eq!(table.render_within(Some(41)), expected.join("\n") + "\n");
         let whole = table.render_within(None);

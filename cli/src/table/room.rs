@@ -51,9 +51,29 @@ const FLOORS: [Floors; 4] = [
 /// Before it comes to less, columns go.
 const COMFORTABLE: Floors = Floors { name: NAME_WHOLE, minor: NAME_MIN, prose: PROSE_MIN };
 
+/// As [`share`]; prose that would be narrower than is easy to read gets no width: those columns hang below their rows.
+pub(super) fn share_or_hang(wishes: &[Wish], room: usize, gap: usize) -> (Vec<Option<usize>>, Vec<usize>) {
+    let widths = share(wishes, room, gap);
+    let (first, last) = (widths.iter().position(Option::is_some), widths.iter().rposition(Option::is_some));
+    let hangs = |at: usize| {
+        let is_prose = (wishes[at].flows || Some(at) == last) && !wishes[at].is_whole;
+        is_prose && Some(at) != first && widths[at].is_some_and(|width| width < wishes[at].width.min(PROSE_EASY))
+    };
+    let (hanging, beside): (Vec<usize>, Vec<usize>) = (0..wishes.len()).partition(|at| hangs(*at));
+    if hanging.is_empty() {
+        return (widths, hanging);
+    }
+    let others: Vec<Wish> = beside.iter().map(|at| wishes[*at]).collect();
+    let mut widths = vec![None; wishes.len()];
+    for (at, width) in beside.into_iter().zip(share(&others, room, gap)) {
+        widths[at] = width;
+    }
+    (widths, hanging)
+}
+
 /// The width of each column so that all of them fit into `room`, with `gap` between two; none for a column that goes. Where even the
 /// least is too much, that is given.
-pub(super) fn share(wishes: &[Wish], room: usize, gap: usize) -> Vec<Option<usize>> {
+fn share(wishes: &[Wish], room: usize, gap: usize) -> Vec<Option<usize>> {
     let mut kept: Vec<bool> = vec![true; wishes.len()];
     let fits = |kept: &[bool], floors: Floors| total(&least(wishes, kept, floors), gap) <= room;
     let natural: Vec<Option<usize>> = wishes.iter().map(|wish| Some(wish.width)).collect();
