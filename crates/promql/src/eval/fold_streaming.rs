@@ -9,7 +9,7 @@ use relatum_model::{Labels, MatchOp};
 
 use super::fold::{Average, Count, Deviation, Fold, Largest, Presence, Smallest, Total, Variance};
 use super::groups::Groups;
-use super::names::is_metadata;
+use super::names::has_type;
 use super::{Block, Column, Evaluator, Row, Steps, is_absent};
 use crate::error::QueryError;
 use crate::syntax::{Aggregate, AggregateOp, Edges, Expr};
@@ -100,7 +100,7 @@ impl<F: Fold> Folding<F> {
 impl<F: Fold> Collect for Folding<F> {
     fn take(&mut self, row: &Row, bare: bool) -> usize {
         // Without its type a series may be the same as another one; and histograms are not floats.
-        let is_typed = || row.labels.iter().any(|(name, _)| is_metadata(name) && name != METRIC_NAME);
+        let is_typed = || has_type(&row.labels);
         self.is_beyond |= row.histograms.slots() > 0 || (bare && is_typed());
         if self.is_beyond {
             return 0;

@@ -49,7 +49,9 @@ pub(crate) struct Groups {
 
 impl Groups {
     pub(super) fn new(node: &Aggregate) -> Self {
-        let by = Grouped { without: node.without, names: node.grouping.clone() };
+        let mut names = node.grouping.clone();
+        names.sort_unstable();
+        let by = Grouped { without: node.without, names };
         Groups { by, labels: Vec::new(), places: HashMap::default(), key: Vec::new(), last: None }
     }
 
@@ -63,11 +65,17 @@ impl Groups {
         let by = &self.by;
         let counts = |name: &str| by.counts(name) && !(bare && is_metadata(name));
         self.key.clear();
-        if by.without || !by.names.is_empty() {
-            for (name, value) in labels.iter().filter(|(name, _)| counts(name)) {
-                for text in [name, value] {
-                    self.key.extend_from_slice(&(text.len() as u32).to_le_bytes());
-                    self.key.extend_from_slice(text.as_bytes());
+        if by.without {
+            labels.iter().filter(|(name, _)| counts(name)).for_each(|label| push_label(&mut self.key, label));
+        } else {
+            // Both are sorted, so most labels are passed by with one look, and those behind the last name need none.
+            let mut wanted = by.names.iter().map(String::as_str).filter(|name| !(bare && is_metadata(name))).peekable();
+            for (name, value) in labels {
+                while wanted.next_if(|wanted| *wanted < name).is_some() {}
+                match wanted.peek() {
+                    None => break,
+                    Some(wanted) if *wanted == name => push_label(&mut self.key, (name, value)),
+                    Some(_) => {}
                 }
             }
         }
@@ -92,10 +100,18 @@ impl Groups {
     }
 }
 
+fn push_label(key: &mut Vec<u8>, (name, value): (&str, &str)) {
+    for text in [name, value] {
+        key.extend_from_slice(&(text.len() as u32).to_le_bytes());
+        key.extend_from_slice(text.as_bytes());
+    }
+}
+
 /// Which labels a group is made of.
 #[derive(Clone)]
 struct Grouped {
     without: bool,
+    // Sorted.
     names: Vec<String>,
 }
 

@@ -9,12 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, OnceLock};
 
-use relatum_model::labels::METRIC_NAME;
 use relatum_model::storage::{Hints, Parts, TimeRange};
 use relatum_model::{Labels, Matcher, Samples, Series};
 
 use super::fold_streaming::{Batch, Sink};
-use super::names::{is_metadata, without_metadata};
+use super::names::{has_type, without_metadata};
 use super::{Column, Evaluator, Row};
 use crate::error::QueryError;
 
@@ -130,7 +129,7 @@ impl Evaluator<'_> {
             let (mut read, mut looked_at) = (0, 0);
             bound.visit(parts, part, |labels, samples| {
                 // Without its type a series may be the same as another one; and histograms are not floats.
-                let is_typed = || labels.iter().any(|(name, _)| is_metadata(name) && name != METRIC_NAME);
+                let is_typed = || has_type(labels);
                 if !samples.histograms.is_empty() || (plan.loses_name && is_typed()) {
                     batch.is_beyond = true;
                     return false;

@@ -15,6 +15,13 @@ pub(crate) fn is_metadata(name: &str) -> bool {
     matches!(name, METRIC_NAME | "__type__" | "__unit__")
 }
 
+/// Whether a label besides the name says what the metric is.
+pub(crate) fn has_type(labels: &Labels) -> bool {
+    // They are sorted, and hardly any name comes before these.
+    let first = labels.iter().take_while(|(name, _)| *name <= "__unit__");
+    first.into_iter().any(|(name, _)| is_metadata(name) && name != METRIC_NAME)
+}
+
 /// The labels without those that say what the metric is.
 pub(crate) fn without_metadata(labels: &Labels) -> Labels {
     if labels.iter().any(|(name, _)| is_metadata(name)) {
