@@ -28,6 +28,7 @@ mod offers;
 mod output;
 mod promql;
 mod query;
+mod query_plan;
 mod relate;
 mod remove_application;
 mod remove_offer;

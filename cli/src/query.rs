@@ -7,6 +7,7 @@ use crate::api::{Answer, Api};
 use crate::chart::{Chart, Points};
 use crate::failure::CommandFailure;
 use crate::output::{in_series_colour, screen, warning};
+use crate::query_plan::plan;
 use crate::shared_labels::SharedLabels;
 use crate::sparkline;
 use crate::table::Table;
@@ -21,6 +22,9 @@ pub(crate) struct Args {
     /// As `query range`
     #[arg(long)]
     range: bool,
+    /// Show what each part of the expression took, too
+    #[arg(long, global = true)]
+    explain: bool,
     #[command(flatten)]
     bare: Range,
     /// The moment, in seconds since 1970 or RFC 3339 [default: now]
@@ -108,8 +112,8 @@ pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailu
     let Some(kind) = &args.kind else {
         return match args.range || args.bare.is_meant() {
             true if args.time.is_some() => Err(CommandFailure::usage("--time is for one moment, not for a range")),
-            true => ask_range(global, &api, &args.bare).await,
-            false => ask_instant(global, &api, &args.bare.expr, args.time.as_deref()).await,
+            true => ask_range(global, &api, &args.bare, args.explain).await,
+            false => ask_instant(global, &api, &args.bare.expr, args.time.as_deref(), args.explain).await,
         };
     };
     if args.range || args.time.is_some() || args.bare.is_meant() {
@@ -118,8 +122,8 @@ pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailu
         ));
     }
     match kind {
-        Kind::Instant { expr, time } => ask_instant(global, &api, expr, time.as_deref()).await,
-        Kind::Range(range) => ask_range(global, &api, range).await,
+        Kind::Instant { expr, time } => ask_instant(global, &api, expr, time.as_deref(), args.explain).await,
+        Kind::Range(range) => ask_range(global, &api, range, args.explain).await,
         Kind::Series { selectors } => {
             let parameters: Vec<(&str, &str)> = selectors.iter().map(|s| ("match[]", s.as_str())).collect();
             print(global, &api.ask("series", &parameters).await?, |data| {
@@ -137,14 +141,21 @@ pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailu
     }
 }
 
-async fn ask_instant(global: &Global, api: &Api, expr: &[String], time: Option<&str>) -> Result<(), CommandFailure> {
+async fn ask_instant(
+    global: &Global,
+    api: &Api,
+    expr: &[String],
+    time: Option<&str>,
+    explain: bool,
+) -> Result<(), CommandFailure> {
     let expr = expr.join(" ");
     let mut parameters = vec![("query", expr.as_str())];
     parameters.extend(time.map(|time| ("time", time)));
-    print(global, &api.ask("query", &parameters).await?, instant)
+    parameters.extend(explain.then_some(("explain", "1")));
+    print(global, &api.ask("query", &parameters).await?, |data| instant(data) + &plan(data))
 }
 
-async fn ask_range(global: &Global, api: &Api, asked: &Range) -> Result<(), CommandFailure> {
+async fn ask_range(global: &Global, api: &Api, asked: &Range, explain: bool) -> Result<(), CommandFailure> {
     let expr = asked.expr.join(" ");
     let since = seconds("--since", asked.since.as_deref().unwrap_or("1h"))?;
     let end = asked.end.as_deref().map_or_else(|| Ok(now()), |text| moment("--end", text))?;
@@ -154,11 +165,13 @@ async fn ask_range(global: &Global, api: &Api, asked: &Range) -> Result<(), Comm
         .as_deref()
         .map_or_else(|| Ok(((end - start) / 60.0).max(1.0).round()), |text| seconds("--step", text))?;
     let (start_text, end_text, step_text) = (start.to_string(), end.to_string(), step.to_string());
-    let parameters = [("query", expr.as_str()), ("start", &start_text), ("end", &end_text), ("step", &step_text)];
+    let mut parameters =
+        vec![("query", expr.as_str()), ("start", &start_text), ("end", &end_text), ("step", &step_text)];
+    parameters.extend(explain.then_some(("explain", "1")));
     let answer = api.ask("query_range", &parameters).await?;
     print(global, &answer, |data| match chart(data, (start, end), step, screen()) {
-        Some(chart) if !asked.table => chart,
-        _ => range(data, (start, end), screen().0),
+        Some(chart) if !asked.table => chart + &plan(data),
+        _ => range(data, (start, end), screen().0) + &plan(data),
     })
 }
 
