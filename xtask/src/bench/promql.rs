@@ -50,6 +50,10 @@ pub(crate) fn run(targets: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The columns of the store in the same process: what a query took, and what it took of all processors.
+const IN_PROCESS: &str = "in-process";
+const PROCESSORS: &str = "processors";
+
 /// What each server took, in milliseconds, by query.
 type Rows = BTreeMap<String, BTreeMap<String, f64>>;
 
@@ -58,17 +62,21 @@ fn measure(command: &mut Command) -> anyhow::Result<Rows> {
     ensure!(output.status.success(), "{command:?} failed: {}", output.status);
     let mut rows = Rows::new();
     for line in String::from_utf8(output.stdout)?.lines() {
-        let [query, server, median, _best, _cpu, _elements] = line.split(' ').collect::<Vec<_>>()[..] else {
+        let [query, server, median, _best, cpu, _elements] = line.split(' ').collect::<Vec<_>>()[..] else {
             anyhow::bail!("what is {line:?}?")
         };
-        rows.entry(query.to_owned()).or_default().insert(server.to_owned(), median.parse()?);
+        let row = rows.entry(query.to_owned()).or_default();
+        row.insert(server.to_owned(), median.parse()?);
+        if server == IN_PROCESS {
+            row.insert(PROCESSORS.to_owned(), cpu.parse()?);
+        }
     }
     Ok(rows)
 }
 
 fn print(targets: usize, names: &[String], rows: &Rows) {
     println!("{} series, p50 in ms", targets * 1000);
-    print!("{:<18}{:>12}{:>10}", "", "in process", "gate");
+    print!("{:<18}{:>12}{:>12}{:>10}", "", "in process", "processors", "gate");
     names.iter().for_each(|name| print!("{name:>14}"));
     println!("   peer / ours");
     for (query, measured) in rows {
@@ -76,7 +84,7 @@ fn print(targets: usize, names: &[String], rows: &Rows) {
         // The gates are for 100,000 series.
         let gate = GATES.iter().find(|(name, _)| name == query).filter(|_| targets >= 100);
         let gate = gate.map_or_else(|| "-".to_owned(), |(_, millis)| format!("{millis:.1}"));
-        print!("{query:<18}{:>12}{gate:>10}", shown("in-process"));
+        print!("{query:<18}{:>12}{:>12}{gate:>10}", shown(IN_PROCESS), shown(PROCESSORS));
         names.iter().for_each(|name| print!("{:>14}", shown(name)));
         if let Some(ours) = measured.get("relatum") {
             let ratios = names.iter().filter(|name| *name != "relatum").filter_map(|name| measured.get(name));

@@ -1,0 +1,172 @@
+//! A query that is stopped stops soon, on all its threads; and what queries tell of themselves.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use relatum_model::storage::{Cancel, Hints, Parts, Reader, Scope, Select, SelectError, SeriesSet, TimeRange};
+use relatum_model::{Labels, Matcher, Samples};
+use relatum_promql::memory::Memory;
+use relatum_promql::{Engine, EngineOptions, Probe, QueryError, QueryOptions};
+
+const SERIES: u32 = 8000;
+
+fn many() -> Memory {
+    let mut memory = Memory::new();
+    for n in 0..SERIES {
+        let labels = Labels::from_pairs([("__name__", "load_total".to_owned()), ("n", format!("{n:05}"))]);
+        for step in 0..4 {
+            memory.add(&labels, step * 30_000, f64::from(n) + step as f64);
+        }
+    }
+    memory
+}
+
+/// Cancels the query when it has read so many series, and counts what is read all the same.
+struct Tripwire<'m> {
+    memory: &'m Memory,
+    trips_at: usize,
+    cancel: Cancel,
+    read: AtomicUsize,
+}
+
+impl Tripwire<'_> {
+    fn step(&self) {
+        if self.read.fetch_add(1, Ordering::Relaxed) + 1 == self.trips_at {
+            self.cancel.cancel();
+        }
+    }
+}
+
+impl Select for Tripwire<'_> {
+    fn open(&self, scope: &Scope, range: TimeRange) -> Result<Box<dyn Reader + '_>, SelectError> {
+        Ok(Box::new(Watched { inner: self.memory.open(scope, range)?, wire: self }))
+    }
+}
+
+struct Watched<'w> {
+    inner: Box<dyn Reader + 'w>,
+    wire: &'w Tripwire<'w>,
+}
+
+impl Reader for Watched<'_> {
+    fn series<'a>(&'a self, matchers: &[Matcher], hints: &Hints, _: &Cancel) -> Result<SeriesSet<'a>, SelectError> {
+        // The store does not look at the switch, so it is the engine that stops.
+        let all = self.inner.series(matchers, hints, &Cancel::new())?;
+        Ok(Box::new(all.inspect(|_| self.wire.step())))
+    }
+
+    fn parts<'a>(
+        &'a self,
+        matchers: &[Matcher],
+        hints: &Hints,
+        _: &Cancel,
+    ) -> Result<Option<Box<dyn Parts + 'a>>, SelectError> {
+        let parts = self.inner.parts(matchers, hints, &Cancel::new())?;
+        Ok(parts.map(|inner| Box::new(WatchedParts { inner, wire: self.wire }) as _))
+    }
+
+    fn label_sets(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<Labels>, SelectError> {
+        self.inner.label_sets(matchers, cancel)
+    }
+
+    fn label_names(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>, SelectError> {
+        self.inner.label_names(matchers, cancel)
+    }
+
+    fn label_values(&self, name: &str, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>, SelectError> {
+        self.inner.label_values(name, matchers, cancel)
+    }
+}
+
+struct WatchedParts<'w> {
+    inner: Box<dyn Parts + 'w>,
+    wire: &'w Tripwire<'w>,
+}
+
+impl Parts for WatchedParts<'_> {
+    fn count(&self) -> usize {
+        self.inner.count()
+    }
+
+    fn visit(
+        &self,
+        part: usize,
+        each: &mut dyn FnMut(&Labels, &mut Samples) -> ControlFlow<()>,
+    ) -> Result<(), SelectError> {
+        self.inner.visit(part, &mut |labels, samples| {
+            self.wire.step();
+            each(labels, samples)
+        })
+    }
+}
+
+#[test]
+fn a_cancelled_query_reads_little_more() {
+    let one_by_one = many();
+    let in_parts = many().in_parts(128);
+    for (memory, how) in [(&one_by_one, "one by one"), (&in_parts, "in parts")] {
+        for query in ["sum(rate(load_total[2m]))", "load_total", "count(load_total) by (n)", "rate(load_total[2m])"] {
+            let cancel = Cancel::new();
+            let wire = Tripwire { memory, trips_at: 2000, cancel: cancel.clone(), read: AtomicUsize::new(0) };
+            let options = QueryOptions { cancel, ..QueryOptions::default() };
+            let error = Engine::default().instant(&wire, &Scope::all(), query, 90_000, &options).unwrap_err();
+            assert!(matches!(error, QueryError::Cancelled), "{query} {how}: {error}");
+            let more = wire.read.load(Ordering::Relaxed) - 2000;
+            // What was read ahead, and on each thread a few series until it looks.
+            assert!(more < 1000, "{query} {how}: {more} more series");
+        }
+    }
+}
+
+#[test]
+fn limits_hold_on_all_threads() {
+    let memory = many().in_parts(128);
+    let ask = |samples_max, query| {
+        let engine = Engine::new(EngineOptions { samples_max, ..EngineOptions::default() });
+        engine.instant(&memory, &Scope::all(), query, 90_000, &QueryOptions::default())
+    };
+    for (samples_max, query, is_refused) in [
+        // Only the group is held, beside a series or two.
+        (100, "sum(rate(load_total[2m]))", false),
+        (3, "sum(rate(load_total[2m]))", true),
+        (SERIES as usize + 100, "load_total", false),
+        (SERIES as usize / 2, "load_total", true),
+        (SERIES as usize / 2, "rate(load_total[2m])", true),
+        (SERIES as usize / 2, "count by (n) (load_total)", true),
+    ] {
+        match ask(samples_max, query) {
+            Ok(_) => assert!(!is_refused, "{query} with {samples_max}"),
+            Err(error) => assert!(is_refused && matches!(error, QueryError::TooManySamples), "{query}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn queries_are_measured() {
+    for memory in [many(), many().in_parts(128)] {
+        let probe = Probe::explaining();
+        let options = QueryOptions { probe: Some(probe.clone()), ..QueryOptions::default() };
+        let query = "sum(rate(load_total[1m])) / (count(load_total) * 2)";
+        Engine::default().range(&memory, &Scope::all(), query, 60_000, 90_000, 30_000, &options).unwrap();
+        let stats = probe.stats();
+        let n = u64::from(SERIES);
+        // Windows of a minute hold two samples at either step; three are read. The count looks at the newest, and reads four.
+        assert_eq!((stats.samples_looked_at, stats.samples_read), (2 * 2 * n + 2 * n, 3 * n + 4 * n));
+        let shown: Vec<(usize, &str, Option<usize>)> =
+            stats.nodes.iter().map(|node| (node.depth, node.expr.as_str(), node.series)).collect();
+        for expected in [
+            (0, query, Some(1)),
+            (1, "sum(rate(load_total[1m]))", Some(1)),
+            (1, "count(load_total) * 2", Some(1)),
+            (2, "count(load_total)", Some(1)),
+        ] {
+            assert!(shown.contains(&expected), "{expected:?} is not in {shown:?}");
+        }
+        assert!(stats.evaluation >= stats.nodes[1].took, "{stats:?}");
+        let failing = Probe::new();
+        let options = QueryOptions { probe: Some(failing.clone()), ..QueryOptions::default() };
+        let engine = Engine::new(EngineOptions { samples_max: 10, ..EngineOptions::default() });
+        engine.instant(&memory, &Scope::all(), "load_total", 60_000, &options).unwrap_err();
+        assert!(failing.stats().samples_peak > 10 && failing.stats().nodes.is_empty(), "{:?}", failing.stats());
+    }
+}
