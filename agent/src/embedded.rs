@@ -19,7 +19,7 @@ use crate::daemon::{self, Running, StartError, Wiring};
 use crate::log::LogRing;
 use crate::options::Options;
 use crate::pipeline::render::{ARGUMENTS_PATH, MAIN_PATH};
-use crate::workload::{Fault, Files, Ready, Remote, Standing, Workload, are_same_files};
+use crate::workload::{Fault, Files, Ready, Remote, Standing, Workload, differing};
 
 /// Of targets that lead where they may not, `status` names this many.
 const DENIED_SHOWN_MAX: usize = 20;
@@ -63,18 +63,21 @@ impl Embedded {
         let mut flags = Flags::parse_file(arguments)
             .map_err(|error| vec![Fault { path: ARGUMENTS_PATH.to_owned(), message: error.to_string() }])?;
         flags.durability = self.durability;
-        if let Some((known, loaded)) = &*crate::lock(&self.checked)
-            && are_same_files(known, files)
-        {
-            return Ok((loaded.clone(), flags));
-        }
-        match self.engine.check(&Below { root: &self.root, files }, &self.root.join(MAIN_PATH)) {
-            Ok(loaded) => {
-                *crate::lock(&self.checked) = Some((files.clone(), loaded.clone()));
-                Ok((loaded, flags))
+        let mut checked = crate::lock(&self.checked);
+        let (below, main) = (Below { root: &self.root, files }, self.root.join(MAIN_PATH));
+        let amended = checked.as_ref().and_then(|(known, loaded)| {
+            let changed: Vec<PathBuf> = differing(known, files).map(|path| self.root.join(path)).collect();
+            if changed.is_empty() {
+                return Some(loaded.clone());
             }
-            Err(error) => Err(faults(&error, &self.root, files)),
-        }
+            self.engine.check_changed(loaded, &below, &main, &changed)
+        });
+        let loaded = match amended {
+            Some(loaded) => loaded,
+            None => self.engine.check(&below, &main).map_err(|error| faults(&error, &self.root, files))?,
+        };
+        *checked = Some((files.clone(), loaded.clone()));
+        Ok((loaded, flags))
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the rendered configuration drives: the server in this process, or a Prometheus beside it.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,6 +19,31 @@ pub fn is_same_text(a: &Arc<str>, b: &Arc<str>) -> bool {
 /// Whether two sets of files are equal.
 pub fn are_same_files(a: &Files, b: &Files) -> bool {
     a.len() == b.len() && a.keys().eq(b.keys()) && a.values().zip(b.values()).all(|(a, b)| is_same_text(a, b))
+}
+
+/// The paths that only one of two sets has, or that say something else in the other, in order.
+pub fn differing<'a>(a: &'a Files, b: &'a Files) -> impl Iterator<Item = &'a str> {
+    let (mut a, mut b) = (a.iter().peekable(), b.iter().peekable());
+    std::iter::from_fn(move || {
+        loop {
+            let order = match (a.peek(), b.peek()) {
+                (None, None) => return None,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some((a, _)), Some((b, _))) => a.cmp(b),
+            };
+            match order {
+                Ordering::Less => return a.next().map(|(path, _)| path.as_str()),
+                Ordering::Greater => return b.next().map(|(path, _)| path.as_str()),
+                Ordering::Equal => {
+                    let ((path, a), (_, b)) = (a.next()?, b.next()?);
+                    if !is_same_text(a, b) {
+                        return Some(path.as_str());
+                    }
+                }
+            }
+        }
+    })
 }
 
 /// Something wrong with one rendered file.

@@ -18,6 +18,7 @@ usage: cargo xtask CHORE
                    bring the real peers if possible, then run all tests; the last line counts them
                    (--strict: a skipped test whose peer or corpus is there is a failure; --long: ten times as many kills and
                    random inputs)
+  bench crowd      how fast an agent with very many relations begins and follows, and what it takes
   bench relate     how fast the agent starts, and a relation becomes a scraped target
   bench http [large]
                    what writing and asking over HTTP takes, beside the peers
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         ["bench", "http", "large"] => bench::http::run(100),
         ["bench", "promql"] => bench::promql::run(10),
         ["bench", "promql", "large"] => bench::promql::run(100),
+        ["bench", "crowd"] => bench::crowd::run(),
         ["bench", "relate"] => bench::relate::run(),
         ["bench", "tsdb"] => bench::tsdb::run(10),
         ["bench", "tsdb", "large"] => bench::tsdb::run(100),

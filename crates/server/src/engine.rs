@@ -1,7 +1,7 @@
 //! The engine: store, queries, rules and scraping, and the configuration they run with.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -196,14 +196,32 @@ impl Engine {
         self.loader.load(files, main).map_err(|problems| ReloadError { problems })
     }
 
+    /// As [`Engine::check`] for files of which only those at `changed` are otherwise than when they were `loaded`. `None` when it
+    /// takes checking them all.
+    pub fn check_changed(
+        &self,
+        loaded: &Loaded,
+        files: &dyn Files,
+        main: &Path,
+        changed: &[PathBuf],
+    ) -> Option<Loaded> {
+        self.loader.amend(loaded, files, main, changed)
+    }
+
     /// Makes every part ready to run `loaded`; nothing has changed if this fails, or if the result is dropped.
     ///
     /// The web configuration is read from `files`, the certificates that any of the files names from disk.
     pub fn prepare(&self, files: &dyn Files, loaded: Loaded, flags: Flags) -> Result<Prepared, ReloadError> {
         let main = &flags.config_file;
         let global = &loaded.config.global;
-        let scrape =
-            self.scrape.prepare(loaded.scrape_jobs(), global).map_err(|errors| ReloadError::in_file(main, &errors))?;
+        let scrape = self
+            .scrape
+            .prepare(
+                &loaded.config.scrape_configs,
+                loaded.scrape_files.iter().map(|(_, file)| Arc::clone(file)),
+                global,
+            )
+            .map_err(|errors| ReloadError::in_file(main, &errors))?;
         let notifier = self
             .notifier
             .prepare(&loaded.config.alerting, &global.external_labels)
@@ -247,7 +265,7 @@ impl Engine {
             loaded_at_ms: now_ms(),
             ready: true,
             reload_failed_at_ms: None,
-            scrape_files: loaded.scrape_files,
+            scrape_files: loaded.scrape_files.into_iter().map(|(_, file)| file).collect(),
             flags,
         }));
     }

@@ -3,6 +3,8 @@
 //! The set is the main file, the files of its `scrape_config_files` and the files of its `rule_files`. Parses are kept by
 //! content, so the same text is parsed once however often it is checked and loaded.
 
+mod amend;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
@@ -103,16 +105,16 @@ impl fmt::Display for FileProblem {
 pub struct Loaded {
     /// The main file.
     pub config: Arc<Config>,
-    /// The other files with scrape jobs, in the order of their paths.
-    pub scrape_files: Vec<Arc<ScrapeConfigFile>>,
+    /// The other files with scrape jobs and their paths, in the order of `scrape_config_files`.
+    pub scrape_files: Vec<(Arc<Path>, Arc<ScrapeConfigFile>)>,
     /// Every rule file with its path, in the order of `rule_files`.
-    pub rule_files: Vec<(PathBuf, Arc<RuleFile>)>,
+    pub rule_files: Vec<(Arc<Path>, Arc<RuleFile>)>,
 }
 
 impl Loaded {
     /// Every scrape job: those of the main file first, then those of the other files in their order.
     pub fn scrape_jobs(&self) -> impl Iterator<Item = &Arc<ScrapeConfig>> {
-        let others = self.scrape_files.iter().flat_map(|file| &file.scrape_configs);
+        let others = self.scrape_files.iter().flat_map(|(_, file)| &file.scrape_configs);
         self.config.scrape_configs.iter().chain(others)
     }
 }
@@ -158,8 +160,9 @@ impl Loader {
         config.join_directory(folder);
         let mut problems = Vec::new();
         let scrape_files = self.load_scrapes(files, &config, path, &mut problems);
+        let names: Vec<String> = scrape_files.iter().map(|(path, _)| path.display().to_string()).collect();
         let named: Vec<(&str, &ScrapeConfigFile)> =
-            scrape_files.iter().map(|(path, f)| (path.as_str(), &**f)).collect();
+            names.iter().zip(&scrape_files).map(|(name, (_, file))| (name.as_str(), &**file)).collect();
         if let Some((job, first, second)) = find_duplicate_job(&config, &named) {
             let message = format!("found multiple scrape configs with job name {job:?}, the other one in {first}");
             problems.push(FileProblem { path: second.into(), problem: whole_file(message) });
@@ -168,7 +171,6 @@ impl Loader {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let scrape_files = scrape_files.into_iter().map(|(_, file)| file).collect();
         Ok(Loaded { config: Arc::new(config), scrape_files, rule_files })
     }
 
@@ -178,7 +180,7 @@ impl Loader {
         config: &Config,
         main: &Path,
         problems: &mut Vec<FileProblem>,
-    ) -> Vec<(String, Arc<ScrapeConfigFile>)> {
+    ) -> Vec<(Arc<Path>, Arc<ScrapeConfigFile>)> {
         let mut known = self.scrapes.lock().expect("no thread panics while it holds the parses");
         if known.global != config.global {
             *known = ScrapeParses { global: config.global.clone(), ..ScrapeParses::default() };
@@ -193,7 +195,6 @@ impl Loader {
                     continue;
                 }
             };
-            let name = path.display().to_string();
             let parsed = match known.parses.take(&path, &text) {
                 Some(parsed) => Ok(parsed),
                 None => ScrapeConfigFile::parse_for(&text, &config.global, SUPPORTED).map(|mut file| {
@@ -203,7 +204,7 @@ impl Loader {
             };
             match parsed {
                 Ok(parsed) => {
-                    scrape_files.push((name, Arc::clone(&parsed)));
+                    scrape_files.push((path.as_path().into(), Arc::clone(&parsed)));
                     current.0.insert(path, (text, parsed));
                 }
                 Err(found) => problems.extend(in_file(&path, found)),
@@ -220,7 +221,7 @@ impl Loader {
         config: &Config,
         main: &Path,
         problems: &mut Vec<FileProblem>,
-    ) -> Vec<(PathBuf, Arc<RuleFile>)> {
+    ) -> Vec<(Arc<Path>, Arc<RuleFile>)> {
         let mut known = self.rules.lock().expect("no thread panics while it holds the parses");
         let mut current = Parses::default();
         let mut rule_files = Vec::new();
@@ -238,8 +239,8 @@ impl Loader {
             };
             match parsed {
                 Ok(parsed) => {
-                    current.0.insert(file.clone(), (text, Arc::clone(&parsed)));
-                    rule_files.push((file, parsed));
+                    rule_files.push((file.as_path().into(), Arc::clone(&parsed)));
+                    current.0.insert(file, (text, parsed));
                 }
                 Err(found) => problems.extend(in_file(&file, found)),
             }

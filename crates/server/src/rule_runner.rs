@@ -1,7 +1,7 @@
 //! When groups of rules tick, and where their alerts go.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -55,7 +55,7 @@ struct Surroundings {
 
 /// The groups of a rule file, with the parse and the defaults that they were made of.
 struct RunningFile {
-    path: PathBuf,
+    path: Arc<Path>,
     file: Arc<RuleFile>,
     defaults: (Duration, Duration),
     groups: Vec<RunningGroup>,
@@ -102,8 +102,8 @@ impl RuleRunner {
         *lock(&self.shared.surroundings) =
             Surroundings { external_labels: global.external_labels.clone(), external_url: external_url.to_owned() };
         let mut running = lock(&self.running);
-        let mut before: HashMap<PathBuf, RunningFile> =
-            running.drain(..).map(|file| (file.path.clone(), file)).collect();
+        let mut before: HashMap<Arc<Path>, RunningFile> =
+            running.drain(..).map(|file| (Arc::clone(&file.path), file)).collect();
         for (path, file) in &loaded.rule_files {
             let old = before.remove(path);
             running.push(self.run_file(path, file, global, old));
@@ -116,7 +116,7 @@ impl RuleRunner {
     /// Runs the groups of one file in the place of those that it had before.
     fn run_file(
         &self,
-        path: &Path,
+        path: &Arc<Path>,
         file: &Arc<RuleFile>,
         global: &GlobalConfig,
         before: Option<RunningFile>,
@@ -145,7 +145,7 @@ impl RuleRunner {
             });
         }
         self.retire(old_groups);
-        RunningFile { path: path.to_owned(), file: Arc::clone(file), defaults, groups }
+        RunningFile { path: Arc::clone(path), file: Arc::clone(file), defaults, groups }
     }
 
     /// Ends groups for good.

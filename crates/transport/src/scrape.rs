@@ -19,7 +19,7 @@ mod status;
 mod store;
 mod target;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::FixedState;
-use relatum_config::prometheus::{GlobalConfig, ScrapeConfig};
+use relatum_config::prometheus::{GlobalConfig, ScrapeConfig, ScrapeConfigFile};
 use relatum_model::Labels;
 use relatum_model::exposition::{MetricFamily, MetricKind};
 use relatum_model::storage::Append;
@@ -35,7 +35,7 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::http::{HttpClients, HttpError};
 use counters::Counters;
@@ -132,8 +132,41 @@ pub(crate) enum ScrapeError {
 pub struct Scraper {
     shared: Arc<Shared>,
     clients: HttpClients,
-    pools: Mutex<BTreeMap<String, Pool>>,
+    jobs: Mutex<Jobs>,
     tasks: TaskTracker,
+}
+
+/// The jobs that run, and what they came from.
+#[derive(Default)]
+struct Jobs {
+    pools: BTreeMap<String, Pool>,
+    own: Vec<Arc<ScrapeConfig>>,
+    files: Vec<Arc<ScrapeConfigFile>>,
+    seed: u64,
+    /// How often something was committed.
+    n_commits: u64,
+}
+
+impl Jobs {
+    /// What is different with `own` and `files`: the names of the jobs of all that does not run as it is any more, and the jobs of
+    /// all that does not run as it is yet. A name can be among both.
+    fn difference(
+        &self,
+        own: &[Arc<ScrapeConfig>],
+        files: &[Arc<ScrapeConfigFile>],
+        seed: u64,
+    ) -> (HashSet<String, FixedState>, Vec<Arc<ScrapeConfig>>) {
+        let addresses = |files: &[Arc<ScrapeConfigFile>]| -> HashSet<*const ScrapeConfigFile, FixedState> {
+            files.iter().map(Arc::as_ptr).collect()
+        };
+        let stays = if self.seed == seed { addresses(files) } else { HashSet::default() };
+        let is_there = if self.seed == seed { addresses(&self.files) } else { HashSet::default() };
+        let gone = self.files.iter().filter(|file| !stays.contains(&Arc::as_ptr(file)));
+        let gone = self.own.iter().chain(gone.flat_map(|file| &file.scrape_configs));
+        let new = files.iter().filter(|file| !is_there.contains(&Arc::as_ptr(file)));
+        let new = own.iter().chain(new.flat_map(|file| &file.scrape_configs));
+        (gone.map(|job| job.job_name.clone()).collect(), new.cloned().collect())
+    }
 }
 
 /// The running targets of one job.
@@ -183,18 +216,26 @@ struct PreparedPool {
 
 /// Jobs that are ready to run.
 pub struct PreparedScrape {
-    pools: BTreeMap<String, Arc<PreparedPool>>,
+    /// After how many commits it was prepared.
+    since: u64,
+    own: Vec<Arc<ScrapeConfig>>,
+    files: Vec<Arc<ScrapeConfigFile>>,
+    global: GlobalConfig,
+    /// The jobs that do not run as they are.
+    changed: BTreeMap<String, Arc<PreparedPool>>,
+    /// The names of those that run otherwise, or are not wanted any more.
+    gone: HashSet<String, FixedState>,
 }
 
 impl fmt::Debug for PreparedScrape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PreparedScrape").field("jobs", &self.pools.keys()).finish()
+        f.debug_struct("PreparedScrape").field("changed", &self.changed.keys()).finish()
     }
 }
 
 impl fmt::Debug for Scraper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scraper").field("jobs", &self.lock().keys()).finish()
+        f.debug_struct("Scraper").field("jobs", &self.lock().pools.keys()).finish()
     }
 }
 
@@ -214,36 +255,54 @@ impl Scraper {
         Scraper {
             shared: Arc::new(shared),
             clients: HttpClients::default(),
-            pools: Mutex::new(BTreeMap::new()),
+            jobs: Mutex::default(),
             tasks: TaskTracker::new(),
         }
     }
 
-    /// Finds the targets of `jobs`, reads the files they name and builds their clients; changes nothing yet.
+    /// Finds the targets of all jobs, reads the files they name and builds their clients; changes nothing yet. The jobs are those
+    /// of the main file, `own`, and of `files`.
     ///
-    /// Jobs that are the same as running ones cost nothing. Returns all errors, at most one for each job.
-    pub fn prepare<'a>(
+    /// A file that runs already costs nothing, so whoever changes one of many hands over the others as they are. Returns all errors,
+    /// at most one for each job.
+    pub fn prepare(
         &self,
-        jobs: impl IntoIterator<Item = &'a Arc<ScrapeConfig>>,
+        own: &[Arc<ScrapeConfig>],
+        files: impl IntoIterator<Item = Arc<ScrapeConfigFile>>,
         global: &GlobalConfig,
     ) -> Result<PreparedScrape, Vec<PrepareError>> {
-        let running: HashMap<String, Arc<PreparedPool>, FixedState> =
-            self.lock().iter().map(|(name, pool)| (name.clone(), Arc::clone(&pool.prepared))).collect();
+        let files: Vec<Arc<ScrapeConfigFile>> = files.into_iter().collect();
+        let seed = job::seed(global);
+        let (since, gone, changed) = {
+            let running = self.lock();
+            let (gone, changed) = running.difference(own, &files, seed);
+            let changed: Vec<_> = changed
+                .into_iter()
+                .map(|job| {
+                    let known = running.pools.get(&job.job_name).map(|pool| Arc::clone(&pool.prepared));
+                    (job, known)
+                })
+                .collect();
+            (running.n_commits, gone, changed)
+        };
         let (mut pools, mut errors) = (BTreeMap::new(), Vec::new());
-        for source in jobs {
+        for (source, known) in changed {
             let name = &source.job_name;
-            if pools.contains_key(name) {
+            if pools.contains_key(name) || (known.is_some() && !gone.contains(name)) {
                 errors.push(PrepareError::Duplicate { job: name.clone() });
                 continue;
             }
-            match self.prepare_pool(source, global, running.get(name)) {
+            match self.prepare_pool(&source, global, known.as_ref()) {
                 Ok(pool) => {
                     pools.insert(name.clone(), pool);
                 }
                 Err(error) => errors.push(error),
             }
         }
-        if errors.is_empty() { Ok(PreparedScrape { pools }) } else { Err(errors) }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        Ok(PreparedScrape { since, own: own.to_vec(), files, global: global.clone(), changed: pools, gone })
     }
 
     fn prepare_pool(
@@ -278,23 +337,32 @@ impl Scraper {
     /// A target that is gone gets staleness markers at once, not after Prometheus' two intervals: a reload knows which
     /// targets take over its series.
     pub fn commit(&self, prepared: PreparedScrape) {
-        let mut pools = self.lock();
-        let mut before = std::mem::take(&mut *pools);
-        let mut n_started = 0;
-        for (name, prepared) in prepared.pools {
-            let old = before.remove(&name);
-            match old {
-                Some(old) if Arc::ptr_eq(&old.prepared, &prepared) => {
-                    pools.insert(name, old);
-                }
-                old => {
-                    pools.insert(name, self.commit_pool(old, prepared, &mut n_started));
-                }
-            }
+        let mut running = self.lock();
+        if running.n_commits != prepared.since {
+            // Something else was committed in between, and with it other jobs are gone or changed.
+            drop(running);
+            return match self.prepare(&prepared.own, prepared.files, &prepared.global) {
+                Ok(prepared) => self.commit(prepared),
+                Err(errors) => errors.iter().for_each(|error| error!(%error, "scrape jobs not changed")),
+            };
         }
-        for running in before.into_values().flat_map(|pool| pool.running) {
-            running.stop.cancel();
+        let (mut n_started, mut kept) = (0, HashSet::with_hasher(FixedState::default()));
+        for (name, prepared) in prepared.changed {
+            let pool = match running.pools.remove(&name) {
+                Some(old) if Arc::ptr_eq(&old.prepared, &prepared) => old,
+                old => self.commit_pool(old, prepared, &mut n_started),
+            };
+            running.pools.insert(name.clone(), pool);
+            kept.insert(name);
         }
+        for name in prepared.gone.difference(&kept) {
+            let pool = running.pools.remove(name);
+            pool.into_iter().flat_map(|pool| pool.running).for_each(|target| target.stop.cancel());
+        }
+        running.seed = job::seed(&prepared.global);
+        running.own = prepared.own;
+        running.files = prepared.files;
+        running.n_commits += 1;
     }
 
     fn commit_pool(&self, old: Option<Pool>, prepared: Arc<PreparedPool>, n_started: &mut usize) -> Pool {
@@ -364,13 +432,13 @@ impl Scraper {
 
     /// The targets that are scraped, by job and in the order in which the job lists them.
     pub fn targets(&self) -> Vec<TargetStatus> {
-        self.lock().iter().flat_map(|(name, pool)| pool.statuses(name)).map(|(status, _)| status).collect()
+        self.lock().pools.iter().flat_map(|(name, pool)| pool.statuses(name)).map(|(status, _)| status).collect()
     }
 
     /// Those of them that turned out to be in one of the networks that are denied to their job.
     pub fn denied_targets(&self) -> Vec<TargetStatus> {
-        let pools = self.lock();
-        let bound = pools.iter().filter(|(_, pool)| !pool.prepared.source.denied_networks.is_empty());
+        let jobs = self.lock();
+        let bound = jobs.pools.iter().filter(|(_, pool)| !pool.prepared.source.denied_networks.is_empty());
         let targets = bound.flat_map(|(name, pool)| pool.statuses(name));
         targets.filter(|(_, is_denied)| *is_denied).map(|(status, _)| status).collect()
     }
@@ -378,7 +446,7 @@ impl Scraper {
     /// The targets that relabelling dropped, by job; at most as many as each job keeps.
     pub fn dropped_targets(&self) -> Vec<DroppedTarget> {
         let mut dropped = Vec::new();
-        for (name, pool) in &*self.lock() {
+        for (name, pool) in &self.lock().pools {
             for labels in &pool.prepared.targets.dropped {
                 dropped.push(DroppedTarget { discovered_labels: labels.clone(), pool: name.clone() });
             }
@@ -388,18 +456,18 @@ impl Scraper {
 
     /// How many targets of each job relabelling dropped.
     pub fn dropped_target_counts(&self) -> BTreeMap<String, usize> {
-        self.lock().iter().map(|(name, pool)| (name.clone(), pool.prepared.targets.n_dropped)).collect()
+        self.lock().pools.iter().map(|(name, pool)| (name.clone(), pool.prepared.targets.n_dropped)).collect()
     }
 
     /// The names of the jobs, sorted.
     pub fn pools(&self) -> Vec<String> {
-        self.lock().keys().cloned().collect()
+        self.lock().pools.keys().cloned().collect()
     }
 
     /// What the targets say about their metrics.
     pub fn metadata(&self) -> Vec<TargetMetadata> {
         let mut metadata = Vec::new();
-        for pool in self.lock().values() {
+        for pool in self.lock().pools.values() {
             for (target, running) in pool.prepared.targets.active.iter().zip(&pool.running) {
                 metadata.push(TargetMetadata {
                     labels: target.labels.clone(),
@@ -419,14 +487,14 @@ impl Scraper {
 
     /// What happened so far.
     pub fn metrics(&self) -> Vec<MetricFamily> {
-        let pools = self.lock();
+        let pools = &self.lock().pools;
         let counters = &self.shared.counters;
         let counter = |name: &str, help: &str, counter: &counters::Counter| {
             MetricFamily::counter(name, help, counter.get() as f64)
         };
         let by_pool = |kind, name: &str, help: &str, value: fn(&Pool) -> f64| {
             let mut family = MetricFamily::new(kind, name, help);
-            for (name, pool) in &*pools {
+            for (name, pool) in pools {
                 family.push(Labels::from_pairs([("scrape_job", name.as_str())]), value(pool));
             }
             family
@@ -542,8 +610,8 @@ impl Scraper {
         ]
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Pool>> {
-        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Jobs> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: numbers with their targets, always of the release build; a file is one bench.
 
+pub(crate) mod crowd;
 pub(crate) mod http;
 pub(crate) mod promql;
 pub(crate) mod relate;

@@ -15,6 +15,8 @@ const RUNS: usize = 5;
 const RELATIONS: usize = 100;
 const DECLARED: usize = 1000;
 const PATIENCE: Duration = Duration::from_secs(30);
+/// With very many relations.
+const STARTED_WITHIN: Duration = Duration::from_secs(300);
 
 /// How fast the agent starts with many relations, and how fast a relation becomes a scraped target: the median of five runs.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -113,7 +115,7 @@ fn measure_declared(program: &Path) -> anyhow::Result<MeasuredDeclared> {
 }
 
 /// The resident memory of a process.
-fn memory_kib(pid: u32) -> anyhow::Result<u64> {
+pub(super) fn memory_kib(pid: u32) -> anyhow::Result<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("the kernel tells no memory")?;
     Ok(line.trim().trim_end_matches("kB").trim().parse()?)
@@ -171,7 +173,7 @@ impl Agent {
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
         let agent = Agent { child, program: program.to_owned(), data_dir, address };
-        wait("the agent", || agent.get("/-/ready").is_ok())?;
+        wait_for(STARTED_WITHIN, "the agent", || agent.get("/-/ready").is_ok())?;
         Ok(agent)
     }
 
@@ -208,7 +210,11 @@ impl Agent {
         Ok(answer)
     }
 
-    fn stop(&mut self) -> anyhow::Result<()> {
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(super) fn stop(&mut self) -> anyhow::Result<()> {
         crate::run(Command::new("kill").args(["-TERM", &self.child.id().to_string()]))?;
         self.child.wait()?;
         Ok(())
@@ -244,17 +250,22 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     write!(stream, "{head} {}\r\n\r\n{body}", body.len())
 }
 
-pub(super) fn wait(what: &str, mut condition: impl FnMut() -> bool) -> anyhow::Result<()> {
+pub(super) fn wait(what: &str, condition: impl FnMut() -> bool) -> anyhow::Result<()> {
+    wait_for(PATIENCE, what, condition)
+}
+
+/// Waits at most for `patience`.
+pub(super) fn wait_for(patience: Duration, what: &str, mut condition: impl FnMut() -> bool) -> anyhow::Result<()> {
     let start = Instant::now();
     while !condition() {
-        ensure!(start.elapsed() < PATIENCE, "waited in vain for {what}");
+        ensure!(start.elapsed() < patience, "waited in vain for {what}");
         std::thread::sleep(Duration::from_micros(500));
     }
     Ok(())
 }
 
 /// The smallest value that at least `percent` of all are not above.
-fn percentile(mut values: Vec<Duration>, percent: usize) -> Duration {
+pub(super) fn percentile(mut values: Vec<Duration>, percent: usize) -> Duration {
     values.sort_unstable();
     let rank = (values.len() * percent).div_ceil(100).max(1);
     values[rank - 1]

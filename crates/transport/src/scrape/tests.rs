@@ -101,7 +101,7 @@ impl Bench {
     fn load_changed(&self, jobs: &str, change: impl Fn(&mut ScrapeConfig)) {
         let mut config = Config::parse(&format!("scrape_configs:\n{jobs}")).expect("a valid configuration");
         config.scrape_configs.iter_mut().for_each(|job| change(Arc::make_mut(job)));
-        let prepared = self.scraper.prepare(&config.scrape_configs, &config.global).expect("jobs that can run");
+        let prepared = self.scraper.prepare(&config.scrape_configs, [], &config.global).expect("jobs that can run");
         self.scraper.commit(prepared);
     }
 
@@ -458,7 +458,7 @@ fn all_bad_jobs_are_named() {
     )
     .unwrap();
     let scraper = Scraper::new(Arc::new(MemoryStore::default()));
-    let errors = scraper.prepare(&config.scrape_configs, &config.global).unwrap_err();
+    let errors = scraper.prepare(&config.scrape_configs, [], &config.global).unwrap_err();
     let shown: Vec<String> = errors
         .iter()
         .map(|error| format!("{error}: {}", std::error::Error::source(error).expect("it has a cause")))
@@ -470,4 +470,35 @@ fn all_bad_jobs_are_named() {
             "cannot prepare scrape job c: cannot read /nonexistent/token"
         ]
     );
+}
+
+#[tokio::test]
+async fn only_what_changed_between_files_is_touched() {
+    let file = |jobs: &str| {
+        let text = format!("scrape_configs: {jobs}\n");
+        Arc::new(ScrapeConfigFile::parse(&text, &GlobalConfig::default()).expect("a valid file"))
+    };
+    let scraper = Scraper::new(Arc::new(MemoryStore::default()));
+    let prepare = |files: &[&Arc<ScrapeConfigFile>]| {
+        scraper.prepare(&[], files.iter().map(|file| Arc::clone(file)), &GlobalConfig::default())
+    };
+    let a = file("[{job_name: a, static_configs: [{targets: ['h:1']}]}]");
+    let b = file("[{job_name: b, static_configs: [{targets: ['h:2']}]}]");
+    let moved = file("[{job_name: b, static_configs: [{targets: ['h:3']}]}, {job_name: c}]");
+    scraper.commit(prepare(&[&a, &b]).unwrap());
+    assert_eq!(scraper.pools(), ["a", "b"]);
+    let next = prepare(&[&a, &moved]).unwrap();
+    assert_eq!(next.changed.keys().collect::<Vec<_>>(), ["b", "c"], "what is there already costs nothing");
+    // Another was faster: what was prepared still becomes what runs.
+    scraper.commit(prepare(&[&b]).unwrap());
+    assert_eq!(scraper.pools(), ["b"]);
+    scraper.commit(next);
+    assert_eq!(scraper.pools(), ["a", "b", "c"]);
+    let urls: Vec<String> = scraper.targets().into_iter().map(|target| target.url).collect();
+    assert_eq!(urls, ["http://h:1/metrics", "http://h:3/metrics"]);
+    let errors = prepare(&[&a, &b, &moved]).unwrap_err();
+    assert_eq!(errors.iter().map(PrepareError::job).collect::<Vec<_>>(), ["b"]);
+    scraper.commit(prepare(&[]).unwrap());
+    assert!(scraper.pools().is_empty());
+    scraper.shutdown().await;
 }
