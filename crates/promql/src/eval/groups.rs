@@ -49,9 +49,13 @@ pub(crate) struct Groups {
 
 impl Groups {
     pub(super) fn new(node: &Aggregate) -> Self {
-        let mut names = node.grouping.clone();
+        Groups::by(node.without, node.grouping.clone())
+    }
+
+    /// Groups by the labels `names`, or by all others but the name of the metric.
+    pub(super) fn by(without: bool, mut names: Vec<String>) -> Self {
         names.sort_unstable();
-        let by = Grouped { without: node.without, names };
+        let by = Grouped { without, names };
         Groups { by, labels: Vec::new(), places: HashMap::default(), key: Vec::new(), last: None }
     }
 

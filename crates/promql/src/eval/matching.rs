@@ -6,11 +6,13 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use relatum_model::Labels;
 use relatum_model::labels::METRIC_NAME;
 
 use super::binary::{Element, both, changes_metric, element};
 use super::binary_histograms::{Combination, Operand, combine};
+use super::groups::Groups as Signatures;
 use super::names::{in_braces, is_metadata};
 use super::{Block, Column, Evaluator, HistogramColumn, Row, Steps, execution, is_absent};
 use crate::annotation::Annotations;
@@ -42,14 +44,15 @@ struct Groups {
 
 impl Groups {
     fn new(many: &Block, ones: &Block, matching: &VectorMatching) -> Self {
-        let mut places: HashMap<Labels, usize> = HashMap::with_capacity(ones.rows.len());
+        let mut signatures = Signatures::by(!matching.on, matching.labels.clone());
         let mut groups = Groups { all: Vec::new(), of_many: Vec::new(), of_ones: Vec::new() };
         let mut place = |labels: &Labels, all: &mut Vec<Group>| {
-            let signature = signature(labels, matching);
-            *places.entry(signature).or_insert_with_key(|signature| {
-                all.push(Group { signature: signature.clone(), many: Vec::new(), ones: Vec::new() });
-                all.len() - 1
-            })
+            let group = signatures.of(labels, false);
+            if group == all.len() {
+                let signature = signatures.labels[group].clone();
+                all.push(Group { signature, many: Vec::new(), ones: Vec::new() });
+            }
+            group
         };
         for (at, row) in ones.rows.iter().enumerate() {
             let group = place(&row.labels, &mut groups.all);
@@ -342,7 +345,7 @@ impl Meeting<'_> {
     /// Several results of one signature at the same step, where there may be one only.
     fn refuse_conflicts(&self, outcomes: &[(usize, Outcome)], groups: &Groups) -> Result<(), QueryError> {
         let is_one_to_one = self.matching.cardinality == Cardinality::OneToOne;
-        let mut met: HashMap<(usize, Option<&Labels>), Vec<bool>> = HashMap::new();
+        let mut met: HashMap<(usize, Option<&Labels>), Vec<bool>, RandomState> = HashMap::default();
         for (group, outcome) in outcomes.iter().filter(|(group, _)| groups.all[*group].many.len() > 1) {
             // Without grouping any two results are one too many, with it two with the same labels.
             let labels = if is_one_to_one { None } else { Some(&outcome.row.labels) };
