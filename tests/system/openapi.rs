@@ -204,7 +204,8 @@ fn fits(document: &Value, schema: &Value, value: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A fuzzer that reads the document and asks whatever it allows, and what it does not.
+/// A fuzzer that reads the document and asks whatever it allows, and what it does not. It cannot make protobuf, so remote read and write
+/// are not its business; what it must not do is end the server, or wait for an answer without end.
 fn fuzz() -> anyhow::Result<()> {
     let interpreter = python::with_packages(Path::new(env!("CARGO_TARGET_TMPDIR")), &["schemathesis==4.32.5"])?;
     let dir = tempfile::tempdir()?;
@@ -216,7 +217,7 @@ fn fuzz() -> anyhow::Result<()> {
             "--max-examples",
             "30",
             "--exclude-path-regex",
-            "/-/quit|/notifications/live",
+            "/-/quit|/notifications/live|^/(write|read)$",
             "--suppress-health-check",
             "all",
         ])

@@ -6,6 +6,7 @@ mod connection;
 #[path = "../../../crates/tsdb/examples/workload/series.rs"]
 mod series;
 
+use std::ops::Range;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -54,7 +55,7 @@ fn all(targets: usize, server: &str) -> anyhow::Result<()> {
     let end_s = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs() as i64 - 1;
     let end_s = end_s - end_s % STEP_S;
 
-    let bodies = bodies(targets, end_s);
+    let bodies = bodies(0..targets, end_s);
     let n_samples: usize = bodies.iter().map(|(_, n)| n).sum();
     let cpu = cpu_seconds(pid)?;
     let mut took = Vec::with_capacity(bodies.len());
@@ -105,7 +106,8 @@ fn all(targets: usize, server: &str) -> anyhow::Result<()> {
 
 /// Queries while samples come in.
 fn mixed(targets: usize, authority: &str, end_s: i64, target: &str, put: impl Fn(&str, f64)) -> anyhow::Result<()> {
-    let bodies = bodies(targets.min(10), end_s + (TICKS + 1) * STEP_S);
+    // Of targets that are new to the server.
+    let bodies = bodies(targets..targets + 10, end_s);
     let (mut took, written) = std::thread::scope(|scope| {
         let writer = scope.spawn(|| -> anyhow::Result<Vec<f64>> {
             let mut writing = Connection::open(authority)?;
@@ -178,9 +180,9 @@ fn connections(authority: &str, pid: u32, put: impl Fn(&str, f64)) -> anyhow::Re
     Ok(())
 }
 
-/// Compressed requests, each with how many samples it has, that end at `end_s`.
-fn bodies(targets: usize, end_s: i64) -> Vec<(Vec<u8>, usize)> {
-    let mut sources: Vec<Vec<series::Source>> = (0..targets).map(series::target).collect();
+/// Compressed requests of `targets`, each with how many samples it has, that end at `end_s`.
+fn bodies(targets: Range<usize>, end_s: i64) -> Vec<(Vec<u8>, usize)> {
+    let mut sources: Vec<Vec<series::Source>> = targets.map(series::target).collect();
     let mut bodies = Vec::new();
     for tick in 0..TICKS {
         let t_ms = (end_s - (TICKS - 1 - tick) * STEP_S) * 1000;
