@@ -12,7 +12,7 @@ use relatum_model::Labels;
 use relatum_model::storage::SeriesRef;
 use std::hash::BuildHasher;
 
-use crate::index::Index;
+use crate::index::{Index, reserve_little};
 use crate::series::{MemSeries, Phase};
 
 const SHARDS: usize = 32;
@@ -138,8 +138,9 @@ impl Head {
         shard.insert_unique(hash, Arc::clone(series), |series| self.hasher.hash_one(series.labels.encoded()));
         let at = series.slot as usize;
         let mut slots = self.by_slot[at % SHARDS].write().unwrap_or_else(PoisonError::into_inner);
-        if slots.len() <= at / SHARDS {
-            slots.resize(at / SHARDS + 1, None);
+        while slots.len() <= at / SHARDS {
+            reserve_little(&mut slots);
+            slots.push(None);
         }
         slots[at / SHARDS] = Some(Arc::clone(series));
     }

@@ -77,8 +77,9 @@ impl Index {
     /// Lists `series`, whose first samples come with `commit`.
     pub(crate) fn insert(&mut self, series: &Arc<MemSeries>, commit: u64) {
         let slot = series.slot as usize;
-        if self.series.len() <= slot {
-            self.series.resize(slot + 1, None);
+        while self.series.len() <= slot {
+            reserve_little(&mut self.series);
+            self.series.push(None);
         }
         self.series[slot] = Some(Arc::clone(series));
         self.n_series += 1;
@@ -283,7 +284,15 @@ fn hash_of(id: u64) -> u64 {
     FixedState::default().hash_one(id)
 }
 
+/// Makes room for one more, and for an eighth of what is there: what is held of each series should not be twice what it needs.
+pub(crate) fn reserve_little<T>(list: &mut Vec<T>) {
+    if list.len() == list.capacity() {
+        list.reserve_exact(list.len() / 8 + 1);
+    }
+}
+
 fn insert_sorted(list: &mut Vec<u32>, slot: u32) {
+    reserve_little(list);
     match list.last() {
         Some(last) if *last >= slot => {
             if let Err(at) = list.binary_search(&slot) {
