@@ -421,11 +421,20 @@ pub async fn start_with(
         tokio::spawn(consumer::run(Arc::clone(&agent), Arc::clone(&workload))),
         tokio::spawn(telemetry::run(Arc::clone(&agent))),
         tokio::spawn(crate::watch::run(Arc::clone(&agent), config)),
+        tokio::spawn(keep_small(Arc::clone(&agent))),
         serving,
     ];
     let _ = agent.settled(first).await;
     info!(listen = %agent.listen, data_dir = %agent.data_dir.display(), "agent ready");
     Ok(Running { agent, tasks, workload })
+}
+
+/// Keeps the process small for as long as the agent runs.
+async fn keep_small(agent: Arc<Agent>) {
+    tokio::select! {
+        () = agent.stopping.cancelled() => {}
+        () = relatum_server::memory::keep_small() => {}
+    }
 }
 
 /// Passes that nothing but the time asks for are this far apart at least.

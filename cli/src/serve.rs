@@ -53,6 +53,7 @@ async fn serve(flags: Flags) -> Result<(), CommandFailure> {
     let engine = Engine::open(flags).map_err(|error| failed(&error))?;
     engine.reload().map_err(|error| CommandFailure::failed(error.to_string()))?;
 
+    tokio::spawn(relatum_server::memory::keep_small());
     let front = Front::new(Arc::clone(engine.web()), &engine.live().flags);
     let (stop, _) = tokio::sync::watch::channel(false);
     let mut serving = tokio::task::JoinSet::new();

@@ -44,9 +44,6 @@ use steps::Steps;
 /// relation with ourselves brings, once to see that nothing is left.
 const ROUNDS_MAX: usize = 4;
 
-/// Making more files than this takes so much memory for a moment that it is worth giving it back.
-const MANY_FILES: usize = 200;
-
 /// What a pass found and did.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
@@ -199,10 +196,6 @@ impl Pipeline {
         steps.end("publish");
         if !events.is_empty() || !changed.is_empty() || published {
             info!(revision = observed.world.revision, took = %steps, "pass: {}", steps::changes(&changed));
-        }
-        if changed.len() > MANY_FILES {
-            drop(rendered);
-            relatum_server::system::give_memory_back();
         }
         if self.spans.is_wanted() {
             let attributes = vec![

@@ -10,6 +10,7 @@ pub mod files;
 pub mod flags;
 mod http;
 pub mod listen;
+pub mod memory;
 mod notices;
 mod query_log;
 mod rule_runner;
@@ -22,7 +23,6 @@ pub use relatum_transport::scrape::TargetStatus;
 pub use engine::{Engine, Live, OpenError, Prepared, ReloadError};
 pub use relatum_transport::remote_write::send::RemoteState;
 /// What the machine gives and takes.
-pub use relatum_tsdb::system;
 pub use rule_runner::RuleRunner;
 
 /// An error with all its causes in one line, for a log or a person.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::relate::{Agent, Folder, memory_kib, percentile, wait_for};
+use super::relate::{Agent, Folder, IDLE_AFTER, memory_kib, percentile, wait_for};
 use crate::{cargo, target_dir};
 
 const RELATIONS: usize = 5000;
@@ -36,6 +36,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let mut agent = Agent::start(&program, &folder.0)?;
     wait_for(PATIENCE, "all relations", || is_live(&agent, &format!("count(up) > {n_targets}")))?;
     row("declared for the first time, to a sample of every target", ms(begun.elapsed()), "");
+    std::thread::sleep(IDLE_AFTER);
     row("memory", format!("{:.0} MB", memory_kib(agent.id())? as f64 / 1024.0), "300 MB");
 
     let changes = (0..CHANGES).map(|number| change(&agent, &folder.0, number)).collect::<anyhow::Result<Vec<_>>>()?;

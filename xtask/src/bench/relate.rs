@@ -14,6 +14,8 @@ use crate::{cargo, target_dir};
 const RUNS: usize = 5;
 const RELATIONS: usize = 100;
 const DECLARED: usize = 1000;
+/// After so long without anything to do, what was needed for a while is given back.
+pub(super) const IDLE_AFTER: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// With very many relations.
 const STARTED_WITHIN: Duration = Duration::from_secs(300);
@@ -109,6 +111,7 @@ fn measure_declared(program: &Path) -> anyhow::Result<MeasuredDeclared> {
     // Each target is tried once; after that nothing happens for an hour.
     wait("every target to be tried", || targets().is_ok_and(|body| !body.contains("\"health\":\"unknown\"")))?;
     let status = agent.status()?;
+    std::thread::sleep(IDLE_AFTER);
     let memory_kib = memory_kib(agent.child.id())?;
     drop(agent);
     Ok(MeasuredDeclared { dropped, loaded, status, memory_kib, folder: dir })

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use relatum_model::exposition::{MetricFamily, MetricKind, TEXT_CONTENT_TYPE, write_text};
 
 use crate::Engine;
+use crate::memory::resident_bytes;
 
 /// All families, in the text format.
 pub(crate) async fn metrics(State(engine): State<Arc<Engine>>) -> Response {
@@ -55,13 +56,9 @@ fn process(started_at_ms: i64) -> Vec<MetricFamily> {
         "Start time of the process since unix epoch in seconds.",
         started_at_ms as f64 / 1000.0,
     )];
-    // Sizes in statm are in pages; Linux has 4 KiB ones on all machines we build for but some ARM kernels.
-    if let Some(pages) = std::fs::read_to_string("/proc/self/statm")
-        .ok()
-        .and_then(|text| text.split_whitespace().nth(1)?.parse::<f64>().ok())
-    {
+    if let Some(bytes) = resident_bytes() {
         let help = "Resident memory size in bytes.";
-        families.push(MetricFamily::gauge("process_resident_memory_bytes", help, pages * 4096.0));
+        families.push(MetricFamily::gauge("process_resident_memory_bytes", help, bytes as f64));
     }
     if let Ok(entries) = std::fs::read_dir("/proc/self/fd") {
         let help = "Number of open file descriptors.";
