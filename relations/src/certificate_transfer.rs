@@ -25,32 +25,39 @@ pub fn requirer_app_bag() -> Databag {
 /// A certificate, and who told us of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
-    /// The text as published, without white space around it. Whether it is a certificate shows when it is loaded.
+    /// The text as published, without white space around it.
     pub pem: String,
+    /// Whether it can be trusted; the charm installs it in any case.
+    pub is_fit: bool,
     /// Endpoint, id and, in version 0 of the interface, unit of everyone who published it, in order.
     pub origins: Vec<((String, u64), Option<String>)>,
 }
 
-/// The certificates of all `relations`, sorted by text, each once.
+/// The certificates of all `relations`, each once: those that pass `check` first, both kinds sorted by text, so that what is unfit
+/// moves nothing that is not.
 ///
 /// Version 1 is a list in the application's databag, version 0 the keys `certificate`, `ca` and `chain` in those of the units,
-/// which count only where there is no list.
-pub fn certificates<'a>(relations: impl IntoIterator<Item = &'a Relation>) -> (Vec<Certificate>, Vec<Problem>) {
-    let mut origins_by_pem: BTreeMap<String, Vec<_>> = BTreeMap::new();
+/// which count only where there is no list. `check` says why a text is no certificate.
+pub fn certificates<'a>(
+    relations: impl IntoIterator<Item = &'a Relation>,
+    check: impl Fn(&str) -> Result<(), String>,
+) -> (Vec<Certificate>, Vec<Problem>) {
+    let mut origins_by_pem: BTreeMap<(bool, String), Vec<_>> = BTreeMap::new();
     let mut problems = Vec::new();
     for relation in relations {
         let place = (relation.endpoint.clone(), relation.id);
         let mut of_relation = Vec::new();
         let mut take = |bag: &Databag, keys: &[&str], unit: Option<String>| {
-            let mut of_bag = Vec::new();
             for key in keys {
-                of_bag.extend(under(bag, key).into_iter().map(|found| (*key, found)));
-            }
-            for (key, found) in of_bag {
-                match found {
-                    Ok(pem) => origins_by_pem.entry(pem).or_default().push((place.clone(), unit.clone())),
-                    Err(problem) => {
-                        of_relation.push(Problem { unit: unit.clone(), ..problem.key(key) });
+                for (path, found) in under(bag, key) {
+                    let checked = found.and_then(|pem| {
+                        let fault = check(&pem).err();
+                        let problem = fault.map(|fault| Problem::new(format!("cannot trust a certificate: {fault}")));
+                        origins_by_pem.entry((problem.is_some(), pem)).or_default().push((place.clone(), unit.clone()));
+                        problem.map_or(Ok(()), Err)
+                    });
+                    if let Err(problem) = checked {
+                        of_relation.push(Problem { unit: unit.clone(), ..problem.key(key).path(&path) });
                     }
                 }
             }
@@ -66,16 +73,16 @@ pub fn certificates<'a>(relations: impl IntoIterator<Item = &'a Relation>) -> (V
         problems.extend(located(of_relation, relation));
     }
     problems.sort();
-    let sorted = |(pem, mut origins): (String, Vec<_>)| {
+    let sorted = |((is_unfit, pem), mut origins): ((bool, String), Vec<_>)| {
         origins.sort();
         origins.dedup();
-        Certificate { pem, origins }
+        Certificate { pem, is_fit: !is_unfit, origins }
     };
     (origins_by_pem.into_iter().map(sorted).collect(), problems)
 }
 
-/// The certificates under `key`: a list as JSON, or one as plain text.
-fn under(bag: &Databag, key: &str) -> Vec<Result<String, Problem>> {
+/// The certificates under `key`, a list as JSON or one as plain text, each with its path.
+fn under(bag: &Databag, key: &str) -> Vec<(String, Result<String, Problem>)> {
     let one = |text: &str| match text.trim() {
         text if text.len() > CERTIFICATE_BYTES_MAX => Err(Problem::new("a certificate is too long")),
         "" => Err(Problem::new("a certificate is empty")),
@@ -83,7 +90,7 @@ fn under(bag: &Databag, key: &str) -> Vec<Result<String, Problem>> {
     };
     match bag::value(bag, key) {
         None => Vec::new(),
-        Some(text) if text.trim_start().starts_with("-----BEGIN") => vec![one(text)],
+        Some(text) if text.trim_start().starts_with("-----BEGIN") => vec![(String::new(), one(text))],
         Some(_) => match json::read(bag, key) {
             Ok(None) => Vec::new(),
             Ok(Some(Value::Array(items))) => {
@@ -92,13 +99,15 @@ fn under(bag: &Databag, key: &str) -> Vec<Result<String, Problem>> {
                         Value::String(text) => one(text),
                         other => Err(Problem::new(format!("an entry is {}, not a string", type_name(other)))),
                     };
-                    found.map_err(|problem| problem.path(&format!("[{at}]")))
+                    (format!("[{at}]"), found)
                 };
                 items.iter().enumerate().map(item).collect()
             }
-            Ok(Some(Value::String(text))) => vec![one(&text)],
-            Ok(Some(other)) => vec![Err(Problem::new(format!("value is {}, not a list", type_name(&other))))],
-            Err(refused) => vec![Err(refused)],
+            Ok(Some(Value::String(text))) => vec![(String::new(), one(&text))],
+            Ok(Some(other)) => {
+                vec![(String::new(), Err(Problem::new(format!("value is {}, not a list", type_name(&other)))))]
+            }
+            Err(refused) => vec![(String::new(), Err(refused))],
         },
     }
 }
@@ -117,7 +126,8 @@ mod tests {
         remote.units.insert("ca/0".parse().expect("a unit's name"), bag(unit));
         let (endpoint, interface) = ("receive-ca-cert".to_owned(), INTERFACE.to_owned());
         let relation = Relation { id: 1, endpoint, interface, local: Side::new("prometheus"), remote };
-        let (found, problems) = certificates([&relation]);
+        let is_unfit = |pem: &str| if pem == "0" { Err("it is none".to_owned()) } else { Ok(()) };
+        let (found, problems) = certificates([&relation], is_unfit);
         let found: Vec<&str> = found.iter().map(|certificate| certificate.pem.as_str()).collect();
         assert_eq!((found.as_slice(), problems.len()), (expected, n_problems));
     }
@@ -128,6 +138,8 @@ mod tests {
         check(&[("certificates", r#"["B", "A", "A\n"]"#)], &[], &["A", "B"], 0);
         check(&[("certificates", r#"["A", 7, ""]"#)], &[], &["A"], 2);
         check(&[("certificates", "[")], &[], &[], 1);
+        // What is none comes last, so that the numbers of the others stay.
+        check(&[("certificates", r#"["B", "0", "A"]"#)], &[], &["A", "B", "0"], 1);
         let pem = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----";
         check(&[], &[("ca", pem), ("chain", r#"["C"]"#)], &[pem, "C"], 0);
         // A list makes the units' databags a thing of the past.

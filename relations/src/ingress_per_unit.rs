@@ -43,14 +43,25 @@ pub fn requirer_unit_bag(model: &str, unit: &UnitName, scheme: &str, host: &str,
 pub fn url(relation: &Relation, unit: &UnitName) -> (Option<String>, Option<Problem>) {
     match published_url(&relation.remote.app_bag, unit) {
         Ok(url) => (url, None),
-        Err(message) => {
-            let mut problem = Problem::new(message).key(INGRESS).relation(relation);
-            if let Some(place) = place_of(&relation.remote.app_bag, unit) {
-                problem = problem.path(&step(&unit.to_string())).place(place);
-            }
-            (None, Some(problem))
+        Err((part, message)) => {
+            let path = match part {
+                Part::Value => String::new(),
+                Part::Entry => step(&unit.to_string()),
+                Part::Url => format!("{}.url", step(&unit.to_string())),
+            };
+            let problem = Problem::new(message).key(INGRESS).path(&path).relation(relation);
+            let place = place_of(&relation.remote.app_bag, unit);
+            (None, Some(place.map_or(problem.clone(), |place| problem.place(place))))
         }
     }
+}
+
+/// Which part of the value is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Value,
+    Entry,
+    Url,
 }
 
 /// Where the entry of `unit` stands, if there is one; where the text stops being YAML, if it is none.
@@ -63,31 +74,32 @@ fn place_of(bag: &Databag, unit: &UnitName) -> Option<Place> {
     (line > 0).then_some(Place { line: usize::try_from(line).ok()?, column: usize::try_from(column).ok()? })
 }
 
-fn published_url(bag: &Databag, unit: &UnitName) -> Result<Option<String>, String> {
+fn published_url(bag: &Databag, unit: &UnitName) -> Result<Option<String>, (Part, String)> {
+    let fault = |part, message: String| Err((part, message));
     let Some(text) = bag::value(bag, INGRESS) else { return Ok(None) };
     if text.len() > json::VALUE_BYTES_MAX {
-        return Err(format!("value is {} bytes long, more than {}", text.len(), json::VALUE_BYTES_MAX));
+        return fault(Part::Value, format!("value is {} bytes long, more than {}", text.len(), json::VALUE_BYTES_MAX));
     }
-    let published: Value =
-        relatum_model::yaml::from_str(text).map_err(|error| format!("value is not YAML we can take: {error}"))?;
+    let published: Value = relatum_model::yaml::from_str(text)
+        .map_err(|error| (Part::Value, format!("value is not YAML we can take: {error}")))?;
     let entry = match published {
         Value::Object(mut units) => units.remove(&unit.to_string()),
         Value::Null => None,
-        other => return Err(format!("value is {}, not a map from unit to URL", type_name(&other))),
+        other => return fault(Part::Value, format!("value is {}, not a map from unit to URL", type_name(&other))),
     };
     let url = match entry {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::Object(mut entry)) => entry.remove("url"),
-        Some(other) => return Err(format!("entry of {unit} is {}, not a map", type_name(&other))),
+        Some(other) => return fault(Part::Entry, format!("entry of {unit} is {}, not a map", type_name(&other))),
     };
     match url {
-        Some(Value::String(url)) if url.len() > URL_BYTES_MAX => Err(format!("url of {unit} is too long")),
+        Some(Value::String(url)) if url.len() > URL_BYTES_MAX => fault(Part::Url, format!("url of {unit} is too long")),
         Some(Value::String(url)) => {
-            UrlParts::split(&url).map_err(|reason| format!("cannot use the url of {unit}: {reason}"))?;
+            UrlParts::split(&url).map_err(|reason| (Part::Url, format!("cannot use the url of {unit}: {reason}")))?;
             Ok(Some(url))
         }
-        Some(other) => Err(format!("url of {unit} is {}, not a string", type_name(&other))),
-        None => Err(format!("url of {unit} is missing")),
+        Some(other) => fault(Part::Url, format!("url of {unit} is {}, not a string", type_name(&other))),
+        None => fault(Part::Entry, format!("url of {unit} is missing")),
     }
 }
 
@@ -118,7 +130,7 @@ mod tests {
         let seen = published_url(&bag, &unit);
         match expected {
             Ok(url) => assert_eq!(seen.as_ref().map(Option::as_deref), Ok(url), "{published}"),
-            Err(part) => assert!(seen.as_ref().is_err_and(|error| error.contains(part)), "{published}: {seen:?}"),
+            Err(part) => assert!(seen.as_ref().is_err_and(|(_, error)| error.contains(part)), "{published}: {seen:?}"),
         }
     }
 

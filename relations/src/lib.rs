@@ -14,6 +14,7 @@ pub mod endpoints;
 pub mod grafana_dashboard;
 pub mod grafana_datasource;
 pub mod grafana_datasource_exchange;
+mod hint;
 pub mod ingress_per_unit;
 mod injection;
 pub mod json;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::bag::Relation;
+use crate::hint;
 use crate::name::UnitName;
 use crate::place::Place;
 
@@ -44,9 +45,12 @@ impl Problem {
         Problem { relation: None, unit: None, key: None, inside: None, message: message.into().into(), hint: None }
     }
 
-    /// The same problem, found in `relation`.
+    /// The same problem, found in `relation`. Without advice of its own it gets what has to stand under its key.
     pub fn relation(mut self, relation: &Relation) -> Self {
         self.relation = Some((relation.endpoint.clone(), relation.id));
+        if let (None, Some(key)) = (&self.hint, &self.key) {
+            self.hint = hint::shape(&relation.interface, key).map(Into::into);
+        }
         self
     }
 

@@ -72,6 +72,11 @@ impl UrlParts {
             return Err("it holds a user name or password");
         }
         let is_odd = |c: char| c.is_whitespace() || c.is_control();
+        // What would be taken for a template, a quotation or a path by whoever writes the URL into something else.
+        let is_odd_in_host = |c: char| "{}|\\^`<>\"".contains(c);
+        if authority.contains(is_odd_in_host) {
+            return Err("its host has characters that no host has");
+        }
         if authority.is_empty() || authority.starts_with(':') || url.contains(is_odd) {
             return Err("it has no host, or characters no URL has");
         }

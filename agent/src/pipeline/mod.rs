@@ -307,6 +307,10 @@ fn datasource(wanted: &Files) -> String {
 }
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod laws;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod worlds;

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use super::result::Replayed;
 use super::{ModelName, read, replay};
 
+mod units;
+
 fn replayed(case: &Value) -> Replayed {
     let cases = read(&case.to_string(), &ModelName::default()).unwrap();
     replay(&cases[0], Path::new("/etc/prometheus")).unwrap()

@@ -16,21 +16,11 @@ impl Desired {
         for view in on(views, "receive-ca-cert") {
             self.publish(view, APPLICATION, certificate_transfer::requirer_app_bag());
         }
+        let relations = on(views, "receive-ca-cert").map(|view| view.relation());
         let (found, problems) =
-            certificate_transfer::certificates(on(views, "receive-ca-cert").map(|view| view.relation()));
+            certificate_transfer::certificates(relations, |pem| Authorities::read(pem.as_bytes()).map(drop));
         self.report(problems);
-        let mut trusted = Vec::new();
-        for certificate in &found {
-            match Authorities::read(certificate.pem.as_bytes()) {
-                Ok(_) => trusted.push(certificate),
-                Err(reason) => {
-                    let (relation, unit) = certificate.origins[0].clone();
-                    let mut problem = relatum_relations::Problem::new(format!("cannot trust a certificate: {reason}"));
-                    (problem.relation, problem.unit) = (Some(relation), unit);
-                    self.report([problem]);
-                }
-            }
-        }
+        let trusted: Vec<&Certificate> = found.iter().filter(|certificate| certificate.is_fit).collect();
         for view in on(views, "receive-ca-cert") {
             let key = view.key();
             let is_of = |known: &&&Certificate| known.origins.iter().any(|(relation, _)| *relation == key);
