@@ -219,6 +219,7 @@ impl<'e> Look<'e> {
         let bounds = match aggregate.op {
             AggregateOp::Count => Some((1.0, f64::INFINITY)),
             AggregateOp::Group => Some((1.0, 1.0)),
+            AggregateOp::Stddev | AggregateOp::Stdvar => Some((0.0, f64::INFINITY)),
             AggregateOp::Min | AggregateOp::Max | AggregateOp::Avg | AggregateOp::Topk | AggregateOp::Bottomk => {
                 inner.bounds
             }
@@ -249,21 +250,19 @@ impl<'e> Look<'e> {
         let shapes: Vec<Shape> = call.args.iter().map(|arg| self.shape(arg)).collect();
         let is_vector = |arg: &&Expr| matches!(arg.value_type(), syntax::ValueType::Vector | syntax::ValueType::Matrix);
         let Some(at) = call.args.iter().position(|arg| is_vector(&arg)) else {
-            let bounds = shapes.first().filter(|_| name == "vector").and_then(|shape| shape.bounds);
+            let of_number = shapes.first().filter(|_| name == "vector").and_then(|shape| shape.bounds);
+            let bounds = of_number.or_else(|| bounds_of(name));
             let only = Some(BTreeSet::new());
             return Shape { bounds, only, ..Shape::default() };
         };
         let inner = shapes.into_iter().nth(at).unwrap_or_default();
         match name {
-            "rate" | "increase" | "irate" | "changes" | "resets" | "abs" | "count_over_time" | "present_over_time" => {
-                inner.with_bounds(Some((0.0, f64::INFINITY)))
-            }
             "max_over_time" | "min_over_time" | "avg_over_time" | "last_over_time" | "quantile_over_time" | "sort"
             | "sort_desc" => inner,
             "label_replace" | "label_join" | "info" => Shape { never: inner.never, ..Shape::default() },
             "histogram_quantile" => inner.drop(&["le".to_owned()]).with_bounds(None),
             "scalar" => Shape { only: Some(BTreeSet::new()), ..Shape::default() },
-            _ => inner.with_bounds(None),
+            name => inner.with_bounds(bounds_of(name)),
         }
     }
 
@@ -332,15 +331,20 @@ impl<'e> Look<'e> {
             && value == to
             && !is_possible(op, low, high, value)
         {
-            let bounds = match (low == high, high.is_infinite()) {
-                (true, _) => format!("always {low}"),
-                (_, true) => format!("never below {low}"),
+            let bounds = match (low == high, low.is_infinite(), high.is_infinite()) {
+                (true, ..) => format!("always {low}"),
+                (_, true, _) => format!("never above {high}"),
+                (_, _, true) => format!("never below {low}"),
                 _ => format!("always between {low} and {high}"),
             };
             self.flaw(node, format!("this is {bounds}, so it is never {} {value}", op.as_str()));
             return Shape { never: true, ..vector };
         }
-        Shape { never, ..vector }
+        let bounds = match number.bounds {
+            Some((value, to)) if value == to => narrowed(op, vector.bounds, value),
+            _ => vector.bounds,
+        };
+        Shape { never, bounds, ..vector }
     }
 }
 
@@ -359,6 +363,39 @@ fn apart(left: &Shape, right: &Shape, is_compared: impl Fn(&str) -> bool) -> Opt
     }
     let missing = right.fixed.iter().find(|(label, _)| is_compared(label) && !left.can_have(label));
     missing.map(|(label, value)| format!("{label} is {value:?} on the right, and the left has no such label"))
+}
+
+/// Between which values the results of a function are, whatever it is given.
+fn bounds_of(function: &str) -> Option<(f64, f64)> {
+    match function {
+        "rate" | "increase" | "irate" | "changes" | "resets" | "abs" | "sqrt" | "exp" | "stddev_over_time"
+        | "stdvar_over_time" | "histogram_count" | "histogram_stddev" | "histogram_stdvar" => {
+            Some((0.0, f64::INFINITY))
+        }
+        // Of a range without samples there is no result, and not 0.
+        "count_over_time" => Some((1.0, f64::INFINITY)),
+        "present_over_time" => Some((1.0, 1.0)),
+        "sgn" => Some((-1.0, 1.0)),
+        "minute" => Some((0.0, 59.0)),
+        "hour" => Some((0.0, 23.0)),
+        "day_of_week" => Some((0.0, 6.0)),
+        "day_of_month" => Some((1.0, 31.0)),
+        "day_of_year" => Some((1.0, 366.0)),
+        "days_in_month" => Some((28.0, 31.0)),
+        "month" => Some((1.0, 12.0)),
+        _ => None,
+    }
+}
+
+/// The bounds of what is left of values between `bounds` that compare so with `value`.
+fn narrowed(op: BinaryOp, bounds: Option<(f64, f64)>, value: f64) -> Option<(f64, f64)> {
+    let (low, high) = bounds.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+    match op {
+        BinaryOp::Equal => Some((value, value)),
+        BinaryOp::Greater | BinaryOp::GreaterEqual => Some((low.max(value), high)),
+        BinaryOp::Less | BinaryOp::LessEqual => Some((low, high.min(value))),
+        _ => bounds,
+    }
 }
 
 fn mirrored(op: BinaryOp) -> BinaryOp {
@@ -419,6 +456,12 @@ mod tests {
             "histogram_quantile(0.9, sum by (le) (rate(b[5m]))) > 1",
             "label_replace(a, \"node\", \"$1\", \"instance\", \"(.*)\") * on (node) b{node=\"n\"}",
             "max_over_time(up[5m]) == 1",
+            "(up == 0) == 0",
+            "(a > 5) <= 5",
+            "a > 5 < 7",
+            "hour() < 6 or hour() > 22",
+            "count_over_time(a[5m]) < 2",
+            "stddev(a) > 0",
             "((",
         ] {
             check(expr, &[]);
@@ -432,6 +475,13 @@ mod tests {
         check("count(a) == 0", &["this is never below 1, so it is never == 0"]);
         check("0 > rate(a[5m])", &["this is never below 0, so it is never < 0"]);
         check("up > 1", &["this is always between 0 and 1, so it is never > 1"]);
+        check("count_over_time(a[5m]) == 0", &["this is never below 1, so it is never == 0"]);
+        check("present_over_time(a[5m]) < 1", &["this is always 1, so it is never < 1"]);
+        check("stddev by (job) (a) < 0", &["this is never below 0, so it is never < 0"]);
+        check("hour() > 24", &["this is always between 0 and 23, so it is never > 24"]);
+        check("(up == 0) > 0", &["this is always 0, so it is never > 0"]);
+        check("(a > 5) < 3", &["this is never below 5, so it is never < 3"]);
+        check("(a < 3) > 5", &["this is never above 3, so it is never > 5"]);
         check("absent(a) == 0", &["this is always 1, so it is never == 0"]);
         // The selector's own matcher stays, so the two sides are bound to different applications.
         check(

@@ -144,19 +144,19 @@ fn bags_of_others(outcome: &Outcome) -> Vec<(&super::desire::BagKey, &Databag)> 
     outcome.bags.iter().filter(|((id, ..), _)| *id != HOSTILE).collect()
 }
 
-/// Keys that hold JSON, with what is to be left out for one that cannot be read.
-const JSON_KEYS: &[(&str, &str, &[(&str, Option<&str>)])] = &[
-    ("metrics-endpoint", "scrape_jobs", &[("scrape_jobs", None)]),
-    ("metrics-endpoint", "scrape_metadata", &[("scrape_jobs", None), ("scrape_metadata", None)]),
-    ("metrics-endpoint", "alert_rules", &[("alert_rules", None)]),
-    ("receive-remote-write", "alert_rules", &[("alert_rules", None)]),
-    ("send-remote-write", "remote_write", &[("remote_write", None)]),
-    ("grafana-source", "datasource_uids", &[("datasource_uids", None)]),
-    ("send-datasource", "datasources", &[("datasources", None)]),
-    ("receive-ca-cert", "certificates", &[("certificates", None)]),
-    ("workload-tracing", "receivers", &[("receivers", None)]),
-    ("logging", "endpoint", &[("endpoint", None)]),
-    ("self-metrics-endpoint", "event", &[("event", None)]),
+/// Endpoints and keys that hold JSON, with all keys that are as good as missing where it cannot be read.
+const JSON_KEYS: &[(&str, &str, &[&str])] = &[
+    ("metrics-endpoint", "scrape_jobs", &["scrape_jobs"]),
+    ("metrics-endpoint", "scrape_metadata", &["scrape_jobs", "scrape_metadata"]),
+    ("metrics-endpoint", "alert_rules", &["alert_rules"]),
+    ("receive-remote-write", "alert_rules", &["alert_rules"]),
+    ("send-remote-write", "remote_write", &["remote_write"]),
+    ("grafana-source", "datasource_uids", &["datasource_uids"]),
+    ("send-datasource", "datasources", &["datasources"]),
+    ("receive-ca-cert", "certificates", &["certificates"]),
+    ("workload-tracing", "receivers", &["receivers"]),
+    ("logging", "endpoint", &["endpoint"]),
+    ("self-metrics-endpoint", "event", &["event"]),
 ];
 
 #[test]
@@ -178,14 +178,15 @@ fn what_is_no_json() {
         (long.as_str(), ""),
     ];
     let mut faults = Vec::new();
-    for (endpoint, key, as_if) in JSON_KEYS {
+    for (endpoint, key, missing) in JSON_KEYS {
         let mut process = Process::of(endpoint);
+        let as_if: Vec<(&str, Option<&str>)> = missing.iter().map(|key| (*key, None)).collect();
         for (value, at) in &values {
             let is_of_unit = ["remote_write", "endpoint"].contains(key);
             let place = format!("{}{key}{at}", if is_of_unit { "victim/0 " } else { "" });
             // One reader of JSON for all: what takes seconds is tried once.
             if value.len() < 1 << 20 || value.len() > 8 << 20 || *key == "scrape_jobs" {
-                faults.extend(process.fault(key, value, as_if, &[&place]));
+                faults.extend(process.fault(key, value, &as_if, &[&place]));
             }
         }
     }

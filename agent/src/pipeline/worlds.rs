@@ -126,11 +126,7 @@ pub(super) const PIECES: &[Piece] = &[
         app: &[("datasources", &[r#"[{"type": "loki", "uid": "u", "grafana_uid": "g"}]"#], NO_JSON)],
         unit: &[],
     },
-    Piece {
-        endpoint: "receive-ca-cert",
-        app: &[("certificates", &[AUTHORITY], &["[", "7", r#"["APP"]"#, r#"["B", 7, ""]"#])],
-        unit: &[],
-    },
+    Piece { endpoint: "receive-ca-cert", app: &[("certificates", &[AUTHORITY], &["[", "7", "[7, \"\"]"])], unit: &[] },
     Piece {
         endpoint: "workload-tracing",
         app: &[(
