@@ -258,7 +258,9 @@ fn shape_of_dashboards(published: &str) -> Value {
         let kind = id.split(':').next();
         json!([kind, template["charm"], template["juju_topology"], template["inject_dropdowns"], uid_length])
     };
-    entries(&published["templates"]).map(shape).collect()
+    let mut shapes: Vec<Value> = entries(&published["templates"]).map(shape).collect();
+    shapes.dedup();
+    shapes.into()
 }
 
 /// Every case that `divergences.md` names stands below a bullet of section G of the notes that the corpus comes with, word for word,
