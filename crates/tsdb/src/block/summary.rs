@@ -16,6 +16,8 @@ const SAMPLES_MIN: usize = 240;
 // All values are the same, so one of them is told.
 const CONSTANT: u8 = 0;
 const VARYING: u8 = 1;
+// None is smaller than the one before, as in a counter: the first is the smallest, the last is the largest.
+const RISING: u8 = 2;
 /// How many numbers a summary has that are values.
 const VALUES: usize = 6;
 
@@ -37,6 +39,10 @@ fn encode(out: &mut Vec<u8>, summary: &Summary) {
     if changes == 0 && min.to_bits() == max.to_bits() {
         body.push(CONSTANT);
         encode_values(&mut body, &[first.to_bits()]);
+    } else if drops == 0 && min.to_bits() == first.to_bits() && max.to_bits() == last.to_bits() {
+        body.push(RISING);
+        put_varint(&mut body, u64::from(changes));
+        encode_values(&mut body, &[first, last, sum].map(f64::to_bits));
     } else {
         body.push(VARYING);
         put_varint(&mut body, u64::from(changes));
@@ -63,6 +69,9 @@ pub(crate) fn split(column: &[u8]) -> Result<(Option<&[u8]>, &[u8]), Damage> {
 pub(crate) fn decode(bytes: &[u8], first_ms: i64, last_ms: i64, count: usize) -> Result<Summary, Damage> {
     let mut cursor = Cursor::new(bytes);
     let count = u32::try_from(count).map_err(|_| Damage("too many samples in a chunk"))?;
+    let number = |cursor: &mut Cursor<'_>| {
+        u32::try_from(cursor.varint()?).ok().filter(|n| *n < count).ok_or(Damage("a summary counts too much"))
+    };
     match cursor.byte()? {
         CONSTANT => {
             let &[value] = decode_values(cursor.rest, 1)?.as_slice() else {
@@ -83,10 +92,15 @@ pub(crate) fn decode(bytes: &[u8], first_ms: i64, last_ms: i64, count: usize) ->
                 drops: 0,
             })
         }
-        VARYING => {
-            let number = |cursor: &mut Cursor<'_>| {
-                u32::try_from(cursor.varint()?).ok().filter(|n| *n < count).ok_or(Damage("a summary counts too much"))
+        RISING => {
+            let changes = number(&mut cursor)?;
+            let &[first, last, sum] = decode_values(cursor.rest, 3)?.as_slice() else {
+                return Err(Damage("a summary ends early"));
             };
+            let (min, max) = (first, last);
+            Ok(Summary { first_ms, last_ms, count, first, last, min, max, sum, resets: 0.0, changes, drops: 0 })
+        }
+        VARYING => {
             let (changes, drops) = (number(&mut cursor)?, number(&mut cursor)?);
             let values = decode_values(cursor.rest, VALUES)?;
             let &[first, last, min, max, sum, resets] = values.as_slice() else {
@@ -131,6 +145,7 @@ mod tests {
         let counter: Vec<f64> = (0..480).map(|i| f64::from(i % 100) * 7.25).collect();
         check(&counter, true);
         check(&counter[..100], false);
+        check(&(0..480).map(|i| f64::from(i / 7) * 0.1).collect::<Vec<_>>(), true);
         check(&[4.5; 480], true);
         // Both zeros are the same number and not the same bits.
         let zeros: Vec<f64> = (0..300).map(|i| if i % 2 == 0 { 0.0 } else { -0.0 }).collect();
@@ -148,6 +163,6 @@ mod tests {
         let bits: Vec<u64> = counter.iter().map(|value| value.to_bits()).collect();
         encode_summarized(&mut with, &bits);
         encode_values(&mut without, &bits);
-        assert!(with.len() <= without.len() + 32, "{} against {}", with.len(), without.len());
+        assert!(with.len() <= without.len() + 24, "{} against {}", with.len(), without.len());
     }
 }
