@@ -154,9 +154,18 @@ fn number(out: &mut Vec<u8>, value: f64) {
     // Most samples are whole numbers of moderate size.
     if value == value.trunc() && value.abs() < 1e15 && !(value == 0.0 && value.is_sign_negative()) {
         out.extend_from_slice(itoa::Buffer::new().format(value as i64).as_bytes());
-    } else {
-        out.extend_from_slice(relatum_model::text::format_value(value).as_bytes());
+        return;
     }
+    // The same digits as below, without a text of their own for each sample.
+    if (1e-5..1e15).contains(&value.abs()) {
+        let mut buffer = zmij::Buffer::new();
+        let digits = buffer.format_finite(value).as_bytes();
+        if !digits.contains(&b'e') {
+            out.extend_from_slice(digits);
+            return;
+        }
+    }
+    out.extend_from_slice(relatum_model::text::format_value(value).as_bytes());
 }
 
 fn string(out: &mut Vec<u8>, text: &str) {
@@ -176,6 +185,31 @@ mod tests {
     #[track_caller]
     fn check(value: Value, expected: &str) {
         assert_eq!(String::from_utf8(encode(&value)).unwrap(), expected);
+    }
+
+    /// The short way must not show.
+    #[test]
+    fn numbers_are_written_as_everywhere_else() {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let check = |value: f64| {
+            let mut out = Vec::new();
+            number(&mut out, value);
+            let (text, other) = (String::from_utf8(out).unwrap(), relatum_model::text::format_value(value));
+            // Of two shortest texts that are equally near, Go's and this one end in an even digit.
+            let is_tie = text.len() == other.len() && text.parse::<f64>().ok() == Some(value);
+            assert!(text == other || is_tie, "{text} {other}");
+        };
+        for value in [0.0, -0.0, 0.1, -2.5, 1e-5, 9.9e-6, 1e-6, 1e-7, 123_456.789, 1e15, 1e15 + 0.5, 1e21, f64::MAX] {
+            check(value);
+        }
+        for _ in 0..100_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let bits = state ^ (state >> 29);
+            check(f64::from_bits(bits));
+            // Most are of a size that samples have.
+            check((bits >> 12) as f64 / 1e6);
+            check((bits >> 40) as f64 / 1e9);
+        }
     }
 
     #[test]
