@@ -4,7 +4,7 @@
 //! none, several changes of one bag are one event, and whoever looks always finds the newest data, as in juju.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use relatum_relations::endpoints::APPLICATION;
 use tokio::sync::Notify;
@@ -66,10 +66,17 @@ fn remote_bags(relation: &StoredRelation) -> impl Iterator<Item = (&(Role, Strin
 
 /// The events between what was seen and what is there, in juju's order: for each relation created, then joined and changed unit
 /// by unit, changed of the application, departed, broken.
-pub fn derive(world: &World) -> Vec<RelationEvent> {
+///
+/// `settled` are relations of before, by id, of which all events were derived and seen: one that is still the same has none.
+pub fn derive(world: &World, settled: &[Arc<StoredRelation>]) -> Vec<RelationEvent> {
     let nothing = SeenBags::new();
     let mut events = Vec::new();
+    let mut settled = settled.iter().peekable();
     for relation in &world.relations {
+        while settled.next_if(|known| known.id < relation.id).is_some() {}
+        if settled.next_if(|known| Arc::ptr_eq(known, relation)).is_some() {
+            continue;
+        }
         let seen = world.seen.get(&relation.id).unwrap_or(&nothing);
         let is_as_seen = remote_bags(relation).map(|(key, bag)| (key, &bag.version)).eq(seen);
         if !is_as_seen {
@@ -177,8 +184,6 @@ impl EventQueue {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::store::Endpoint;
 
@@ -206,7 +211,12 @@ mod tests {
         let text = |event: &RelationEvent| {
             format!("{} {} {}", event.relation, event.kind.as_str(), event.unit.as_deref().unwrap_or("-"))
         };
-        assert_eq!(derive(&world).iter().map(text).collect::<Vec<_>>(), expected);
+        assert_eq!(derive(&world, &[]).iter().map(text).collect::<Vec<_>>(), expected);
+        assert_eq!(derive(&world, &before.relations).iter().map(text).collect::<Vec<_>>(), expected);
+        let settled: Vec<_> = world.relations.iter().step_by(2).cloned().collect();
+        let of_others = |event: &&RelationEvent| settled.iter().all(|relation| relation.id != event.relation);
+        let all = derive(&world, &[]);
+        assert_eq!(derive(&world, &settled), all.iter().filter(of_others).cloned().collect::<Vec<_>>());
     }
 
     #[test]

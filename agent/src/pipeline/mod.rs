@@ -17,7 +17,7 @@ pub mod render;
 mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use relatum_relations::endpoints::APPLICATION;
@@ -29,7 +29,7 @@ use crate::charm_config::Settings;
 use crate::control::Problem;
 use crate::events::{self, RelationEvent, RelationEventKind};
 use crate::identity;
-use crate::store::{Role, Store, StoreError, World};
+use crate::store::{Role, Store, StoreError, StoredRelation, World};
 use crate::telemetry::span::{self, SpanFeed};
 use crate::workload::{Files, Workload};
 use apply::{ApplyError, RenderedDirectory};
@@ -106,6 +106,8 @@ pub struct Pipeline {
     last_reload: Option<Reload>,
     /// Our endpoint of each relation there was an event of, for the events of those that are gone.
     endpoints: BTreeMap<u64, String>,
+    /// The relations of the last pass that came to its end, whose events are all seen.
+    settled: Vec<Arc<StoredRelation>>,
     /// What was logged already, so that a problem is in the log once and not once a pass.
     logged: BTreeSet<Problem>,
     spans: SpanFeed,
@@ -126,6 +128,7 @@ impl Pipeline {
             is_loaded: false,
             last_reload: None,
             endpoints: BTreeMap::new(),
+            settled: Vec::new(),
             logged: BTreeSet::new(),
             spans: SpanFeed::default(),
         }
@@ -167,7 +170,7 @@ impl Pipeline {
         self.rendered.set_layout(dialect.layout);
         let mut steps = Steps::begin();
         let observed = observe::observe(store, &self.sources, &self.place, &self.rendered, &mut self.folders)?;
-        let events = events::derive(&observed.world);
+        let events = events::derive(&observed.world, &self.settled);
         for event in &events {
             self.log_event(event, &observed.world);
         }
@@ -193,6 +196,7 @@ impl Pipeline {
             let changed = events.iter().map(|event| event.relation);
             crate::lock(store).mark_seen(&events::seen(&observed.world, changed))?;
         }
+        self.settled.clone_from(&observed.world.relations);
         steps.end("publish");
         if !events.is_empty() || !changed.is_empty() || published {
             info!(revision = observed.world.revision, took = %steps, "pass: {}", steps::changes(&changed));

@@ -1,8 +1,9 @@
 //! From what should be to the texts of files.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashMapExt};
 use relatum_config::prometheus::{GlobalConfig, ScrapeConfigFile};
 use relatum_model::yaml;
 use relatum_relations::charm_options::retention_size;

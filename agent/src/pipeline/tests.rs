@@ -375,7 +375,7 @@ fn every_interface_gets_its_answer() {
     let report = bench.run();
     assert_eq!(report.problems, []);
     for (endpoint, _, owner, key, part) in INTERFACES {
-        let relation = |stored: &&Arc<crate::store::StoredRelation>| {
+        let relation = |stored: &&Arc<StoredRelation>| {
             [&stored.provider, &stored.requirer]
                 .iter()
                 .any(|end| end.application == "prometheus" && end.name == endpoint)

@@ -67,7 +67,8 @@ fn is_live(agent: &Agent, query: &str) -> bool {
 
 /// Changes one relation by hand, as often as it is called; each time to other jobs.
 fn change(agent: &Agent, folder: &Path, number: usize) -> anyhow::Result<Duration> {
-    let bags = folder.join("bags.json");
+    // Not in the folder of the configuration, which the agent watches.
+    let bags = folder.join("data").join("bags.json");
     let jobs = json!([{"job_name": "j", "static_configs": [{"targets": [format!("*:{}", 9100 + number)]}]}]);
     let bag = json!({
         "application": "single",

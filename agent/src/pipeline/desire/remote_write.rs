@@ -3,9 +3,10 @@
 //! From below come rules, and our write URL goes there. Samples go above, and with them every alerting rule that is here; so that comes
 //! last, when all rules are known.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashMapExt};
 use relatum_config::prometheus::Config;
 use relatum_relations::bag::Databag;
 use relatum_relations::endpoints::APPLICATION;

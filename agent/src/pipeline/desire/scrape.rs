@@ -1,9 +1,10 @@
 //! `metrics-endpoint`: what to scrape and which rules come with it; and the job that scrapes ourselves.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use relatum_config::Secret;
 use relatum_config::prometheus::GlobalConfig;
 use relatum_model::time::parse_duration;
@@ -167,7 +168,9 @@ impl Desired {
 
 /// The relations with a job whose name is not theirs alone.
 fn clashing(scrapes: &[(&View<'_>, Arc<Scrape>)], reserved: &[&str]) -> HashSet<u64> {
-    let mut owners: HashMap<&str, Option<u64>> = reserved.iter().map(|name| (*name, None)).collect();
+    let n_names = reserved.len() + scrapes.iter().map(|(_, scrape)| scrape.names.len()).sum::<usize>();
+    let mut owners: HashMap<&str, Option<u64>> = HashMap::with_capacity(n_names);
+    owners.extend(reserved.iter().map(|name| (*name, None)));
     let mut clashing = HashSet::new();
     for (view, scrape) in scrapes {
         for name in &scrape.names {
