@@ -86,15 +86,15 @@ fn storm(agent: &Agent, declared: &Path) -> anyhow::Result<Duration> {
     let (beside, file) = (declared.join(".storm"), declared.join("storm.yaml"));
     for number in 1..=STORM {
         let text = format!(
-            "relations:\n- {{endpoint: metrics-endpoint, application: storm, addresses: ['127.7.{}.{}:1'], interval: 1h}}\n",
+            "relations:\n- {{endpoint: metrics-endpoint, application: storm, addresses: ['127.7.{}.{}:1'], interval: 1h, labels: {{step: '{number}'}}}}\n",
             number / 250,
-            number % 250
+            number % 250,
         );
         std::fs::write(&beside, text)?;
         std::fs::rename(&beside, &file)?;
     }
     let last = Instant::now();
-    let query = format!("up{{instance=~\".*127.7.{}.{}:1.*\"}}", STORM / 250, STORM % 250);
+    let query = format!("up{{step=\"{STORM}\"}}");
     wait_for(PATIENCE, "the last change of the storm", || is_live(agent, &query))?;
     Ok(last.elapsed())
 }
