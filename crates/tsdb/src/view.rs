@@ -18,6 +18,7 @@ use crate::core::Core;
 use crate::parts::ViewParts;
 use crate::ranks::Ranks;
 use crate::readers::Ticket;
+use crate::series::MemSeries;
 use crate::snapshot::merge;
 
 /// How many series are looked at between two looks at the switch that cancels.
@@ -57,6 +58,49 @@ impl<'s> View<'s> {
     /// Walks over the series of each block that satisfy `matchers` and the scope. A block that is damaged is left out.
     fn in_blocks(&self, matchers: &[Matcher]) -> Vec<BlockWalk<'_>> {
         self.selected_blocks(matchers).into_iter().map(|selected| selected.walk(0..selected.numbers.len())).collect()
+    }
+
+    /// What `make` makes of each selected series, in the order of labels. It is given the series of the head, if it is there, and
+    /// the walks of the blocks that stand at it, all of which it has to move on.
+    fn in_order<'a, T: 'a>(
+        &'a self,
+        matchers: &[Matcher],
+        hints: &Hints,
+        cancel: &Cancel,
+        mut make: impl FnMut(Labels, Option<Arc<MemSeries>>, &mut [&mut BlockWalk<'a>]) -> Option<T> + Send + 'a,
+    ) -> Result<Box<dyn Iterator<Item = Result<T, SelectError>> + Send + 'a>, SelectError> {
+        if cancel.is_cancelled() {
+            return Err(SelectError::Cancelled);
+        }
+        let limit = if hints.limit == 0 { usize::MAX } else { hints.limit };
+        let cancel = cancel.clone();
+        let mut cancelled = false;
+        let (ranks, found) = self.in_head(matchers);
+        let mut in_head = found.into_iter().map(move |rank| Arc::clone(ranks.series(rank))).peekable();
+        let mut in_blocks = self.in_blocks(matchers);
+        let all = std::iter::from_fn(move || {
+            loop {
+                if cancelled {
+                    return None;
+                }
+                let first_in_block = in_blocks.iter().filter_map(BlockWalk::labels).min();
+                let labels = match (in_head.peek().map(|series| &series.labels), first_in_block) {
+                    (Some(a), Some(b)) => a.min(b).clone(),
+                    (a, b) => a.or(b)?.clone(),
+                };
+                if cancel.is_cancelled() {
+                    cancelled = true;
+                    return Some(Err(SelectError::Cancelled));
+                }
+                let of_head = in_head.next_if(|series| series.labels == labels);
+                let mut walks: Vec<&mut BlockWalk<'a>> =
+                    in_blocks.iter_mut().filter(|walk| walk.labels() == Some(&labels)).collect();
+                if let Some(made) = make(labels, of_head, &mut walks) {
+                    return Some(Ok(made));
+                }
+            }
+        });
+        Ok(Box::new(all.take(limit)))
     }
 
     /// What is selected in each block that has any of it.
@@ -295,53 +339,26 @@ impl Reader for View<'_> {
         hints: &Hints,
         cancel: &Cancel,
     ) -> Result<SeriesSet<'a>, SelectError> {
-        if cancel.is_cancelled() {
-            return Err(SelectError::Cancelled);
-        }
-        let limit = if hints.limit == 0 { usize::MAX } else { hints.limit };
         let newest_only = hints.newest_only;
-        let cancel = cancel.clone();
-        let mut cancelled = false;
-        let (ranks, found) = self.in_head(matchers);
-        let mut in_head = found.into_iter().map(move |rank| Arc::clone(ranks.series(rank))).peekable();
-        let mut in_blocks = self.in_blocks(matchers);
-        let set = std::iter::from_fn(move || {
-            loop {
-                if cancelled {
-                    return None;
-                }
-                let first_in_block = in_blocks.iter().filter_map(BlockWalk::labels).min();
-                let labels = match (in_head.peek().map(|series| &series.labels), first_in_block) {
-                    (Some(a), Some(b)) => a.min(b).clone(),
-                    (a, b) => a.or(b)?.clone(),
-                };
-                if cancel.is_cancelled() {
-                    cancelled = true;
-                    return Some(Err(SelectError::Cancelled));
-                }
-                let of_head = in_head.next_if(|series| series.labels == labels);
-                if newest_only
-                    && let Some(series) = &of_head
-                    && let Some(samples) = series.state().newest_float(self.range, self.ticket.commit)
-                {
-                    in_blocks.iter_mut().filter(|walk| walk.labels() == Some(&labels)).for_each(BlockWalk::advance);
-                    return Some(Ok(Series { labels, samples }));
-                }
-                let mut samples = Samples::default();
-                for walk in in_blocks.iter_mut().filter(|walk| walk.labels() == Some(&labels)) {
-                    samples = merge(samples, walk.take_samples(self.range));
-                }
-                if let Some(series) = of_head {
-                    // Decoded without the lock, so that a long series does not hold up its writer.
-                    let snapshot = series.state().snapshot(self.range, self.ticket.commit);
-                    samples = merge(samples, snapshot.decode());
-                }
-                if !samples.is_empty() {
-                    return Some(Ok(Series { labels, samples }));
-                }
+        self.in_order(matchers, hints, cancel, move |labels, of_head, walks| {
+            if newest_only
+                && let Some(series) = &of_head
+                && let Some(samples) = series.state().newest_float(self.range, self.ticket.commit)
+            {
+                walks.iter_mut().for_each(|walk| walk.advance());
+                return Some(Series { labels, samples });
             }
-        });
-        Ok(Box::new(set.take(limit)))
+            let mut samples = Samples::default();
+            for walk in walks {
+                samples = merge(samples, walk.take_samples(self.range));
+            }
+            if let Some(series) = of_head {
+                // Decoded without the lock, so that a long series does not hold up its writer.
+                let snapshot = series.state().snapshot(self.range, self.ticket.commit);
+                samples = merge(samples, snapshot.decode());
+            }
+            (!samples.is_empty()).then_some(Series { labels, samples })
+        })
     }
 
     fn runs<'a>(

@@ -1,7 +1,5 @@
 //! A selection as runs: hours of samples that no window takes apart are told by what their chunk says of them.
 
-use std::sync::Arc;
-
 use relatum_model::storage::{Cancel, Hints, RunSet, SelectError, TimeRange};
 use relatum_model::summary::{Run, RunSeries, Windows};
 use relatum_model::{Matcher, Samples};
@@ -18,50 +16,21 @@ impl View<'_> {
         hints: &Hints,
         cancel: &Cancel,
     ) -> Result<RunSet<'a>, SelectError> {
-        if cancel.is_cancelled() {
-            return Err(SelectError::Cancelled);
-        }
-        let limit = if hints.limit == 0 { usize::MAX } else { hints.limit };
-        let cancel = cancel.clone();
-        let mut cancelled = false;
-        let (ranks, found) = self.in_head(matchers);
-        let mut in_head = found.into_iter().map(move |rank| Arc::clone(ranks.series(rank))).peekable();
-        let mut in_blocks = self.in_blocks(matchers);
-        let set = std::iter::from_fn(move || {
-            loop {
-                if cancelled {
-                    return None;
-                }
-                let first_in_block = in_blocks.iter().filter_map(BlockWalk::labels).min();
-                let labels = match (in_head.peek().map(|series| &series.labels), first_in_block) {
-                    (Some(a), Some(b)) => a.min(b).clone(),
-                    (a, b) => a.or(b)?.clone(),
-                };
-                if cancel.is_cancelled() {
-                    cancelled = true;
-                    return Some(Err(SelectError::Cancelled));
-                }
-                let of_head = in_head.next_if(|series| series.labels == labels);
-                let of_head = of_head.map_or(Samples::default(), |series| {
-                    let snapshot = series.state().snapshot(self.range, self.ticket.commit);
-                    snapshot.decode()
-                });
-                let mut walks: Vec<&mut BlockWalk<'_>> =
-                    in_blocks.iter_mut().filter(|walk| walk.labels() == Some(&labels)).collect();
-                let runs = if follow_one_another(&walks, self.range, &of_head) {
-                    let mut runs = Runs::default();
-                    walks.iter_mut().for_each(|walk| walk.take_runs(self.range, windows, &mut runs));
-                    runs.end(of_head)
-                } else {
-                    let of_blocks = walks.iter_mut().map(|walk| walk.take_samples(self.range));
-                    Runs::default().end(merge(of_blocks.fold(Samples::default(), merge), of_head))
-                };
-                if !runs.is_empty() {
-                    return Some(Ok(RunSeries { labels, runs }));
-                }
-            }
-        });
-        Ok(Box::new(set.take(limit)))
+        self.in_order(matchers, hints, cancel, move |labels, of_head, walks| {
+            let of_head = of_head.map_or(Samples::default(), |series| {
+                let snapshot = series.state().snapshot(self.range, self.ticket.commit);
+                snapshot.decode()
+            });
+            let runs = if follow_one_another(walks, self.range, &of_head) {
+                let mut runs = Runs::default();
+                walks.iter_mut().for_each(|walk| walk.take_runs(self.range, windows, &mut runs));
+                runs.end(of_head)
+            } else {
+                let of_blocks = walks.iter_mut().map(|walk| walk.take_samples(self.range));
+                Runs::default().end(merge(of_blocks.fold(Samples::default(), merge), of_head))
+            };
+            (!runs.is_empty()).then_some(RunSeries { labels, runs })
+        })
     }
 }
 
