@@ -8,6 +8,7 @@ pub mod program;
 pub mod python;
 pub mod raw_http;
 pub mod remote_write;
+pub mod server;
 pub mod tls_front;
 
 use std::time::{Duration, Instant};

@@ -8,7 +8,7 @@ use libtest_mimic::Trial;
 use relatum_model::{Labels, Sample};
 use relatum_tests::peers::Peer;
 use relatum_tests::process::{Running, free_port};
-use relatum_tests::program::binary;
+use relatum_tests::server::Server;
 use relatum_tests::{PATIENCE, http, python, remote_write, wait_for};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -22,17 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// A server that has three samples of one series, the newest of a minute ago.
 fn server() -> anyhow::Result<(Running, String, i64, tempfile::TempDir)> {
     let dir = tempfile::tempdir()?;
-    std::fs::write(dir.path().join("prometheus.yml"), "global: {}\n")?;
-    let authority = format!("127.0.0.1:{}", free_port()?);
-    let mut command = Command::new(binary());
-    command
-        .arg("serve")
-        .arg(format!("--config.file={}", dir.path().join("prometheus.yml").display()))
-        .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
-        .arg(format!("--web.listen-address={authority}"));
-    let mut running = Running::start("server", &mut command)?;
-    let url = format!("http://{authority}");
-    running.wait_ready(&format!("{url}/-/ready"))?;
+    let Server { running, url, .. } = Server::ours(dir.path(), "global: {}\n", &[])?;
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
     let end_s = since.as_secs() as i64 - 60;
     let labels = Labels::from_pairs([("__name__", "m"), ("job", "a")]);

@@ -2,13 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::Command;
 
 use anyhow::{Context, ensure};
 use libtest_mimic::Trial;
 use relatum_tests::PATIENCE;
-use relatum_tests::process::{Running, free_port};
-use relatum_tests::program::binary;
+use relatum_tests::server::Server;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![crate::plain("requests_that_make_no_sense_harm_nobody", requests)]
@@ -212,17 +210,8 @@ fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
 
 fn requests() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    std::fs::write(dir.path().join("prometheus.yml"), "global: {}\n")?;
-    let authority = format!("127.0.0.1:{}", free_port()?);
-    let mut command = Command::new(binary());
-    command
-        .arg("serve")
-        .arg(format!("--config.file={}", dir.path().join("prometheus.yml").display()))
-        .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
-        .arg(format!("--web.listen-address={authority}"))
-        .args(["--web.enable-otlp-receiver", "--web.read-timeout=2s"]);
-    let mut running = Running::start("server", &mut command)?;
-    running.wait_ready(&format!("http://{authority}/-/ready"))?;
+    let flags = ["--web.enable-otlp-receiver", "--web.read-timeout=2s"];
+    let Server { running, authority, .. } = Server::ours(dir.path(), "global: {}\n", &flags)?;
     let before = resident_bytes(running.pid())?;
     let rows = rows();
     for (name, bytes, status, says) in &rows {

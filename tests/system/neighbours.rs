@@ -3,14 +3,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, ensure};
 use libtest_mimic::Trial;
 use relatum_model::{Labels, Sample};
 use relatum_tests::peers::Peer;
-use relatum_tests::process::{Running, free_port};
-use relatum_tests::program::binary;
+use relatum_tests::server::Server;
 use relatum_tests::{PATIENCE, http, remote_write, wait_for};
 use serde_json::Value;
 
@@ -27,39 +25,12 @@ pub(crate) fn trials() -> Vec<Trial> {
 const OTLP: &str = include_str!("neighbours/otlp.json");
 const OTLP_SERIES: &str = include_str!("neighbours/otlp_series.txt");
 
-/// A server by Prometheus' flags.
-struct Server {
-    running: Running,
-    url: String,
+fn ours(dir: &Path, config: &str, more: &[&str]) -> anyhow::Result<Server> {
+    Server::ours(&dir.join("ours"), config, more)
 }
 
-impl Server {
-    fn ours(dir: &Path, config: &str, more: &[&str]) -> anyhow::Result<Self> {
-        let mut command = Command::new(binary());
-        command.arg("serve");
-        Server::start(command, &dir.join("ours"), config, more)
-    }
-
-    fn theirs(dir: &Path, config: &str, more: &[&str]) -> anyhow::Result<Self> {
-        Server::start(Peer::Prometheus3.command()?, &dir.join("theirs"), config, more)
-    }
-
-    fn start(mut command: Command, dir: &Path, config: &str, more: &[&str]) -> anyhow::Result<Self> {
-        fs::create_dir_all(dir)?;
-        let file = dir.join("prometheus.yml");
-        fs::write(&file, config)?;
-        let address = format!("127.0.0.1:{}", free_port()?);
-        command
-            .arg(format!("--config.file={}", file.display()))
-            .arg(format!("--storage.tsdb.path={}", dir.join("data").display()))
-            .arg(format!("--web.listen-address={address}"))
-            .args(["--web.enable-remote-write-receiver", "--log.level=warn"])
-            .args(more);
-        let mut running = Running::start("server", &mut command)?;
-        let url = format!("http://{address}");
-        running.wait_ready(&format!("{url}/-/ready"))?;
-        Ok(Server { running, url })
-    }
+fn theirs(dir: &Path, config: &str, more: &[&str]) -> anyhow::Result<Server> {
+    Server::start(Peer::Prometheus3.command()?, &dir.join("theirs"), config, more)
 }
 
 fn now_ms() -> i64 {
@@ -119,7 +90,7 @@ fn opentelemetry() -> anyhow::Result<()> {
     ] {
         let dir = tempfile::tempdir()?;
         let flags: Vec<&str> = ["--web.enable-otlp-receiver"].into_iter().chain(deltas.then_some(sum)).collect();
-        let ours = Server::ours(dir.path(), setting, &flags)?;
+        let ours = ours(dir.path(), setting, &flags)?;
         let send = |server: &Server| {
             let url = format!("{}/api/v1/otlp/v1/metrics", server.url);
             let answer = http::post(&url, &[("content-type", "application/json")], otlp_request(base_ns, deltas))?;
@@ -128,7 +99,7 @@ fn opentelemetry() -> anyhow::Result<()> {
         };
         let here = send(&ours)?;
         if has_peer {
-            let there = send(&Server::theirs(dir.path(), setting, &flags)?)?;
+            let there = send(&theirs(dir.path(), setting, &flags)?)?;
             ensure!(here == there, "{title}:\nhere:\n{}\nthere:\n{}", here.join("\n"), there.join("\n"));
         }
         found += &format!("# {title}\n{}\n\n", here.join("\n"));
@@ -146,7 +117,7 @@ fn one(name: &str, t_ms: i64, value: f64) -> (Labels, Vec<Sample>) {
 
 fn remote_read() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    let mut theirs = Server::theirs(dir.path(), "global: {external_labels: {site: a}}\n", &[])?;
+    let mut theirs = theirs(dir.path(), "global: {external_labels: {site: a}}\n", &[])?;
     let config = format!(
         "global: {{external_labels: {{site: a}}, evaluation_interval: 1s}}\n\
          rule_files: [rules.yml]\n\
@@ -158,7 +129,7 @@ fn remote_read() -> anyhow::Result<()> {
     fs::create_dir_all(dir.path().join("ours"))?;
     let rules = "groups: [{name: g, rules: [{record: 'recorded', expr: 'there * 2'}]}]\n";
     fs::write(dir.path().join("ours/rules.yml"), rules)?;
-    let ours = Server::ours(dir.path(), &config, &[])?;
+    let ours = ours(dir.path(), &config, &[])?;
     remote_write::send(&ours.url, &[one("both", now_ms - 10_000, 2.0)])?;
     let ask = |query: &str| http::api(&ours.url, "query", &[("query", query), ("time", &(now_ms / 1000).to_string())]);
     // A series of theirs, without the label that only says where it is.
@@ -198,12 +169,12 @@ fn remote_read() -> anyhow::Result<()> {
 
 fn second_protocol() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    let theirs = Server::theirs(dir.path(), "", &[])?;
+    let theirs = theirs(dir.path(), "", &[])?;
     let config = format!(
         "remote_write:\n- {{url: '{}/api/v1/write', protobuf_message: io.prometheus.write.v2.Request}}\n",
         theirs.url
     );
-    let ours = Server::ours(dir.path(), &config, &[])?;
+    let ours = ours(dir.path(), &config, &[])?;
     let now_ms = now_ms();
     remote_write::send(&ours.url, &[one("sent", now_ms - 5_000, 3.0), one("sent_too", now_ms - 5_000, 4.0)])?;
     wait_for("the samples at the other end", PATIENCE, || {

@@ -6,8 +6,8 @@ use std::process::Command;
 use anyhow::{Context, bail, ensure};
 use libtest_mimic::Trial;
 use relatum_tests::peers::Peer;
-use relatum_tests::process::{Running, free_port};
-use relatum_tests::program::binary;
+use relatum_tests::process::Running;
+use relatum_tests::server::Server;
 use relatum_tests::{PATIENCE, http, python, raw_http, wait_for};
 use serde_json::Value;
 
@@ -20,23 +20,12 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 /// A server that scrapes itself, with everything switched on.
 fn server(dir: &Path) -> anyhow::Result<(Running, String)> {
-    let authority = format!("127.0.0.1:{}", free_port()?);
     let rules = "groups: [{name: g, rules: [{alert: Always, expr: 'vector(1)'}]}]\n";
     std::fs::write(dir.join("rules.yml"), rules)?;
-    let config = format!(
-        "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\nrule_files: [rules.yml]\n\
-         scrape_configs: [{{job_name: self, static_configs: [{{targets: ['{authority}']}}]}}]\n"
-    );
-    std::fs::write(dir.join("prometheus.yml"), config)?;
-    let mut command = Command::new(binary());
-    command
-        .arg("serve")
-        .arg(format!("--config.file={}", dir.join("prometheus.yml").display()))
-        .arg(format!("--storage.tsdb.path={}", dir.join("data").display()))
-        .arg(format!("--web.listen-address={authority}"))
-        .args(["--web.enable-admin-api", "--web.enable-lifecycle", "--web.enable-otlp-receiver", "--log.level=error"]);
-    let mut running = Running::start("server", &mut command)?;
-    running.wait_ready(&format!("http://{authority}/-/ready"))?;
+    let config = "global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}\nrule_files: [rules.yml]\n\
+                  scrape_configs: [{job_name: self, static_configs: [{targets: ['SELF']}]}]\n";
+    let flags = ["--web.enable-admin-api", "--web.enable-lifecycle", "--web.enable-otlp-receiver", "--log.level=error"];
+    let Server { running, authority, .. } = Server::ours(dir, config, &flags)?;
     wait_for("a scrape", PATIENCE, || {
         let found = http::query(&format!("http://{authority}"), "up == 1 and on() ALERTS").ok()?;
         (!found.is_empty()).then_some(())
