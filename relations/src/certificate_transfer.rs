@@ -37,7 +37,7 @@ pub struct Certificate {
 /// moves nothing that is not.
 ///
 /// Version 1 is a list in the application's databag, version 0 the keys `certificate`, `ca` and `chain` in those of the units,
-/// which count only where there is no list. `check` says why a text is no certificate.
+/// which count only where there is no list or an empty one. `check` says why a text is no certificate.
 pub fn certificates<'a>(
     relations: impl IntoIterator<Item = &'a Relation>,
     check: impl Fn(&str) -> Result<(), String>,
@@ -62,7 +62,8 @@ pub fn certificates<'a>(
                 }
             }
         };
-        if bag::value(&relation.remote.app_bag, CERTIFICATES).is_some() {
+        let has_list = bag::value(&relation.remote.app_bag, CERTIFICATES).is_some_and(|list| list.trim() != "[]");
+        if has_list {
             take(&relation.remote.app_bag, &[CERTIFICATES], None);
         } else {
             for (unit, bag) in &relation.remote.units {
@@ -144,5 +145,9 @@ mod tests {
         check(&[], &[("ca", pem), ("chain", r#"["C"]"#)], &[pem, "C"], 0);
         // A list makes the units' databags a thing of the past.
         check(&[("certificates", r#"["A"]"#)], &[("ca", pem)], &["A"], 0);
+        // One that is empty does not: the library on the other side begins with it.
+        check(&[("certificates", "[]"), ("version", "1")], &[("ca", pem)], &[pem], 0);
+        // Version 0 as the library of version 1 writes it.
+        check(&[], &[("ca", r#""A""#), ("certificate", r#""A""#), ("chain", r#"["A", "B"]"#)], &["A", "B"], 0);
     }
 }

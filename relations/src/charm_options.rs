@@ -42,7 +42,7 @@ pub fn check(option: &str, value: &str) -> Result<(), String> {
             .map(|_| ())
             .map_err(|reason| format!("Invalid retention size: {reason}, only metrics_retention_time is in effect")),
         "log_level" if !LOG_LEVELS.contains(&value.to_lowercase().as_str()) => {
-            let levels = LOG_LEVELS.join("/");
+            let (levels, value) = (LOG_LEVELS.join("/"), value.to_lowercase());
             Err(format!("Invalid loglevel: {value} given, {levels} allowed. Defaulting to DEBUG loglevel."))
         }
         _ => Ok(()),
@@ -111,12 +111,13 @@ fn is_duration(text: &str) -> bool {
     text == "0" || (has_digits && ["y", "w", "d", "h", "m", "s", "ms"].contains(&unit))
 }
 
-fn percent(text: &str) -> Result<f64, &'static str> {
-    let number = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
-    match number {
-        None => Err("Must be a number followed by '%', e.g. '80%'"),
-        Some(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
-        Some(_) => Err("Must be between 0% and 100%"),
+/// Each fault has the text that it has with the charm, one of which is Python's.
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').ok_or("Must be a number followed by '%', e.g. '80%'")?;
+    match number.trim().parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
+        Ok(_) => Err("Percentage value must be in the range 0-100.".to_owned()),
+        Err(_) => Err(format!("could not convert string to float: '{number}'")),
     }
 }
 
@@ -141,6 +142,25 @@ mod tests {
             [("80%", Some(80.0)), ("12.5%", Some(12.5)), ("101%", None), ("NaN%", None), ("8", None)]
         {
             assert_eq!(percent(text).ok(), expected, "{text}");
+        }
+        for (option, value, text) in [
+            (
+                "maximum_retention_size",
+                "101%",
+                "Invalid retention size: Percentage value must be in the range 0-100., only metrics_retention_time is in effect",
+            ),
+            (
+                "maximum_retention_size",
+                "ten%",
+                "Invalid retention size: could not convert string to float: 'ten', only metrics_retention_time is in effect",
+            ),
+            (
+                "log_level",
+                "Loud",
+                "Invalid loglevel: loud given, debug/info/warn/error/fatal allowed. Defaulting to DEBUG loglevel.",
+            ),
+        ] {
+            assert_eq!(check(option, value), Err(text.to_owned()));
         }
         for (bytes, expected) in
             [(8.0 * GIB, "8GB"), (0.8 * GIB, "0.8GB"), (GIB / 3.0, "0.333GB"), (10.0 * GIB, "10GB"), (0.0, "0GB")]

@@ -25,6 +25,8 @@ use crate::topology::Topology;
 pub const INTERFACE: &str = "grafana_dashboard";
 
 const DASHBOARDS: &str = "dashboards";
+/// Key in the consumer's application databag that tells the provider what was wrong.
+const EVENT: &str = "event";
 
 /// What a dashboard may grow to when unpacked: xz packs zeros a thousandfold and more.
 const DASHBOARD_BYTES_MAX: usize = 8 << 20;
@@ -32,6 +34,9 @@ const DASHBOARD_BYTES_MAX: usize = 8 << 20;
 const RELATION_BYTES_MAX: usize = 64 << 20;
 /// How much memory unpacking may take; the size of the window stands in the packed bytes.
 const MEMORY_KIB_MAX: u32 = 32 << 10;
+/// Of what Grafana complains about, this many dashboards are named, and this much of each text is kept.
+const COMPLAINTS_MAX: usize = 100;
+const COMPLAINT_CHARACTERS_MAX: usize = 300;
 /// The libraries' own level, which nobody who reads can tell from another.
 const PRESET: u32 = 6;
 
@@ -108,6 +113,38 @@ pub struct Published {
 pub fn dashboards(relation: &Relation) -> (Vec<Published>, Vec<Problem>) {
     let (found, problems) = in_bag(&relation.remote.app_bag);
     (found, located(problems, relation))
+}
+
+/// What the Grafana of `relation` says is wrong with the dashboards that we published.
+pub fn complaints(relation: &Relation) -> Vec<Problem> {
+    let event = match json::read(&relation.remote.app_bag, EVENT) {
+        Ok(None) => return Vec::new(),
+        Ok(Some(Value::Object(event))) => event,
+        Ok(Some(other)) => {
+            let problem = Problem::new(format!("value is {}, not an object", type_name(&other)));
+            return vec![problem.key(EVENT).relation(relation)];
+        }
+        Err(refused) => return vec![refused.relation(relation)],
+    };
+    let errors = match event.get("errors") {
+        Some(Value::Array(errors)) => errors.as_slice(),
+        _ => &[],
+    };
+    let cut = |text: Option<&Value>, instead: &str| -> String {
+        text.and_then(Value::as_str).unwrap_or(instead).chars().take(COMPLAINT_CHARACTERS_MAX).collect()
+    };
+    let complaint = |(at, error): (usize, &Value)| {
+        let name = cut(error.get("dashboard_id"), "of no name");
+        let reason = cut(error.get("error"), "it does not say why");
+        Problem::new(format!("Grafana refuses our dashboard {name:?}: {reason}"))
+            .key(EVENT)
+            .path(&format!("errors[{at}]"))
+    };
+    let mut complaints: Vec<Problem> = errors.iter().take(COMPLAINTS_MAX).enumerate().map(complaint).collect();
+    if complaints.is_empty() && event.get("valid") == Some(&Value::Bool(false)) {
+        complaints.push(Problem::new("Grafana refuses our dashboards and does not say why").key(EVENT));
+    }
+    located(complaints, relation)
 }
 
 /// The dashboards in a provider's application databag, in its order: also in our own, to show what we gave out.
@@ -202,6 +239,7 @@ pub fn decode(packed: &str, bytes_max: usize) -> Result<String, DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bag::Side;
 
     #[test]
     fn ids_and_uids() {
@@ -211,6 +249,32 @@ mod tests {
         }
         // What the library made of the same names.
         assert_eq!(alt_uid("prometheus-k8s", "file:prometheus-k8s_rev1.json"), "5f5f804ea96e0a36");
+    }
+
+    #[test]
+    fn what_grafana_says_of_ours() {
+        let said = |event: &str| {
+            let mut remote = Side::new("grafana");
+            remote.app_bag.insert(EVENT.to_owned(), event.to_owned());
+            let (endpoint, interface) = ("grafana-dashboard".to_owned(), INTERFACE.to_owned());
+            let found = complaints(&Relation { id: 1, endpoint, interface, local: Side::new("prometheus"), remote });
+            found.into_iter().map(|problem| String::from(problem.message)).collect::<Vec<_>>()
+        };
+        for event in ["", "{}", r#"{"errors": []}"#, r#"{"valid": true}"#] {
+            assert_eq!(said(event), Vec::<String>::new(), "{event}");
+        }
+        for (event, expected) in [
+            (
+                r#"{"errors": [{"dashboard_id": "file:a", "error": "Input format not supported by decoder"}]}"#,
+                r#"Grafana refuses our dashboard "file:a": Input format not supported by decoder"#,
+            ),
+            (r#"{"errors": [7]}"#, r#"Grafana refuses our dashboard "of no name": it does not say why"#),
+            (r#"{"valid": false}"#, "Grafana refuses our dashboards and does not say why"),
+            ("[]", ""),
+            ("[1]", "value is a list, not an object"),
+        ] {
+            assert_eq!(said(event), if expected.is_empty() { vec![] } else { vec![expected] }, "{event}");
+        }
     }
 
     #[track_caller]

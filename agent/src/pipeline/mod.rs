@@ -221,7 +221,7 @@ impl Pipeline {
             left_out,
             yields: desired.yields,
             urls: desired.urls,
-            authority: desired.authority,
+            authority: desired.authority.map(|authority| authority.pem),
             look_again_at_ms: desired.look_again_at_ms,
             last_reload: self.last_reload,
             changed,

@@ -118,7 +118,7 @@ impl Case {
         if unit.application() != local.app {
             return Err(named("`local.unit`", format!("{unit} is no unit of {}", local.app)));
         }
-        Ok(Us { topology, unit })
+        Ok(Us { topology, unit, authority: None })
     }
 
     /// `10Gi` as bytes.

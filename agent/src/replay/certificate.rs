@@ -8,11 +8,11 @@ use std::path::Path;
 use relatum_relations::bag::{Relation, Side};
 use relatum_relations::json;
 use relatum_relations::tls_certificates::{self, Signed};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::case::{Case, Saved};
 use super::events::Visible;
-use crate::pipeline::desire::Desired;
+use crate::pipeline::desire::{Authority, Desired};
 use crate::relate::OUR_UNIT;
 use crate::store::Role;
 use crate::workload::Files;
@@ -31,15 +31,17 @@ pub(super) fn of(case: &Case, visible: &Visible<'_>) -> Option<Signed> {
     requested(case, visible).and_then(|(_, _, signed)| signed)
 }
 
-/// Publishes the request, serves the certificate, and has the server scraped accordingly. Gives the files beside the others.
+/// Who signed it.
+pub(super) fn authority(case: &Case, visible: &Visible<'_>) -> Option<Authority> {
+    of(case, visible).map(|signed| Authority { pem: signed.ca, file: AUTHORITY_PATH.to_owned() })
+}
+
+/// Publishes the request and serves the certificate. Gives the files beside the others.
 pub(super) fn present(case: &Case, visible: &Visible<'_>, desired: &mut Desired, root: &Path) -> Files {
     let Some((id, request, signed)) = requested(case, visible) else { return Files::new() };
     let bag = tls_certificates::requirer_unit_bag([request.as_str()]);
     desired.bags.insert((id, Role::Requirer, OUR_UNIT.to_owned()), bag);
     let Some(signed) = signed else { return Files::new() };
-    if let Some(job) = desired.own_jobs.first_mut() {
-        job["tls_config"] = json!({"ca_file": AUTHORITY_PATH});
-    }
     let path = |name: &str| root.join(name).display().to_string();
     let (certificate, key) = (path("server.cert"), path("server.key"));
     let web = format!("tls_server_config:\n  cert_file: {certificate}\n  key_file: {key}\n");

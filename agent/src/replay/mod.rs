@@ -74,10 +74,11 @@ pub fn read(text: &str, model: &ModelName) -> Result<Vec<Case>, ReplayError> {
 
 /// Runs `case` with its files below `root`.
 pub fn replay(case: &Case, root: &Path) -> Result<Replayed, ReplayError> {
-    let us = case.us()?;
+    let mut us = case.us()?;
     let mut renderer = Renderer::default();
     let mut pass = |visible: &Visible| -> (Desired, Files, Vec<Problem>) {
         let (observed, refused) = case.observed(visible, root);
+        us.authority = certificate::authority(case, visible);
         let mut desired = desire_as(&us, &observed, &mut Memory::default());
         let more = certificate::present(case, visible, &mut desired, root);
         let rendered = renderer.render(&desired, &BTreeMap::new(), Dialect { layout: Layout::Inlined, version: None });

@@ -81,6 +81,34 @@ fn the_server_is_as_the_case_says() {
     }
 }
 
+/// Whoever scrapes us and whoever takes our spans has to do with the authority that signed our certificate.
+#[test]
+fn a_certificate_reaches_all_that_speaks_of_us() {
+    let signed = json!([{"certificate": "C", "certificate_signing_request": "R", "ca": "A", "chain": []}]);
+    let receivers = json!([{"protocol": {"name": "otlp_grpc", "type": "grpc"}, "url": "tempo:4317"}]);
+    let on = |endpoint: &str, interface: &str, id: u64, app: Value| {
+        json!({"endpoint": endpoint, "interface": interface, "id": id, "remote_app": format!("peer{id}"),
+            "remote_app_data": app, "remote_units_data": {format!("peer{id}/0"): {}}})
+    };
+    let mut relations = vec![
+        on("self-metrics-endpoint", "prometheus_scrape", 2, json!({})),
+        on("workload-tracing", "tracing", 3, json!({"receivers": receivers.to_string()})),
+    ];
+    let check = |relations: &[Value], tls: Value, insecure: &str| {
+        let replayed = replayed(&json!({"local": local(), "relations": relations}));
+        let jobs: Value =
+            serde_json::from_str(&replayed.databags["self-metrics-endpoint:2"].app["scrape_jobs"]).unwrap();
+        assert_eq!(jobs[0]["tls_config"], tls);
+        let main = &replayed.files["/etc/prometheus/prometheus.yml"];
+        let tracing = main.split("tracing:").nth(1).unwrap_or_default();
+        assert!(tracing.contains(insecure), "{main}");
+        assert_eq!(tracing.contains("ca_file: /usr/local/share/ca-certificates/ca.crt"), !tls.is_null(), "{main}");
+    };
+    check(&relations, Value::Null, "insecure: true");
+    relations.push(on("certificates", "tls-certificates", 4, json!({"certificates": signed.to_string()})));
+    check(&relations, json!({"ca_file": "A"}), "insecure: false");
+}
+
 #[test]
 fn only_the_leader_changes_what_its_application_says() {
     for (is_leader, expected) in [(true, json!({"event": "{}"})), (false, json!({"event": "old"}))] {

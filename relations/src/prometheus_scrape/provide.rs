@@ -54,18 +54,52 @@ pub fn at_urls(unit: &UnitName, urls: &Urls, ca: Option<&str>) -> Option<(Databa
 /// What the requirer of `relation` says is wrong with what we published.
 pub fn complaints(relation: &Relation) -> Vec<Problem> {
     let problem = |message: String| Problem::new(message).key(EVENT).relation(relation);
-    match json::read(&relation.remote.app_bag, EVENT) {
-        Ok(None) => Vec::new(),
-        Ok(Some(Value::Object(event))) => [("errors", "alert rules"), ("scrape_job_errors", "scrape jobs")]
-            .into_iter()
-            .filter_map(|(key, what)| Some((what, event.get(key)?.as_str()?)))
-            .filter(|(_, text)| !text.is_empty())
-            .map(|(what, text)| {
-                let text: String = text.chars().take(1000).collect();
-                problem(format!("the other side refuses our {what}: {text}"))
-            })
-            .collect(),
-        Ok(Some(other)) => vec![problem(format!("value is {}, not an object", type_name(&other)))],
-        Err(refused) => vec![refused.relation(relation)],
+    let event = match json::read(&relation.remote.app_bag, EVENT) {
+        Ok(None) => return Vec::new(),
+        Ok(Some(Value::Object(event))) => event,
+        Ok(Some(other)) => return vec![problem(format!("value is {}, not an object", type_name(&other)))],
+        Err(refused) => return vec![refused.relation(relation)],
+    };
+    let mut complaints: Vec<Problem> = [("errors", "alert rules"), ("scrape_job_errors", "scrape jobs")]
+        .into_iter()
+        .filter_map(|(key, what)| Some((what, event.get(key)?.as_str()?)))
+        .filter(|(_, text)| !text.is_empty())
+        .map(|(what, text)| {
+            let text: String = text.chars().take(1000).collect();
+            problem(format!("the other side refuses our {what}: {text}"))
+        })
+        .collect();
+    if complaints.is_empty() && event.get("valid") == Some(&Value::Bool(false)) {
+        complaints.push(problem("the other side refuses our alert rules and does not say why".to_owned()));
+    }
+    complaints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bag::Side;
+
+    #[track_caller]
+    fn check(event: &str, expected: &[&str]) {
+        let mut remote = Side::new("prometheus");
+        remote.app_bag.insert(EVENT.to_owned(), event.to_owned());
+        let (endpoint, interface) = ("self-metrics-endpoint".to_owned(), super::super::INTERFACE.to_owned());
+        let relation = Relation { id: 1, endpoint, interface, local: Side::new("prometheus"), remote };
+        let seen = complaints(&relation);
+        let seen: Vec<&str> = seen.iter().map(|problem| &*problem.message).collect();
+        assert_eq!(seen, expected, "{event}");
+    }
+
+    #[test]
+    fn what_the_other_side_says_of_us() {
+        check("", &[]);
+        check("{}", &[]);
+        check(r#"{"valid": true, "errors": ""}"#, &[]);
+        check(r#"{"errors": "bad"}"#, &["the other side refuses our alert rules: bad"]);
+        check(r#"{"scrape_job_errors": "bad"}"#, &["the other side refuses our scrape jobs: bad"]);
+        check(r#"{"valid": false}"#, &["the other side refuses our alert rules and does not say why"]);
+        check(r#"{"valid": false, "errors": "bad"}"#, &["the other side refuses our alert rules: bad"]);
+        check("7", &["value is a number, not an object"]);
     }
 }

@@ -16,7 +16,7 @@ use relatum_server::web::x509::Certificate;
 use serde_json::json;
 
 use super::view::View;
-use super::{Desired, MATERIALS, Us, on, outside, scrape};
+use super::{Authority, Desired, MATERIALS, Us, on, outside, scrape};
 use crate::identity::{Identity, Request, Wish};
 use crate::pipeline::observe::Observed;
 use crate::relate::OUR_UNIT;
@@ -51,6 +51,11 @@ impl Served<'_> {
 impl Desired {
     /// Asks for a certificate, and has the server use the one that came.
     pub(super) fn take_certificate(&mut self, us: &Us, views: &[View<'_>], observed: &Observed) {
+        if let Some(authority) = &us.authority {
+            self.own_jobs = scrape::own_jobs(us, &self.place, Some(&json!({"ca_file": authority.file})));
+            self.authority = Some(authority.clone());
+            return;
+        }
         let views: Vec<&View<'_>> = on(views, "certificates").collect();
         let identity = match &observed.identity {
             Ok(identity) => identity.as_ref(),
@@ -130,7 +135,7 @@ impl Desired {
         let authority = format!("{MATERIALS}/ca.crt");
         let authority_file = rendered.join(&authority).display().to_string();
         self.materials.insert(authority, format!("{}\n", served.signed.ca).into());
-        self.authority = Some(served.signed.ca.clone());
+        self.authority = Some(Authority { pem: served.signed.ca.clone(), file: authority_file.clone() });
         self.urls.internal = self.place.url.replacen("http://", "https://", 1);
         let (_, host, _) = outside::parts(&self.place.url);
         // The target is an address of this host, for which the certificate need not be.

@@ -45,6 +45,7 @@ impl Desired {
             let bag = grafana_dashboard::provider_app_bag(&topology, &dashboards);
             for view in on(views, "grafana-dashboard") {
                 self.publish(view, APPLICATION, bag.clone());
+                self.report(grafana_dashboard::complaints(view.relation()));
                 self.note(&view.key(), format!("{} dashboard", DASHBOARDS.len()));
             }
         }

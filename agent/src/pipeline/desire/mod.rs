@@ -81,8 +81,8 @@ pub struct Desired {
     pub materials: Files,
     /// What the web configuration says; plain HTTP without it.
     pub web: Option<Value>,
-    /// The authority that signed our certificate, PEM.
-    pub authority: Option<String>,
+    /// The authority that signed our certificate.
+    pub authority: Option<Authority>,
     /// What is to become of our key and requests.
     pub identity: Wish,
     /// When to look again though nothing happened, milliseconds since 1970.
@@ -105,6 +105,15 @@ pub struct Desired {
     pub out_of_order_window: &'static str,
     /// Files of `scrape.d` and `rules.d`, as they are.
     pub local: LocalFiles,
+}
+
+/// Who signed the certificate that we serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authority {
+    /// Its own certificate.
+    pub pem: String,
+    /// The path of the file that holds it.
+    pub file: String,
 }
 
 /// What a rendered file is made of.
@@ -142,12 +151,14 @@ pub struct Memory {
 pub(crate) struct Us {
     pub(crate) topology: Topology,
     pub(crate) unit: UnitName,
+    /// Who signed our certificate, where that is not for a pass to find out.
+    pub(crate) authority: Option<Authority>,
 }
 
 /// Puts together what should be.
 pub fn desire(observed: &Observed, memory: &mut Memory) -> Desired {
     let unit = OUR_UNIT.parse().expect("our unit has a unit's name");
-    desire_as(&Us { topology: topology(&observed.world.model), unit }, observed, memory)
+    desire_as(&Us { topology: topology(&observed.world.model), unit, authority: None }, observed, memory)
 }
 
 /// The same for whoever we are said to be.
@@ -199,7 +210,7 @@ pub(crate) fn desire_as(us: &Us, observed: &Observed, memory: &mut Memory) -> De
     desired.add_alertmanagers(&views);
     desired.serve_grafana(us, &views);
     desired.announce_own_metrics(us, &views);
-    desired.find_telemetry(&views);
+    desired.find_telemetry(us, &views);
     desired.send_writes(us, &views, world, outbound);
     desired.take_local_files(observed);
     desired

@@ -19,7 +19,7 @@ impl Desired {
     /// Says where we are scraped, and with which rules.
     pub(super) fn announce_own_metrics(&mut self, us: &Us, views: &[View<'_>]) {
         for view in on(views, "self-metrics-endpoint") {
-            let urls = provide::at_urls(&us.unit, &self.urls, self.authority.as_deref());
+            let urls = provide::at_urls(&us.unit, &self.urls, self.authority.as_ref().map(|known| known.pem.as_str()));
             let Some((unit, job)) = urls else { continue };
             let topology = us.topology.clone().with_unit(&us.unit.to_string()).expect("our unit has a unit's name");
             self.publish(view, APPLICATION, provide::app_bag(&topology, &[job], &own_rules(us)));

@@ -1,10 +1,11 @@
 //! `charm-tracing`, `workload-tracing`, `logging`: where spans and log lines go.
 
 use relatum_relations::endpoints::APPLICATION;
+use relatum_relations::prometheus_scrape::provide;
 use relatum_relations::{loki_push_api, tracing};
 
 use super::view::View;
-use super::{Desired, on, told_by};
+use super::{Desired, Us, on, told_by};
 use crate::store::World;
 use crate::telemetry::{Kind, Receiver, otlp};
 
@@ -12,7 +13,7 @@ const ENDPOINTS: [&str; 3] = ["charm-tracing", "workload-tracing", "logging"];
 
 impl Desired {
     /// Asks for the protocols that fit, and notes the addresses.
-    pub(super) fn find_telemetry(&mut self, views: &[View<'_>]) {
+    pub(super) fn find_telemetry(&mut self, us: &Us, views: &[View<'_>]) {
         for (endpoint, protocol) in [("charm-tracing", tracing::OTLP_HTTP), ("workload-tracing", tracing::OTLP_GRPC)] {
             for view in on(views, endpoint) {
                 self.publish(view, APPLICATION, tracing::requirer_app_bag(&[protocol]));
@@ -21,7 +22,9 @@ impl Desired {
                 if let Some(address) = &address
                     && endpoint == "workload-tracing"
                 {
-                    self.tracing = Some(tracing::configuration(address, None));
+                    // As the charm does: where we have a certificate, whoever takes spans has one of the same authority.
+                    let ca_file = self.authority.as_ref().map(|authority| authority.file.as_str());
+                    self.tracing = Some(tracing::configuration(address, ca_file));
                 }
                 // A server beside the agent sends its spans itself, and knows this protocol; we know the other one.
                 let is_ours = endpoint == "charm-tracing" || self.place.agent_target.is_none();
@@ -39,6 +42,9 @@ impl Desired {
         let (found, problems) = loki_push_api::endpoints(on(views, "logging").map(|view| view.relation()));
         self.report(problems);
         for view in on(views, "logging") {
+            let topology = us.topology.clone().with_unit(&us.unit.to_string()).expect("our unit has a unit's name");
+            self.publish(view, APPLICATION, loki_push_api::requirer_app_bag(&topology));
+            self.report(provide::complaints(view.relation()));
             let key = view.key();
             let urls = told_by(&key, found.iter().map(|known| (&known.url, &known.origins)));
             if !urls.is_empty() {

@@ -40,7 +40,11 @@ impl Desired {
                 .insert(format!("{MATERIALS}/juju_receive-ca-cert_{number}.crt"), certificate.pem.as_str().into());
         }
         // The authority that signed ours signed others, too; the charm trusts it for everything.
-        let own = self.authority.as_deref().filter(|own| Authorities::read(own.as_bytes()).is_ok());
+        let own = self
+            .authority
+            .as_ref()
+            .map(|known| known.pem.as_str())
+            .filter(|own| Authorities::read(own.as_bytes()).is_ok());
         let all: Vec<&str> = trusted.iter().map(|certificate| certificate.pem.as_str()).chain(own).collect();
         if !all.is_empty() {
             self.materials.insert(AUTHORITIES_PATH.to_owned(), format!("{}\n", all.join("\n")).into());

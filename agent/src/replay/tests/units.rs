@@ -27,6 +27,7 @@ fn relations() -> Vec<Value> {
         on("catalogue", "catalogue", 13, json!({}), json!({})),
         on("prometheus-api", "prometheus_api", 14, json!({}), json!({})),
         on("receive-ca-cert", "certificate_transfer", 15, json!({}), json!({})),
+        on("logging", "loki_push_api", 17, json!({}), json!({"endpoint": r#"{"url": "http://loki/push"}"#})),
         on("ingress", "ingress_per_unit", 16, json!({"ingress": "prom/1: {url: 'http://gw/prom-1'}"}), json!({})),
     ]
 }
@@ -59,6 +60,7 @@ fn only_one_writes_and_all_do_the_same() {
         "self-metrics-endpoint:10",
         "grafana-source:11",
         "catalogue:13",
+        "logging:17",
     ] {
         assert!(!said[key].is_empty(), "{key} in {said:?}");
     }
