@@ -16,8 +16,9 @@ use super::layout::Damage;
 use super::reader::{Block, BlockSeries, ChunkReader, SeriesWalk};
 use super::writer::{BlockWriter, CHUNK_SAMPLES_MAX};
 
-/// Chunks that hold at least so many samples are taken as they are.
-const CHUNK_SAMPLES_MIN: usize = CHUNK_SAMPLES_MAX / 4;
+/// Chunks that hold at least so many samples are taken as they are. Shorter ones, such as two hours at a sample every 15 seconds,
+/// are packed anew with those that follow: longer ones take less room.
+const CHUNK_SAMPLES_MIN: usize = CHUNK_SAMPLES_MAX * 9 / 16;
 
 /// Why blocks were not merged.
 #[derive(Debug)]

@@ -19,8 +19,9 @@ use super::layout::{self, Footer, Section, Summary, checksum, encode_header};
 use super::summary::encode_summarized;
 use super::{postings, symbols};
 
-/// How many samples a chunk of a block holds at most: two hours at a sample every ten seconds, in one piece.
-pub(crate) const CHUNK_SAMPLES_MAX: usize = 720;
+/// How many samples a chunk of a block holds at most: two hours at a sample every ten seconds in one piece, six hours at one
+/// every 15 seconds in two, with room for those that are a little early or late.
+pub(crate) const CHUNK_SAMPLES_MAX: usize = 960;
 /// One in so many series stands with all its labels; the others only say what differs from the one before.
 pub(crate) const GROUP_SERIES: usize = 16;
 

@@ -41,3 +41,29 @@ fn files_are_listed_verified_and_counted() {
         std::fs::write(&path, bytes).unwrap();
     }
 }
+
+#[test]
+fn chunks_of_two_hours_become_longer_ones_when_their_blocks_are_merged() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), options()).unwrap();
+    let span_ms = 18 * 3_600_000;
+    let start_ms = NOW_MS / span_ms * span_ms - span_ms;
+    // A sample every 15 seconds, as far into the next span as it takes to cut the first one.
+    let mut of_two_hours = 0;
+    for n in 0..240 * 18 + 300 {
+        // A little early or late.
+        let t_ms = start_ms + n * 15_000 + n * 7919 % 13 - 6;
+        write(&store, &[("a", t_ms, (n * n % 97) as f64)]);
+        if n % 40 == 0 {
+            store.maintain().unwrap();
+            let blocks = inspect::blocks(dir.path()).unwrap();
+            let two_hours = blocks.iter().filter(|block| (470..490).contains(&block.samples));
+            of_two_hours += two_hours.inspect(|block| assert_eq!(block.chunks, 1, "{block:?}")).count();
+        }
+    }
+    assert!(of_two_hours > 0);
+    let blocks = inspect::blocks(dir.path()).unwrap();
+    let merged = blocks.iter().max_by_key(|block| block.samples).unwrap();
+    assert!(merged.samples > 4000, "{blocks:?}");
+    assert!(merged.samples / merged.chunks > 650, "{merged:?}");
+}
