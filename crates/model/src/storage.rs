@@ -149,8 +149,27 @@ pub trait Select: Send + Sync {
     fn open(&self, scope: &Scope, range: TimeRange) -> Result<Box<dyn Reader + '_>, SelectError>;
 }
 
+/// A moment in the life of a store, as a view of it names it. Those of one process ascend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Moment(pub u64);
+
 /// An open view; see [`Select::open`].
 pub trait Reader: Send + Sync {
+    /// The moment that this view shows, for [`Reader::changed_since`] of a later one.
+    fn moment(&self) -> Moment {
+        Moment::default()
+    }
+
+    /// The oldest time of which this view may show something else than a view of the moment `before` did: whatever was written,
+    /// deleted or taken in from elsewhere since, of any series; a store may name an earlier time. `i64::MAX` if it shows the same.
+    ///
+    /// What was computed of older samples alone still holds; what retention took away since is not counted. A store that cannot tell says
+    /// `i64::MIN`: anything may be different.
+    fn changed_since(&self, before: Moment) -> i64 {
+        let _ = before;
+        i64::MIN
+    }
+
     /// The series that satisfy all of `matchers` and have a sample in the view's range, sorted by labels.
     fn series<'a>(&'a self, matchers: &[Matcher], hints: &Hints, cancel: &Cancel)
     -> Result<SeriesSet<'a>, SelectError>;

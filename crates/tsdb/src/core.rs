@@ -383,6 +383,9 @@ impl Core {
             let late = pending.iter().filter(|pending| pending.t_ms < cut_end_ms);
             self.counters.late_samples.add(late.count() as u64);
         }
+        if !pending.is_empty() {
+            self.readers.touch(commit, oldest_ms);
+        }
         self.batch_samples.store(pending.len().min(BATCH_SAMPLES_EXPECTED), Ordering::Relaxed);
         let n = pending.len() as u64;
         self.counters.samples_appended.add(n);

@@ -93,8 +93,10 @@ impl Core {
 
     /// Takes in a block that was written from elsewhere.
     pub(crate) fn adopt(&self, block: Arc<Block>) -> io::Result<()> {
-        let newest_ms = block.summary.max_ms;
-        self.blocks.replace(&[], vec![block], None)?;
+        let (oldest_ms, newest_ms) = (block.summary.min_ms, block.summary.max_ms);
+        let replaced = self.blocks.replace(&[], vec![block], None);
+        self.readers.changed(oldest_ms);
+        replaced?;
         self.see_newest_ms(newest_ms);
         Ok(())
     }

@@ -21,6 +21,18 @@ impl Core {
     pub(crate) fn delete(&self, matchers: &[Matcher], range: TimeRange) -> Result<(), AppendError> {
         self.cut_all()?;
         let _alone = self.compacting();
+        let marked = self.mark_blocks(matchers, range);
+        // Some may be marked even if not all could be.
+        if !matches!(marked, Ok(0)) {
+            self.readers.changed(range.min_ms);
+        }
+        let n_series = marked?;
+        info!(series = n_series, "deleted samples");
+        Ok(())
+    }
+
+    /// Marks the samples as deleted in every block; returns in how many series of blocks.
+    fn mark_blocks(&self, matchers: &[Matcher], range: TimeRange) -> Result<usize, AppendError> {
         let mut n_series = 0;
         for block in self.blocks.list().iter() {
             let summary = block.summary;
@@ -38,8 +50,7 @@ impl Core {
                 Err(damage) => block.report(damage),
             }
         }
-        info!(series = n_series, "deleted samples");
-        Ok(())
+        Ok(n_series)
     }
 
     /// Copies everything committed so far into `dir`, which must not be there or be empty, as a store of its own.

@@ -11,6 +11,7 @@
 mod batch;
 mod block;
 mod blocks;
+mod changes;
 mod checkpoint;
 mod chunk;
 mod compact;

@@ -74,7 +74,10 @@ impl Core {
         }
         // Before it goes: whoever dies in between repairs it once more.
         self.blocks.keep_damaged(block.number)?;
-        self.blocks.replace(&[block.number], new, None)?;
+        let replaced = self.blocks.replace(&[block.number], new, None);
+        // What was left out because of what is beside it is seen again.
+        self.readers.changed(block.summary.min_ms);
+        replaced?;
         info!(block = %repair.file, reason = %repair.reason, samples = repair.samples_kept, "repaired a block");
         Ok(repair)
     }

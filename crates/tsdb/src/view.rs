@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use relatum_model::storage::{Cancel, Hints, Parts, Reader, RunSet, Scope, SelectError, SeriesSet, TimeRange};
+use relatum_model::storage::{Cancel, Hints, Moment, Parts, Reader, RunSet, Scope, SelectError, SeriesSet, TimeRange};
 use relatum_model::summary::Windows;
 use relatum_model::{Labels, Matcher, Samples, Series};
 
@@ -333,6 +333,14 @@ impl<'v> BlockWalk<'v> {
 }
 
 impl Reader for View<'_> {
+    fn moment(&self) -> Moment {
+        self.ticket.moment
+    }
+
+    fn changed_since(&self, before: Moment) -> i64 {
+        self.store.readers.changed_since(before)
+    }
+
     fn series<'a>(
         &'a self,
         matchers: &[Matcher],

@@ -2,6 +2,7 @@
 
 mod basics;
 mod blocks;
+mod changes;
 mod damage;
 mod exemplars;
 mod faults;
