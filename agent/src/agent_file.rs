@@ -22,6 +22,10 @@ pub struct AgentFile {
     pub listen: Option<String>,
     /// `--model`
     pub model: Option<String>,
+    /// `--unit`
+    pub unit: Option<String>,
+    /// `--leader`; counts without a restart.
+    pub leader: Option<bool>,
     /// `--durability`
     pub durability: Option<String>,
     /// `--host-metrics`
@@ -78,6 +82,7 @@ impl AgentFile {
             ("data-dir", self.data_dir != before.data_dir),
             ("listen", self.listen != before.listen),
             ("model", self.model != before.model),
+            ("unit", self.unit != before.unit),
             ("durability", self.durability != before.durability),
             ("host-metrics", self.host_metrics != before.host_metrics),
             ("workload", self.workload != before.workload),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use relatum_model::exposition::MetricFamily;
 use relatum_relations::endpoints::APPLICATION;
-use relatum_relations::name;
+use relatum_relations::name::{self, UnitName};
 use relatum_server::flags::UnknownDurability;
 use relatum_server::listen::{self, ListenError};
 use thiserror::Error;
@@ -64,6 +64,9 @@ pub enum StartError {
     /// `--model` is not a model's name.
     #[error("cannot use model name {0:?}: lower-case letters, digits and hyphens only, not beginning with a hyphen")]
     Model(String),
+    /// `--unit` is no unit of ours.
+    #[error("cannot use unit {0:?}: it is {APPLICATION}/NUMBER")]
+    Unit(String),
     /// The HTTP listener cannot be opened.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -173,6 +176,8 @@ pub(crate) struct Agent {
     config_required: bool,
     /// What the file said at the start.
     file: AgentFile,
+    /// Whether we lead, if that was said at the start.
+    leader: Option<bool>,
     /// Whether it also tells how the host does.
     host_metrics: bool,
     listen: SocketAddr,
@@ -265,7 +270,9 @@ impl Agent {
         match AgentFile::read(&self.config, self.config_required) {
             Ok(file) => {
                 let restart_needed = file.changed_flags(&self.file);
-                *crate::lock(&self.file_options) = FileOptions { options: file.options(), fault: None, restart_needed };
+                let follows = !self.leader.or(file.leader).unwrap_or(true);
+                *crate::lock(&self.file_options) =
+                    FileOptions { options: file.options(), fault: None, follows, restart_needed };
             }
             Err(error) => {
                 let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), crate::chain);
@@ -321,11 +328,15 @@ impl Setup {
         let listen =
             listener.local_addr().map_err(|source| ListenError::Bind { address: default.to_owned(), source })?;
         // Only now that nothing is in the way any more is the state changed.
-        prepare_state(&mut store, given.model.or_else(|| file.model.clone()))?;
-        let file_options = Arc::new(Mutex::new(FileOptions { options: file.options(), ..FileOptions::default() }));
+        let unit = given.unit.or_else(|| file.unit.clone());
+        let unit = prepare_state(&mut store, given.model.or_else(|| file.model.clone()), unit)?;
+        let follows = !given.leader.or(file.leader).unwrap_or(true);
+        let file_options =
+            Arc::new(Mutex::new(FileOptions { options: file.options(), follows, ..FileOptions::default() }));
         let local = SocketAddr::new(reachable(listen.ip()), listen.port());
         let public_url = public_url(listen);
         let place = Place {
+            unit,
             identity: data_dir.join(identity::FILE_NAME),
             rendered: data_dir.join("rendered"),
             samples: data_dir.join("tsdb"),
@@ -351,6 +362,7 @@ impl Setup {
             stopping: CancellationToken::new(),
             file_options,
             option_defaults: given.option_defaults,
+            leader: given.leader,
             rendered: place.rendered.clone(),
             data_dir,
             board: Arc::default(),
@@ -504,20 +516,40 @@ async fn until(at_ms: Option<i64>) {
     }
 }
 
-/// Gives the model its name and uuid, and the agent its own application.
-fn prepare_state(store: &mut Store, wanted: Option<String>) -> Result<(), StartError> {
-    if let Some(name) = wanted.as_deref().filter(|name| !name::is_model(name)) {
+/// Gives the model its name and uuid, and the agent its own application with one unit, which is returned. What another unit said here
+/// goes with it.
+fn prepare_state(store: &mut Store, model: Option<String>, unit: Option<String>) -> Result<UnitName, StartError> {
+    if let Some(name) = model.as_deref().filter(|name| !name::is_model(name)) {
         return Err(StartError::Model(name.to_owned()));
     }
-    let known = store.world()?.model;
-    let name = wanted.or_else(|| Some(known.name).filter(|name| !name.is_empty())).unwrap_or_else(model_of_host);
-    let uuid = if known.uuid.is_empty() { Uuid::new_v4().to_string() } else { known.uuid };
+    let world = store.world()?;
+    let before = world.applications.get(APPLICATION).map_or(&[][..], |known| &known.units);
+    let unit = match unit {
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|unit: &UnitName| unit.application() == APPLICATION)
+            .ok_or(StartError::Unit(text))?,
+        None => UnitName::new(APPLICATION, before.first().copied().unwrap_or(0)).expect("our application has a name"),
+    };
+    let known = &world.model;
+    let name = model.or_else(|| Some(known.name.clone()).filter(|name| !name.is_empty())).unwrap_or_else(model_of_host);
+    let uuid = if known.uuid.is_empty() { Uuid::new_v4().to_string() } else { known.uuid.clone() };
     store.mutate::<_, StoreError>("agent start", |change| {
         change.set_model(&Model { name, uuid })?;
         change.put_application(APPLICATION, Origin::Builtin, CHARM, "{}")?;
-        change.put_unit(APPLICATION, 0)
+        for number in before.iter().filter(|number| **number != unit.number()) {
+            let owner = format!("{APPLICATION}/{number}");
+            for relation in &world.relations {
+                for (role, owner) in relation.bags.keys().filter(|(_, known)| *known == owner) {
+                    change.remove_bag(relation.id, *role, owner)?;
+                }
+            }
+            change.remove_unit(APPLICATION, *number)?;
+        }
+        change.put_unit(APPLICATION, unit.number())
     })?;
-    Ok(())
+    Ok(unit)
 }
 
 fn host_name() -> String {

@@ -20,6 +20,10 @@ pub struct Options {
     pub config: Option<PathBuf>,
     /// `--model`; default: the name the data directory already has, else the host's.
     pub model: Option<String>,
+    /// `--unit`, `prometheus/N`; default: the one the data directory already has, else `prometheus/0`.
+    pub unit: Option<String>,
+    /// `--leader`: whether this unit leads its application. Named here, what the config file says does not count. Default: it does.
+    pub leader: Option<bool>,
     /// `--durability`, `process` or `fsync`: when samples are acknowledged. Default `process`.
     pub durability: Option<String>,
     /// Defaults of config options that differ from the charm's, for instance a shorter `scrape_interval`.

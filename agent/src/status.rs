@@ -14,7 +14,6 @@ use crate::control::{
 use crate::offers::Live;
 use crate::pipeline::Report;
 use crate::pipeline::desire::Yield;
-use crate::relate::OUR_UNIT;
 use crate::store::{Endpoint, Role, StoredRelation, World};
 
 /// Facts of the running process.
@@ -63,7 +62,7 @@ pub fn status(report: &Report, facts: &Facts) -> Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         },
         applications: applications(world, &relations, &problems),
-        units: units(world, &problems, facts),
+        units: units(report, &problems, facts),
         relations,
         problems,
         warnings: warnings(report, facts).into_iter().chain(report.left_out.iter().cloned()).collect(),
@@ -149,7 +148,7 @@ pub fn relation_detail(relation: &StoredRelation, report: &Report, problems: &[P
         application_data: bag(role.other(), &theirs.application),
         related_units: units.into_values().collect(),
         local_application_data: bag(role, APPLICATION),
-        local_unit: UnitDetail { name: OUR_UNIT.to_owned(), data: bag(role, OUR_UNIT) },
+        local_unit: UnitDetail { name: report.unit.to_string(), data: bag(role, &report.unit.to_string()) },
         problems: of_relation(relation, problems).into_iter().cloned().collect(),
         decoded: BTreeMap::new(),
     }
@@ -212,7 +211,8 @@ fn applications(world: &World, relations: &[RelationStatus], problems: &[Problem
     world.applications.iter().map(describe).collect()
 }
 
-fn units(world: &World, problems: &[Problem], facts: &Facts) -> Vec<UnitStatus> {
+fn units(report: &Report, problems: &[Problem], facts: &Facts) -> Vec<UnitStatus> {
+    let world = &report.world;
     let mut units = Vec::new();
     let mut bags: HashMap<&str, Vec<&Databag>> = HashMap::new();
     for ((_, owner), bag) in world.relations.iter().flat_map(|relation| &relation.bags) {
@@ -224,7 +224,7 @@ fn units(world: &World, problems: &[Problem], facts: &Facts) -> Vec<UnitStatus> 
             let ours = name == APPLICATION;
             units.push(UnitStatus {
                 application: name.clone(),
-                leader: ours,
+                leader: ours && !report.follows,
                 workload: if ours { own_status(problems) } else { info("unknown", "") },
                 address: if ours { facts.listen.ip().to_string() } else { address(bags.get(unit.as_str())) },
                 ports: if ours { vec![format!("{}/tcp", facts.listen.port())] } else { Vec::new() },

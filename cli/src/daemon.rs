@@ -22,6 +22,12 @@ pub(crate) struct Args {
     /// The name of the model [default: the host's name]
     #[arg(long, env = "RELATUM_MODEL", value_name = "NAME")]
     model: Option<String>,
+    /// Which unit of the application this agent is [default: prometheus/0]
+    #[arg(long, env = "RELATUM_UNIT", value_name = "prometheus/N")]
+    unit: Option<String>,
+    /// Whether it leads the application and speaks for it in relations, which one of its units does [default: true]
+    #[arg(long, env = "RELATUM_LEADER", value_name = "true|false", action = clap::ArgAction::Set)]
+    leader: Option<bool>,
     /// When samples are acknowledged: process, once written, or fsync, once on disk [default: process]
     #[arg(long, env = "RELATUM_DURABILITY", value_name = "process|fsync")]
     durability: Option<String>,
@@ -51,6 +57,8 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<(), CommandFailure> {
         listen: args.listen.clone(),
         config: args.config.clone(),
         model: args.model.clone(),
+        unit: args.unit.clone(),
+        leader: args.leader,
         durability: args.durability.clone(),
         host_metrics: args.host_metrics,
         log,

@@ -49,9 +49,8 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<(), CommandFailure> {
         model: Some("demo".to_owned()),
         option_defaults: defaults.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
         log,
-        durability: None,
         host_metrics: true,
-        workload_url: None,
+        ..Options::default()
     };
     logging::runtime()?.block_on(async {
         let mut agent = tokio::spawn(relatum_agent::run(options, WorkloadFlags::default()));

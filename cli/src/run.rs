@@ -14,7 +14,7 @@ use crate::output::{Format, put};
 Example:
   relatum run prometheus/0 validate-configuration    what promtool would say of what is rendered")]
 pub(crate) struct Args {
-    /// The unit; prometheus/leader is prometheus/0
+    /// The unit; prometheus/leader is the one that leads
     #[arg(value_name = "UNIT")]
     unit: String,
     /// The action

@@ -9,7 +9,9 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use super::*;
 use crate::control::client::Client;
-use crate::control::{ChangeConfiguration, Document, FailureClass, LogLevel, Relate, RemoveRelation, Source};
+use crate::control::{
+    ChangeConfiguration, Document, FailureClass, LogLevel, Relate, RemoveRelation, RunAction, Source,
+};
 use crate::workload::{Fault, Files, Ready};
 
 struct TakesAll;
@@ -55,6 +57,11 @@ impl Bench {
         let running = start_with(Bench::options(&dir), |_| Ok(Arc::new(TakesAll))).await.unwrap();
         let client = Client::new(running.data_dir());
         Bench { dir, running, client }
+    }
+
+    async fn stop(self) -> TempDir {
+        self.running.stop().await;
+        self.dir
     }
 
     async fn relate(&self, words: &str) -> Result<crate::control::Related, Failure> {
@@ -285,4 +292,60 @@ fn models_are_named_after_hosts() {
     {
         assert_eq!(model_name(host), model, "{host}");
     }
+}
+
+/// Which unit an agent is stays in its data directory; whether it leads is taken from the file whenever that says something else.
+#[tokio::test]
+async fn one_of_several_units() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("relatum.yaml");
+    fs::write(&file, "unit: prometheus/1\nleader: false\n").unwrap();
+    let bench = Bench::start_in(dir).await;
+    for (endpoint, text) in
+        [("catalogue", "application: c\nunits: {c/0: {}}"), ("grafana-source", "application: g\nunits: {g/0: {}}")]
+    {
+        let databag = Some(Document { name: "bag.yaml".into(), text: text.into() });
+        let request = Relate { arguments: vec![endpoint.into()], databag, ..Relate::default() };
+        bench.client.relate(&request).await.unwrap();
+    }
+    let seen = async |bench: &Bench| {
+        let units = bench.client.status().await.unwrap().units;
+        let ours = units.into_iter().filter(|unit| unit.application == "prometheus");
+        let (catalogue, source) = (
+            bench.client.show_relation("catalogue:1", false).await.unwrap(),
+            bench.client.show_relation("grafana-source:2", false).await.unwrap(),
+        );
+        assert!(source.local_unit.data.contains_key("grafana_source_host"), "{source:?}");
+        let units: Vec<(String, bool)> = ours.map(|unit| (unit.name, unit.leader)).collect();
+        (units, source.local_unit.name, !catalogue.local_application_data.is_empty())
+    };
+    let one = "prometheus/1".to_owned();
+    assert_eq!(seen(&bench).await, (vec![(one.clone(), false)], one.clone(), false));
+    let refused = bench
+        .client
+        .run_action(&RunAction { unit: "prometheus/leader".into(), action: "validate-configuration".into() })
+        .await;
+    assert!(refused.is_err(), "{refused:?}");
+
+    fs::write(&file, "leader: true\n").unwrap();
+    bench.client.reload().await.unwrap();
+    assert_eq!(seen(&bench).await, (vec![(one.clone(), true)], one.clone(), true));
+
+    // Begun anew it is the same unit, as nobody says otherwise; told so, it is another one and leaves nothing of the former behind.
+    let bench = Bench::start_in(bench.stop().await).await;
+    assert_eq!(seen(&bench).await.0, [(one, true)]);
+    fs::write(&file, "unit: prometheus/0\n").unwrap();
+    let bench = Bench::start_in(bench.stop().await).await;
+    let zero = "prometheus/0".to_owned();
+    assert_eq!(seen(&bench).await, (vec![(zero.clone(), true)], zero, true));
+    let world = crate::lock(&bench.running.agent.store).world().unwrap();
+    let owners: Vec<_> = world.relations.iter().flat_map(|relation| relation.bags.keys()).collect();
+    assert!(!owners.iter().any(|(_, owner)| owner == "prometheus/1"), "{owners:?}");
+    bench.running.stop().await;
+
+    let mut options = Bench::options(&TempDir::new().unwrap());
+    options.unit = Some("grafana/0".into());
+    options.config = None;
+    let refused = start_with(options, |_| Ok(Arc::new(TakesAll))).await;
+    assert!(matches!(refused, Err(StartError::Unit(unit)) if unit == "grafana/0"));
 }

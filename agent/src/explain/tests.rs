@@ -68,6 +68,7 @@ impl Bench {
             store.mutate::<_, RelateError>(words, |change| relate::relate(&request, change)).unwrap();
         }
         let place = Place {
+            unit: "prometheus/0".parse().unwrap(),
             identity: dir.path().join("identity.json"),
             rendered: "/rendered".into(),
             samples: "/samples".into(),

@@ -24,7 +24,6 @@ use relatum_relations::bag::Databag;
 use relatum_relations::endpoints::APPLICATION;
 use relatum_relations::name::UnitName;
 
-use crate::relate::OUR_UNIT;
 use crate::store::{Role, StoredRelation};
 use protocol::Bags;
 
@@ -36,11 +35,15 @@ pub(crate) fn check(url: &str, secret: &Secret, ca: Option<&str>) -> Result<(), 
 /// Our side of `relation` with the name of its revision.
 pub(crate) fn our_bags(relation: &StoredRelation) -> (String, Bags) {
     let role = if relation.requirer.application == APPLICATION { Role::Requirer } else { Role::Provider };
-    let bag = |owner: &str| relation.bags.get(&(role, owner.to_owned()));
-    let content = |owner: &str| bag(owner).map(|bag| bag.content.clone()).unwrap_or_default();
-    let units = [(OUR_UNIT.to_owned(), content(OUR_UNIT))];
-    let bags = Bags { application: content(APPLICATION), units: units.into() };
-    let number = [APPLICATION, OUR_UNIT].into_iter().filter_map(|owner| bag(owner).map(|bag| bag.version)).max();
+    let ours = relation.bags.iter().filter(|((bag_role, _), _)| *bag_role == role);
+    let number = ours.clone().map(|(_, bag)| bag.version).max();
+    let mut bags = Bags::default();
+    for ((_, owner), bag) in ours {
+        match owner == APPLICATION {
+            true => bags.application.clone_from(&bag.content),
+            false => drop(bags.units.insert(owner.clone(), bag.content.clone())),
+        }
+    }
     (bags.revision(number.unwrap_or(0)), bags)
 }
 

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use relatum_relations::endpoints::APPLICATION;
 use relatum_relations::ingress_per_unit::Urls;
+use relatum_relations::name::UnitName;
 use thiserror::Error;
 use tracing::{info, warn};
 
@@ -47,6 +48,10 @@ const ROUNDS_MAX: usize = 4;
 /// What a pass found and did.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
+    /// Which unit we are.
+    pub unit: UnitName,
+    /// Whether another unit leads.
+    pub follows: bool,
     /// The state it looked at.
     pub world: World,
     /// The options in effect.
@@ -214,6 +219,8 @@ impl Pipeline {
         problems.dedup();
         self.log_problems(&problems);
         let report = Report {
+            unit: observed.place.unit,
+            follows: observed.file.follows,
             world: observed.world,
             settings: desired.settings,
             datasource: datasource(&checked.wanted),

@@ -6,6 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use relatum_relations::name::UnitName;
+
 use super::PassError;
 use super::apply::RenderedDirectory;
 use crate::control::Problem;
@@ -23,6 +25,8 @@ const TEMPLATE_BYTES_MAX: u64 = 1 << 20;
 /// Where this agent is: fixed while it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
+    /// Which unit of the application this agent is.
+    pub unit: UnitName,
     /// The directory of the rendered files, absolute.
     pub rendered: PathBuf,
     /// The file with our key and our requests for certificates, absolute.
@@ -54,13 +58,15 @@ pub struct Sources {
     pub file_options: Arc<Mutex<FileOptions>>,
 }
 
-/// The options of `relatum.yaml`.
+/// What `relatum.yaml` says that counts without a restart.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FileOptions {
     /// The last ones that could be read.
     pub options: BTreeMap<String, String>,
     /// Why the newest version of the file is not in effect: the file and the reason.
     pub fault: Option<(String, String)>,
+    /// Whether another unit leads the application, so that this one says nothing in its name.
+    pub follows: bool,
     /// Keys that say something else than at the start, and count only after a restart.
     pub restart_needed: Vec<&'static str>,
 }

@@ -1,6 +1,7 @@
 //! The laws of a pass, on a real directory and a real store.
 
 mod certificates;
+mod units;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -80,6 +81,7 @@ impl Bench {
             })
             .unwrap();
         let place = Place {
+            unit: "prometheus/0".parse().unwrap(),
             identity: dir.path().join("identity.json"),
             rendered: dir.path().join("rendered"),
             samples: dir.path().join("tsdb"),

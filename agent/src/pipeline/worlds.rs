@@ -15,9 +15,11 @@ use super::render::Renderer;
 use crate::control::Problem;
 use crate::declared::local::LocalFiles;
 use crate::dialect::{Dialect, Layout};
-use crate::relate::OUR_UNIT;
 use crate::store::{Bag, Endpoint, Model, Role, StoredRelation, World};
 use crate::workload::Files;
+
+/// The unit that passes are run as.
+const OUR_UNIT: &str = "prometheus/0";
 
 /// What the other side may write, key by key; `APP` stands for its name.
 #[derive(Debug, Clone)]
@@ -264,6 +266,7 @@ impl State {
             identity: Ok(None),
             now_ms: 0,
             place: Place {
+                unit: OUR_UNIT.parse().unwrap(),
                 identity: PathBuf::new(),
                 rendered: PathBuf::from("/r"),
                 samples: PathBuf::from("/s"),

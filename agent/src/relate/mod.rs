@@ -114,20 +114,16 @@ pub(crate) fn join(
         .into());
     }
     let id = change.put_relation(endpoint.interface, provider, requirer)?;
-    for owner in [endpoints::APPLICATION, OUR_UNIT] {
-        if !world
-            .relations
-            .iter()
-            .any(|relation| relation.id == id && relation.bags.contains_key(&(role, owner.to_owned())))
-        {
-            change.put_bag(id, role, owner, &Default::default())?;
+    let units = world.applications.get(endpoints::APPLICATION).map_or(&[][..], |known| &known.units);
+    let units = units.iter().map(|number| format!("{}/{number}", endpoints::APPLICATION));
+    for owner in [endpoints::APPLICATION.to_owned()].into_iter().chain(units) {
+        let is_there = |known: &Arc<StoredRelation>| known.id == id && known.bags.contains_key(&(role, owner.clone()));
+        if !world.relations.iter().any(is_there) {
+            change.put_bag(id, role, &owner, &Default::default())?;
         }
     }
     Ok(id)
 }
-
-/// The one unit an agent is.
-pub const OUR_UNIT: &str = "prometheus/0";
 
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,6 @@ use crate::control::Problem;
 use crate::declared::local::LocalFiles;
 use crate::pipeline::desire::Us;
 use crate::pipeline::observe::{FileOptions, Observed, Place};
-use crate::relate::OUR_UNIT;
 use crate::store::{Bag, Endpoint, Model, Role, StoredRelation, World};
 
 /// The port the charm's server listens on.
@@ -118,7 +117,7 @@ impl Case {
         if unit.application() != local.app {
             return Err(named("`local.unit`", format!("{unit} is no unit of {}", local.app)));
         }
-        Ok(Us { topology, unit, authority: None })
+        Ok(Us { topology, unit, leads: local.leader, authority: None })
     }
 
     /// `10Gi` as bytes.
@@ -141,10 +140,10 @@ impl Case {
     }
 
     /// The world as far as the events have come, and what of the case is not in it.
-    pub(super) fn observed(&self, visible: &Visible<'_>, root: &Path) -> (Observed, Vec<Problem>) {
+    pub(super) fn observed(&self, unit: &UnitName, visible: &Visible<'_>, root: &Path) -> (Observed, Vec<Problem>) {
         let (mut relations, mut refused) = (Vec::new(), Vec::new());
         for saved in &self.relations {
-            relations.extend(saved.stored(visible, &mut refused).map(Arc::new));
+            relations.extend(saved.stored(unit, visible, &mut refused).map(Arc::new));
         }
         relations.sort_by_key(|relation| relation.id);
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -168,6 +167,7 @@ impl Case {
             identity: Ok(None),
             now_ms: 0,
             place: Place {
+                unit: unit.clone(),
                 identity: PathBuf::new(),
                 rendered: root.to_owned(),
                 samples: PathBuf::from("/var/lib/prometheus"),
@@ -184,7 +184,7 @@ impl Case {
 
 impl Saved {
     /// The relation as far as it is visible; nothing of it if no endpoint of ours is meant.
-    fn stored(&self, visible: &Visible<'_>, refused: &mut Vec<Problem>) -> Option<StoredRelation> {
+    fn stored(&self, us: &UnitName, visible: &Visible<'_>, refused: &mut Vec<Problem>) -> Option<StoredRelation> {
         let units = visible.units(self.id)?;
         let mut refuse = |unit: Option<&String>, message: String| {
             let relation = Some(format!("{}:{}", self.endpoint, self.id));
@@ -201,7 +201,7 @@ impl Saved {
         let bag = |content: &Databag| Bag { version: 1, content: content.clone() };
         let mut bags = BTreeMap::from([
             ((role, APPLICATION.to_owned()), bag(&self.local_app_data)),
-            ((role, OUR_UNIT.to_owned()), bag(&self.local_unit_data)),
+            ((role, us.to_string()), bag(&self.local_unit_data)),
             ((role.other(), self.remote_app.clone()), bag(visible.app_data(self))),
         ]);
         for (unit, data) in self.remote_units_data.iter().filter(|(unit, _)| units.contains(unit.as_str())) {

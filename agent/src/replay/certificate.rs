@@ -13,7 +13,6 @@ use serde_json::Value;
 use super::case::{Case, Saved};
 use super::events::Visible;
 use crate::pipeline::desire::{Authority, Desired};
-use crate::relate::OUR_UNIT;
 use crate::store::Role;
 use crate::workload::Files;
 
@@ -40,7 +39,7 @@ pub(super) fn authority(case: &Case, visible: &Visible<'_>) -> Option<Authority>
 pub(super) fn present(case: &Case, visible: &Visible<'_>, desired: &mut Desired, root: &Path) -> Files {
     let Some((id, request, signed)) = requested(case, visible) else { return Files::new() };
     let bag = tls_certificates::requirer_unit_bag([request.as_str()]);
-    desired.bags.insert((id, Role::Requirer, OUR_UNIT.to_owned()), bag);
+    desired.bags.insert((id, Role::Requirer, case.local.unit.clone()), bag);
     let Some(signed) = signed else { return Files::new() };
     let path = |name: &str| root.join(name).display().to_string();
     let (certificate, key) = (path("server.cert"), path("server.key"));

@@ -77,7 +77,7 @@ pub fn replay(case: &Case, root: &Path) -> Result<Replayed, ReplayError> {
     let mut us = case.us()?;
     let mut renderer = Renderer::default();
     let mut pass = |visible: &Visible| -> (Desired, Files, Vec<Problem>) {
-        let (observed, refused) = case.observed(visible, root);
+        let (observed, refused) = case.observed(&us.unit, visible, root);
         us.authority = certificate::authority(case, visible);
         let mut desired = desire_as(&us, &observed, &mut Memory::default());
         let more = certificate::present(case, visible, &mut desired, root);
@@ -121,7 +121,7 @@ pub(crate) fn saved_relations(text: &str) -> Vec<std::sync::Arc<crate::store::St
     for case in read(text, &ModelName::default()).expect("a case") {
         let mut visible = Visible::before(&case);
         case.expected.events.iter().for_each(|event| visible.apply(event, &case));
-        found.extend(case.observed(&visible, Path::new("/")).0.world.relations);
+        found.extend(case.observed(&case.us().expect("a unit").unit, &visible, Path::new("/")).0.world.relations);
     }
     found
 }

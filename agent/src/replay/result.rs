@@ -13,7 +13,6 @@ use super::events::Visible;
 use crate::control::Problem;
 use crate::pipeline::desire::{AUTHORITIES_PATH, Desired, MATERIALS};
 use crate::pipeline::render::DATASOURCE_PATH;
-use crate::relate::OUR_UNIT;
 use crate::workload::Files;
 
 /// Where the charm has the authorities that it was sent.
@@ -116,18 +115,15 @@ pub(super) fn jobs(desired: &Desired) -> Vec<Value> {
     jobs
 }
 
-/// Our side of every relation there is. Only a leader changes what its application says.
+/// Our side of every relation there is.
 pub(super) fn databags(case: &Case, visible: &Visible<'_>, desired: &Desired) -> BTreeMap<String, Published> {
     let mut published = BTreeMap::new();
     let present = case.relations.iter().filter(|saved| visible.units(saved.id).is_some());
     for saved in present.filter(|saved| relatum_relations::endpoints::named(&saved.endpoint).is_some()) {
         let mut side = Published { app: saved.local_app_data.clone(), unit: saved.local_unit_data.clone() };
         for ((_, _, owner), bag) in desired.bags.iter().filter(|((id, ..), _)| *id == saved.id) {
-            match owner == OUR_UNIT {
-                true => side.unit.clone_from(bag),
-                false if case.local.leader => side.app.clone_from(bag),
-                false => {}
-            }
+            let said = if *owner == case.local.unit { &mut side.unit } else { &mut side.app };
+            said.clone_from(bag);
         }
         // In Juju, an empty text is no entry.
         side.app.retain(|_, value| !value.is_empty());

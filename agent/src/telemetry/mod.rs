@@ -22,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 use crate::control::{LogLevel, StatusInfo};
 use crate::daemon::Agent;
 use crate::pipeline::desire::{self, telemetry};
-use crate::relate::OUR_UNIT;
 use courier::Courier;
 use span::SpanFeed;
 
@@ -167,7 +166,7 @@ pub(crate) async fn run(agent: Arc<Agent>) {
                     continue;
                 }
                 let stop = agent.stopping.child_token();
-                let topology = desire::topology(&report.world.model).with_unit(OUR_UNIT);
+                let topology = desire::topology(&report.world.model).with_unit(&report.unit.to_string());
                 let topology: Topology = topology.expect("our unit has a unit's name");
                 let courier = Courier::new(Arc::clone(&agent.telemetry), key.clone(), &clients, stop.clone());
                 // Whoever subscribes now gets what comes from now on.

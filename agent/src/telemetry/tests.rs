@@ -104,7 +104,7 @@ impl Bench {
 
 fn topology() -> Topology {
     desire::topology(&Model { name: "site".into(), uuid: "12de4fae-06cc-4ceb-9089-567be09fec78".into() })
-        .with_unit(OUR_UNIT)
+        .with_unit("prometheus/0")
         .unwrap()
 }
 

@@ -13,7 +13,6 @@ use super::{Answer, SecretsQuery, blocking, json, read};
 use crate::actions::{ACTIONS, validate_configuration};
 use crate::control::{Failure, RunAction, Task};
 use crate::daemon::Agent;
-use crate::relate::OUR_UNIT;
 use crate::{secrets, show_unit, status};
 
 /// Tasks are numbered as they come.
@@ -47,18 +46,20 @@ async fn run(State(agent): State<Arc<Agent>>, body: Bytes) -> Answer {
     let enqueued = crate::now_ms();
     let (report, _) = agent.settled(0).await?;
     let (application, number) = unit.split_once('/').unwrap_or((&unit, ""));
-    if unit != OUR_UNIT && !(format!("{application}/0") == OUR_UNIT && number == "leader") {
+    let ours = report.unit.to_string();
+    let is_leader = application == report.unit.application() && number == "leader" && !report.follows;
+    if unit != ours && !is_leader {
         let known = report.world.applications.get(application);
         let is_known = known.is_some_and(|known| known.units.iter().any(|unit| unit.to_string() == number));
         let failure = Failure::failed(match is_known {
             true => format!("cannot run {action:?} on {unit}: its actions are its own charm's"),
             false => format!("unit {unit:?} not found"),
         });
-        return Err(failure.hint(format!("{OUR_UNIT} has {}", ACTIONS.join(", "))));
+        return Err(failure.hint(format!("{ours} has {}", ACTIONS.join(", "))));
     }
     if !ACTIONS.contains(&action.as_str()) {
-        return Err(Failure::failed(format!("action {action:?} not defined for unit {OUR_UNIT:?}. (not found)"))
-            .hint(format!("{OUR_UNIT} has {}", ACTIONS.join(", "))));
+        return Err(Failure::failed(format!("action {action:?} not defined for unit {ours:?}. (not found)"))
+            .hint(format!("{ours} has {}", ACTIONS.join(", "))));
     }
     let started = crate::now_ms();
     let rendered = agent.rendered.clone();
@@ -67,7 +68,7 @@ async fn run(State(agent): State<Arc<Agent>>, body: Bytes) -> Answer {
     json(&Task {
         id: TASKS.fetch_add(1, Ordering::Relaxed).to_string(),
         status: "completed".to_owned(),
-        unit: OUR_UNIT.to_owned(),
+        unit: ours,
         message: String::new(),
         results,
         timing: timing.into_iter().map(|(key, at_ms)| (key.to_owned(), at_ms)).collect::<BTreeMap<_, _>>(),

@@ -19,7 +19,6 @@ use super::view::View;
 use super::{Authority, Desired, MATERIALS, Us, on, outside, scrape};
 use crate::identity::{Identity, Request, Wish};
 use crate::pipeline::observe::Observed;
-use crate::relate::OUR_UNIT;
 
 /// The certificate and those between it and the authority, below `rendered/`.
 const CERTIFICATE_PATH: &str = "tls/server.crt";
@@ -84,7 +83,7 @@ impl Desired {
         let requests = identity.map_or(&[][..], |identity| &identity.requests);
         for view in views.iter().filter(|_| !requests.is_empty()) {
             let bag = tls_certificates::requirer_unit_bag(requests.iter().map(|request| request.csr.as_str()));
-            self.publish(view, OUR_UNIT, bag);
+            self.publish_unit(view, us, bag);
         }
         let note = match &served {
             Some(served) => note(served, requests, observed.now_ms),

@@ -6,7 +6,6 @@ use relatum_relations::{grafana_datasource, grafana_datasource_exchange};
 
 use super::view::View;
 use super::{Desired, Us, on};
-use crate::relate::OUR_UNIT;
 
 /// The dashboards we ship: file name and content.
 const DASHBOARDS: [(&str, &str); 3] = [
@@ -24,7 +23,7 @@ impl Desired {
         let mut grafanas = Vec::new();
         for view in on(views, "grafana-source") {
             self.publish(view, APPLICATION, grafana_datasource::provider_app_bag(&us.topology, &interval));
-            self.publish(view, OUR_UNIT, grafana_datasource::provider_unit_bag(&self.urls.internal));
+            self.publish_unit(view, us, grafana_datasource::provider_unit_bag(&self.urls.internal));
             let (answer, problems) = grafana_datasource::answer(view.relation());
             self.report(problems);
             if let Some(answer) = answer {

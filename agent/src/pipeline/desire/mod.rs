@@ -35,7 +35,6 @@ use crate::charm_config::{self, Settings};
 use crate::control::Problem;
 use crate::declared::local::LocalFiles;
 use crate::identity::Wish;
-use crate::relate::OUR_UNIT;
 use crate::store::{Model, Role, StoredRelation};
 use crate::workload::Files;
 use remote_write::Sender;
@@ -151,14 +150,21 @@ pub struct Memory {
 pub(crate) struct Us {
     pub(crate) topology: Topology,
     pub(crate) unit: UnitName,
+    /// Whether it speaks for the application.
+    pub(crate) leads: bool,
     /// Who signed our certificate, where that is not for a pass to find out.
     pub(crate) authority: Option<Authority>,
 }
 
 /// Puts together what should be.
 pub fn desire(observed: &Observed, memory: &mut Memory) -> Desired {
-    let unit = OUR_UNIT.parse().expect("our unit has a unit's name");
-    desire_as(&Us { topology: topology(&observed.world.model), unit, authority: None }, observed, memory)
+    let us = Us {
+        topology: topology(&observed.world.model),
+        unit: observed.place.unit.clone(),
+        leads: !observed.file.follows,
+        authority: None,
+    };
+    desire_as(&us, observed, memory)
 }
 
 /// The same for whoever we are said to be.
@@ -213,6 +219,8 @@ pub(crate) fn desire_as(us: &Us, observed: &Observed, memory: &mut Memory) -> De
     desired.find_telemetry(us, &views);
     desired.send_writes(us, &views, world, outbound);
     desired.take_local_files(observed);
+    // A follower makes of the relations what the leader makes of them, and leaves it to the leader to say so.
+    desired.bags.retain(|(.., owner), _| us.leads || owner != APPLICATION);
     desired
 }
 
@@ -233,6 +241,10 @@ impl Desired {
 
     fn publish(&mut self, view: &View<'_>, owner: &str, bag: Databag) {
         self.bags.insert((view.stored.id, view.role, owner.to_owned()), bag);
+    }
+
+    fn publish_unit(&mut self, view: &View<'_>, us: &Us, bag: Databag) {
+        self.publish(view, &us.unit.to_string(), bag);
     }
 
     fn report(&mut self, problems: impl IntoIterator<Item = relatum_relations::Problem>) {

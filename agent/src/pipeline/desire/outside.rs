@@ -5,15 +5,15 @@ use relatum_relations::{catalogue, ingress_per_unit, prometheus_api};
 
 use super::view::View;
 use super::{Desired, Us, on};
-use crate::relate::OUR_UNIT;
 
 impl Desired {
     /// Asks the ingress for a URL, and takes the one it gave.
     pub(super) fn find_outside_url(&mut self, us: &Us, views: &[View<'_>]) {
-        let (scheme, host, port) = parts(&self.urls.internal);
+        let internal = self.urls.internal.clone();
+        let (scheme, host, port) = parts(&internal);
         for view in on(views, "ingress") {
             let bag = ingress_per_unit::requirer_unit_bag(us.topology.model(), &us.unit, scheme, host, port);
-            self.bags.insert((view.stored.id, view.role, OUR_UNIT.to_owned()), bag);
+            self.publish_unit(view, us, bag);
             let (url, problem) = ingress_per_unit::url(view.relation(), &us.unit);
             self.problems.extend(problem.map(super::problem));
             if let Some(url) = url {

@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use super::view::View;
 use super::{Desired, Us, on};
-use crate::relate::OUR_UNIT;
 
 /// The rules about ourselves: file name and content.
 const RULES: [(&str, &str); 2] = [
@@ -23,7 +22,7 @@ impl Desired {
             let Some((unit, job)) = urls else { continue };
             let topology = us.topology.clone().with_unit(&us.unit.to_string()).expect("our unit has a unit's name");
             self.publish(view, APPLICATION, provide::app_bag(&topology, &[job], &own_rules(us)));
-            self.publish(view, OUR_UNIT, unit);
+            self.publish_unit(view, us, unit);
             self.report(provide::complaints(view.relation()));
         }
     }

@@ -19,7 +19,6 @@ use serde_json::{Value, json};
 use super::view::View;
 use super::{Desired, MATERIALS, Memory, RelationKey, Us, on, own_metrics};
 use crate::offers;
-use crate::relate::OUR_UNIT;
 use crate::store::{Upstream, World};
 
 /// One sender, understood.
@@ -54,7 +53,7 @@ impl Desired {
             };
             self.publish(view, APPLICATION, bag);
             let unit_bag = if sender.is_refused { Databag::new() } else { self.write_bag(view, world) };
-            self.publish(view, OUR_UNIT, unit_bag);
+            self.publish_unit(view, us, unit_bag);
             self.report(sender.received.problems.iter().cloned());
             senders.push(sender);
         }
