@@ -58,7 +58,8 @@ impl Labels {
     ///
     /// Returns `None` if they are not, so that a decoder can refuse or repair what it was sent.
     pub fn from_sorted<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Option<Self> {
-        let mut text = String::new();
+        // Room for most sets at once.
+        let mut text = String::with_capacity(256);
         let mut previous: Option<&str> = None;
         for (name, value) in pairs {
             if value.is_empty() || previous.is_some_and(|p| p >= name) {
@@ -184,6 +185,7 @@ pub struct Iter<'a> {
 impl<'a> Iterator for Iter<'a> {
     type Item = (&'a str, &'a str);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;
@@ -374,6 +376,7 @@ fn push_field(text: &mut String, field: &str) {
     text.push_str(field);
 }
 
+#[inline]
 fn field(text: &str) -> (&str, &str) {
     // Nearly every name and value is short.
     if let Some(&length) = text.as_bytes().first()

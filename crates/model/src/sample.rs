@@ -14,6 +14,7 @@ pub fn stale_nan() -> f64 {
 }
 
 /// Whether `value` is the staleness marker. An ordinary NaN is not.
+#[inline]
 pub fn is_stale(value: f64) -> bool {
     value.to_bits() == STALE_NAN_BITS
 }
@@ -82,6 +83,7 @@ impl Samples {
     }
 
     /// Adds one float behind all others. When it began to count is not known.
+    #[inline]
     pub fn push(&mut self, t_ms: i64, value: f64) {
         self.timestamps.push(t_ms);
         self.values.push(value);

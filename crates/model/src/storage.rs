@@ -68,6 +68,7 @@ impl TimeRange {
     }
 
     /// Whether `t_ms` lies inside.
+    #[inline]
     pub fn contains(self, t_ms: i64) -> bool {
         (self.min_ms..=self.max_ms).contains(&t_ms)
     }

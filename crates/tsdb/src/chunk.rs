@@ -13,7 +13,7 @@ use std::sync::Arc;
 use relatum_model::Samples;
 use relatum_model::storage::TimeRange;
 
-use crate::block::column::{decode_integers, decode_values, encode_decimals};
+use crate::block::column::{ValueDecoder, decode_integers, decode_values, encode_decimals};
 use crate::times::RecentTimes;
 
 /// How many samples a chunk holds before the next one is begun. Fewer cost more bytes in headers, more cost a point query
@@ -65,11 +65,14 @@ impl Chunk {
                 let n = self.count as usize;
                 // They were written here and never left memory.
                 let times = decode_integers(times, n).unwrap_or_default();
-                let values = decode_values(values, n).unwrap_or_default();
                 let first = times.partition_point(|t_ms| *t_ms < range.min_ms);
                 let end = times.partition_point(|t_ms| *t_ms <= range.max_ms).max(first);
-                samples.timestamps.extend_from_slice(&times[first..end]);
-                samples.values.extend_from_slice(&values[first..end]);
+                let before = samples.values.len();
+                if ValueDecoder::default().push(values, n, &mut samples.values).is_ok() {
+                    samples.values.truncate(before + end);
+                    samples.values.drain(before..before + first);
+                    samples.timestamps.extend_from_slice(&times[first..end]);
+                }
             }
         }
     }
@@ -110,6 +113,20 @@ struct Window {
     leading: u8,
     // 0 until the first difference.
     length: u8,
+}
+
+impl Window {
+    /// As its twelve bits say.
+    fn of(bits: u64) -> Self {
+        Window { leading: (bits >> 6) as u8, length: (bits & 0x3f) as u8 + 1 }
+    }
+
+    /// The difference of which the bits inside the window are these.
+    #[inline]
+    fn difference(self, inside: u64) -> u64 {
+        // What comes from disk may say anything; what was written here fits.
+        inside.wrapping_shl(64u32.wrapping_sub(u32::from(self.leading) + u32::from(self.length)))
+    }
 }
 
 impl OpenChunk {
@@ -250,6 +267,9 @@ fn time_bits(change: u64) -> (u128, u32) {
     }
 }
 
+/// How many bits one look shows, wherever they begin in their byte.
+const SEEN_BITS: u32 = 57;
+
 /// The samples of a chunk that is held as bits.
 struct BitsIter<'a> {
     bytes: &'a [u8],
@@ -269,18 +289,77 @@ impl<'a> BitsIter<'a> {
     }
 
     /// Adds the samples inside `range` to `samples`.
-    fn push_to(self, range: TimeRange, samples: &mut Samples) {
+    fn push_to(mut self, range: TimeRange, samples: &mut Samples) {
         samples.timestamps.reserve(self.left as usize);
         samples.values.reserve(self.left as usize);
-        for (t_ms, bits) in self {
-            if t_ms > range.max_ms {
-                return;
-            }
-            if t_ms >= range.min_ms {
+        let mut put = |t_ms: i64, bits: u64| {
+            if t_ms >= range.min_ms && t_ms <= range.max_ms {
                 samples.timestamps.push(t_ms);
                 samples.values.push(f64::from_bits(bits));
             }
+        };
+        if !self.step() {
+            return;
         }
+        put(self.t_ms, self.bits);
+        while self.t_ms <= range.max_ms {
+            // Samples that keep distance and value are two zeros each: as many at once as are seen.
+            let seen = self.bits_at(self.at);
+            let repeated = (seen.leading_zeros().min(SEEN_BITS) / 2).min(self.left);
+            if repeated > 0 {
+                self.at += 2 * repeated as usize;
+                self.left -= repeated;
+                for _ in 0..repeated {
+                    self.t_ms = self.t_ms.wrapping_add(self.delta_ms);
+                    put(self.t_ms, self.bits);
+                }
+            } else if self.left > 0 && self.step_seen(seen) || self.step() {
+                put(self.t_ms, self.bits);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Goes to the next sample, which is there and begins with the bits in `seen`, if it keeps the distance and its value is
+    /// seen whole: as most are.
+    #[inline(always)]
+    fn step_seen(&mut self, seen: u64) -> bool {
+        let mut window = self.window;
+        let header = match seen >> 61 {
+            0b010 => 3,
+            0b011 => {
+                window = Window::of(seen << 3 >> 52);
+                15
+            }
+            _ => return false,
+        };
+        let length = u32::from(window.length);
+        if length == 0 || header + length > SEEN_BITS {
+            return false;
+        }
+        self.window = window;
+        self.left -= 1;
+        self.at += (header + length) as usize;
+        self.bits ^= window.difference(seen << header >> (64 - length));
+        self.t_ms = self.t_ms.wrapping_add(self.delta_ms);
+        true
+    }
+
+    /// Goes to the next sample; `false` at the end.
+    fn step(&mut self) -> bool {
+        let Some(left) = self.left.checked_sub(1) else { return false };
+        self.left = left;
+        if self.first {
+            self.first = false;
+            self.t_ms = self.take(64) as i64;
+            self.bits = self.take(64);
+            return true;
+        }
+        self.delta_ms = self.delta_ms.wrapping_add(unzigzag(self.take_time()));
+        self.bits ^= self.take_difference();
+        self.t_ms = self.t_ms.wrapping_add(self.delta_ms);
+        true
     }
 
     fn take_time(&mut self) -> u64 {
@@ -300,15 +379,10 @@ impl<'a> BitsIter<'a> {
                 return 0;
             }
             0b10 => self.at += 2,
-            _ => {
-                let window = self.skip(2, 12);
-                self.window = Window { leading: (window >> 6) as u8, length: (window & 0x3f) as u8 + 1 };
-            }
+            _ => self.window = Window::of(self.skip(2, 12)),
         }
-        let Window { leading, length } = self.window;
-        let value = self.take(u32::from(length));
-        // What comes from disk may say anything; what was written here fits.
-        value.wrapping_shl(64u32.wrapping_sub(u32::from(leading) + u32::from(length)))
+        let difference = self.take(u32::from(self.window.length));
+        self.window.difference(difference)
     }
 
     fn skip(&mut self, prefix: usize, n: u32) -> u64 {
@@ -320,7 +394,7 @@ impl<'a> BitsIter<'a> {
         match n {
             0 => 0,
             1..=56 => {
-                let value = (self.window_at(self.at) << (self.at % 8)) >> (64 - n);
+                let value = self.bits_at(self.at) >> (64 - n);
                 self.at += n as usize;
                 value
             }
@@ -332,7 +406,12 @@ impl<'a> BitsIter<'a> {
     }
 
     fn peek8(&self) -> u8 {
-        ((self.window_at(self.at) << (self.at % 8)) >> 56) as u8
+        (self.bits_at(self.at) >> 56) as u8
+    }
+
+    /// The bits from `at` on, of which the first [`SEEN_BITS`] are there, zeros behind the end.
+    fn bits_at(&self, at: usize) -> u64 {
+        self.window_at(at) << (at % 8)
     }
 
     /// Eight bytes from the one that holds bit `at`, zeros behind the end.
@@ -354,17 +433,7 @@ impl Iterator for BitsIter<'_> {
     type Item = (i64, u64);
 
     fn next(&mut self) -> Option<(i64, u64)> {
-        self.left = self.left.checked_sub(1)?;
-        if self.first {
-            self.first = false;
-            self.t_ms = self.take(64) as i64;
-            self.bits = self.take(64);
-        } else {
-            self.delta_ms = self.delta_ms.wrapping_add(unzigzag(self.take_time()));
-            self.t_ms = self.t_ms.wrapping_add(self.delta_ms);
-            self.bits ^= self.take_difference();
-        }
-        Some((self.t_ms, self.bits))
+        self.step().then_some((self.t_ms, self.bits))
     }
 }
 
@@ -400,6 +469,14 @@ mod tests {
         let (closed, open) = pack(samples.iter().copied());
         let back: Vec<_> = closed.iter().flat_map(Chunk::iter).chain(open.snapshot().iter()).collect();
         assert_eq!(back, samples);
+        let at = |place: usize| samples.get(place).map_or(i64::MAX, |(t_ms, _)| *t_ms);
+        for range in [TimeRange::ALL, TimeRange { min_ms: at(samples.len() / 3), max_ms: at(samples.len() * 3 / 4) }] {
+            let mut pushed = Samples::default();
+            closed.iter().for_each(|chunk| chunk.push_to(range, &mut pushed));
+            open.push_to(range, &mut pushed);
+            let inside = samples.iter().filter(|(t_ms, _)| range.contains(*t_ms)).copied();
+            assert!(pushed.iter().map(|sample| (sample.t_ms, sample.value.to_bits())).eq(inside), "{range:?}");
+        }
         let packed = closed.into_iter().map(|chunk| chunk.packed(&mut RecentTimes::default()));
         let back: Vec<_> = packed.flat_map(|chunk| chunk.iter().collect::<Vec<_>>()).collect();
         assert_eq!(back, samples[..back.len()]);

@@ -146,7 +146,7 @@ impl Parts for ViewParts<'_> {
         let mut in_head = self.found[places.head].iter().map(|rank| self.ranks.series(*rank)).peekable();
         let blocks = self.blocks.iter().zip(places.blocks);
         let mut walks: Vec<BlockWalk<'_>> = blocks.map(|(block, places)| block.walk(places)).collect();
-        let mut samples = Samples::default();
+        let (mut samples, mut newest) = (Samples::default(), Samples::default());
         loop {
             if self.cancel.is_cancelled() {
                 return Err(SelectError::Cancelled);
@@ -159,24 +159,36 @@ impl Parts for ViewParts<'_> {
                 (_, Some(labels)) => (labels.clone(), None),
                 (None, None) => return Ok(()),
             };
-            let is_all = series.is_some_and(|series| self.read(series, &mut samples));
-            if series.is_none() {
-                samples.clear();
-            }
-            let mut before = Samples::default();
+            samples.clear();
+            newest.clear();
+            let is_all = series.is_some_and(|series| self.read(series, &mut newest));
             for walk in walks.iter_mut().filter(|walk| walk.labels() == Some(&labels)) {
                 if is_all {
                     walk.advance();
                 } else {
-                    before = merge(before, walk.take_samples(self.range));
+                    walk.push_samples(self.range, &mut samples);
                 }
             }
-            if !before.is_empty() {
-                samples = merge(before, std::mem::take(&mut samples));
-            }
+            add(&mut samples, &mut newest);
             if !samples.is_empty() && each(&labels, &mut samples).is_break() {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Adds `later` samples of the same series; of two for one moment the one that is there counts.
+fn add(samples: &mut Samples, later: &mut Samples) {
+    if samples.is_empty() {
+        std::mem::swap(samples, later);
+        return;
+    }
+    let is_plain = |samples: &Samples| samples.starts.is_empty() && samples.histograms.is_empty();
+    let is_behind = later.timestamps.first().is_none_or(|first_ms| samples.timestamps.last() < Some(first_ms));
+    if is_plain(samples) && is_plain(later) && is_behind {
+        samples.timestamps.extend_from_slice(&later.timestamps);
+        samples.values.extend_from_slice(&later.values);
+    } else {
+        *samples = merge(std::mem::take(samples), std::mem::take(later));
     }
 }

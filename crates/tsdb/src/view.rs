@@ -282,19 +282,35 @@ impl<'v> BlockWalk<'v> {
     /// Takes the samples of the current series inside `range` and goes to the next one. A chunk that is damaged is left out.
     pub(crate) fn take_samples(&mut self, range: TimeRange) -> Samples {
         let mut samples = Samples::default();
+        self.push_samples(range, &mut samples);
+        samples
+    }
+
+    /// Adds them to `samples` of the same series; of two for one moment the one that is there counts.
+    pub(crate) fn push_samples(&mut self, range: TimeRange, samples: &mut Samples) {
+        let reaching = || {
+            let chunks = self.current.iter().flat_map(|series| &series.chunks);
+            chunks.filter(|chunk| chunk.reaches(range))
+        };
+        let is_behind = samples.histograms.is_empty()
+            && samples.timestamps.last().is_none_or(|last_ms| reaching().all(|chunk| chunk.min_ms > *last_ms));
+        if !is_behind {
+            let before = std::mem::take(samples);
+            *samples = merge(before, self.take_samples(range));
+            return;
+        }
         if let Some(series) = &self.current {
             let deleted = self.deleted.of(series.number);
-            let n = series.chunks.iter().filter(|chunk| chunk.reaches(range)).map(|chunk| chunk.count).sum();
-            samples.timestamps.reserve_exact(n);
-            samples.values.reserve_exact(n);
+            let n = reaching().map(|chunk| chunk.count).sum();
+            samples.timestamps.reserve(n);
+            samples.values.reserve(n);
             for chunk in series.chunks.iter().filter(|chunk| chunk.reaches(range)) {
-                if let Err(damage) = self.reader.push(chunk, range, deleted, &mut samples) {
+                if let Err(damage) = self.reader.push(chunk, range, deleted, samples) {
                     self.block.report(damage);
                 }
             }
         }
         self.advance();
-        samples
     }
 
     fn has_samples(&mut self, range: TimeRange) -> bool {
@@ -357,9 +373,7 @@ impl Reader for View<'_> {
                 return Some(Series { labels, samples });
             }
             let mut samples = Samples::default();
-            for walk in walks {
-                samples = merge(samples, walk.take_samples(self.range));
-            }
+            walks.iter_mut().for_each(|walk| walk.push_samples(self.range, &mut samples));
             if let Some(series) = of_head {
                 // Decoded without the lock, so that a long series does not hold up its writer.
                 let snapshot = series.state().snapshot(self.range, self.ticket.commit);

@@ -48,6 +48,14 @@ impl Column {
         self.values.clear();
     }
 
+    /// Takes values for the steps from `first` on in place of all there were, none of them [`absent`].
+    #[inline]
+    pub(crate) fn set(&mut self, first: usize, values: impl ExactSizeIterator<Item = f64>) {
+        self.first = first;
+        self.values.clear();
+        self.values.extend(values);
+    }
+
     /// Appends a value at `step`, which is behind all that were added before.
     #[inline]
     pub(crate) fn push(&mut self, step: usize, value: f64) {

@@ -13,6 +13,8 @@ use relatum_model::storage::{Hints, Parts, TimeRange};
 use relatum_model::{Labels, Matcher, Samples, Series};
 
 use super::fold_streaming::{Batch, Sink};
+use super::frames::Frames;
+use super::groups::Groups;
 use super::names::{has_type, without_metadata};
 use super::{Column, Evaluator, Row};
 use crate::error::QueryError;
@@ -25,8 +27,8 @@ const PARTS_AHEAD: usize = 8;
 const SERIES_BETWEEN_CHECKS: usize = 16;
 
 /// How the samples of one series become its values at the steps; they may be changed on the way. Returns how many samples the
-/// steps looked at.
-pub(super) type MakeColumn<'m> = dyn Fn(&mut Samples, &mut Column) -> usize + Sync + 'm;
+/// steps looked at. What is found of the times of a series is kept for the next one.
+pub(super) type MakeColumn<'m> = dyn Fn(&mut Frames, &mut Samples, &mut Column) -> usize + Sync + 'm;
 
 /// What becomes of the series of a selection.
 pub(super) struct Plan<'p> {
@@ -74,7 +76,7 @@ impl Evaluator<'_> {
     ) -> Result<(), QueryError> {
         let bound = self.bound(plan);
         let meter = Arc::clone(&self.measuring.meter);
-        let work = |_: &mut (), part: usize| {
+        let work = |frames: &mut Frames, part: usize| {
             let mut made = Vec::new();
             let mut metrics = Metrics::default();
             let (mut read, mut looked_at) = (0, 0);
@@ -85,7 +87,7 @@ impl Evaluator<'_> {
                 }
                 let mut floats = Column::default();
                 read += samples.len();
-                looked_at += (plan.make)(samples, &mut floats);
+                looked_at += (plan.make)(frames, samples, &mut floats);
                 if floats.slots() > 0 {
                     let metric = if plan.wants_metrics { metrics.new_one(labels) } else { None };
                     let labels = if plan.loses_name { without_metadata(labels) } else { labels.clone() };
@@ -97,15 +99,10 @@ impl Evaluator<'_> {
             meter.count(read, looked_at);
             Ok(made)
         };
-        self.in_order(
-            parts.count(),
-            || (),
-            work,
-            |evaluator, made| {
-                made.into_iter().try_for_each(|made| take(evaluator, made))?;
-                Ok(true)
-            },
-        )
+        self.in_order(parts.count(), Frames::default, work, |evaluator, made| {
+            made.into_iter().try_for_each(|made| take(evaluator, made))?;
+            Ok(true)
+        })
     }
 
     /// Folds every series into its group. `false` if there is one that only an aggregation of all rows can treat.
@@ -121,8 +118,14 @@ impl Evaluator<'_> {
         let numbers = AtomicUsize::new(0);
         // Each thread has groups of its own, whose labels are made once for each thread.
         let groups = sink.new_groups();
-        let worker = || (numbers.fetch_add(1, Ordering::Relaxed), groups.clone(), Column::default());
-        let work = |(number, groups, column): &mut (usize, super::groups::Groups, Column), part: usize| {
+        let worker = || Worker {
+            number: numbers.fetch_add(1, Ordering::Relaxed),
+            groups: groups.clone(),
+            frames: Frames::default(),
+            column: Column::default(),
+        };
+        let work = |worker: &mut Worker, part: usize| {
+            let Worker { number, groups, frames, column } = worker;
             let mut batch = Batch::of(*number);
             let known = groups.labels.len();
             let mut metrics = Metrics::default();
@@ -136,7 +139,7 @@ impl Evaluator<'_> {
                 }
                 column.clear();
                 read += samples.len();
-                looked_at += (plan.make)(samples, column);
+                looked_at += (plan.make)(frames, samples, column);
                 if column.slots() > 0 {
                     batch.metrics.extend(if plan.wants_metrics { metrics.new_one(labels) } else { None });
                     batch.push(groups.of(labels, plan.loses_name), column);
@@ -229,6 +232,14 @@ impl Evaluator<'_> {
             Ok(())
         })
     }
+}
+
+/// What a thread that folds keeps from part to part.
+struct Worker {
+    number: usize,
+    groups: Groups,
+    frames: Frames,
+    column: Column,
 }
 
 /// What bounds a thread.

@@ -15,6 +15,7 @@ mod count_values;
 mod fold;
 mod fold_histograms;
 mod fold_streaming;
+mod frames;
 mod groups;
 mod histogram_column;
 mod histograms;

@@ -6,6 +6,7 @@ use relatum_model::histogram::CounterReset;
 use relatum_model::storage::{Hints, SelectError, TimeRange};
 use relatum_model::{HistogramSample, Matcher, NativeHistogram, Samples, Series, is_stale};
 
+use super::frames::Frames;
 use super::in_parts::{Made, Plan};
 use super::window::{HistogramPoint, Notes};
 use super::{Block, Column, Evaluator, HistogramColumn, Row, Steps, When};
@@ -65,8 +66,9 @@ impl Evaluator<'_> {
         let mut block = Block::default();
         let mut sink = self.sink.take();
         let hints = Hints { newest_only: steps.count == 1, ..instant_hints(steps) };
-        let make =
-            |samples: &mut Samples, column: &mut Column| newest_column(samples, steps, when, lookback_ms, take, column);
+        let make = |_: &mut Frames, samples: &mut Samples, column: &mut Column| {
+            newest_column(samples, steps, when, lookback_ms, take, column)
+        };
         let plan = Plan {
             make: &make,
             loses_name: false,
@@ -422,9 +424,14 @@ fn smoothed_column(samples: &Samples, steps: Steps, when: When, lookback_ms: i64
     column
 }
 
+/// Whether there is a staleness marker. Most series have none, so this looks at all without stopping, several at once.
+pub(super) fn has_stale(values: &[f64]) -> bool {
+    values.iter().fold(false, |found, value| found | is_stale(*value))
+}
+
 /// The samples that are no staleness markers: ranges do not see those.
 pub(super) fn without_stale(mut samples: Samples) -> Samples {
-    if samples.values.iter().any(|value| is_stale(*value)) {
+    if has_stale(&samples.values) {
         let keep: Vec<bool> = samples.values.iter().map(|value| !is_stale(*value)).collect();
         retain(&mut samples.timestamps, &keep);
         retain(&mut samples.starts, &keep);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use relatum_model::storage::{Hints, TimeRange};
 use relatum_model::{Labels, Samples, Series};
 
+use super::frames::Frames;
 use super::select::{histogram_points, without_stale};
 use super::{Block, Column, Evaluator, Row, Steps, When, execution, is_absent, subquery};
 use crate::annotation::{Annotations, texts};
@@ -109,6 +110,7 @@ pub(super) struct Slider<'s, 'k, 'f, 'm> {
     pub(super) uses_starts: bool,
     kernel: &'s mut Kernel<'k>,
     mixed: &'s mut Mixed<'m, 'f>,
+    frames: Frames,
     // The memory of the last column that is not held.
     spare: Column,
 }
@@ -170,6 +172,7 @@ impl Evaluator<'_> {
             uses_starts: self.settings.start_timestamps && has_starts,
             kernel,
             mixed: &mut mixed,
+            frames: Frames::default(),
             spare: Column::default(),
         };
         let mut sink = self.sink.take();
@@ -217,7 +220,7 @@ impl Evaluator<'_> {
         let mut row = Row { drop_name: *drop_name, ..Row::of_floats(labels.clone(), Column::default()) };
         if histograms.is_empty() && samples.starts.is_empty() {
             row.floats = std::mem::take(&mut slider.spare);
-            let looked_at = slide(samples, steps, reach, &mut *slider.kernel, &mut row.floats);
+            let looked_at = slider.frames.slide(samples, steps, reach, &mut *slider.kernel, &mut row.floats);
             self.measuring.meter.count(0, looked_at);
         } else {
             let metric = labels.metric_name().unwrap_or_default();
@@ -388,72 +391,28 @@ fn place(arg: &Expr) -> Span {
 }
 
 /// Where the window is at one step.
-struct Frame {
-    at_ms: i64,
-    start_ms: i64,
-    end_ms: i64,
+pub(super) struct Frame {
+    pub(super) at_ms: i64,
+    pub(super) start_ms: i64,
+    pub(super) end_ms: i64,
     // What is shown: behind the first, up to the second.
-    shown_from_ms: i64,
-    shown_to_ms: i64,
+    pub(super) shown_from_ms: i64,
+    pub(super) shown_to_ms: i64,
 }
 
 impl Reach {
-    fn frame(self, at_ms: i64) -> Frame {
+    /// Up to the moment itself, and so far back.
+    #[cfg(test)]
+    pub(super) fn plain(range_ms: i64) -> Self {
+        Reach { when: When::Offset(0), range_ms, before_ms: 0, behind_ms: 0 }
+    }
+
+    pub(super) fn frame(self, at_ms: i64) -> Frame {
         let end_ms = self.when.at(at_ms);
         let start_ms = end_ms.saturating_sub(self.range_ms);
         let shown_from_ms = start_ms.saturating_sub(self.before_ms);
         Frame { at_ms, start_ms, end_ms, shown_from_ms, shown_to_ms: end_ms.saturating_add(self.behind_ms) }
     }
-}
-
-/// Calls `kernel` for the window at each of `steps` that has samples, which are all floats; the results take the place of what
-/// is in `column`. Returns how many samples the windows have.
-#[inline]
-pub(super) fn slide(
-    samples: &Samples,
-    steps: Steps,
-    reach: Reach,
-    mut kernel: impl FnMut(&Window<'_>) -> f64,
-    column: &mut Column,
-) -> usize {
-    let times = samples.timestamps.as_slice();
-    column.clear();
-    if times.is_empty() {
-        return 0;
-    }
-    let mut looked_at = 0;
-    let (mut from, mut to) = (0, 0);
-    for step in 0..steps.count {
-        let frame = reach.frame(steps.at(step));
-        if step == 0 {
-            // The first window may be far behind the first sample, the others are near.
-            to = times.partition_point(|t_ms| *t_ms <= frame.shown_to_ms);
-            from = times[..to].partition_point(|t_ms| *t_ms <= frame.shown_from_ms);
-        }
-        while to < times.len() && times[to] <= frame.shown_to_ms {
-            to += 1;
-        }
-        while from < to && times[from] <= frame.shown_from_ms {
-            from += 1;
-        }
-        if from < to {
-            looked_at += to - from;
-            let value = kernel(&Window {
-                step,
-                at_ms: frame.at_ms,
-                start_ms: frame.start_ms,
-                end_ms: frame.end_ms,
-                times: &times[from..to],
-                values: &samples.values[from..to],
-                starts: &[],
-                histograms: &[],
-            });
-            if !is_absent(value) {
-                column.push(step, value);
-            }
-        }
-    }
-    looked_at
 }
 
 /// Calls `visit` for the window at each of `steps` that has samples of either kind.

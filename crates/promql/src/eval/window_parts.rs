@@ -1,15 +1,15 @@
 //! Windows on all cores: functions that look at nothing but their window slide over the parts of a selection at once.
 
-use relatum_model::{Samples, Series, is_stale};
+use relatum_model::{Samples, Series};
 
 use super::fold_streaming::Sink;
+use super::frames::Frames;
 use super::in_parts::{Made, Plan};
 use super::range_functions::{Pure, pure_function};
-use super::select::{histogram_points, without_stale};
-use super::window::{RangeSeries, Reach, Slider, slide};
-use super::{Block, Column, Evaluator, Steps};
+use super::select::{has_stale, histogram_points, without_stale};
+use super::window::{RangeSeries, Slider};
+use super::{Block, Column, Evaluator};
 use crate::error::QueryError;
-use crate::functions::rate;
 use crate::syntax::{Edges, Expr};
 
 impl Evaluator<'_> {
@@ -30,7 +30,15 @@ impl Evaluator<'_> {
         }
         let steps = slider.steps;
         let (reach, range, hints) = self.reach(matrix, slider.function, steps)?;
-        let make = |samples: &mut Samples, column: &mut Column| slide_pure(function, samples, steps, reach, column);
+        let make = |frames: &mut Frames, samples: &mut Samples, column: &mut Column| {
+            if has_stale(&samples.values) {
+                *samples = without_stale(std::mem::take(samples));
+            }
+            match function {
+                Pure::Change(kind) => frames.slide_change(samples, steps, reach, kind, column),
+                Pure::Of(f) => frames.slide(samples, steps, reach, f, column),
+            }
+        };
         let later = self.settings.delayed_name_removal;
         let plan = Plan {
             make: &make,
@@ -79,19 +87,5 @@ impl Evaluator<'_> {
             return Err(super::block::duplicate_labelset());
         }
         Ok(Some(block))
-    }
-}
-
-fn slide_pure(function: Pure, samples: &mut Samples, steps: Steps, reach: Reach, column: &mut Column) -> usize {
-    if samples.values.iter().any(|value| is_stale(*value)) {
-        *samples = without_stale(std::mem::take(samples));
-    }
-    match function {
-        // Looked at once, not in each of windows that overlap.
-        Pure::Change(kind) if steps.count > 1 && !(kind.is_counter && rate::falls(&samples.values)) => {
-            slide(samples, steps, reach, |window| rate::extrapolated_rising(window, kind), column)
-        }
-        Pure::Change(kind) => slide(samples, steps, reach, |window| rate::extrapolated(window, kind), column),
-        Pure::Of(f) => slide(samples, steps, reach, f, column),
     }
 }

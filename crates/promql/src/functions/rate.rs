@@ -11,12 +11,9 @@ pub(crate) struct Kind {
     pub(crate) is_rate: bool,
 }
 
-/// The change over the range, extrapolated from the samples to its ends.
-///
-/// A gap at an end up to 1.1 times the average distance of samples is filled whole: the series probably covers the range. With a
-/// larger gap the series probably starts or ends inside, and is extended by half that distance; a counter never beyond the point
-/// where it was zero.
+/// The change over the range, extrapolated from the samples to its ends; [`absent`] with a single sample.
 pub(crate) fn extrapolated(window: &Window<'_>, kind: Kind) -> f64 {
+    let Some(coverage) = Coverage::of(window.times, window.start_ms, window.end_ms, kind) else { return absent() };
     let values = window.values;
     let mut change = values[values.len() - 1] - values[0];
     if kind.is_counter && falls(values) {
@@ -24,44 +21,66 @@ pub(crate) fn extrapolated(window: &Window<'_>, kind: Kind) -> f64 {
             change += pair[0];
         }
     }
-    extrapolate(window, kind, change)
+    coverage.extrapolate(values[0], change, kind)
 }
 
-/// As [`extrapolated`], where it is known that the value never falls.
-#[inline]
-pub(crate) fn extrapolated_rising(window: &Window<'_>, kind: Kind) -> f64 {
-    extrapolate(window, kind, window.values[window.values.len() - 1] - window.values[0])
+/// How much of a range its samples cover: all of extrapolation that depends on times alone.
+///
+/// A gap at an end up to 1.1 times the average distance of samples is filled whole: the series probably covers the range. With a
+/// larger gap the series probably starts or ends inside, and is extended by half that distance; a counter never beyond the point
+/// where it was zero.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Coverage {
+    // In seconds: between the samples, before the first and behind the last of them.
+    sampled: f64,
+    to_start: f64,
+    to_end: f64,
+    range: f64,
+    factor: f64,
+    // A counter whose first value is more than so many times its change was not zero in the range, however one rounds.
+    surely_older: f64,
 }
 
-#[inline]
-fn extrapolate(window: &Window<'_>, kind: Kind, change: f64) -> f64 {
-    let (times, values) = (window.times, window.values);
-    let last = times.len() - 1;
-    if last == 0 {
-        return absent();
-    }
-    let sampled = (times[last] - times[0]) as f64 / 1000.0;
-    let average_gap = sampled / last as f64;
-    let threshold = average_gap * 1.1;
-    let mut to_start = (times[0] - window.start_ms) as f64 / 1000.0;
-    let mut to_end = (window.end_ms - times[last]) as f64 / 1000.0;
-    if to_start >= threshold {
-        to_start = average_gap / 2.0;
-    }
-    if kind.is_counter && change > 0.0 && values[0] >= 0.0 {
-        let to_zero = sampled * (values[0] / change);
-        if to_zero < to_start {
-            to_start = to_zero;
+impl Coverage {
+    /// Of the samples of a range at `times`; `None` if there are not two.
+    pub(crate) fn of(times: &[i64], start_ms: i64, end_ms: i64, kind: Kind) -> Option<Coverage> {
+        let (first_ms, last_ms) = (*times.first()?, *times.last()?);
+        if times.len() < 2 {
+            return None;
         }
+        let sampled = (last_ms - first_ms) as f64 / 1000.0;
+        let average_gap = sampled / (times.len() - 1) as f64;
+        let threshold = average_gap * 1.1;
+        let mut to_start = (first_ms - start_ms) as f64 / 1000.0;
+        let mut to_end = (end_ms - last_ms) as f64 / 1000.0;
+        if to_start >= threshold {
+            to_start = average_gap / 2.0;
+        }
+        if to_end >= threshold {
+            to_end = average_gap / 2.0;
+        }
+        let range = (end_ms - start_ms) as f64 / 1000.0;
+        let surely_older = to_start / sampled * (1.0 + 1e-9);
+        let coverage = Coverage { sampled, to_start, to_end, range, factor: 0.0, surely_older };
+        Some(Coverage { factor: coverage.factor(to_start, kind), ..coverage })
     }
-    if to_end >= threshold {
-        to_end = average_gap / 2.0;
+
+    fn factor(&self, to_start: f64, kind: Kind) -> f64 {
+        let factor = (self.sampled + to_start + self.to_end) / self.sampled;
+        if kind.is_rate { factor / self.range } else { factor }
     }
-    let mut factor = (sampled + to_start + to_end) / sampled;
-    if kind.is_rate {
-        factor /= window.range_seconds();
+
+    /// The change over the range of a series with this first value and this change between its samples.
+    #[inline]
+    pub(crate) fn extrapolate(&self, first: f64, change: f64, kind: Kind) -> f64 {
+        if kind.is_counter && change > 0.0 && first >= 0.0 && first <= change * self.surely_older {
+            let to_zero = self.sampled * (first / change);
+            if to_zero < self.to_start {
+                return change * self.factor(to_zero, kind);
+            }
+        }
+        change * self.factor
     }
-    change * factor
 }
 
 /// Whether any value is less than the one before. Most counters never fall, so this looks at all without stopping, several at once.
@@ -125,5 +144,36 @@ mod tests {
         // The counter was zero ten seconds before its first sample, so it is not extended further.
         check(&[(30_000, 10.0), (45_000, 25.0), (60_000, 40.0)], increase, 37.5);
         check(&[(15_000, 130.0), (60_000, 100.0)], Kind { is_counter: false, is_rate: true }, -40.0 / 60.0);
+    }
+
+    /// Extrapolation as it is defined, with nothing calculated ahead.
+    fn as_defined(gaps: f64, (mut to_start, mut to_end): (f64, f64), sampled: f64, first: f64, change: f64) -> f64 {
+        let average_gap = sampled / gaps;
+        if to_start >= average_gap * 1.1 {
+            to_start = average_gap / 2.0;
+        }
+        if to_end >= average_gap * 1.1 {
+            to_end = average_gap / 2.0;
+        }
+        if change > 0.0 && first >= 0.0 {
+            to_start = f64::min(to_start, sampled * (first / change));
+        }
+        change * ((sampled + to_start + to_end) / sampled)
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_counter_is_never_extended_beyond_zero(
+            (start_ms, first_ms, last_ms, end_ms) in (0i64..50, 50i64..30_000, 30_000i64..90_000, 90_000i64..120_000),
+            first in proptest::prop_oneof![0.0..100.0, proptest::sample::select(vec![0.0, 1e300, 5e-324, 1e-323, f64::INFINITY])],
+            change in proptest::prop_oneof![0.0..100.0, proptest::sample::select(vec![0.0, 1e300, 5e-324, 1e-323, -1.0, f64::INFINITY])],
+        ) {
+            let kind = Kind { is_counter: true, is_rate: false };
+            let coverage = Coverage::of(&[first_ms, last_ms], start_ms, end_ms, kind).expect("there are two samples");
+            let seconds = |from: i64, to: i64| (to - from) as f64 / 1000.0;
+            let ends = (seconds(start_ms, first_ms), seconds(last_ms, end_ms));
+            let expected = as_defined(1.0, ends, seconds(first_ms, last_ms), first, change);
+            assert_eq!(coverage.extrapolate(first, change, kind).to_bits(), expected.to_bits());
+        }
     }
 }

@@ -74,25 +74,25 @@ pub(super) fn decode(bytes: &[u8], n: usize) -> Result<Vec<i64>, Damage> {
     }
     let packed = cursor.bytes((n_numbers * width as usize).div_ceil(8))?;
     let mask = mask(width);
-    let mut distances: Vec<u64> = (0..n_numbers).map(|i| take(packed, i * width as usize, width) & mask).collect();
+    let mut integers = Vec::with_capacity(n);
+    integers.extend(first.filter(|_| n > 0));
+    let n_first = integers.len();
+    integers.extend((0..n_numbers).map(|i| (take(packed, i * width as usize, width) & mask) as i64));
+    let numbers = &mut integers[n_first..];
     for (at, high) in wide {
-        let at = usize::try_from(at).ok().and_then(|at| distances.get_mut(at));
-        *at.ok_or(Damage("a wide number lies behind the end"))? |= high.checked_shl(width).unwrap_or(0);
+        let at = usize::try_from(at).ok().and_then(|at| numbers.get_mut(at));
+        *at.ok_or(Damage("a wide number lies behind the end"))? |= high.checked_shl(width).unwrap_or(0) as i64;
     }
-    let numbers = distances.into_iter().map(|distance| min.wrapping_add(distance as i64));
-    Ok(match first {
-        None => numbers.collect(),
-        Some(first) => {
-            let mut integers = Vec::with_capacity(n);
-            integers.extend((n > 0).then_some(first));
-            let mut integer = first;
-            integers.extend(numbers.map(|step| {
-                integer = integer.wrapping_add(step);
-                integer
-            }));
-            integers
+    match first {
+        None => numbers.iter_mut().for_each(|number| *number = min.wrapping_add(*number)),
+        Some(mut integer) => {
+            for number in numbers {
+                integer = integer.wrapping_add(min.wrapping_add(*number));
+                *number = integer;
+            }
         }
-    })
+    }
+    Ok(integers)
 }
 
 /// The width with which `numbers` take the fewest bytes.

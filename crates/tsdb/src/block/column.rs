@@ -131,32 +131,71 @@ pub(crate) fn encode_decimals(out: &mut Vec<u8>, bits: &[u64]) -> bool {
     true
 }
 
+/// Whether it is known of the values when they began to count. What cannot be read is found when it is.
+pub(crate) fn has_starts(bytes: &[u8]) -> bool {
+    summary::split(bytes).is_ok_and(|(_, values)| values.first() == Some(&STARTED))
+}
+
 /// Reads `n` values that [`encode_values`] wrote.
 pub(crate) fn decode_values(bytes: &[u8], n: usize) -> Result<Vec<f64>, Damage> {
-    check_length(n)?;
-    let mut cursor = Cursor::new(bytes);
-    let places = cursor.byte()?;
-    if places == FLOATS {
-        return unpack(cursor.rest, n);
-    }
-    let power = *POWERS.get(usize::from(places)).ok_or(Damage("unknown form of values"))?;
-    let n_exceptions = cursor.count(1)?;
-    let mut exceptions = Vec::with_capacity(n_exceptions);
-    for _ in 0..n_exceptions {
-        exceptions.push((cursor.varint()?, cursor.u64()?));
-    }
-    let integers = decode_integers(cursor.rest, n)?;
-    // Without a division for what has no places, which is most.
-    let mut values: Vec<f64> = if places == 0 {
-        integers.into_iter().map(|integer| integer as f64).collect()
-    } else {
-        integers.into_iter().map(|integer| integer as f64 / power).collect()
-    };
-    for (at, bits) in exceptions {
-        let at = usize::try_from(at).ok().and_then(|at| values.get_mut(at));
-        *at.ok_or(Damage("an exception lies behind the end"))? = f64::from_bits(bits);
-    }
+    let mut values = Vec::new();
+    ValueDecoder::default().push(bytes, n, &mut values)?;
     Ok(values)
+}
+
+/// Reads columns of values one after the other, in memory that is used again.
+#[derive(Default)]
+pub(crate) struct ValueDecoder {
+    integers: Vec<i64>,
+}
+
+impl ValueDecoder {
+    /// Adds `n` values that [`encode_values`] wrote to `values`, passing over a summary. With an error nothing is added.
+    pub(crate) fn push(&mut self, bytes: &[u8], n: usize, values: &mut Vec<f64>) -> Result<(), Damage> {
+        let before = values.len();
+        let pushed = self.push_all(bytes, n, values);
+        if pushed.is_err() {
+            values.truncate(before);
+        }
+        pushed
+    }
+
+    fn push_all(&mut self, bytes: &[u8], n: usize, values: &mut Vec<f64>) -> Result<(), Damage> {
+        check_length(n)?;
+        let (_, bytes) = summary::split(bytes)?;
+        let mut cursor = Cursor::new(bytes);
+        let places = cursor.byte()?;
+        let before = values.len();
+        if places == FLOATS {
+            values.resize(before + n, 0.0);
+            return unpack_to(cursor.rest, &mut values[before..]);
+        }
+        let power = *POWERS.get(usize::from(places)).ok_or(Damage("unknown form of values"))?;
+        let n_exceptions = cursor.count(1)?;
+        let mut exceptions = Vec::with_capacity(n_exceptions);
+        for _ in 0..n_exceptions {
+            exceptions.push((cursor.varint()?, cursor.u64()?));
+        }
+        let integers = match cursor.rest.first() {
+            Some(&PACKED) => {
+                self.integers.resize(n, 0);
+                unpack_to(&cursor.rest[1..], &mut self.integers)?;
+                &self.integers
+            }
+            _ => &decode_integers(cursor.rest, n)?,
+        };
+        // Without a division for what has no places, which is most.
+        if places == 0 {
+            values.extend(integers.iter().map(|integer| *integer as f64));
+        } else {
+            values.extend(integers.iter().map(|integer| *integer as f64 / power));
+        }
+        for (at, bits) in exceptions {
+            let at = usize::try_from(at).ok().and_then(|at| values[before..].get_mut(at));
+            *at.ok_or(Damage("an exception lies behind the end"))? = f64::from_bits(bits);
+        }
+        Ok(())
+    }
 }
 
 /// Values as integers: `integers[i] / 10^places`, except at the places of the exceptions.
@@ -227,16 +266,22 @@ fn pack<T: Number>(out: &mut Vec<u8>, numbers: &[T]) {
 }
 
 fn unpack<T: Number + Default>(bytes: &[u8], n: usize) -> Result<Vec<T>, Damage> {
+    let mut numbers = vec![T::default(); n];
+    unpack_to(bytes, &mut numbers)?;
+    Ok(numbers)
+}
+
+/// Reads as many numbers as there is room for.
+fn unpack_to<T: Number>(bytes: &[u8], numbers: &mut [T]) -> Result<(), Damage> {
     let damage = |_| Damage("packed numbers cannot be read");
     let (file, rest) = FileDecompressor::new(bytes).map_err(damage)?;
     let (mut chunk, rest) = file.chunk_decompressor::<T, _>(rest).map_err(damage)?;
-    let mut page = chunk.page_decompressor(rest, n).map_err(damage)?;
-    let mut numbers = vec![T::default(); n];
-    let progress = page.read(&mut numbers).map_err(damage)?;
-    if progress.n_processed != n {
+    let mut page = chunk.page_decompressor(rest, numbers.len()).map_err(damage)?;
+    let progress = page.read(numbers).map_err(damage)?;
+    if progress.n_processed != numbers.len() {
         return Err(Damage("packed numbers end early"));
     }
-    Ok(numbers)
+    Ok(())
 }
 
 fn check_length(n: usize) -> Result<(), Damage> {

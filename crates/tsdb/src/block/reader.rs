@@ -17,7 +17,7 @@ use crate::histogram::Encoded;
 use crate::starts;
 
 use super::bytes::Cursor;
-use super::column::{decode_integers, decode_started};
+use super::column::{ValueDecoder, decode_integers, decode_started, has_starts};
 use super::deleted::Deleted;
 use super::histograms::{HISTOGRAMS, decode_histograms};
 use super::layout::{BadBlock, Damage, Footer, SectionKind, Summary as BlockSummary, checksum};
@@ -262,6 +262,7 @@ impl<'b> Index<'b> {
             next: 0,
             cursor: Cursor::new(&[]),
             labels: Vec::new(),
+            texts: Vec::new(),
             columns_end: 0,
             only_forward: false,
         }
@@ -310,6 +311,8 @@ pub(crate) struct SeriesWalk<'b> {
     next: u32,
     cursor: Cursor<'b>,
     labels: Vec<(u32, u32)>,
+    // The texts of the first of them, of which most are those of the series before.
+    texts: Vec<(&'b str, &'b str)>,
     columns_end: u64,
     only_forward: bool,
 }
@@ -333,11 +336,10 @@ impl SeriesWalk<'_> {
         let mut chunks = Vec::new();
         self.read(Some(&mut chunks))?;
         let symbols = self.index.symbols;
-        let mut pairs = Vec::with_capacity(self.labels.len());
-        for (name, value) in &self.labels {
-            pairs.push((symbols.get(*name)?, symbols.get(*value)?));
+        for (name, value) in &self.labels[self.texts.len()..] {
+            self.texts.push((symbols.get(*name)?, symbols.get(*value)?));
         }
-        let labels = Labels::from_sorted(pairs).ok_or(Damage("labels are out of order"))?;
+        let labels = Labels::from_sorted(self.texts.iter().copied()).ok_or(Damage("labels are out of order"))?;
         Ok(BlockSeries { number, labels, chunks })
     }
 
@@ -346,12 +348,14 @@ impl SeriesWalk<'_> {
         let cursor = &mut self.cursor;
         if (self.next as usize).is_multiple_of(GROUP_SERIES) {
             self.labels.clear();
+            self.texts.clear();
             self.columns_end = cursor.varint()?;
         }
         let shared = cursor.varint()? as usize;
         if shared > self.labels.len() {
             return Err(Damage("a series shares labels that are not there"));
         }
+        self.texts.truncate(shared);
         let symbol = |cursor: &mut Cursor<'_>| u32::try_from(cursor.varint()?).map_err(|_| Damage("no such symbol"));
         match cursor.count(1)? {
             // The same names as before.
@@ -386,24 +390,30 @@ impl SeriesWalk<'_> {
 /// Decodes chunks of one block. Series of a target share their times, so the last times are kept.
 pub(crate) struct ChunkReader<'b> {
     index: Index<'b>,
-    times: Option<(u32, Arc<[i64]>)>,
+    // By their numbers, the last ones last.
+    times: Vec<(u32, Arc<[i64]>)>,
+    decoder: ValueDecoder,
 }
+
+/// How many columns of times are kept: a day's worth of long chunks.
+const TIMES_KEPT: usize = 16;
 
 impl<'b> ChunkReader<'b> {
     pub(crate) fn new(index: Index<'b>) -> Self {
-        ChunkReader { index, times: None }
+        ChunkReader { index, times: Vec::new(), decoder: ValueDecoder::default() }
     }
 
     /// The times of a chunk.
     pub(crate) fn times(&mut self, chunk: &ChunkPlace) -> Result<Arc<[i64]>, Damage> {
-        if let Some((number, times)) = &self.times
-            && *number == chunk.times
-        {
+        if let Some((_, times)) = self.times.iter().rev().find(|(number, _)| *number == chunk.times) {
             return Ok(Arc::clone(times));
         }
         let (offset, length, count, _, _) = self.index.times_entry(chunk.times)?;
         let times: Arc<[i64]> = decode_integers(self.index.block.column(offset, length)?, count)?.into();
-        self.times = Some((chunk.times, Arc::clone(&times)));
+        if self.times.len() >= TIMES_KEPT {
+            self.times.remove(0);
+        }
+        self.times.push((chunk.times, Arc::clone(&times)));
         Ok(times)
     }
 
@@ -429,12 +439,21 @@ impl<'b> ChunkReader<'b> {
             samples.histograms.extend(histograms.into_iter().filter(|sample| inside(sample.t_ms)));
             return Ok(());
         }
-        let (mut values, chunk_starts) = decode_started(column, chunk.count)?;
-        if times.len() != values.len() {
+        if times.len() != chunk.count {
             return Err(Damage("a chunk has more times than values"));
         }
         let from = times.partition_point(|t_ms| *t_ms < range.min_ms);
         let to = times.partition_point(|t_ms| *t_ms <= range.max_ms).max(from);
+        if deleted.is_empty() && samples.starts.is_empty() && !has_starts(column) {
+            // Nearly always: the column goes where it is wanted, and what is too much of it goes away again.
+            let before = samples.values.len();
+            self.decoder.push(column, chunk.count, &mut samples.values)?;
+            samples.values.truncate(before + to);
+            samples.values.drain(before..before + from);
+            samples.timestamps.extend_from_slice(&times[from..to]);
+            return Ok(());
+        }
+        let (values, chunk_starts) = decode_started(column, chunk.count)?;
         if !deleted.is_empty() {
             for at in (from..to).filter(|at| !deleted.iter().any(|span| span.contains(times[*at]))) {
                 let start_ms = chunk_starts.get(at).copied().unwrap_or(0);
@@ -442,17 +461,8 @@ impl<'b> ChunkReader<'b> {
             }
             return Ok(());
         }
-        if !chunk_starts.is_empty() || !samples.starts.is_empty() {
-            let chunk_starts = chunk_starts.get(from..to).unwrap_or(&[]);
-            starts::extend(samples, &times[from..to], &values[from..to], chunk_starts);
-            return Ok(());
-        }
-        samples.timestamps.extend_from_slice(&times[from..to]);
-        if from == 0 && to == values.len() {
-            samples.values.append(&mut values);
-        } else {
-            samples.values.extend_from_slice(&values[from..to]);
-        }
+        let chunk_starts = chunk_starts.get(from..to).unwrap_or(&[]);
+        starts::extend(samples, &times[from..to], &values[from..to], chunk_starts);
         Ok(())
     }
 
