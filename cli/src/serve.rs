@@ -25,6 +25,9 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandFailure> {
     if args.flags.iter().any(|flag| flag == "--help" || flag == "-h") {
         return crate::output::put(&Flags::help());
     }
+    if args.flags.iter().any(|flag| flag == "--version") {
+        return crate::output::put(concat!("relatum ", env!("CARGO_PKG_VERSION"), "\n"));
+    }
     let flags = Flags::parse(&args.flags)
         .map_err(|error| CommandFailure::usage(error.to_string()).hint("`relatum serve --help` lists the flags"))?;
     let log = LogRing::default();
@@ -54,6 +57,7 @@ async fn serve(flags: Flags) -> Result<(), CommandFailure> {
     engine.reload().map_err(|error| CommandFailure::failed(error.to_string()))?;
 
     tokio::spawn(relatum_server::memory::keep_small());
+    tokio::spawn(Arc::clone(&engine).reload_when_changed());
     let front = Front::new(Arc::clone(engine.web()), &engine.live().flags);
     let (stop, _) = tokio::sync::watch::channel(false);
     let mut serving = tokio::task::JoinSet::new();

@@ -142,6 +142,29 @@ fn names_every_problem_with_its_place() {
     );
 }
 
+/// What no rule can change is wrong at once, and what one may rewrite or drop is seen only when it has.
+#[test]
+fn addresses_that_can_never_be_asked() {
+    for (rules, is_refused) in [
+        ("", true),
+        ("{target_label: site, replacement: a}", true),
+        ("{target_label: __address__, replacement: 'a:1'}", false),
+        ("{source_labels: [job], target_label: '$1', replacement: a}", false),
+        ("{action: drop, source_labels: [__address__], regex: '.*/.*'}", false),
+        ("{action: labelmap, regex: 'x(.*)'}", false),
+    ] {
+        let text = format!(
+            "scrape_configs:\n- job_name: a\n  static_configs: [{{targets: [a/b]}}]\n  relabel_configs: [{rules}]\n"
+        );
+        if is_refused {
+            let place = "scrape_configs[0].static_configs[0].targets[0]";
+            refuses(&text, &[format!("3:31: \"a/b\" is not a valid hostname (in {place})").as_str()]);
+        } else {
+            accepts(&text);
+        }
+    }
+}
+
 /// A key that Prometheus does not have.
 #[test]
 fn networks_that_a_job_must_not_reach() {

@@ -25,11 +25,11 @@ use crate::clock::now_ms;
 use crate::everywhere::Everywhere;
 use crate::files::{DiskFiles, FileProblem, Files, Loaded, Loader, whole_file};
 use crate::flags::Flags;
-use crate::http::Traffic;
+use crate::http::{Inflow, Traffic};
 use crate::notices::{Notice, Notices};
 use crate::query_log::{PreparedQueryLog, QueryLog};
 use crate::rule_runner::RuleRunner;
-use crate::web::{PreparedWeb, Web};
+use crate::web::{Door, PreparedWeb, Web};
 
 /// Everything behind the HTTP API. Dropping it does not stop what runs: call [`Engine::close`].
 pub struct Engine {
@@ -46,6 +46,7 @@ pub struct Engine {
     web: Arc<Web>,
     notices: Notices,
     traffic: Traffic,
+    inflow: Inflow,
     query_log: QueryLog,
     loader: Loader,
     live: ArcSwap<Live>,
@@ -177,6 +178,7 @@ impl Engine {
             web: Arc::default(),
             notices: Notices::default(),
             traffic: Traffic::default(),
+            inflow: Inflow::default(),
             query_log: QueryLog::default(),
             loader: Loader::default(),
             live: ArcSwap::from_pointee(live),
@@ -245,6 +247,11 @@ impl Engine {
     pub fn commit(&self, prepared: Prepared) {
         let Prepared { flags, loaded, scrape, notifier, remotes, others, web, query_log, authorities } = prepared;
         self.query_log.commit(query_log);
+        let before = self.live();
+        let door = |flags: &Flags| (flags.access_log, flags.client_requests_per_second);
+        if door(&before.flags) != door(&flags) {
+            self.web.set_door(Door::new(&flags));
+        }
         self.web.commit(web);
         trust_also(authorities);
         self.promql.store(Arc::new(query_engine(&flags, &loaded.config)));
@@ -344,6 +351,11 @@ impl Engine {
     /// What comes in over HTTP.
     pub(crate) fn traffic(&self) -> &Traffic {
         &self.traffic
+    }
+
+    /// Bodies that come in over HTTP.
+    pub(crate) fn inflow(&self) -> &Inflow {
+        &self.inflow
     }
 
     /// The configuration that runs.

@@ -68,6 +68,12 @@ pub struct Flags {
     pub route_prefix: Option<String>,
     /// `--web.max-connections`
     pub connections_max: usize,
+    /// `--web.access-log`
+    pub access_log: bool,
+    /// `--web.max-client-requests-per-second`; zero means no limit
+    pub client_requests_per_second: u32,
+    /// `--web.max-endpoint-requests`; zero means no limit
+    pub endpoint_requests_max: usize,
     /// `--web.enable-admin-api`
     pub admin_api: bool,
     /// `--web.enable-otlp-receiver`
@@ -102,6 +108,8 @@ pub struct Flags {
     pub concurrency: usize,
     /// `--log.level`
     pub log_level: LogLevel,
+    /// `--config.auto-reload-interval`, which counts with `--enable-feature=auto-reload-config`
+    pub auto_reload_interval: Duration,
     /// `--enable-feature`, all names together
     pub features: BTreeSet<String>,
     /// `--web.cors.origin`
@@ -121,6 +129,9 @@ impl Default for Flags {
             external_url: String::new(),
             web_config: None,
             authorities: None,
+            access_log: false,
+            client_requests_per_second: 0,
+            endpoint_requests_max: 512,
             connections_max: 512,
             read_timeout: Duration::from_secs(300),
             route_prefix: None,
@@ -141,6 +152,7 @@ impl Default for Flags {
             slow_query: Duration::ZERO,
             concurrency: 20,
             log_level: LogLevel::Info,
+            auto_reload_interval: Duration::from_secs(30),
             features: BTreeSet::new(),
             cors_origin: AnchoredRegex::new(".*").expect("the default expression is valid"),
             write_messages: vec![Version::V1, Version::V2],
@@ -201,7 +213,12 @@ const FLAGS: &[Flag] = &[
     flag("auto-gomemlimit", Kind::Switch, "true", ""),
     flag("auto-gomemlimit.ratio", Kind::Value, "0.9", ""),
     flag("auto-gomemlimit.refresh-interval", Kind::Value, "0s", ""),
-    flag("config.auto-reload-interval", Kind::Value, "30s", ""),
+    flag(
+        "config.auto-reload-interval",
+        Kind::Value,
+        "30s",
+        "how often to look for changed files, with --enable-feature=auto-reload-config",
+    ),
     flag("config.file", Kind::Value, "prometheus.yml", "the configuration file"),
     flag("enable-feature", Kind::Value, "", "features to switch on, separated by commas"),
     flag("log.format", Kind::Value, "logfmt", ""),
@@ -270,6 +287,7 @@ const FLAGS: &[Flag] = &[
     flag("storage.tsdb.wal-compression-type", Kind::Value, "snappy", ""),
     flag("storage.tsdb.wal-segment-size", Kind::Value, "0B", ""),
     flag(AUTHORITIES, Kind::Value, "", "authorities to trust beside the system's; not a flag of Prometheus"),
+    flag("web.access-log", Kind::Switch, "false", "a line in the log for each request (not a flag of Prometheus)"),
     flag("web.config.file", Kind::Value, "", "TLS, users and headers, in Prometheus' own file format"),
     flag("web.console.libraries", Kind::Value, "console_libraries", ""),
     flag("web.console.templates", Kind::Value, "consoles", ""),
@@ -280,8 +298,21 @@ const FLAGS: &[Flag] = &[
     flag("web.enable-remote-write-receiver", Kind::Switch, "true", "take remote writes; it is always on"),
     flag("web.external-url", Kind::Value, "", "the address under which others reach this server"),
     flag("web.listen-address", Kind::Value, "0.0.0.0:9090", "where to listen; may be repeated"),
+    flag(
+        "web.max-client-requests-per-second",
+        Kind::Value,
+        "0",
+        "more requests of one client are answered with 429; 0 for no limit (not a flag of Prometheus)",
+    ),
     flag("web.max-connections", Kind::Value, "512", "how many connections may be open at once"),
+    flag(
+        "web.max-endpoint-requests",
+        Kind::Value,
+        "512",
+        "more requests of one path at once are answered with 503; 0 for no limit (not a flag of Prometheus)",
+    ),
     flag("web.max-notifications-subscribers", Kind::Value, "16", "how many may listen to notifications"),
+    flag("web.local-assets", Kind::Value, "", ""),
     flag("web.page-title", Kind::Value, "Prometheus Time Series Collection and Processing Server", ""),
     flag("web.read-timeout", Kind::Value, "5m", "how long a request may take to arrive, and a connection may be idle"),
     flag(
@@ -303,9 +334,11 @@ const FLAGS: &[Flag] = &[
 /// The one flag that only we have.
 const AUTHORITIES: &str = "tls.authorities-file";
 
-/// Names for `--enable-feature` that change how queries are evaluated or what is stored; those that change how queries are read
+/// Names for `--enable-feature` that change what the engine does; those that change how queries are read
 /// are the parser's.
-pub(crate) const ENGINE_FEATURES: [&str; 6] = [
+pub(crate) const ENGINE_FEATURES: [&str; 8] = [
+    "auto-reload-config",
+    "exemplar-storage",
     "otlp-deltatocumulative",
     "otlp-native-delta-ingestion",
     "promql-delayed-name-removal",
@@ -393,6 +426,9 @@ impl Flags {
             "web.external-url" => self.external_url.clone(),
             "web.config.file" => self.web_config.as_ref().map_or_else(String::new, |path| path.display().to_string()),
             AUTHORITIES => self.authorities.as_ref().map_or_else(String::new, |path| path.display().to_string()),
+            "web.access-log" => self.access_log.to_string(),
+            "web.max-client-requests-per-second" => self.client_requests_per_second.to_string(),
+            "web.max-endpoint-requests" => self.endpoint_requests_max.to_string(),
             "web.max-connections" => self.connections_max.to_string(),
             "web.read-timeout" => format_duration(self.read_timeout),
             "web.route-prefix" => match self.prefix() {
@@ -419,6 +455,7 @@ impl Flags {
             "query.slow-after" => format_duration(self.slow_query),
             "query.max-samples" => self.samples_max.to_string(),
             "query.max-concurrency" => self.concurrency.to_string(),
+            "config.auto-reload-interval" => format_duration(self.auto_reload_interval),
             "log.level" => self.log_level.as_str().to_owned(),
             "enable-feature" => self.features.iter().cloned().collect::<Vec<_>>().join(","),
             "web.cors.origin" => self.cors_origin.pattern().to_owned(),
@@ -464,6 +501,12 @@ impl Flags {
             "web.external-url" => self.external_url = value.trim_end_matches('/').to_owned(),
             "web.config.file" => self.web_config = (!value.is_empty()).then(|| value.into()),
             AUTHORITIES => self.authorities = (!value.is_empty()).then(|| value.into()),
+            "web.access-log" => self.access_log = switch(value)?,
+            "web.max-client-requests-per-second" => {
+                self.client_requests_per_second =
+                    u32::try_from(number(value)?).map_err(|_| "it is too large".to_owned())?;
+            }
+            "web.max-endpoint-requests" => self.endpoint_requests_max = number(value)?,
             "web.max-connections" => self.connections_max = number(value)?.max(1),
             "web.read-timeout" => self.read_timeout = duration(value)?,
             "web.route-prefix" => self.route_prefix = Some(prefix(value)),
@@ -484,6 +527,7 @@ impl Flags {
             "query.slow-after" => self.slow_query = duration(value)?,
             "query.max-samples" => self.samples_max = number(value)?,
             "query.max-concurrency" => self.concurrency = number(value)?.max(1),
+            "config.auto-reload-interval" => self.auto_reload_interval = duration(value)?,
             "log.level" => {
                 self.log_level = LogLevel::parse(value).ok_or("it is none of error, warn, info, debug")?;
             }
@@ -581,9 +625,10 @@ mod tests {
         );
         check(&["--storage.remote.read-sample-limit=1e3"], Ok(Flags { read_samples_max: 1000, ..Flags::default() }));
         check(&["--storage.tsdb.retention.size=1.5GB"], Ok(Flags { retention_bytes: 3 << 29, ..Flags::default() }));
-        let asked =
-            Flags::parse(["--enable-feature=exemplar-storage,type-and-unit-labels,promql-experimental-functions"]);
-        assert_eq!(asked.unwrap().features_without_effect(), ["exemplar-storage"]);
+        let asked = Flags::parse([
+            "--enable-feature=exemplar-storage,old-ui,type-and-unit-labels,promql-experimental-functions",
+        ]);
+        assert_eq!(asked.unwrap().features_without_effect(), ["old-ui"]);
         check(
             &["--web.remote-write-receiver.accepted-protobuf-messages=io.prometheus.write.v2.Request"],
             Ok(Flags { write_messages: vec![Version::V2], ..Flags::default() }),

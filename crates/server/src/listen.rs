@@ -28,7 +28,7 @@ use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
 use crate::flags::Flags;
-use crate::web::{self, Web};
+use crate::web::{self, Door, Web};
 use handshake::Handshakes;
 use pace::{Answer, Paced, Requests, Timed};
 
@@ -65,6 +65,7 @@ impl Front {
     pub fn new(web: Arc<Web>, flags: &Flags) -> Self {
         let connections_max = flags.connections_max.clamp(1, Semaphore::MAX_PERMITS);
         web.counts.connections_max.store(connections_max, Ordering::Relaxed);
+        web.set_door(Door::new(flags));
         let slots = Arc::new(Semaphore::new(connections_max));
         Front { web, slots, handshakes: Arc::default(), read_timeout: flags.read_timeout }
     }
@@ -169,7 +170,7 @@ async fn answer(
                 false => Body::new(Timed::new(body, read_timeout)),
             });
             request.extensions_mut().insert(ConnectInfo(peer));
-            let answer = web::pass(web, router, request).await;
+            let answer = web::pass(web, peer, router, request).await;
             Ok::<_, Infallible>(answer.map(|body| Answer { body, _running: running }))
         }
     });

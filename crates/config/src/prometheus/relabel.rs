@@ -1,7 +1,7 @@
 //! Relabelling rules in a file.
 
 use relatum_model::regex::AnchoredRegex;
-use relatum_model::relabel::{NameScheme, RelabelConfig};
+use relatum_model::relabel::{Action, NameScheme, RelabelConfig};
 use relatum_model::text::quote;
 
 use crate::yaml::Cursor;
@@ -19,6 +19,15 @@ pub(super) fn read_list(cursor: Cursor<'_>, what: &str, names: NameScheme) -> Ve
     // Most lists are short and there are many of them.
     rules.shrink_to_fit();
     rules
+}
+
+/// Whether what `rule` does may decide which address is asked, or that none is.
+///
+/// One that sets a label with another name cannot, and where all rules are such, an address stays what it is.
+pub(super) fn may_change_where(rule: &RelabelConfig) -> bool {
+    let sets_one_label =
+        matches!(rule.action, Action::Replace | Action::HashMod | Action::Lowercase | Action::Uppercase);
+    !sets_one_label || rule.target_label == "__address__" || rule.target_label.contains('$')
 }
 
 /// Reads one rule. A key of the wrong type makes it `None`, so that the rule as a whole is not blamed as well.

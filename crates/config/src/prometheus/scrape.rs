@@ -240,7 +240,10 @@ impl ScrapeConfig {
 
         let (scrape_interval, scrape_timeout) = read_timing(&mut section, global, &whose);
         let (names, escaping) = read_names(&mut section, global);
-        let relabel = section.take("relabel_configs");
+        let relabel_configs = section
+            .take("relabel_configs")
+            .map(|list| relabel::read_list(list, "target relabeling rule in scrape config", names))
+            .unwrap_or_default();
         let scrape_native_histograms =
             section.take_switch("scrape_native_histograms", Feature::NativeHistograms, global.scrape_native_histograms);
         let convert_classic_histograms_to_nhcb = section.take_switch(
@@ -253,7 +256,7 @@ impl ScrapeConfig {
             .and_then(Cursor::path)
             .or_else(|| global.scrape_failure_log_file.clone());
         let (static_configs, discoveries) =
-            discovery::read(&mut section, relabel.is_some_and(|list| !list.items().is_empty()));
+            discovery::read(&mut section, relabel_configs.iter().any(relabel::may_change_where));
         let mut bool = |key, default| section.take(key).and_then(Cursor::bool).unwrap_or(default);
         let job = ScrapeConfig {
             honor_labels: bool("honor_labels", false),
@@ -293,9 +296,7 @@ impl ScrapeConfig {
             denied_networks: section.take("denied_networks").map(read_networks).unwrap_or_default(),
             static_configs,
             discoveries,
-            relabel_configs: relabel
-                .map(|list| relabel::read_list(list, "target relabeling rule in scrape config", names))
-                .unwrap_or_default(),
+            relabel_configs,
             metric_relabel_configs: section
                 .take("metric_relabel_configs")
                 .map(|list| relabel::read_list(list, "metric relabeling rule in scrape config", names))

@@ -44,6 +44,7 @@ pub(crate) fn families(engine: &Engine) -> Vec<MetricFamily> {
     families.extend(engine.others().metrics());
     families.extend(engine.web().metrics());
     families.extend(engine.traffic().metrics());
+    families.extend(engine.inflow().metrics());
     families.extend(engine.added_metrics());
     families.extend(process(engine.started_at_ms()));
     families

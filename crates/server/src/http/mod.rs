@@ -7,6 +7,7 @@ mod features;
 mod federate;
 mod front;
 mod health;
+mod inflow;
 mod json;
 mod metrics;
 mod notifications;
@@ -29,6 +30,7 @@ mod tsdb_status;
 mod write;
 
 pub(crate) use front::plain;
+pub(crate) use inflow::Inflow;
 pub(crate) use traffic::Traffic;
 
 use std::sync::Arc;
@@ -46,8 +48,6 @@ use crate::Engine;
 
 /// A form as large as the longest query that is read, with room for its encoding.
 const FORM_BYTES_MAX: usize = 4 << 20;
-/// A request of the remote protocols, compressed. Prometheus sends a few hundred kilobytes.
-const REMOTE_BYTES_MAX: usize = 32 << 20;
 
 /// All routes.
 pub(crate) fn router(engine: Arc<Engine>) -> Router {
@@ -90,9 +90,9 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
     let routes = Router::new()
         .nest("/api/v1", api)
         .route("/api/v1/notifications/live", get(notifications::live))
-        .route("/api/v1/write", post(write::receive).layer(DefaultBodyLimit::max(REMOTE_BYTES_MAX)))
-        .route("/api/v1/read", post(read::read).layer(DefaultBodyLimit::max(REMOTE_BYTES_MAX)))
-        .route("/api/v1/otlp/v1/metrics", post(otlp::receive).layer(DefaultBodyLimit::max(REMOTE_BYTES_MAX)))
+        .route("/api/v1/write", post(write::receive))
+        .route("/api/v1/read", post(read::read))
+        .route("/api/v1/otlp/v1/metrics", post(otlp::receive))
         .route("/metrics", get(metrics::metrics).layer(CompressionLayer::new()))
         .route("/-/healthy", get(status::healthy))
         .route("/-/ready", get(status::ready))

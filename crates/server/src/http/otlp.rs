@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -13,17 +13,26 @@ use crate::Engine;
 use crate::flags::Flags;
 
 /// Takes one request. The store's writes block, so they run on a thread of their own.
-pub(crate) async fn receive(State(engine): State<Arc<Engine>>, headers: HeaderMap, body: Bytes) -> Response {
+pub(crate) async fn receive(State(engine): State<Arc<Engine>>, headers: HeaderMap, body: Body) -> Response {
     let live = engine.live();
     if !live.flags.otlp_receiver {
         let text = "otlp write receiver needs to be enabled with --web.enable-otlp-receiver\n";
         return front::plain(StatusCode::NOT_FOUND, text);
     }
+    let body = match engine.inflow().take(&headers, body).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal.into_response(),
+    };
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let (content_type, encoding) = (text(header::CONTENT_TYPE), text(header::CONTENT_ENCODING));
+    // How large the rest will be nobody knows before.
+    let room = if encoding == "gzip" { usize::MAX } else { body.bytes.len() };
+    let room = engine.inflow().decompress(room).await;
     let received = tokio::task::spawn_blocking(move || {
-        let options = options(&live.flags);
-        engine.otlp().receive(engine.store(), (&content_type, &encoding), &body, &live.config.otlp, options)
+        let (kind, options) = ((content_type.as_str(), encoding.as_str()), options(&live.flags));
+        let received = engine.otlp().receive(engine.store(), kind, &body.bytes, &live.config.otlp, options);
+        drop((body, room));
+        received
     });
     match received.await {
         Ok(Ok(_)) => StatusCode::OK.into_response(),

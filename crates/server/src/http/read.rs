@@ -5,9 +5,9 @@ mod streamed;
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use relatum_model::remote_read::{ReadQuery, ReadRequest, RequestError, ResponseEncoder, ResponseType};
 use relatum_model::storage::{Cancel, Hints, Reader, Scope, Select, SelectError};
@@ -51,9 +51,13 @@ impl ReadError {
 }
 
 /// Answers one request. Reading blocks, so it happens on a thread of its own.
-pub(crate) async fn read(State(engine): State<Arc<Engine>>, body: Bytes) -> Response {
+pub(crate) async fn read(State(engine): State<Arc<Engine>>, headers: HeaderMap, body: Body) -> Response {
+    let body = match engine.inflow().take(&headers, body).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal.into_response(),
+    };
     let permit = engine.read_slots().await;
-    let request = match parsed(&body) {
+    let request = match parsed(&body.bytes) {
         Ok(request) => request,
         Err(error) => return error.into_response(),
     };

@@ -1,25 +1,18 @@
-//! What comes in over HTTP, by path: how often, how it ended and how long it took. One line a request goes to the log at DEBUG.
+//! What comes in over HTTP, by path: how often, how it ended, how long it took, and how much of it there may be at once.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::Response;
 use relatum_model::Labels;
 use relatum_model::exposition::{MetricFamily, MetricKind};
-use tracing::debug;
 
 use crate::Engine;
-
-/// The header by which a request can be found again in logs: the client's, or else ours.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// A longer one is no name that anybody would look for.
-const REQUEST_ID_BYTES_MAX: usize = 128;
+use crate::web::later;
 
 /// Prometheus' bounds, in seconds.
 const BOUNDS: [f64; 9] = [0.1, 0.2, 0.4, 1.0, 3.0, 8.0, 20.0, 60.0, 120.0];
@@ -27,6 +20,7 @@ const BOUNDS: [f64; 9] = [0.1, 0.2, 0.4, 1.0, 3.0, 8.0, 20.0, 60.0, 120.0];
 /// Requests of one path.
 #[derive(Debug, Default, Clone)]
 struct Seen {
+    n_running: usize,
     by_code: BTreeMap<u16, u64>,
     // Not cumulated; the last is what took longer than all bounds.
     buckets: [u64; BOUNDS.len() + 1],
@@ -35,6 +29,9 @@ struct Seen {
     newest: Vec<f64>,
     next: usize,
 }
+
+/// A client that found too many requests of a kind running may try again then.
+const COME_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// How many durations of each path are kept for quantiles.
 const NEWEST_MAX: usize = 512;
@@ -59,20 +56,26 @@ pub(crate) struct Traffic {
 impl Traffic {
     fn count(&self, path: &str, code: u16, took: Duration) {
         let seconds = took.as_secs_f64();
+        self.seen(path, |seen| {
+            *seen.by_code.entry(code).or_default() += 1;
+            seen.buckets[BOUNDS.partition_point(|bound| *bound < seconds)] += 1;
+            seen.seconds += seconds;
+            if seen.newest.len() < NEWEST_MAX {
+                seen.newest.push(seconds);
+            } else {
+                seen.newest[seen.next] = seconds;
+            }
+            seen.next = (seen.next + 1) % NEWEST_MAX;
+        });
+    }
+
+    /// Looks at what was seen of `path`, which may be nothing.
+    fn seen<T>(&self, path: &str, look: impl FnOnce(&mut Seen) -> T) -> T {
         let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
-        if !paths.contains_key(path) {
-            paths.insert(path.to_owned(), Seen::default());
+        match paths.get_mut(path) {
+            Some(seen) => look(seen),
+            None => look(paths.entry(path.to_owned()).or_default()),
         }
-        let Some(seen) = paths.get_mut(path) else { return };
-        *seen.by_code.entry(code).or_default() += 1;
-        seen.buckets[BOUNDS.partition_point(|bound| *bound < seconds)] += 1;
-        seen.seconds += seconds;
-        if seen.newest.len() < NEWEST_MAX {
-            seen.newest.push(seconds);
-        } else {
-            seen.newest[seen.next] = seconds;
-        }
-        seen.next = (seen.next + 1) % NEWEST_MAX;
     }
 
     /// How long requests of `path` took; `None` if there were none.
@@ -92,6 +95,8 @@ impl Traffic {
             "prometheus_http_request_duration_seconds",
             "Histogram of latencies for HTTP requests.",
         );
+        let mut running =
+            MetricFamily::new(MetricKind::Gauge, "relatum_http_requests_running", "Requests that are being answered.");
         for (path, seen) in &*self.paths.lock().unwrap_or_else(PoisonError::into_inner) {
             for (code, n) in &seen.by_code {
                 let labels = Labels::from_pairs([("code", code.to_string()), ("handler", path.clone())]);
@@ -103,38 +108,50 @@ impl Traffic {
                 buckets.push((*bound, up_to));
             }
             let labels = Labels::from_pairs([("handler", path.as_str())]);
+            running.push(labels.clone(), seen.n_running as f64);
             durations.push_histogram(&labels, &buckets, seen.seconds, seen.by_code.values().sum());
         }
-        vec![requests, durations]
+        vec![requests, durations, running]
     }
 }
 
-/// Counts one request, and gives its answer the request's id.
+/// Counts one request, unless too many of its path are running.
 pub(crate) async fn counted(State(engine): State<Arc<Engine>>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     // As Prometheus writes what changes in a path.
     let matched = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let path = matched.replace("{name}", ":name");
-    let id = request.headers().get(&REQUEST_ID).filter(|id| id.len() <= REQUEST_ID_BYTES_MAX).cloned();
-    let id = id.or_else(|| HeaderValue::try_from(fresh_id()).ok());
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0);
-    let method = request.method().clone();
-    let mut response = next.run(request).await;
-    let (code, took) = (response.status().as_u16(), begun.elapsed());
-    engine.traffic().count(&path, code, took);
-    debug!(%method, path, code, seconds = took.as_secs_f64(), ?peer, ?id, "request");
-    if let Some(id) = id {
-        response.headers_mut().insert(REQUEST_ID, id);
-    }
+    let response = match Turn::of(engine.traffic(), &path, engine.live().flags.endpoint_requests_max) {
+        Some(_turn) => next.run(request).await,
+        None => {
+            later(StatusCode::SERVICE_UNAVAILABLE, "too many requests of this kind are running\n", COME_AGAIN_AFTER)
+        }
+    };
+    engine.traffic().count(&path, response.status().as_u16(), begun.elapsed());
     response
 }
 
-/// Different for every request of this process, and most likely for those of others.
-fn fresh_id() -> String {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static REQUESTS: AtomicU64 = AtomicU64::new(0);
-    let n = REQUESTS.fetch_add(1, Ordering::Relaxed);
-    format!("{:x}-{n:x}", crate::clock::now_ms())
+/// A request that is being answered, until this is dropped: also when its client goes away.
+struct Turn<'e> {
+    traffic: &'e Traffic,
+    path: &'e str,
+}
+
+impl<'e> Turn<'e> {
+    /// `None` if `max` of the path are running. Zero is no limit.
+    fn of(traffic: &'e Traffic, path: &'e str, max: usize) -> Option<Turn<'e>> {
+        traffic.seen(path, |seen| {
+            let has_room = max == 0 || seen.n_running < max;
+            seen.n_running += usize::from(has_room);
+            has_room.then(|| Turn { traffic, path })
+        })
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.traffic.seen(self.path, |seen| seen.n_running -= 1);
+    }
 }
 
 #[cfg(test)]
@@ -155,5 +172,21 @@ mod tests {
         let values = |family: &MetricFamily| family.samples.iter().map(|sample| sample.value).collect::<Vec<_>>();
         assert_eq!(values(&families[0]), [100.0, 1.0]);
         assert_eq!(values(&families[1])[..10], [10.0, 20.0, 40.0, 100.0, 100.0, 100.0, 100.0, 100.0, 100.0, 101.0]);
+    }
+
+    #[test]
+    fn only_so_many_at_once() {
+        let traffic = Traffic::default();
+        let running = |path: &str| traffic.seen(path, |seen| seen.n_running);
+        let first = Turn::of(&traffic, "/x", 2);
+        let second = Turn::of(&traffic, "/x", 2);
+        assert!(first.is_some() && second.is_some() && Turn::of(&traffic, "/x", 2).is_none());
+        // Another path has its own, and zero is no limit.
+        assert!(Turn::of(&traffic, "/y", 2).is_some() && Turn::of(&traffic, "/x", 0).is_some());
+        assert_eq!((running("/x"), running("/y")), (2, 0));
+        drop(first);
+        assert!(Turn::of(&traffic, "/x", 2).is_some());
+        drop(second);
+        assert_eq!(running("/x"), 0);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -13,13 +13,21 @@ use super::front;
 use crate::Engine;
 
 /// Takes one request. The store's writes block, so they run on a thread of their own.
-pub(crate) async fn receive(State(engine): State<Arc<Engine>>, headers: HeaderMap, body: Bytes) -> Response {
+pub(crate) async fn receive(State(engine): State<Arc<Engine>>, headers: HeaderMap, body: Body) -> Response {
+    let body = match engine.inflow().take(&headers, body).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal.into_response(),
+    };
+    // What is no snappy takes no more memory.
+    let room = engine.inflow().decompress(snap::raw::decompress_len(&body.bytes).unwrap_or(0)).await;
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let (content_type, encoding) = (text(header::CONTENT_TYPE), text(header::CONTENT_ENCODING));
-    let received =
-        tokio::task::spawn_blocking(move || engine.receiver().receive(engine.store(), &content_type, &encoding, &body))
-            .await;
-    match received {
+    let received = tokio::task::spawn_blocking(move || {
+        let received = engine.receiver().receive(engine.store(), &content_type, &encoding, &body.bytes);
+        drop((body, room));
+        received
+    });
+    match received.await {
         Ok(Ok(written)) => accepted(&written),
         Ok(Err(error)) => {
             let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

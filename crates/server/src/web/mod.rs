@@ -1,4 +1,4 @@
-//! Who may come in, and how: what `--web.config.file` says of TLS, users, headers and how many requests are served.
+//! Who may come in, and how: what `--web.config.file` says of TLS, users, headers and how many requests are served, and what flags say of the latter.
 //!
 //! The file and the certificates it names are looked at for every connection and every request, so that a new certificate needs no
 //! restart. What cannot be used is logged, and what was in effect before stays: a half-written file locks nobody out.
@@ -27,7 +27,7 @@ use tracing::{error, info, warn};
 
 use crate::files::{DiskFiles, FileProblem, Files, whole_file};
 
-pub(crate) use gate::pass;
+pub(crate) use gate::{Door, later, pass};
 use limit::RateLimiter;
 use metrics::Counts;
 pub use tls::check_pair;
@@ -64,6 +64,7 @@ pub struct Web {
     // One at a time reads the files, and says once what is wrong with them.
     looking: Mutex<Option<String>>,
     draining: CancellationToken,
+    door: ArcSwap<Door>,
     pub(crate) counts: Counts,
 }
 
@@ -123,6 +124,7 @@ impl Default for Web {
             users: Users::default(),
             looking: Mutex::default(),
             draining: CancellationToken::new(),
+            door: ArcSwap::default(),
             counts: Counts::default(),
         }
     }
@@ -140,6 +142,15 @@ impl Web {
     /// Puts prepared rules in effect for every connection and request from now on.
     pub fn commit(&self, prepared: PreparedWeb) {
         self.put(prepared.rules);
+    }
+
+    /// Puts limits and the access log of flags in effect. A client's count begins anew.
+    pub(crate) fn set_door(&self, door: Door) {
+        self.door.store(Arc::new(door));
+    }
+
+    fn door(&self) -> Arc<Door> {
+        self.door.load_full()
     }
 
     /// Cancelled when no more requests are taken: answers that would go on for ever end then.

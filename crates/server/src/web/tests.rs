@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
+use relatum_config::web::RateLimit;
 use reqwest::{Certificate, Client, Identity, Response, Version};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -13,6 +14,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::limit::ClientLimiter;
 use super::*;
 use crate::flags::Flags;
 use crate::listen::{Front, bind, serve};
@@ -171,7 +173,29 @@ async fn users_headers_and_the_limit() {
     assert_eq!(server.plain(Some(("you", "letmein"))).await.status(), 200);
     server.write("web.yml", "rate_limit: {burst: 1, interval: 1h}\n");
     assert_eq!(server.plain(None).await.status(), 200);
-    assert_eq!(server.plain(None).await.status(), 429);
+    let refused = server.plain(None).await;
+    assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].as_bytes()), (429, &b"3600"[..]));
+}
+
+#[tokio::test]
+async fn one_client_has_only_so_many_requests() {
+    let server = Server::start("{}\n").await;
+    // So slow that nothing is gained meanwhile.
+    let limit = RateLimit { burst: 2, interval: Duration::from_secs(3600) };
+    server.web.set_door(Door { clients: Some(ClientLimiter::new(limit)), ..Door::default() });
+    for expected in [200, 200, 429] {
+        let answer = server.plain(None).await;
+        assert_eq!(answer.status(), expected);
+        assert_eq!(answer.headers().contains_key("retry-after"), expected == 429);
+        assert!(answer.headers().contains_key("x-request-id"));
+    }
+    let shown = relatum_model::exposition::write_text(&server.web.metrics());
+    for line in ["relatum_http_requests_over_rate_total 1", "relatum_http_clients 1", "relatum_http_clients_max 10000"]
+    {
+        assert!(shown.contains(&format!("\n{line}\n")), "{shown}");
+    }
+    server.web.set_door(Door::new(&Flags::default()));
+    assert_eq!(server.plain(None).await.status(), 200);
 }
 
 #[tokio::test]
