@@ -540,7 +540,7 @@ fn prepare_state(store: &mut Store, model: Option<String>, unit: Option<String>)
         change.put_application(APPLICATION, Origin::Builtin, CHARM, "{}")?;
         for number in before.iter().filter(|number| **number != unit.number()) {
             let owner = format!("{APPLICATION}/{number}");
-            for relation in &world.relations {
+            for relation in world.relations.iter() {
                 for (role, owner) in relation.bags.keys().filter(|(_, known)| *known == owner) {
                     change.remove_bag(relation.id, *role, owner)?;
                 }

@@ -152,6 +152,11 @@ pub struct LeftOut {
 }
 
 impl LeftOut {
+    /// Whether nothing was.
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
     /// One line for each key.
     pub fn lines(&self, version: Version) -> Vec<String> {
         let line = |((part, key, since), count): (&(Part, String, Version), &usize)| {

@@ -97,8 +97,8 @@ impl files::Files for Below<'_> {
         // Nothing but what is rendered belongs to the set, whatever else a pattern may be about.
         let Ok(pattern) = pattern.strip_prefix(self.root) else { return Ok(Vec::new()) };
         let pattern = Wildcard::new(pattern)?;
-        let matching = self.files.keys().filter(|path| pattern.matches(Path::new(path)));
-        Ok(matching.map(|path| self.root.join(path)).collect())
+        let matching = self.files.keys().filter(|path| pattern.matches(Path::new(&***path)));
+        Ok(matching.map(|path| self.root.join(&**path)).collect())
     }
 }
 
@@ -201,7 +201,7 @@ fn file_of_job(message: &str, files: &Files) -> Option<String> {
         job.strip_prefix(name).filter(|rest| rest.is_empty() || rest.starts_with(": "))
     };
     let mut scrapes = files.iter().filter(|(path, _)| path.starts_with("scrape/"));
-    scrapes.find(|(_, text)| text.lines().any(|line| is_it(line).is_some())).map(|(path, _)| path.clone())
+    scrapes.find(|(_, text)| text.lines().any(|line| is_it(line).is_some())).map(|(path, _)| path.to_string())
 }
 
 #[cfg(test)]
@@ -301,8 +301,9 @@ mod tests {
             ("scrape/a_1.yml", "scrape_configs:\n- metrics_path: /m\n  job_name: juju_a-1\n"),
             ("scrape/a_2.yml", "scrape_configs:\n- job_name: \"juju_a-11\"\n"),
         ]
-        .map(|(path, text)| (path.to_owned(), Arc::from(text)))
-        .into();
+        .map(|(path, text)| (Arc::from(path), Arc::from(text)))
+        .into_iter()
+        .collect();
         for (message, expected) in [
             ("cannot prepare scrape job juju_a-1: cannot read x", Some("scrape/a_1.yml")),
             ("cannot prepare scrape job juju_a-11: cannot read x", Some("scrape/a_2.yml")),

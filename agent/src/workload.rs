@@ -1,48 +1,22 @@
 //! What the rendered configuration drives: the server in this process, or a Prometheus beside it.
 
-use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
+
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 
 use crate::control::Problem;
 use crate::dialect::Dialect;
 
-/// Rendered files: path below `rendered/` to text. Whoever keeps a text shares it.
-pub type Files = BTreeMap<String, Arc<str>>;
-
-/// Whether two texts are equal; at once where they are one.
-pub fn is_same_text(a: &Arc<str>, b: &Arc<str>) -> bool {
-    Arc::ptr_eq(a, b) || a == b
-}
-
-/// Whether two sets of files are equal.
-pub fn are_same_files(a: &Files, b: &Files) -> bool {
-    a.len() == b.len() && a.keys().eq(b.keys()) && a.values().zip(b.values()).all(|(a, b)| is_same_text(a, b))
-}
+/// Rendered files: path below `rendered/` to text. Whoever keeps them shares them, and two sets of which one came from the other are
+/// compared in the time that their differences take.
+pub type Files = OrdMap<Arc<str>, Arc<str>>;
 
 /// The paths that only one of two sets has, or that say something else in the other, in order.
 pub fn differing<'a>(a: &'a Files, b: &'a Files) -> impl Iterator<Item = &'a str> {
-    let (mut a, mut b) = (a.iter().peekable(), b.iter().peekable());
-    std::iter::from_fn(move || {
-        loop {
-            let order = match (a.peek(), b.peek()) {
-                (None, None) => return None,
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (Some((a, _)), Some((b, _))) => a.cmp(b),
-            };
-            match order {
-                Ordering::Less => return a.next().map(|(path, _)| path.as_str()),
-                Ordering::Greater => return b.next().map(|(path, _)| path.as_str()),
-                Ordering::Equal => {
-                    let ((path, a), (_, b)) = (a.next()?, b.next()?);
-                    if !is_same_text(a, b) {
-                        return Some(path.as_str());
-                    }
-                }
-            }
-        }
+    a.diff(b).map(|item| match item {
+        DiffItem::Add(path, _) | DiffItem::Update { new: (path, _), .. } | DiffItem::Remove(path, _) => &**path,
     })
 }
 

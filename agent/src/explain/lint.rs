@@ -16,7 +16,7 @@ impl Scene<'_> {
     pub(crate) fn lint(&self) -> LintReport {
         let mut report = LintReport::default();
         for content in self.trace.desired.rules.values() {
-            let key = &content.relation;
+            let key = &content.ends.relation;
             let Some((_, relation)) = self.trace.relations.get(key) else { continue };
             let groups = content.groups();
             let (origins, published) = (kept(relation, &groups), published(relation));

@@ -10,7 +10,7 @@ pub(super) fn found(question: &Question, scene: &Scene<'_>) -> Vec<Explanation> 
     let mut found = Vec::new();
     for (path, (source, _)) in &scene.trace.desired.local.files {
         // What is on disk runs; a file that cannot be read now has its last good version there.
-        let Some(text) = scene.observed.current.get(path) else { continue };
+        let Some(text) = scene.observed.current.get(path.as_str()) else { continue };
         let spans = Spans::read(text);
         for (job, target, line) in spans.targets() {
             if question.is_about(&[target, source], &[job], |_| None, path) {

@@ -20,7 +20,7 @@ use crate::templates::Template;
 pub(super) fn found(question: &Question, scene: &Scene<'_>) -> Vec<Explanation> {
     let mut found = Vec::new();
     for (file, content) in &scene.trace.desired.rules {
-        let (key, groups) = (&content.relation, &content.groups());
+        let (key, groups) = (&content.ends.relation, &content.groups());
         let Some((_, relation)) = scene.trace.relations.get(key) else { continue };
         let path = format!("rules/{file}");
         let mut origins: Option<Vec<Vec<RuleOrigin>>> = None;

@@ -82,7 +82,7 @@ impl Bench {
         let mut observed = look(store.world().unwrap(), &sources, &place, Layout::Split).unwrap();
         let desired = trace(&observed).desired;
         let rendered = Renderer::default().render(&desired, &observed.overrides, Dialect::default());
-        observed.current = Arc::new(rendered.files);
+        observed.current = rendered.files;
         Bench { _dir: dir, store: Mutex::new(store), observed }
     }
 

@@ -121,12 +121,13 @@ impl Workload for External {
     fn check(&self, files: &Files) -> Vec<Fault> {
         let mut faults = Vec::new();
         for (path, text) in files {
-            let found = match path.as_str() {
+            let found = match &**path {
                 MAIN_PATH => Config::parse(text).err(),
                 path if path.starts_with("rules/") => RuleFile::parse(text).err(),
                 _ => None,
             };
-            let fault = |problem: relatum_config::Problem| Fault { path: path.clone(), message: problem.to_string() };
+            let fault =
+                |problem: relatum_config::Problem| Fault { path: path.to_string(), message: problem.to_string() };
             faults.extend(found.into_iter().flatten().map(fault));
         }
         faults
@@ -399,12 +400,12 @@ impl Driver {
         let folder = self.main.parent().unwrap_or(&self.main);
         let fault = |path: &str| Fault { path: path.to_owned(), message: text.to_owned() };
         let named =
-            |path: &&String| *path != MAIN_PATH && text.contains(&*folder.join(path.as_str()).to_string_lossy());
-        let mut paths: Vec<&String> = files.keys().filter(named).collect();
+            |path: &&Arc<str>| &***path != MAIN_PATH && text.contains(&*folder.join(&***path).to_string_lossy());
+        let mut paths: Vec<&Arc<str>> = files.keys().filter(named).collect();
         if paths.is_empty() && text.contains("while applying the new configuration") {
             // It could read the main file, and what it did not like of the rest is in its log only: the rules that changed.
             let is_changed =
-                |(path, text): &(&String, &Arc<str>)| path.starts_with("rules/") && loaded.get(*path) != Some(*text);
+                |(path, text): &(&Arc<str>, &Arc<str>)| path.starts_with("rules/") && loaded.get(*path) != Some(*text);
             paths = files.iter().filter(is_changed).map(|(path, _)| path).collect();
         }
         match paths.as_slice() {

@@ -25,7 +25,7 @@ pub(crate) fn of(world: &World, show_secrets: bool) -> Files {
         }
     }
     let mut relations = String::new();
-    for relation in &world.relations {
+    for relation in world.relations.iter() {
         let (id, interface) = (relation.id, &relation.interface);
         let _ = writeln!(relations, "{id}: {} → {} ({interface})", relation.provider, relation.requirer);
         let role = if relation.requirer.application == APPLICATION { Role::Requirer } else { Role::Provider };
@@ -36,13 +36,13 @@ pub(crate) fn of(world: &World, show_secrets: bool) -> Files {
             // A relation with ourselves has two bags of one owner.
             let is_ambiguous = relation.provider.application == relation.requirer.application;
             let end = if is_ambiguous { format!(" ({})", bag_role.as_str()) } else { String::new() };
-            texts.insert(format!("databags/{ours}:{id}/{owner}{end}"), bag(&content).into());
+            texts.insert(format!("databags/{ours}:{id}/{owner}{end}").into(), bag(&content).into());
         }
     }
     let options: Vec<String> = world.config.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
-    texts.insert("applications".to_owned(), applications.into());
-    texts.insert("relations".to_owned(), relations.into());
-    texts.insert("options".to_owned(), options.concat().into());
+    texts.insert("applications".into(), applications.into());
+    texts.insert("relations".into(), relations.into());
+    texts.insert("options".into(), options.concat().into());
     texts
 }
 

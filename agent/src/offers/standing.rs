@@ -76,7 +76,7 @@ pub(crate) fn live(world: &World, board: &Board, remotes: &[Remote], public_url:
         let note = note_of_consumer(consumer, &connection.model, now_ms);
         live.notes.insert(relation.id, note);
     }
-    for relation in &world.relations {
+    for relation in world.relations.iter() {
         let name = remote_name(&relation.requirer.name, relation.id);
         let failing = |remote: &&Remote| is_of(&remote.name, &name) && remote.failure.is_some();
         if let Some(failure) = remotes.iter().find(failing).and_then(|remote| remote.failure.as_ref()) {
@@ -218,6 +218,8 @@ fn clock(at_ms: i64) -> String {
 mod tests {
     use relatum_config::Secret;
 
+    use std::sync::Arc;
+
     use super::*;
     use crate::offers::link::Trouble;
     use crate::store::{self, Endpoint, Offers};
@@ -241,7 +243,7 @@ mod tests {
         };
         // One relation is gone, and the other side does not know.
         let offers = Offers { upstreams: vec![upstream(7), upstream(8)], ..Offers::default() };
-        World { relations: vec![relation.into()], offers, ..World::default() }
+        World { relations: [Arc::new(relation)].into_iter().collect(), offers, ..World::default() }
     }
 
     #[track_caller]

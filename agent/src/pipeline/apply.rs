@@ -17,7 +17,7 @@ use super::desire::MATERIALS;
 use super::plan::Step;
 use super::render::{ARGUMENTS_PATH, DATASOURCE_PATH, MAIN_PATH, WEB_PATH};
 use crate::dialect::Layout;
-use crate::workload::{Fault, Files, NotRun, Workload, are_same_files};
+use crate::workload::{Fault, Files, NotRun, Workload};
 
 /// The folders below `rendered/`, and what the names of our files in them end in. Anything else is not ours to touch.
 const FOLDERS: [(&str, &str); 4] = [("", ""), ("scrape", ".yml"), ("rules", ".rules"), (MATERIALS, "")];
@@ -64,7 +64,7 @@ pub struct RenderedDirectory {
     /// What the files were known by when they were read or written last.
     stamps: BTreeMap<String, Stamp>,
     /// What they said then.
-    files: Arc<Files>,
+    files: Files,
     /// What was written could not be finished, so that nobody knows what is there.
     is_unsure: bool,
     layout: Layout,
@@ -79,7 +79,7 @@ impl RenderedDirectory {
         RenderedDirectory {
             path,
             stamps: BTreeMap::new(),
-            files: Arc::default(),
+            files: Files::new(),
             is_unsure: true,
             layout: Layout::default(),
         }
@@ -109,7 +109,7 @@ impl RenderedDirectory {
     }
 
     /// The files as they are. One that is not UTF-8 is not ours any more and reads as empty, so that it gets replaced.
-    pub fn read(&mut self) -> Result<Arc<Files>, ApplyError> {
+    pub fn read(&mut self) -> Result<Files, ApplyError> {
         let (mut stamps, mut files) = (BTreeMap::new(), Files::new());
         for (folder, ending) in FOLDERS {
             let failed = |source| ApplyError::Read { path: self.path.join(folder), source };
@@ -130,7 +130,7 @@ impl RenderedDirectory {
                     continue;
                 }
                 let stamp = stamp(&metadata);
-                let text = match self.files.get(&path) {
+                let text = match self.files.get(path.as_str()) {
                     Some(text) if self.stamps.get(&path) == Some(&stamp) => Arc::clone(text),
                     _ => match fs::read(entry.path()) {
                         Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -138,14 +138,14 @@ impl RenderedDirectory {
                     },
                 };
                 stamps.insert(path.clone(), stamp);
-                files.insert(path, text);
+                files.insert(path.into(), text);
             }
         }
         self.stamps = stamps;
         self.is_unsure = false;
         // Nobody has to let go of what is as it was.
-        if !are_same_files(&files, &self.files) {
-            self.files = Arc::new(files);
+        if files != self.files {
+            self.files = files;
         }
         Ok(self.known())
     }
@@ -156,8 +156,8 @@ impl RenderedDirectory {
     }
 
     /// The files as they were when they were read or written last.
-    pub fn known(&self) -> Arc<Files> {
-        Arc::clone(&self.files)
+    pub fn known(&self) -> Files {
+        self.files.clone()
     }
 
     /// Does `steps`, which lead to `wanted`, and has the workload run the result.
@@ -173,18 +173,17 @@ impl RenderedDirectory {
 
     /// Knows the files as `steps` have left them, so that the next look need not read what was just written.
     fn remember(&mut self, steps: &[Step]) {
-        let files = Arc::make_mut(&mut self.files);
         for step in steps {
             match step {
                 Step::Write { path, text } => {
                     // One that is gone again already is missed by the next look.
-                    let Ok(metadata) = fs::metadata(self.path.join(path)) else { continue };
-                    self.stamps.insert(path.clone(), stamp(&metadata));
-                    files.insert(path.clone(), Arc::clone(text));
+                    let Ok(metadata) = fs::metadata(self.path.join(&**path)) else { continue };
+                    self.stamps.insert(path.to_string(), stamp(&metadata));
+                    self.files.insert(Arc::clone(path), Arc::clone(text));
                 }
                 Step::Remove { path } => {
-                    self.stamps.remove(path);
-                    files.remove(path);
+                    self.stamps.remove(&**path);
+                    self.files.remove(path);
                 }
                 Step::Reload => {}
             }
@@ -330,8 +329,8 @@ impl Undo<'_> {
         let mut stage = || {
             for step in steps {
                 let Step::Write { path, text } = step else { continue };
-                staged.push(path.as_str());
-                let failed = |source| ApplyError::Write { path: self.directory.path.join(path), source };
+                staged.push(&**path);
+                let failed = |source| ApplyError::Write { path: self.directory.path.join(&**path), source };
                 self.directory.stage(path, text).map_err(failed)?;
             }
             let failed = |source| ApplyError::Write { path: self.directory.path.clone(), source };

@@ -5,11 +5,12 @@
 //! so with it the whole set waits.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::desire::{Desired, Owner};
 use super::render::{ARGUMENTS_PATH, MAIN_PATH, Rendered};
 use crate::control::Problem;
-use crate::workload::{Fault, Files, Workload, are_same_files, is_same_text};
+use crate::workload::{Fault, Files, Workload};
 
 /// The files to have on disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,7 +27,9 @@ pub struct Checked {
 pub fn check(current: &Files, rendered: &mut Rendered, desired: &Desired, workload: &dyn Workload) -> Checked {
     let mut wanted = std::mem::take(&mut rendered.files);
     for path in &rendered.failed {
-        wanted.extend(current.get(path).map(|last_good| (path.clone(), last_good.clone())));
+        if let Some(last_good) = current.get(path.as_str()) {
+            wanted.insert(path.as_str().into(), Arc::clone(last_good));
+        }
     }
     let mut problems = Vec::new();
     // Without these two there is nothing to load; they can only be missing when an override failed on the first start.
@@ -35,7 +38,7 @@ pub fn check(current: &Files, rendered: &mut Rendered, desired: &Desired, worklo
         problems.push(problem(missing, desired, "there is no good version of this file yet".to_owned()));
         return Checked { wanted, is_loadable: false, problems };
     }
-    if are_same_files(&wanted, current) {
+    if wanted == *current {
         return Checked { wanted, is_loadable: true, problems };
     }
     let mut checked = Checked { wanted, is_loadable: true, problems };
@@ -73,8 +76,8 @@ impl Checked {
 /// Puts the last good version in the place of a file, or else leaves the file out. False if neither can be done.
 fn replace(path: &str, current: &Files, wanted: &mut Files) -> bool {
     match (current.get(path), wanted.get(path)) {
-        (Some(last_good), Some(faulty)) if !is_same_text(last_good, faulty) => {
-            wanted.insert(path.to_owned(), last_good.clone());
+        (Some(last_good), Some(faulty)) if last_good != faulty => {
+            wanted.insert(path.into(), Arc::clone(last_good));
             true
         }
         (_, Some(_)) if path != MAIN_PATH && path != ARGUMENTS_PATH => wanted.remove(path).is_some(),

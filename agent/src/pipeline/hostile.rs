@@ -2,6 +2,7 @@
 //! others made stays byte for byte, and all is as it should be once it is repaired.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use relatum_relations::bag::Databag;
@@ -136,11 +137,11 @@ fn messages(problems: &[Problem]) -> Vec<&str> {
 
 fn different_files(found: &Files, expected: &Files) -> Option<String> {
     let paths = found.keys().chain(expected.keys());
-    let different: Vec<&String> = paths.filter(|path| found.get(*path) != expected.get(*path)).collect();
+    let different: Vec<&Arc<str>> = paths.filter(|path| found.get(*path) != expected.get(*path)).collect();
     (!different.is_empty()).then(|| format!("{different:?} differ"))
 }
 
-fn bags_of_others(outcome: &Outcome) -> Vec<(&super::desire::BagKey, &Databag)> {
+fn bags_of_others(outcome: &Outcome) -> Vec<(&super::desire::BagKey, &Arc<Databag>)> {
     outcome.bags.iter().filter(|((id, ..), _)| *id != HOSTILE).collect()
 }
 
@@ -376,7 +377,7 @@ impl Neighbours {
         let mut found = self.passes.settle(&mut self.state);
         assert!(begun.elapsed() < PATIENCE, "{} takes {:?}", what(), begun.elapsed());
         self.state.relations.remove(&id);
-        for (path, text) in self.alone.files.iter().filter(|(path, _)| !OF_ALL.contains(&path.as_str())) {
+        for (path, text) in self.alone.files.iter().filter(|(path, _)| !OF_ALL.contains(&&***path)) {
             assert_eq!(found.files.get(path), Some(text), "{}: {path}", what());
         }
         let key = format!("{}:{id}", victim.endpoint);

@@ -17,9 +17,10 @@ pub mod render;
 mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use imbl::OrdMap;
 use relatum_relations::endpoints::APPLICATION;
 use relatum_relations::ingress_per_unit::Urls;
 use relatum_relations::name::UnitName;
@@ -30,7 +31,7 @@ use crate::charm_config::Settings;
 use crate::control::Problem;
 use crate::events::{self, RelationEvent, RelationEventKind};
 use crate::identity;
-use crate::store::{Role, Store, StoreError, StoredRelation, World};
+use crate::store::{Relations, Role, Store, StoreError, World};
 use crate::telemetry::span::{self, SpanFeed};
 use crate::workload::{Files, Workload};
 use apply::{ApplyError, RenderedDirectory};
@@ -63,7 +64,7 @@ pub struct Report {
     /// What is left out because the workload does not know it, one line each.
     pub left_out: Vec<String>,
     /// What came of each relation.
-    pub yields: BTreeMap<RelationKey, Yield>,
+    pub yields: OrdMap<RelationKey, Yield>,
     /// Under which URLs the server is reached.
     pub urls: Urls,
     /// The authority that signed the certificate that is served, PEM; `None` over plain HTTP.
@@ -112,7 +113,8 @@ pub struct Pipeline {
     /// Our endpoint of each relation there was an event of, for the events of those that are gone.
     endpoints: BTreeMap<u64, String>,
     /// The relations of the last pass that came to its end, whose events are all seen.
-    settled: Vec<Arc<StoredRelation>>,
+    settled: Option<Relations>,
+    published: publish::Settled,
     /// What was logged already, so that a problem is in the log once and not once a pass.
     logged: BTreeSet<Problem>,
     spans: SpanFeed,
@@ -133,7 +135,8 @@ impl Pipeline {
             is_loaded: false,
             last_reload: None,
             endpoints: BTreeMap::new(),
-            settled: Vec::new(),
+            settled: None,
+            published: publish::Settled::default(),
             logged: BTreeSet::new(),
             spans: SpanFeed::default(),
         }
@@ -175,7 +178,7 @@ impl Pipeline {
         self.rendered.set_layout(dialect.layout);
         let mut steps = Steps::begin();
         let observed = observe::observe(store, &self.sources, &self.place, &self.rendered, &mut self.folders)?;
-        let events = events::derive(&observed.world, &self.settled);
+        let events = events::derive(&observed.world, self.settled.as_ref());
         for event in &events {
             self.log_event(event, &observed.world);
         }
@@ -192,7 +195,7 @@ impl Pipeline {
         let (changed, applied) = self.apply(&mut checked, &observed, &desired, workload, &mut problems);
         steps.end("apply");
         problems.append(&mut checked.problems);
-        let mut published = publish::publish(store, &observed.world, &desired.bags)?;
+        let mut published = self.published.publish(store, &observed.world, &desired.bags)?;
         match identity::carry_out(&self.place.identity, &desired.identity, observed.now_ms) {
             Ok(is_new) => published |= is_new,
             Err(error) => problems.push(Problem::new(crate::chain(&error))),
@@ -201,7 +204,7 @@ impl Pipeline {
             let changed = events.iter().map(|event| event.relation);
             crate::lock(store).mark_seen(&events::seen(&observed.world, changed))?;
         }
-        self.settled.clone_from(&observed.world.relations);
+        self.settled = Some(observed.world.relations.clone());
         steps.end("publish");
         if !events.is_empty() || !changed.is_empty() || published {
             info!(revision = observed.world.revision, took = %steps, "pass: {}", steps::changes(&changed));
@@ -302,11 +305,12 @@ impl Pipeline {
         }
     }
 
+    /// `problems` are in order.
     fn log_problems(&mut self, problems: &[Problem]) {
         for problem in problems.iter().filter(|problem| !self.logged.contains(problem)) {
             warn!("{problem}");
         }
-        for gone in self.logged.iter().filter(|problem| !problems.contains(problem)) {
+        for gone in self.logged.iter().filter(|problem| problems.binary_search(problem).is_err()) {
             info!("solved: {gone}");
         }
         self.logged = problems.iter().cloned().collect();

@@ -87,7 +87,7 @@ pub struct Observed {
     /// What is wrong with the files of `relations.d`.
     pub declared: Vec<Problem>,
     /// The rendered files as they are on disk.
-    pub current: Arc<Files>,
+    pub current: Files,
     /// Our key and our requests for certificates; else why they cannot be read.
     pub identity: Result<Option<Identity>, String>,
     /// The time of looking, milliseconds since 1970.
@@ -138,7 +138,7 @@ fn gather(
     world: World,
     declared: Vec<Problem>,
     local: LocalFiles,
-    current: Arc<Files>,
+    current: Files,
     sources: &Sources,
     place: &Place,
 ) -> Observed {

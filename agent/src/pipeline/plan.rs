@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::workload::{Files, is_same_text};
+use imbl::ordmap::DiffItem;
+
+use crate::workload::Files;
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,14 +12,14 @@ pub enum Step {
     /// Write a file.
     Write {
         /// Below `rendered/`.
-        path: String,
+        path: Arc<str>,
         /// The whole content.
         text: Arc<str>,
     },
     /// Remove a file.
     Remove {
         /// Below `rendered/`.
-        path: String,
+        path: Arc<str>,
     },
     /// Make the workload run what is there.
     Reload,
@@ -35,17 +37,16 @@ impl Step {
 
 /// Lists the steps from `current` to `wanted`; empty when they agree and the workload `is_loaded` with them.
 pub fn plan(current: &Files, wanted: &Files, is_loaded: bool) -> Vec<Step> {
-    let mut steps = Vec::new();
-    for (path, text) in wanted {
-        if !current.get(path).is_some_and(|known| is_same_text(known, text)) {
-            steps.push(Step::Write { path: path.clone(), text: Arc::clone(text) });
+    let (mut steps, mut gone) = (Vec::new(), Vec::new());
+    for item in current.diff(wanted) {
+        match item {
+            DiffItem::Add(path, text) | DiffItem::Update { new: (path, text), .. } => {
+                steps.push(Step::Write { path: Arc::clone(path), text: Arc::clone(text) });
+            }
+            DiffItem::Remove(path, _) => gone.push(Step::Remove { path: Arc::clone(path) }),
         }
     }
-    for path in current.keys() {
-        if !wanted.contains_key(path) {
-            steps.push(Step::Remove { path: path.clone() });
-        }
-    }
+    steps.append(&mut gone);
     if !steps.is_empty() || !is_loaded {
         steps.push(Step::Reload);
     }

@@ -1,51 +1,77 @@
 //! Writes our side of the relations, only where it changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use relatum_relations::bag::Databag;
 
 use super::desire::BagKey;
-use crate::store::{Bag, Store, StoreError, World};
+use crate::store::{Bag, Relations, Role, Store, StoreError, World};
 
-/// Writes the bags that differ from `world`; true if there was one.
-pub fn publish(store: &Mutex<Store>, world: &World, bags: &BTreeMap<BagKey, Databag>) -> Result<bool, StoreError> {
-    let changed = differing(world, bags);
-    if changed.is_empty() {
-        return Ok(false);
-    }
-    let mut ids: Vec<String> = changed.iter().map(|((id, ..), _)| id.to_string()).collect();
-    ids.dedup();
-    let description = format!("publish to relation {}", ids.join(", "));
-    crate::lock(store).mutate::<_, StoreError>(&description, |change| {
-        // A relation may be gone since the pass looked.
-        let now = change.world()?;
-        for ((id, role, owner), bag) in changed.iter().filter(|((id, ..), _)| now.relation(*id).is_some()) {
-            change.put_bag(*id, *role, owner, bag)?;
+/// Our bags, by relation, role and owner.
+pub type Bags = OrdMap<BagKey, Arc<Databag>>;
+
+/// The relations and our bags of the last time that everything was published, so that only what is others now is looked at.
+#[derive(Default)]
+pub struct Settled {
+    relations: Relations,
+    bags: Bags,
+}
+
+impl Settled {
+    /// Writes the bags that differ from `world`; true if there was one.
+    pub fn publish(&mut self, store: &Mutex<Store>, world: &World, bags: &Bags) -> Result<bool, StoreError> {
+        let changed = self.differing(world, bags);
+        let is_changed = !changed.is_empty();
+        if is_changed {
+            let ids: BTreeSet<String> = changed.iter().map(|((id, ..), _)| id.to_string()).collect();
+            let ids: Vec<String> = ids.into_iter().collect();
+            let description = format!("publish to relation {}", ids.join(", "));
+            crate::lock(store).mutate::<_, StoreError>(&description, |change| {
+                // A relation may be gone since the pass looked.
+                let now = change.world()?;
+                for ((id, role, owner), bag) in changed.iter().filter(|((id, ..), _)| now.relation(*id).is_some()) {
+                    change.put_bag(*id, *role, owner, bag)?;
+                }
+                Ok(())
+            })?;
         }
-        Ok(())
-    })?;
-    Ok(true)
+        *self = Settled { relations: world.relations.clone(), bags: bags.clone() };
+        Ok(is_changed)
+    }
+
+    /// Those of `bags` that are not in `world` as they should be, by their key.
+    fn differing<'b>(&self, world: &World, bags: &'b Bags) -> Vec<(&'b BagKey, &'b Databag)> {
+        let mut found: BTreeMap<&BagKey, &Databag> = BTreeMap::new();
+        for item in self.bags.diff(bags) {
+            match item {
+                DiffItem::Add(key, bag) | DiffItem::Update { new: (key, bag), .. } => drop(found.insert(key, bag)),
+                // Whoever wants nothing any more says so by an empty bag.
+                DiffItem::Remove(..) => {}
+            }
+        }
+        for id in world.relations.changed_since(&self.relations) {
+            let of_relation = (id, Role::Provider, String::new())..(id + 1, Role::Provider, String::new());
+            found.extend(bags.range(of_relation).map(|(key, bag)| (key, &**bag)));
+        }
+        let differs = |(id, role, owner): &BagKey, bag: &Databag| {
+            let known = world.relation(*id).and_then(|relation| relation.bags.get(&(*role, owner.clone())));
+            known.map_or(!bag.is_empty(), |known| known.content != *bag)
+        };
+        found.into_iter().filter(|(key, bag)| differs(key, bag)).collect()
+    }
 }
 
-/// Those of `bags` that are not in `world` as they should be.
-fn differing<'b>(world: &World, bags: &'b BTreeMap<BagKey, Databag>) -> Vec<(&'b BagKey, &'b Databag)> {
-    let differs = |(id, role, owner): &BagKey, bag: &Databag| {
-        let known = world.relation(*id).and_then(|relation| relation.bags.get(&(*role, owner.clone())));
-        known.map_or(!bag.is_empty(), |known| known.content != *bag)
-    };
-    bags.iter().filter(|(key, bag)| differs(key, bag)).collect()
-}
-
-/// Does to `world` what [`publish`] does to the store, as a revision of its own; true if there was something to do.
-pub fn foresee(world: &mut World, bags: &BTreeMap<BagKey, Databag>) -> bool {
+/// Does to `world` what publishing does to the store, as a revision of its own; true if there was something to do.
+pub fn foresee(world: &mut World, bags: &Bags) -> bool {
     let version = world.revision + 1;
-    let mut is_changed = false;
-    for ((id, role, owner), bag) in differing(world, bags) {
-        if let Ok(at) = world.relations.binary_search_by_key(id, |relation| relation.id) {
-            let relation = Arc::make_mut(&mut world.relations[at]);
+    let differing = Settled::default().differing(world, bags);
+    let is_changed = !differing.is_empty();
+    for ((id, role, owner), bag) in differing {
+        if let Some(relation) = world.relations.get_mut(*id) {
             relation.bags.insert((*role, owner.clone()), Bag { version, content: bag.clone() });
-            is_changed = true;
         }
     }
     if is_changed {

@@ -12,7 +12,7 @@ use super::observe::Observed;
 use super::publish::foresee;
 use super::render::Renderer;
 use crate::control::{Difference, FileDifference, Problem, Rehearsal};
-use crate::workload::{Files, Workload};
+use crate::workload::{Files, Workload, differing};
 
 /// What would be in effect.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -82,7 +82,8 @@ fn rules(desired: &Desired) -> BTreeMap<String, Vec<Value>> {
         for group in &file.groups() {
             for rule in list(group, "rules") {
                 let named = rule["alert"].as_str().or(rule["record"].as_str()).unwrap_or_default();
-                let name = format!("{} {}/{named}", name(&file.relation), group["name"].as_str().unwrap_or_default());
+                let name =
+                    format!("{} {}/{named}", name(&file.ends.relation), group["name"].as_str().unwrap_or_default());
                 rules.entry(name).or_default().push(json!({"rule": rule, "interval": group["interval"]}));
             }
         }
@@ -116,10 +117,8 @@ fn difference<T: PartialEq>(before: &BTreeMap<String, T>, after: &BTreeMap<Strin
 
 /// The files that are otherwise in `after`.
 pub fn files(before: &Files, after: &Files) -> Vec<FileDifference> {
-    let Difference { added, changed, removed } = difference(before, after);
-    let mut paths = [added, changed, removed].concat();
-    paths.sort();
-    let text = |files: &Files, path: &String| files.get(path).map(|text| text.to_string());
+    let paths: Vec<String> = differing(before, after).map(str::to_owned).collect();
+    let text = |files: &Files, path: &str| files.get(path).map(|text| text.to_string());
     let file = |path: String| FileDifference { before: text(before, &path), after: text(after, &path), path };
     paths.into_iter().map(file).collect()
 }

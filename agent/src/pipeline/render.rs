@@ -4,18 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt};
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use relatum_config::prometheus::{GlobalConfig, ScrapeConfigFile};
 use relatum_model::yaml;
 use relatum_relations::charm_options::retention_size;
 use serde_json::{Value, json};
 
 use super::desire::rules::Rules;
-use super::desire::{AUTHORITIES_PATH, Desired, RelationKey, scrape_path};
-use super::packed::Packed;
+use super::desire::{AUTHORITIES_PATH, Desired, Ends, Jobs, RelationKey, scrape_path};
 use super::parallel;
 use crate::control::Problem;
 use crate::dialect::{Dialect, Layout, LeftOut, OLDEST, Part, Version};
-use crate::store::{Role, StoredRelation};
 use crate::templates::{Override, Template, Templates};
 use crate::workload::Files;
 
@@ -47,55 +47,52 @@ pub struct Rendered {
     pub left_out: Vec<String>,
 }
 
-/// The templates in use, and what they made of which values: what is as it was is not rendered again.
+/// The templates in use, and what they made of which values: what is as it was is not rendered again, and not even looked at.
 pub struct Renderer {
     overrides: BTreeMap<Template, Override>,
     templates: Templates,
-    version: Option<Version>,
-    known: HashMap<String, Known>,
+    dialect: Dialect,
+    /// What the files of our own are made of.
+    values: HashMap<&'static str, Value>,
+    /// What the files of relations are made of.
+    scrapes: OrdMap<RelationKey, Arc<Jobs>>,
+    rules: OrdMap<String, Arc<Rules>>,
+    /// The texts.
+    files: Files,
+    /// What was left out of them, where that is something.
+    left_out: BTreeMap<Arc<str>, LeftOut>,
+    /// Files that there is no text of, and why.
+    failed: BTreeMap<Arc<str>, Problem>,
 }
 
-/// A text, and what it was made of.
-struct Known {
-    source: Source,
-    text: Arc<str>,
-    /// What was left out of it.
-    left_out: LeftOut,
-}
-
-/// What a file is made of. Values of relations are shared with whoever understood them, so that equal ones are mostly one.
-enum Source {
-    Values(Value),
-    Jobs(Arc<StoredRelation>, Arc<Packed>),
-    Rules(Arc<StoredRelation>, Arc<Rules>),
-}
-
-impl Source {
-    fn is(&self, other: &Source) -> bool {
-        let have_same_ends = |a: &Arc<StoredRelation>, b: &Arc<StoredRelation>| {
-            Arc::ptr_eq(a, b) || (a.id, &a.provider, &a.requirer) == (b.id, &b.provider, &b.requirer)
-        };
-        match (self, other) {
-            (Source::Values(a), Source::Values(b)) => a == b,
-            (Source::Jobs(relation, jobs), Source::Jobs(other, others)) => {
-                have_same_ends(relation, other) && (Arc::ptr_eq(jobs, others) || jobs == others)
-            }
-            (Source::Rules(relation, file), Source::Rules(other, others)) => {
-                have_same_ends(relation, other) && (Arc::ptr_eq(file, others) || file == others)
-            }
-            _ => false,
-        }
-    }
+/// What a file is made of.
+enum Source<'a> {
+    Values(&'a Value),
+    Jobs(&'a Jobs),
+    Rules(&'a Rules),
 }
 
 impl Default for Renderer {
     fn default() -> Self {
-        let overrides = BTreeMap::new();
-        Renderer { templates: Templates::new(&overrides), overrides, version: None, known: HashMap::new() }
+        Renderer::new(BTreeMap::new(), Dialect::default())
     }
 }
 
 impl Renderer {
+    fn new(overrides: BTreeMap<Template, Override>, dialect: Dialect) -> Self {
+        Renderer {
+            templates: Templates::new(&overrides),
+            overrides,
+            dialect,
+            values: HashMap::new(),
+            scrapes: OrdMap::new(),
+            rules: OrdMap::new(),
+            files: Files::new(),
+            left_out: BTreeMap::new(),
+            failed: BTreeMap::new(),
+        }
+    }
+
     /// Renders everything for one who understands `dialect`.
     pub fn render(
         &mut self,
@@ -103,68 +100,36 @@ impl Renderer {
         overrides: &BTreeMap<Template, Override>,
         dialect: Dialect,
     ) -> Rendered {
-        if self.overrides != *overrides || self.version != dialect.version {
-            let templates = Templates::new(overrides);
-            let (overrides, version) = (overrides.clone(), dialect.version);
-            *self = Renderer { templates, overrides, version, known: HashMap::new() };
+        if self.overrides != *overrides || self.dialect != dialect {
+            *self = Renderer::new(overrides.clone(), dialect);
         }
-        let (local, mut local_problems) = match dialect.layout {
-            Layout::Split => Default::default(),
-            Layout::Inlined => local_jobs(desired),
-        };
+        let is_split = dialect.layout == Layout::Split;
+        let (local, mut local_problems) = if is_split { Default::default() } else { local_jobs(desired) };
         let mut left_out = LeftOut::default();
         let mut trim = Trim { version: dialect.version, left_out: &mut left_out };
-        let main = main(desired, dialect.layout, &local, &mut trim);
-        let mut wanted = vec![
-            (MAIN_PATH.to_owned(), Template::Main, Source::Values(main)),
-            (
-                DATASOURCE_PATH.to_owned(),
-                Template::Datasource,
-                Source::Values(json!({"datasources": desired.datasources})),
-            ),
-        ];
-        if dialect.layout == Layout::Split {
-            wanted.push((ARGUMENTS_PATH.to_owned(), Template::Arguments, Source::Values(arguments(desired))));
-            if let Some(web) = &desired.web {
-                wanted.push((WEB_PATH.to_owned(), Template::Web, Source::Values(web.clone())));
-            }
-            for (key, jobs) in &desired.scrapes {
-                let source = Source::Jobs(relation(desired, key), Arc::clone(jobs));
-                wanted.push((scrape_path(key), Template::Scrape, source));
-            }
+        let mut values = HashMap::new();
+        values.insert(MAIN_PATH, main(desired, dialect.layout, &local, &mut trim));
+        values.insert(DATASOURCE_PATH, json!({"datasources": desired.datasources}));
+        if is_split {
+            values.insert(ARGUMENTS_PATH, arguments(desired));
+            values.extend(desired.web.as_ref().map(|web| (WEB_PATH, web.clone())));
         }
-        for (file_name, file) in &desired.rules {
-            let source = Source::Rules(relation(desired, &file.relation), Arc::clone(file));
-            wanted.push((format!("rules/{file_name}"), Template::Rules, source));
-        }
-        let mut rendered = Rendered { files: desired.materials.clone(), ..Rendered::default() };
-        let mut before = std::mem::take(&mut self.known);
-        let mut changed = Vec::new();
-        for (path, template, source) in wanted {
-            match before.remove(&path) {
-                Some(known) if known.source.is(&source) => drop(self.known.insert(path, Known { source, ..known })),
-                _ => changed.push((path, template, source)),
-            }
-        }
-        let filled = parallel::map(&changed, |(_, template, source)| self.fill(*template, source));
-        for ((path, _, source), filled) in changed.into_iter().zip(filled) {
-            match filled {
-                Ok((text, left_out)) => drop(self.known.insert(path, Known { source, text, left_out })),
-                Err(problem) => {
-                    rendered.failed.insert(path);
-                    rendered.problems.push(*problem);
-                }
-            }
-        }
-        for (path, known) in &self.known {
-            left_out.merge(&known.left_out);
-            rendered.files.insert(path.clone(), Arc::clone(&known.text));
-        }
+        // The main file has all jobs where there are no others.
+        let scrapes = if is_split { desired.scrapes.clone() } else { OrdMap::new() };
+        self.update(values, scrapes, desired.rules.clone());
+        let mut rendered = Rendered {
+            files: self.files.clone().union(desired.materials.clone()),
+            failed: self.failed.keys().map(|path| path.to_string()).collect(),
+            problems: self.failed.values().cloned().collect(),
+            left_out: Vec::new(),
+        };
+        self.left_out.values().for_each(|of_file| left_out.merge(of_file));
         rendered.problems.append(&mut local_problems);
-        let is_file = |(path, _): &(&String, _)| dialect.layout == Layout::Split || !path.starts_with(SCRAPES);
-        for (path, (_, content)) in desired.local.files.iter().filter(is_file) {
+        for (path, (_, content)) in
+            desired.local.files.iter().filter(|(path, _)| is_split || !path.starts_with(SCRAPES))
+        {
             match content {
-                Ok(text) => drop(rendered.files.insert(path.clone(), Arc::clone(text))),
+                Ok(text) => drop(rendered.files.insert(path.as_str().into(), Arc::clone(text))),
                 Err(_) => drop(rendered.failed.insert(path.clone())),
             }
         }
@@ -173,37 +138,85 @@ impl Renderer {
         rendered
     }
 
-    fn fill(&self, template: Template, source: &Source) -> Result<(Arc<str>, LeftOut), Box<Problem>> {
+    /// Renders what is others than before, and drops what is gone.
+    fn update(
+        &mut self,
+        values: HashMap<&'static str, Value>,
+        scrapes: OrdMap<RelationKey, Arc<Jobs>>,
+        rules: OrdMap<String, Arc<Rules>>,
+    ) {
+        let mut changed: Vec<(Arc<str>, Template, Source<'_>)> = Vec::new();
+        let mut gone: Vec<Arc<str>> = Vec::new();
+        let rules_path = |name: &String| format!("rules/{name}").into();
+        for item in self.scrapes.diff(&scrapes) {
+            match item {
+                DiffItem::Add(key, jobs) | DiffItem::Update { new: (key, jobs), .. } => {
+                    changed.push((scrape_path(key).into(), Template::Scrape, Source::Jobs(jobs)));
+                }
+                DiffItem::Remove(key, _) => gone.push(scrape_path(key).into()),
+            }
+        }
+        for item in self.rules.diff(&rules) {
+            match item {
+                DiffItem::Add(name, file) | DiffItem::Update { new: (name, file), .. } => {
+                    changed.push((rules_path(name), Template::Rules, Source::Rules(file)));
+                }
+                DiffItem::Remove(name, _) => gone.push(rules_path(name)),
+            }
+        }
+        for (path, values) in values.iter().filter(|(path, values)| self.values.get(*path) != Some(values)) {
+            let template = match *path {
+                MAIN_PATH => Template::Main,
+                DATASOURCE_PATH => Template::Datasource,
+                ARGUMENTS_PATH => Template::Arguments,
+                _ => Template::Web,
+            };
+            changed.push(((*path).into(), template, Source::Values(values)));
+        }
+        gone.extend(self.values.keys().filter(|path| !values.contains_key(*path)).map(|path| Arc::from(*path)));
+        let filled = parallel::map(&changed, |(_, template, source)| self.fill(*template, source));
+        for path in gone.iter().chain(changed.iter().map(|(path, ..)| path)) {
+            self.files.remove(&**path);
+            self.left_out.remove(path);
+            self.failed.remove(path);
+        }
+        for ((path, ..), filled) in changed.into_iter().zip(filled) {
+            match filled {
+                Ok((text, left_out)) => {
+                    if !left_out.is_empty() {
+                        self.left_out.insert(Arc::clone(&path), left_out);
+                    }
+                    self.files.insert(path, text);
+                }
+                Err(problem) => drop(self.failed.insert(path, *problem)),
+            }
+        }
+        (self.values, self.scrapes, self.rules) = (values, scrapes, rules);
+    }
+
+    fn fill(&self, template: Template, source: &Source<'_>) -> Result<(Arc<str>, LeftOut), Box<Problem>> {
         let mut left_out = LeftOut::default();
-        let mut trim = Trim { version: self.version, left_out: &mut left_out };
+        let mut trim = Trim { version: self.dialect.version, left_out: &mut left_out };
         let text = match source {
             Source::Values(values) => self.templates.render(template, values),
-            Source::Jobs(stored, jobs) => {
-                let endpoint = &stored.end(Role::Requirer).name;
+            Source::Jobs(jobs) => {
+                let relation = described(&jobs.ends);
                 let jobs = trim.all(Part::Job, jobs.values());
-                self.templates
-                    .render(template, &json!({"relation": described(stored, endpoint), "scrape_configs": jobs}))
+                self.templates.render(template, &json!({"relation": relation, "scrape_configs": jobs}))
             }
-            Source::Rules(stored, file) => {
+            Source::Rules(file) => {
                 let groups = trim.all(Part::Group, file.groups());
-                let relation = described(stored, &file.relation.0);
-                self.templates.render(template, &json!({"relation": relation, "groups": groups}))
+                self.templates.render(template, &json!({"relation": described(&file.ends), "groups": groups}))
             }
         };
         Ok((text?.into(), left_out))
     }
 }
 
-/// The relation of a key that came of it.
-fn relation(desired: &Desired, key: &RelationKey) -> Arc<StoredRelation> {
-    let at = desired.relations.binary_search_by_key(&key.1, |relation| relation.id);
-    Arc::clone(&desired.relations[at.expect("what is desired of a relation comes from one that is there")])
-}
-
-/// What a template is told of a relation, seen from our `endpoint`.
-fn described(stored: &StoredRelation, endpoint: &str) -> Value {
-    let (provider, requirer) = (stored.provider.to_string(), stored.requirer.to_string());
-    json!({"id": stored.id, "endpoint": endpoint, "provider": provider, "requirer": requirer})
+/// What a template is told of a relation.
+fn described(ends: &Ends) -> Value {
+    let Ends { relation: (endpoint, id), provider, requirer } = ends;
+    json!({"id": id, "endpoint": endpoint, "provider": provider, "requirer": requirer})
 }
 
 /// Takes out what a version does not know.

@@ -42,7 +42,7 @@ impl Workload for Recorder {
 
     fn prepare<'a>(&'a self, files: &Files) -> Result<Box<dyn Ready + 'a>, Vec<Fault>> {
         let refused = crate::lock(&self.refused).clone();
-        if let Some(path) = refused.filter(|path| files.contains_key(path)) {
+        if let Some(path) = refused.filter(|path| files.contains_key(path.as_str())) {
             return Err(vec![Fault { path, message: "the certificate is none".to_owned() }]);
         }
         Ok(Box::new(Prepared { recorder: self, files: files.clone() }))
@@ -106,12 +106,12 @@ impl Bench {
         let report = self.pipeline.run(&self.store, &self.workload, true).unwrap();
         if report.applied {
             // The law above all others: what runs is what can be read on disk.
-            assert_eq!(*self.disk(), *crate::lock(&self.workload.running));
+            assert_eq!(self.disk(), *crate::lock(&self.workload.running));
         }
         report
     }
 
-    fn disk(&self) -> Arc<Files> {
+    fn disk(&self) -> Files {
         RenderedDirectory::new(self.dir.path().join("rendered")).read().unwrap()
     }
 
@@ -224,7 +224,10 @@ fn one_bad_relation_harms_only_itself() {
     }
     // The peer is told on its side, and the problem goes with its cause.
     let told = |report: &Report| {
-        report.world.relations[1].bags[&(Role::Requirer, "prometheus".to_owned())].content.get("event").cloned()
+        report.world.relations.nth(1).unwrap().bags[&(Role::Requirer, "prometheus".to_owned())]
+            .content
+            .get("event")
+            .cloned()
     };
     assert!(told(&bench.run()).is_some_and(|event| event.contains("scrape_job_errors")));
     bench.relate("metrics-endpoint", Some("units: {zinc/0: {}}"));
@@ -310,7 +313,8 @@ fn publishing_writes_only_what_changed() {
     let mut bench = Bench::new();
     bench.relate("grafana-source", Some("units: {grafana/0: {}}"));
     let report = bench.run();
-    let bag = |owner: &str| report.world.relations[0].bags[&(Role::Provider, owner.to_owned())].content.clone();
+    let bag =
+        |owner: &str| report.world.relations.nth(0).unwrap().bags[&(Role::Provider, owner.to_owned())].content.clone();
     assert_eq!(bag("prometheus/0")["grafana_source_host"], "http://127.0.0.1:9090");
     assert!(bag("prometheus")["grafana_source_data"].contains("\"timeInterval\": \"1m\""));
     assert_eq!(bench.run().world.revision, report.world.revision);
@@ -320,7 +324,7 @@ fn publishing_writes_only_what_changed() {
     let changed = bench.run();
     assert_eq!(changed.changed, ["grafana-datasource.yml", "prometheus.yml"]);
     assert!(
-        changed.world.relations[0].bags[&(Role::Provider, "prometheus".to_owned())].content["grafana_source_data"]
+        changed.world.relations.nth(0).unwrap().bags[&(Role::Provider, "prometheus".to_owned())].content["grafana_source_data"]
             .contains("15s")
     );
 }
@@ -377,7 +381,7 @@ fn every_interface_gets_its_answer() {
     let report = bench.run();
     assert_eq!(report.problems, []);
     for (endpoint, _, owner, key, part) in INTERFACES {
-        let relation = |stored: &&Arc<StoredRelation>| {
+        let relation = |stored: &&Arc<crate::store::StoredRelation>| {
             [&stored.provider, &stored.requirer]
                 .iter()
                 .any(|end| end.application == "prometheus" && end.name == endpoint)

@@ -9,8 +9,9 @@ use relatum_relations::bag::Databag;
 use relatum_relations::endpoints::{self, APPLICATION};
 use serde_json::{Value, json};
 
-use super::desire::{BagKey, Memory, desire};
+use super::desire::{Memory, desire};
 use super::observe::{FileOptions, Observed, Place};
+use super::publish::Bags;
 use super::render::Renderer;
 use crate::control::Problem;
 use crate::declared::local::LocalFiles;
@@ -262,7 +263,7 @@ impl State {
             overrides: BTreeMap::new(),
             local: LocalFiles::default(),
             declared: Vec::new(),
-            current: Arc::default(),
+            current: Files::new(),
             identity: Ok(None),
             now_ms: 0,
             place: Place {
@@ -294,7 +295,7 @@ pub(super) struct Outcome {
     pub(super) files: Files,
     /// With all jobs in the main file.
     pub(super) inlined: Files,
-    pub(super) bags: BTreeMap<BagKey, Databag>,
+    pub(super) bags: Bags,
     pub(super) problems: BTreeSet<Problem>,
 }
 

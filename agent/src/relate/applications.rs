@@ -101,7 +101,7 @@ fn endpoints_of(application: &str, world: &World) -> Vec<Candidate> {
         }
         return all;
     }
-    for relation in &world.relations {
+    for relation in world.relations.iter() {
         for role in [Role::Provider, Role::Requirer] {
             let end = relation.end(role);
             if end.application == application {

@@ -109,7 +109,7 @@ fn is_end(relation: &StoredRelation, application: &str) -> bool {
 /// Makes relations that were there then, with their databags, and writes the databags of those that are there.
 fn restore_relations(then: &World, left: &mut Vec<String>, change: &Change<'_>) -> Result<(), StoreError> {
     let now = change.world()?;
-    for relation in &then.relations {
+    for relation in then.relations.iter() {
         let id = relation.id;
         if now.relation(id) == Some(relation) {
             continue;

@@ -133,7 +133,7 @@ fn addresses_make_an_application() {
         ("targets", vec!["targets/0".into(), "targets/1".into()])
     );
     let world = bench.store.world().unwrap();
-    let bags = &world.relations[0].bags;
+    let bags = &world.relations.nth(0).unwrap().bags;
     let bag = |role, owner: &str| &bags[&(role, owner.to_owned())].content;
     let app = bag(Role::Provider, "targets");
     assert_eq!(
@@ -175,7 +175,7 @@ fn options_become_the_job() {
     };
     bench.ok(request.clone());
     let world = bench.store.world().unwrap();
-    let app = &world.relations[0].bags[&(Role::Provider, "web".to_owned())].content;
+    let app = &world.relations.nth(0).unwrap().bags[&(Role::Provider, "web".to_owned())].content;
     let job: serde_json::Value = serde_json::from_str(&app["scrape_jobs"]).unwrap();
     assert_eq!(
         job[0],
@@ -190,7 +190,7 @@ fn options_become_the_job() {
     );
     assert!(app["alert_rules"].contains("site_12de4fae_web_g_rules"));
     assert_eq!(
-        world.relations[0].bags[&(Role::Provider, "web/0".to_owned())].content["prometheus_scrape_unit_address"],
+        world.relations.nth(0).unwrap().bags[&(Role::Provider, "web/0".to_owned())].content["prometheus_scrape_unit_address"],
         "h.example:443"
     );
     let with = |change: fn(&mut Relate)| {
@@ -214,7 +214,7 @@ fn alertmanagers_are_units_with_a_url() {
     let mut bench = Bench::new();
     bench.ok(words("alertmanager 127.0.0.1:9093"));
     let world = bench.store.world().unwrap();
-    let relation = &world.relations[0];
+    let relation = &world.relations.nth(0).unwrap();
     assert_eq!(relation.provider.to_string(), "alertmanager:alerting");
     assert_eq!(relation.bags[&(Role::Provider, "alertmanager/0".to_owned())].content["url"], "http://127.0.0.1:9093");
     bench.refused(
@@ -234,7 +234,7 @@ fn databags_are_taken_as_they_are() {
     ));
     assert_eq!((outcome.application.as_str(), outcome.added.len()), ("zinc", 2));
     let world = bench.store.world().unwrap();
-    let app = &world.relations[0].bags[&(Role::Provider, "zinc".to_owned())].content;
+    let app = &world.relations.nth(0).unwrap().bags[&(Role::Provider, "zinc".to_owned())].content;
     // Nothing is judged here; a structure becomes JSON as Python writes it, and an empty value is no key.
     assert_eq!((app["scrape_jobs"].as_str(), app.get("empty")), ("[1", None));
     assert_eq!(app["scrape_metadata"], "{\"charm_name\": \"zinc-k8s\", \"\\u00e9\": 1}");
@@ -246,14 +246,17 @@ fn databags_are_taken_as_they_are() {
     let world = bench.store.world().unwrap();
     assert_eq!(world.applications["zinc"].units, [0]);
     assert_eq!(
-        (world.relations.len(), world.relations[0].bags[&(Role::Provider, "zinc/0".to_owned())].content["a"].as_str()),
+        (
+            world.relations.len(),
+            world.relations.nth(0).unwrap().bags[&(Role::Provider, "zinc/0".to_owned())].content["a"].as_str()
+        ),
         (1, "c")
     );
 
     // The name may stand where others have the bag.
     bench.ok(file("app: mysql\napplication-data: {k: v}\nunits: {mysql/0: {}}"));
     let world = bench.store.world().unwrap();
-    assert_eq!(world.relations[1].bags[&(Role::Provider, "mysql".to_owned())].content["k"], "v");
+    assert_eq!(world.relations.nth(1).unwrap().bags[&(Role::Provider, "mysql".to_owned())].content["k"], "v");
 
     // The endpoints of other applications are known from their relations.
     bench.refused(

@@ -19,7 +19,7 @@ use crate::control::Problem;
 use crate::declared::local::LocalFiles;
 use crate::pipeline::desire::Us;
 use crate::pipeline::observe::{FileOptions, Observed, Place};
-use crate::store::{Bag, Endpoint, Model, Role, StoredRelation, World};
+use crate::store::{Bag, Endpoint, Model, Relations, Role, StoredRelation, World};
 
 /// The port the charm's server listens on.
 const PORT: u16 = 9090;
@@ -141,11 +141,10 @@ impl Case {
 
     /// The world as far as the events have come, and what of the case is not in it.
     pub(super) fn observed(&self, unit: &UnitName, visible: &Visible<'_>, root: &Path) -> (Observed, Vec<Problem>) {
-        let (mut relations, mut refused) = (Vec::new(), Vec::new());
+        let (mut relations, mut refused) = (Relations::default(), Vec::new());
         for saved in &self.relations {
             relations.extend(saved.stored(unit, visible, &mut refused).map(Arc::new));
         }
-        relations.sort_by_key(|relation| relation.id);
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let host = self.local.fqdn.clone().unwrap_or_else(|| "localhost".to_owned());
         let scheme = if certificate::of(self, visible).is_some() { "https" } else { "http" };
@@ -162,7 +161,7 @@ impl Case {
             overrides: BTreeMap::new(),
             local: LocalFiles::default(),
             declared: Vec::new(),
-            current: Arc::default(),
+            current: Default::default(),
             // Its key is nowhere in a case; what was signed for it is added afterwards.
             identity: Ok(None),
             now_ms: 0,

@@ -4,6 +4,7 @@
 //! unit published, or else by the one that the authority answered.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use relatum_relations::bag::{Relation, Side};
 use relatum_relations::json;
@@ -12,9 +13,9 @@ use serde_json::Value;
 
 use super::case::{Case, Saved};
 use super::events::Visible;
+use super::result::PlacedFiles;
 use crate::pipeline::desire::{Authority, Desired};
 use crate::store::Role;
-use crate::workload::Files;
 
 /// The endpoint.
 const ENDPOINT: &str = "certificates";
@@ -36,15 +37,15 @@ pub(super) fn authority(case: &Case, visible: &Visible<'_>) -> Option<Authority>
 }
 
 /// Publishes the request and serves the certificate. Gives the files beside the others.
-pub(super) fn present(case: &Case, visible: &Visible<'_>, desired: &mut Desired, root: &Path) -> Files {
-    let Some((id, request, signed)) = requested(case, visible) else { return Files::new() };
+pub(super) fn present(case: &Case, visible: &Visible<'_>, desired: &mut Desired, root: &Path) -> PlacedFiles {
+    let Some((id, request, signed)) = requested(case, visible) else { return PlacedFiles::new() };
     let bag = tls_certificates::requirer_unit_bag([request.as_str()]);
-    desired.bags.insert((id, Role::Requirer, case.local.unit.clone()), bag);
-    let Some(signed) = signed else { return Files::new() };
+    desired.bags.insert((id, Role::Requirer, case.local.unit.clone()), Arc::new(bag));
+    let Some(signed) = signed else { return PlacedFiles::new() };
     let path = |name: &str| root.join(name).display().to_string();
     let (certificate, key) = (path("server.cert"), path("server.key"));
     let web = format!("tls_server_config:\n  cert_file: {certificate}\n  key_file: {key}\n");
-    Files::from([
+    PlacedFiles::from([
         (path("prometheus-web-config.yml"), web.into()),
         (certificate, signed.certificate.into()),
         (key, SECRET.into()),

@@ -23,10 +23,9 @@ use crate::control::Problem;
 use crate::dialect::{Dialect, Layout};
 use crate::pipeline::desire::{Desired, Memory, desire_as};
 use crate::pipeline::render::Renderer;
-use crate::workload::Files;
 use case::Case;
 use events::Visible;
-use result::{Replayed, ReplayedProblem, ReplayedStatus};
+use result::{PlacedFiles, Replayed, ReplayedProblem, ReplayedStatus};
 
 /// Why there is nothing to replay.
 #[derive(Debug, Error)]
@@ -76,7 +75,7 @@ pub fn read(text: &str, model: &ModelName) -> Result<Vec<Case>, ReplayError> {
 pub fn replay(case: &Case, root: &Path) -> Result<Replayed, ReplayError> {
     let mut us = case.us()?;
     let mut renderer = Renderer::default();
-    let mut pass = |visible: &Visible| -> (Desired, Files, Vec<Problem>) {
+    let mut pass = |visible: &Visible| -> (Desired, PlacedFiles, Vec<Problem>) {
         let (observed, refused) = case.observed(&us.unit, visible, root);
         us.authority = certificate::authority(case, visible);
         let mut desired = desire_as(&us, &observed, &mut Memory::default());
@@ -121,7 +120,8 @@ pub(crate) fn saved_relations(text: &str) -> Vec<std::sync::Arc<crate::store::St
     for case in read(text, &ModelName::default()).expect("a case") {
         let mut visible = Visible::before(&case);
         case.expected.events.iter().for_each(|event| visible.apply(event, &case));
-        found.extend(case.observed(&case.us().expect("a unit").unit, &visible, Path::new("/")).0.world.relations);
+        let unit = case.us().expect("a unit").unit;
+        found.extend(case.observed(&unit, &visible, Path::new("/")).0.world.relations.iter().cloned());
     }
     found
 }

@@ -18,6 +18,9 @@ use crate::workload::Files;
 /// Where the charm has the authorities that it was sent.
 const AUTHORITIES: &str = "/usr/local/share/ca-certificates/juju_receive-ca-cert/";
 
+/// Files where the charm has them: absolute path to text.
+pub type PlacedFiles = BTreeMap<String, Arc<str>>;
+
 /// What came of a case.
 #[derive(Debug, Clone, Serialize)]
 pub struct Replayed {
@@ -25,8 +28,8 @@ pub struct Replayed {
     pub status: ReplayedStatus,
     /// Jobs of relations, before `honor_labels` and before certificates became files.
     pub scrape_jobs: Vec<Value>,
-    /// Path to text.
-    pub files: Files,
+    /// See [`PlacedFiles`].
+    pub files: PlacedFiles,
     /// How the server is started.
     pub command: Vec<String>,
     /// `endpoint:id` to what we publish there.
@@ -85,11 +88,11 @@ impl std::fmt::Display for ReplayedProblem {
 
 /// The files where the charm has them: certificates of jobs beside the main file, those of authorities where the system looks for
 /// them but once, and no file for Grafana.
-pub(super) fn placed(files: Files, root: &Path) -> Files {
+pub(super) fn placed(files: Files, root: &Path) -> PlacedFiles {
     let ours = format!("{}/", root.join(MATERIALS).display());
     let theirs = format!("{}/", root.display());
-    let place = |(path, text): (String, Arc<str>)| match path.strip_prefix(&format!("{MATERIALS}/")) {
-        None => (root.join(&path).display().to_string(), text.replace(&ours, &theirs).into()),
+    let place = |(path, text): (Arc<str>, Arc<str>)| match path.strip_prefix(&format!("{MATERIALS}/")) {
+        None => (root.join(&*path).display().to_string(), text.replace(&ours, &theirs).into()),
         Some(name) => match name.strip_prefix("juju_receive-ca-cert_") {
             Some(number) => (format!("{AUTHORITIES}{number}"), text),
             None => (root.join(name).display().to_string(), text),
@@ -107,7 +110,7 @@ pub(super) fn jobs(desired: &Desired) -> Vec<Value> {
         for value in job.get_mut("tls_config").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
             let name =
                 value.as_str().and_then(|path| path.rsplit_once('/')).map(|(_, name)| format!("{MATERIALS}/{name}"));
-            if let Some(content) = name.and_then(|name| desired.materials.get(&name)) {
+            if let Some(content) = name.and_then(|name| desired.materials.get(name.as_str())) {
                 *value = json!(content);
             }
         }

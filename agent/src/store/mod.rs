@@ -9,6 +9,7 @@ mod change;
 mod journal;
 mod offers;
 mod past;
+mod relations;
 mod schema;
 mod world;
 
@@ -26,6 +27,7 @@ use thiserror::Error;
 pub use change::Change;
 pub use journal::{BagBefore, ChangeKind, Revision, RowChange};
 pub use offers::{Connection as OfferConnection, Offer, Offers, Upstream};
+pub use relations::Relations;
 pub use world::{Application, Bag, Declaration, Endpoint, Model, Origin, Role, Seen, SeenBags, StoredRelation, World};
 
 /// Milliseconds since 1970, from whoever keeps the time.
@@ -243,7 +245,7 @@ impl Store {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             for (relation, bags) in seen {
                 transaction.prepare_cached("DELETE FROM bag_seen WHERE relation = ?1")?.execute([relation])?;
-                for ((role, owner), version) in bags {
+                for ((role, owner), version) in &**bags {
                     let sql = "INSERT INTO bag_seen (relation, role, owner, version) VALUES (?1, ?2, ?3, ?4)";
                     transaction.prepare_cached(sql)?.execute((relation, role.as_str(), owner, version))?;
                 }
@@ -252,11 +254,10 @@ impl Store {
         };
         write(&mut self.connection).attempt("remember the bag versions seen")?;
         if let Some(known) = self.known.get_mut() {
-            let known = Arc::make_mut(&mut known.seen);
             for (relation, bags) in seen {
                 match bags.is_empty() {
-                    true => drop(known.remove(relation)),
-                    false => drop(known.insert(*relation, bags.clone())),
+                    true => drop(known.seen.remove(relation)),
+                    false => drop(known.seen.insert(*relation, Arc::clone(bags))),
                 }
             }
         }

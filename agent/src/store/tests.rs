@@ -47,7 +47,7 @@ fn reopened_it_is_the_same() {
     let mut store = open(&dir);
     fill(&mut store);
     let world = store.world().unwrap();
-    assert_eq!(world.relations[0].bags.len(), 2);
+    assert_eq!(world.relations.nth(0).unwrap().bags.len(), 2);
     assert_eq!(world.config["log_level"], "debug");
     drop(store);
     assert_eq!(open(&dir).world().unwrap(), world);
@@ -193,11 +193,12 @@ fn bags_seen_are_kept_without_a_revision() {
     let dir = TempDir::new().unwrap();
     let mut store = open(&dir);
     fill(&mut store);
-    let bags = |owner: &str, version| SeenBags::from([((Role::Provider, owner.to_owned()), version)]);
-    store.mark_seen(&Seen::from([(1, bags("zinc", 1)), (2, bags("tin", 1)), (9, bags("gone", 3))])).unwrap();
-    store.mark_seen(&Seen::from([(1, bags("zinc", 2)), (9, SeenBags::new())])).unwrap();
+    let bags =
+        |id: u64, owner: &str, version| (id, Arc::new(SeenBags::from([((Role::Provider, owner.to_owned()), version)])));
+    store.mark_seen(&Seen::from_iter([bags(1, "zinc", 1), bags(2, "tin", 1), bags(9, "gone", 3)])).unwrap();
+    store.mark_seen(&Seen::from_iter([bags(1, "zinc", 2), (9, Arc::default())])).unwrap();
     let world = store.world().unwrap();
-    assert_eq!((&*world.seen, world.revision), (&Seen::from([(1, bags("zinc", 2)), (2, bags("tin", 1))]), 1));
+    assert_eq!((&world.seen, world.revision), (&Seen::from_iter([bags(1, "zinc", 2), bags(2, "tin", 1)]), 1));
     assert_eq!(world, world::read(&store.connection).unwrap());
 }
 

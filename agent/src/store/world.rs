@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use imbl::OrdMap;
 use relatum_relations::bag::Databag;
 use rusqlite::{Connection, Params, Row};
 
 use super::offers::Offers;
+use super::relations::Relations;
 use super::{Attempt, StoreError};
 
 /// Everything at one revision. What did not change between two revisions is shared by both.
@@ -18,12 +20,12 @@ pub struct World {
     pub model: Model,
     /// By name.
     pub applications: Arc<BTreeMap<String, Application>>,
-    /// By id.
-    pub relations: Vec<Arc<StoredRelation>>,
+    /// All of them.
+    pub relations: Relations,
     /// What was set by `relatum config`, by option.
     pub config: BTreeMap<String, String>,
     /// What was last seen of the bags.
-    pub seen: Arc<Seen>,
+    pub seen: Seen,
     /// The relations that a file declares, by id.
     pub declared: Arc<BTreeMap<u64, Declaration>>,
     /// What we offer to other agents, and what they offer to us.
@@ -33,8 +35,7 @@ pub struct World {
 impl World {
     /// The relation called `id`.
     pub fn relation(&self, id: u64) -> Option<&Arc<StoredRelation>> {
-        let at = self.relations.binary_search_by_key(&id, |relation| relation.id).ok()?;
-        Some(&self.relations[at])
+        self.relations.get(id)
     }
 }
 
@@ -181,7 +182,7 @@ pub struct Bag {
 }
 
 /// By relation, which bags the agent's passes have seen last.
-pub type Seen = BTreeMap<u64, SeenBags>;
+pub type Seen = OrdMap<u64, Arc<SeenBags>>;
 
 /// Role and owner of a bag to its version.
 pub type SeenBags = BTreeMap<(Role, String), u64>;
@@ -210,7 +211,7 @@ pub(super) fn read(connection: &Connection) -> Result<World, StoreError> {
         applications: applications(connection, None)?.into(),
         relations: relations(connection, None)?.into_iter().map(Arc::new).collect(),
         config: config(connection)?,
-        seen: read_seen(connection).attempt("read the bag versions seen")?.into(),
+        seen: read_seen(connection).attempt("read the bag versions seen")?,
         declared: declarations(connection, None)?.into(),
         offers: super::offers::read(connection)?,
     })
@@ -279,14 +280,12 @@ pub(super) fn refresh(connection: &Connection, world: &mut World, id: u64) -> Re
     let mut note = |relation: &StoredRelation| {
         ends.extend([relation.provider.application.clone(), relation.requirer.application.clone()]);
     };
-    let before = world.relations.binary_search_by_key(&id, |relation| relation.id);
-    if let Ok(at) = before {
-        note(&world.relations.remove(at));
+    if let Some(before) = world.relations.remove(id) {
+        note(&before);
     }
     for relation in relations(connection, Some(id))? {
         note(&relation);
-        let at = world.relations.partition_point(|known| known.id < id);
-        world.relations.insert(at, Arc::new(relation));
+        world.relations.insert(Arc::new(relation));
     }
     for name in ends {
         refresh_application(connection, world, &name)?;
@@ -387,12 +386,12 @@ fn read_seen(connection: &Connection) -> rusqlite::Result<Seen> {
         Ok((Role::parse(&role), row.get(0)?, row.get(2)?, row.get(3)?))
     };
     let found = rows(connection, "SELECT relation, role, owner, version FROM bag_seen", read)?;
-    let mut seen = Seen::new();
+    let mut seen: BTreeMap<u64, SeenBags> = BTreeMap::new();
     for (role, id, owner, version) in found {
         let Some(role) = role else { continue };
         seen.entry(id).or_default().insert((role, owner), version);
     }
-    Ok(seen)
+    Ok(seen.into_iter().map(|(id, bags)| (id, Arc::new(bags))).collect())
 }
 
 fn pair(row: &Row<'_>) -> rusqlite::Result<(String, String)> {

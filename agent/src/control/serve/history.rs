@@ -89,8 +89,8 @@ async fn difference(State(agent): State<Arc<Agent>>, Query(query): Query<Differe
         let mut state = files(&texts::of(&before, true), &texts::of(&after, true));
         let (shown_before, shown_after) = (text(&before), text(&after));
         for file in &mut state {
-            file.before = shown_before.get(&file.path).map(ToString::to_string);
-            file.after = shown_after.get(&file.path).map(ToString::to_string);
+            file.before = shown_before.get(file.path.as_str()).map(ToString::to_string);
+            file.after = shown_after.get(file.path.as_str()).map(ToString::to_string);
         }
         let effect = |world| observe(&agent, world, &*workload).map(|observed| forecast(&observed, &*workload));
         let effect = shown(compare(&effect(before)?, &effect(after)?), query.show_secrets);

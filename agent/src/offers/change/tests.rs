@@ -64,7 +64,7 @@ fn a_relation_follows_the_questions() {
     assert_eq!(held, "1-a");
     let world = store.world().unwrap();
     assert_eq!(world.applications["site"].units, [0, 1]);
-    assert_eq!(world.relations[0].requirer.to_string(), "site:send-remote-write");
+    assert_eq!(world.relations.nth(0).unwrap().requirer.to_string(), "site:send-remote-write");
 
     // Saying it again changes nothing; a unit that is not named any more leaves.
     let before = store.revision().unwrap();

@@ -129,11 +129,11 @@ impl Desired {
             "cert_file": rendered.join(CERTIFICATE_PATH).display().to_string(),
             "key_file": rendered.join(KEY_PATH).display().to_string(),
         }));
-        self.materials.insert(CERTIFICATE_PATH.to_owned(), served.signed.presented().into());
-        self.materials.insert(KEY_PATH.to_owned(), identity.key.expose().into());
+        self.materials.insert(CERTIFICATE_PATH.into(), served.signed.presented().into());
+        self.materials.insert(KEY_PATH.into(), identity.key.expose().into());
         let authority = format!("{MATERIALS}/ca.crt");
         let authority_file = rendered.join(&authority).display().to_string();
-        self.materials.insert(authority, format!("{}\n", served.signed.ca).into());
+        self.materials.insert(authority.into(), format!("{}\n", served.signed.ca).into());
         self.authority = Some(Authority { pem: served.signed.ca.clone(), file: authority_file.clone() });
         self.urls.internal = self.place.url.replacen("http://", "https://", 1);
         let (_, host, _) = outside::parts(&self.place.url);

@@ -11,15 +11,17 @@ mod own_metrics;
 mod remote_write;
 pub mod rules;
 mod scrape;
+mod scrapes;
 pub(crate) mod telemetry;
 pub(crate) mod trace;
 mod trust;
 mod view;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use foldhash::HashMap;
+use imbl::OrdMap;
 use relatum_relations::bag::Databag;
 use relatum_relations::endpoints::APPLICATION;
 use relatum_relations::ingress_per_unit::Urls;
@@ -29,19 +31,21 @@ use relatum_relations::topology::Topology;
 use serde_json::Value;
 
 use super::observe::{Observed, Place};
-use super::packed::Packed;
 use super::render::WEB_PATH;
 use crate::charm_config::{self, Settings};
 use crate::control::Problem;
 use crate::declared::local::LocalFiles;
 use crate::identity::Wish;
-use crate::store::{Model, Role, StoredRelation};
+use crate::store::{Model, Relations, Role, StoredRelation};
 use crate::workload::Files;
 use remote_write::Sender;
 use rules::Rules;
+use scrape::Basis;
+pub use scrape::Jobs;
 pub(crate) use scrape::scrape_path;
-use scrape::{Basis, Scrape};
+use scrapes::Scrapes;
 pub(crate) use trust::AUTHORITIES_PATH;
+pub use view::Ends;
 use view::View;
 
 /// The charm name of the built-in application.
@@ -73,9 +77,9 @@ pub struct Desired {
     /// The section `tracing`.
     pub tracing: Option<Value>,
     /// Jobs by relation.
-    pub scrapes: BTreeMap<RelationKey, Arc<Packed>>,
+    pub scrapes: OrdMap<RelationKey, Arc<Jobs>>,
     /// Rules by the name of their file.
-    pub rules: BTreeMap<String, Arc<Rules>>,
+    pub rules: OrdMap<String, Arc<Rules>>,
     /// Certificates and keys, by path below `rendered/`.
     pub materials: Files,
     /// What the web configuration says; plain HTTP without it.
@@ -89,15 +93,13 @@ pub struct Desired {
     /// The list of data sources for Grafana.
     pub datasources: Value,
     /// What each relation brought, for people.
-    pub yields: BTreeMap<RelationKey, Yield>,
-    /// All relations, by id.
-    pub relations: Vec<Arc<StoredRelation>>,
+    pub yields: OrdMap<RelationKey, Yield>,
     /// Where the server is.
     pub place: Place,
     /// Under which URLs it is reached.
     pub urls: Urls,
     /// Our bags, complete.
-    pub bags: BTreeMap<BagKey, Databag>,
+    pub bags: OrdMap<BagKey, Arc<Databag>>,
     /// What is wrong so far.
     pub problems: Vec<Problem>,
     /// How late a sample may come.
@@ -138,12 +140,33 @@ pub struct Yield {
 /// What was understood of relations before.
 #[derive(Default)]
 pub struct Memory {
-    /// Of `metrics-endpoint`, by id, with what each was understood from.
-    scrapes: HashMap<u64, (Arc<StoredRelation>, Arc<Scrape>)>,
-    /// What those were understood with.
-    basis: Basis,
-    /// Of `receive-remote-write`, likewise.
+    /// All relations as they were then.
+    relations: Relations,
+    /// Those that one of our other endpoints sees: few, and gone through each time.
+    others: BTreeSet<u64>,
+    scrapes: Scrapes,
+    /// Of `receive-remote-write`, by id, with what each was understood from.
     senders: HashMap<u64, (Arc<StoredRelation>, Arc<Sender>)>,
+}
+
+impl Memory {
+    /// Takes note of what changed since the last time.
+    fn update(&mut self, relations: &Relations, basis: Basis) {
+        let changed: Vec<u64> = relations.changed_since(&self.relations).collect();
+        for id in &changed {
+            match relations.get(*id).is_some_and(|stored| others(stored).next().is_some()) {
+                true => self.others.insert(*id),
+                false => self.others.remove(id),
+            };
+        }
+        self.scrapes.update(relations, &changed, basis);
+        self.relations = relations.clone();
+    }
+}
+
+/// The views of a relation from all of our endpoints but `metrics-endpoint`.
+fn others(stored: &Arc<StoredRelation>) -> impl Iterator<Item = View<'_>> {
+    View::of(stored).filter(|view| view.endpoint() != scrapes::ENDPOINT)
 }
 
 /// Who we are in every relation.
@@ -179,25 +202,25 @@ pub(crate) fn desire_as(us: &Us, observed: &Observed, memory: &mut Memory) -> De
         ..Problem::default()
     }));
     problems.extend(observed.declared.iter().cloned());
-    let views: Vec<View<'_>> = world.relations.iter().flat_map(View::of).collect();
+    memory.update(&world.relations, Basis::of(&settings, &observed.place));
+    let views: Vec<View<'_>> = memory.others.iter().filter_map(|id| world.relation(*id)).flat_map(others).collect();
     let mut desired = Desired {
         own_jobs: scrape::own_jobs(us, &observed.place, None),
         alertmanagers: Vec::new(),
         remote_writes: Vec::new(),
         tracing: None,
-        scrapes: BTreeMap::new(),
-        rules: BTreeMap::new(),
+        scrapes: memory.scrapes.jobs.clone(),
+        rules: memory.scrapes.rules.clone(),
         materials: Files::new(),
         web: None,
         authority: None,
         identity: Wish::Keep,
         look_again_at_ms: None,
         datasources: Value::Null,
-        yields: BTreeMap::new(),
-        relations: world.relations.clone(),
+        yields: memory.scrapes.yields.clone(),
         urls: Urls { internal: observed.place.url.clone(), external: None },
         place: observed.place.clone(),
-        bags: BTreeMap::new(),
+        bags: memory.scrapes.bags.clone(),
         problems,
         settings,
         out_of_order_window: OUT_OF_ORDER_WINDOW,
@@ -211,7 +234,7 @@ pub(crate) fn desire_as(us: &Us, observed: &Observed, memory: &mut Memory) -> De
     desired.find_outside_url(us, &views);
     desired.announce_outside_url(&views);
     desired.trust(&views);
-    desired.add_scrapes(&views, memory);
+    desired.add_scrapes(&memory.scrapes);
     let outbound = desired.receive_writes(us, &views, world, memory);
     desired.add_alertmanagers(&views);
     desired.serve_grafana(us, &views);
@@ -220,7 +243,10 @@ pub(crate) fn desire_as(us: &Us, observed: &Observed, memory: &mut Memory) -> De
     desired.send_writes(us, &views, world, outbound);
     desired.take_local_files(observed);
     // A follower makes of the relations what the leader makes of them, and leaves it to the leader to say so.
-    desired.bags.retain(|(.., owner), _| us.leads || owner != APPLICATION);
+    if !us.leads {
+        let own = desired.bags.into_iter().filter(|((.., owner), _)| owner != APPLICATION);
+        desired.bags = own.collect();
+    }
     desired
 }
 
@@ -236,11 +262,11 @@ impl Desired {
         }
         let rules = path.strip_prefix("rules/").and_then(|name| self.rules.get(name));
         let scrape = || self.scrapes.keys().find(|key| scrape_path(key) == path);
-        rules.map(|file| &file.relation).or_else(scrape).cloned().map(Owner::Relation)
+        rules.map(|file| &file.ends.relation).or_else(scrape).cloned().map(Owner::Relation)
     }
 
     fn publish(&mut self, view: &View<'_>, owner: &str, bag: Databag) {
-        self.bags.insert((view.stored.id, view.role, owner.to_owned()), bag);
+        self.bags.insert((view.stored.id, view.role, owner.to_owned()), Arc::new(bag));
     }
 
     fn publish_unit(&mut self, view: &View<'_>, us: &Us, bag: Databag) {

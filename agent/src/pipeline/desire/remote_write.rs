@@ -16,10 +16,14 @@ use relatum_relations::prometheus_remote_write::{self as remote_write, Received,
 use relatum_relations::prometheus_scrape::{EVENT, provide};
 use serde_json::{Value, json};
 
+use super::rules::Rules;
 use super::view::View;
 use super::{Desired, MATERIALS, Memory, RelationKey, Us, on, own_metrics};
 use crate::offers;
 use crate::store::{Upstream, World};
+
+/// Where tiers below write to.
+const ENDPOINT: &str = "receive-remote-write";
 
 /// One sender, understood.
 pub(super) struct Sender {
@@ -40,7 +44,7 @@ impl Desired {
     ) -> Outbound {
         let mut remembered = HashMap::new();
         let mut senders = Vec::new();
-        for view in on(views, "receive-remote-write") {
+        for view in on(views, ENDPOINT) {
             let sender = match memory.senders.remove(&view.stored.id) {
                 Some((known, sender)) if view.is_as(&known) => sender,
                 _ => Arc::new(Sender::read(view, us)),
@@ -58,7 +62,7 @@ impl Desired {
             senders.push(sender);
         }
         memory.senders = remembered;
-        self.take_rules(&senders, us)
+        self.take_rules(views, &senders, us)
     }
 
     /// Our unit's bag: the write URL, below that of the offer if the other side came by one, because its secret opens only that.
@@ -73,7 +77,7 @@ impl Desired {
     }
 
     /// Takes the rules of all senders, each group once whichever way it came.
-    fn take_rules(&mut self, senders: &[Arc<Sender>], us: &Us) -> Outbound {
+    fn take_rules(&mut self, views: &[View<'_>], senders: &[Arc<Sender>], us: &Us) -> Outbound {
         let mut outbound = Outbound::new(us.topology.model_uuid(), us.topology.model());
         let mut loaded: BTreeSet<Origin> = BTreeSet::new();
         let mut received = Vec::new();
@@ -93,9 +97,13 @@ impl Desired {
                 received.push(Received { rules: Some(file), ..sender.received.clone() });
             }
         }
+        if received.is_empty() {
+            return outbound;
+        }
         let taken: Vec<String> = self.rules.keys().cloned().collect();
+        let senders: HashMap<u64, &View<'_>> = on(views, ENDPOINT).map(|view| (view.stored.id, view)).collect();
         for file in remote_write::rule_files(&received, taken.iter().map(String::as_str)) {
-            self.add_rules(Arc::new(file.into()));
+            self.add_rules(Arc::new(Rules::new(senders[&file.relation.1].ends(), file)));
         }
         outbound
     }
@@ -106,9 +114,9 @@ impl Desired {
         if on(views, "send-remote-write").next().is_none() {
             return;
         }
-        for rules in self.rules.values().filter(|rules| rules.relation.0 != "receive-remote-write") {
+        for rules in self.rules.values().filter(|rules| rules.ends.relation.0 != ENDPOINT) {
             for group in rules.groups() {
-                outbound.add_group(own_origin(us, &rules.relation, &group), &group);
+                outbound.add_group(own_origin(us, &rules.ends.relation, &group), &group);
             }
         }
         let own = own_metrics::own_rules(us);
@@ -169,7 +177,7 @@ impl Desired {
         let folder = self.place.rendered.join(MATERIALS);
         let mut material = |ending: &str, text: &str| {
             let file = format!("{name}{ending}");
-            self.materials.insert(format!("{MATERIALS}/{file}"), text.into());
+            self.materials.insert(format!("{MATERIALS}/{file}").into(), text.into());
             folder.join(file).display().to_string()
         };
         let mut remote = destination(name, &format!("{}/api/v1/write", upstream.url));

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use relatum_relations::prometheus_scrape::RuleFile;
 use serde_json::Value;
 
-use super::{Desired, RelationKey};
+use super::Desired;
+use super::view::Ends;
 use crate::pipeline::packed::Packed;
 
 /// One file of rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
     /// Whose they are.
-    pub relation: RelationKey,
+    pub ends: Ends,
     /// The name of the file below `rules/`.
     pub file_name: String,
     /// How many rules all groups have together.
@@ -21,23 +22,21 @@ pub struct Rules {
 }
 
 impl Rules {
+    pub(super) fn new(ends: Ends, file: RuleFile) -> Self {
+        let n_rules = file.groups.iter().map(|group| group["rules"].as_array().map_or(0, Vec::len)).sum();
+        Rules { ends, file_name: file.file_name, n_rules, groups: Packed::new(&file.groups) }
+    }
+
     /// The groups, in the order of the file.
     pub fn groups(&self) -> Vec<Value> {
         self.groups.values()
     }
 }
 
-impl From<RuleFile> for Rules {
-    fn from(file: RuleFile) -> Self {
-        let n_rules = file.groups.iter().map(|group| group["rules"].as_array().map_or(0, Vec::len)).sum();
-        Rules { relation: file.relation, file_name: file.file_name, n_rules, groups: Packed::new(&file.groups) }
-    }
-}
-
 impl Desired {
     /// Has the rules of one relation evaluated.
     pub(super) fn add_rules(&mut self, rules: Arc<Rules>) {
-        self.yields.entry(rules.relation.clone()).or_default().rules += rules.n_rules;
+        self.yields.entry(rules.ends.relation.clone()).or_default().rules += rules.n_rules;
         self.rules.insert(rules.file_name.clone(), rules);
     }
 }

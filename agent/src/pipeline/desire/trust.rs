@@ -36,8 +36,10 @@ impl Desired {
             }
         }
         for (number, certificate) in found.iter().enumerate() {
-            self.materials
-                .insert(format!("{MATERIALS}/juju_receive-ca-cert_{number}.crt"), certificate.pem.as_str().into());
+            self.materials.insert(
+                format!("{MATERIALS}/juju_receive-ca-cert_{number}.crt").into(),
+                certificate.pem.as_str().into(),
+            );
         }
         // The authority that signed ours signed others, too; the charm trusts it for everything.
         let own = self
@@ -47,7 +49,7 @@ impl Desired {
             .filter(|own| Authorities::read(own.as_bytes()).is_ok());
         let all: Vec<&str> = trusted.iter().map(|certificate| certificate.pem.as_str()).chain(own).collect();
         if !all.is_empty() {
-            self.materials.insert(AUTHORITIES_PATH.to_owned(), format!("{}\n", all.join("\n")).into());
+            self.materials.insert(AUTHORITIES_PATH.into(), format!("{}\n", all.join("\n")).into());
         }
     }
 }

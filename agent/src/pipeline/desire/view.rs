@@ -17,12 +17,33 @@ pub(super) struct View<'a> {
     relation: OnceCell<Relation>,
 }
 
+/// Who is related, for people and for the texts they read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ends {
+    /// The relation, by our endpoint.
+    pub relation: RelationKey,
+    /// `application:endpoint` of the provider.
+    pub provider: String,
+    /// `application:endpoint` of the requirer.
+    pub requirer: String,
+}
+
 impl<'a> View<'a> {
+    /// The side of `stored` at `role`, which is ours.
+    pub(super) fn new(stored: &'a Arc<StoredRelation>, role: Role) -> View<'a> {
+        View { stored, role, relation: OnceCell::new() }
+    }
+
     /// The sides of `stored` that are ours.
     pub(super) fn of(stored: &'a Arc<StoredRelation>) -> impl Iterator<Item = View<'a>> {
         let ours = |role: &Role| stored.end(*role).application == APPLICATION;
-        let view = move |role| View { stored, role, relation: OnceCell::new() };
-        [Role::Provider, Role::Requirer].into_iter().filter(ours).map(view)
+        [Role::Provider, Role::Requirer].into_iter().filter(ours).map(|role| View::new(stored, role))
+    }
+
+    /// Both ends.
+    pub(super) fn ends(&self) -> Ends {
+        let StoredRelation { provider, requirer, .. } = &**self.stored;
+        Ends { relation: self.key(), provider: provider.to_string(), requirer: requirer.to_string() }
     }
 
     /// The name of our endpoint.
@@ -46,19 +67,20 @@ impl<'a> View<'a> {
         (self.endpoint().to_owned(), self.stored.id)
     }
 
-    /// Whether the other side's bags are the ones that they were in `known`, the same relation at some other time.
+    /// Whether the ends are those of `known`, the same relation at some other time, and the other side's bags the ones that they were.
     pub(super) fn is_as(&self, known: &Arc<StoredRelation>) -> bool {
         fn remote(stored: &StoredRelation, role: Role) -> impl Iterator<Item = (&String, u64)> {
             let bags = stored.bags.iter().filter(move |((bag_role, _), _)| *bag_role == role);
             bags.map(|((_, owner), bag)| (owner, bag.version))
         }
         let role = self.role.other();
-        Arc::ptr_eq(self.stored, known) || remote(self.stored, role).eq(remote(known, role))
+        let have_same_ends = (&self.stored.provider, &self.stored.requirer) == (&known.provider, &known.requirer);
+        Arc::ptr_eq(self.stored, known) || have_same_ends && remote(self.stored, role).eq(remote(known, role))
     }
 }
 
 /// `stored` from the side of `role`.
-pub(super) fn relation(stored: &StoredRelation, role: Role) -> Relation {
+fn relation(stored: &StoredRelation, role: Role) -> Relation {
     Relation {
         id: stored.id,
         endpoint: stored.end(role).name.clone(),

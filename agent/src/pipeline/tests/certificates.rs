@@ -62,7 +62,7 @@ fn a_certificate_comes_is_renewed_and_goes() {
     let asked = bench.identity().unwrap();
     assert_eq!(bench.requests(&report, id).len(), 1);
     assert_eq!(asked.requests[0].names, ["127.0.0.1"]);
-    assert_eq!((bench.disk(), report.problems.as_slice()), (Arc::clone(&before), &[][..]));
+    assert_eq!((bench.disk(), report.problems.as_slice()), (before.clone(), &[][..]));
     assert_eq!(bench.note(&report, id), "waiting for the authority to sign our request");
     assert_eq!(bench.run().world.revision, report.world.revision);
 

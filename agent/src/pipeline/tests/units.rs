@@ -51,14 +51,14 @@ impl Unit {
         let files = RenderedDirectory::new(self.dir.path().join("rendered")).read().unwrap();
         let is_of_relation = |path: &str| path.starts_with("scrape/") || path.starts_with("rules/");
         let files = files.iter().filter(|(path, _)| is_of_relation(path));
-        files.map(|(path, text)| (path.clone(), text.to_string())).collect()
+        files.map(|(path, text)| (path.to_string(), text.to_string())).collect()
     }
 }
 
 /// What `owner` of our side says, by relation.
 fn said(store: &Mutex<Store>, owner: &str) -> BTreeMap<u64, Databag> {
     let world = crate::lock(store).world().unwrap();
-    let bag = |relation: &Arc<StoredRelation>| {
+    let bag = |relation: &Arc<crate::store::StoredRelation>| {
         let role = if relation.provider.application == "prometheus" { Role::Provider } else { Role::Requirer };
         let bag = relation.bags.get(&(role, owner.to_owned()));
         (relation.id, bag.map(|bag| bag.content.clone()).unwrap_or_default())

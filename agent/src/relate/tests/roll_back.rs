@@ -16,8 +16,8 @@ impl Bench {
         // Versions of bags and numbers of units to come are allowed to differ.
         let mut world = self.store.world().unwrap();
         world.revision = 0;
-        for relation in &mut world.relations {
-            Arc::make_mut(relation).bags.values_mut().for_each(|bag| bag.version = 0);
+        for relation in self.store.world().unwrap().relations.iter() {
+            world.relations.get_mut(relation.id).unwrap().bags.values_mut().for_each(|bag| bag.version = 0);
         }
         Arc::make_mut(&mut world.applications).values_mut().for_each(|application| application.next_unit = 0);
         world
