@@ -27,6 +27,17 @@ pub(crate) fn without_token(expr: &str) -> String {
     text
 }
 
+/// Where byte `at` of [`without_token`] stands in `expr`.
+pub(crate) fn with_token(expr: &str, at: usize) -> usize {
+    let (mut kept, mut rest) = (0, expr);
+    while let Some(token) = rest.find(TOKEN).filter(|token| kept + token <= at) {
+        kept += token;
+        rest = &rest[token + TOKEN.len()..];
+        rest = rest.strip_prefix(',').unwrap_or(rest);
+    }
+    expr.len() - rest.len() + (at - kept)
+}
+
 /// `expr` with the matchers of `topology`, as PromQL prints it. One that cannot be parsed loses its token only.
 pub(crate) fn bound(expr: &str, topology: &Topology) -> String {
     let text = without_token(expr);
@@ -53,6 +64,11 @@ mod tests {
             ("up", "up"),
         ] {
             assert_eq!(without_token(expr), expected, "{expr}");
+            // Each byte that is left is found again.
+            for (at, byte) in expected.bytes().enumerate() {
+                assert_eq!(expr.as_bytes()[with_token(expr, at)], byte, "{at} of {expr}");
+            }
+            assert_eq!(with_token(expr, expected.len()), expr.len());
         }
     }
 

@@ -11,6 +11,7 @@ use serde_json::{Map, Number, Value};
 use thiserror::Error;
 
 use crate::bag::{self, Databag};
+use crate::hint::other_notation;
 use crate::place::Place;
 use crate::problem::Problem;
 
@@ -66,7 +67,10 @@ pub(crate) fn read(bag: &Databag, key: &str) -> Result<Option<Value>, Problem> {
         let problem = Problem::new(error.to_string()).key(key);
         match error {
             JsonError::TooLong(_) => problem,
-            JsonError::Syntax { place, .. } => problem.place(place),
+            JsonError::Syntax { place, .. } => {
+                let problem = problem.place(place);
+                other_notation(text).map_or(problem.clone(), |hint| problem.hint(hint))
+            }
         }
     })?;
     Ok(Some(value).filter(|value| !is_empty(value)))

@@ -32,7 +32,7 @@ impl Place {
 
 /// Where `path` stands in `text`, which is JSON; where it leads nowhere, the part it would be in.
 pub fn place_of(text: &str, path: &str) -> Place {
-    places(text, &[path]).pop().unwrap_or(Place { line: 1, column: 1 })
+    places(text, &[(path, 0)]).pop().unwrap_or(Place { line: 1, column: 1 })
 }
 
 /// Gives each problem with a path the place that the path has in the databags of `relation`.
@@ -51,8 +51,9 @@ pub(crate) fn locate(problems: &mut [Problem], relation: &Relation) {
             Some(unit) => unit.parse().ok().and_then(|unit| relation.remote.units.get(&unit)),
         };
         let Some(text) = bag.and_then(|bag| bag.get(&key)) else { continue };
-        let path = |&at: &usize| problems[at].inside.as_ref().map_or("", |inside| &inside.path);
-        let found = places(text, &wanted.iter().map(path).collect::<Vec<_>>());
+        let spot =
+            |&at: &usize| problems[at].inside.as_ref().map_or(("", 0), |inside| (&*inside.path, inside.character));
+        let found = places(text, &wanted.iter().map(spot).collect::<Vec<_>>());
         for (at, place) in wanted.into_iter().zip(found) {
             problems[at].inside.get_or_insert_default().place = Some(place);
         }
@@ -81,11 +82,15 @@ pub(crate) fn step(key: &str) -> String {
     }
 }
 
-/// The place of each of `paths` in `text`, or of the longest part of it that is there.
-fn places(text: &str, paths: &[&str]) -> Vec<Place> {
+/// The place of each of `paths` in `text`, or of the longest part of it that is there; in a string, that of the character with the number
+/// beside the path.
+fn places(text: &str, paths: &[(&str, usize)]) -> Vec<Place> {
     let mut offsets = vec![0; paths.len()];
-    let wanted = paths.iter().enumerate().map(|(at, path)| (at, steps(path))).collect();
+    let wanted = paths.iter().enumerate().map(|(at, (path, _))| (at, steps(path))).collect();
     find(text, 0, text, wanted, &mut offsets);
+    for (offset, (_, character)) in offsets.iter_mut().zip(paths) {
+        *offset += into_string(&text[*offset..], *character);
+    }
 
     // In one walk over the text: a databag may be megabytes on one line.
     let mut order: Vec<usize> = (0..paths.len()).collect();
@@ -103,6 +108,32 @@ fn places(text: &str, paths: &[&str]) -> Vec<Place> {
         places[at] = here;
     }
     places
+}
+
+/// How many bytes of `raw`, a string of JSON and what comes after it, lead to its character number `character`; none to the string itself,
+/// and none if it is no string.
+fn into_string(raw: &str, character: usize) -> usize {
+    let Some(inside) = raw.strip_prefix('"').filter(|_| character > 0) else { return 0 };
+    let mut at = 0;
+    for _ in 0..character {
+        // A character beyond the 16 bits of one escape has two.
+        let escaped = |at: usize| inside.get(at..at + 2) == Some("\\u");
+        let is_pair = escaped(at)
+            && inside
+                .get(at + 2..at + 4)
+                .is_some_and(|high| matches!(high.as_bytes(), [b'd' | b'D', b'8'..=b'9' | b'a'..=b'b' | b'A'..=b'B']));
+        at += match inside.as_bytes().get(at) {
+            None | Some(b'"') => break,
+            Some(b'\\') if is_pair && escaped(at + 6) => 12,
+            Some(b'\\') if escaped(at) => 6,
+            Some(b'\\') => 2,
+            Some(_) => inside[at..].chars().next().map_or(1, char::len_utf8),
+        };
+        if !inside.is_char_boundary(at) {
+            return 0;
+        }
+    }
+    1 + at
 }
 
 fn n_characters(bytes: &[u8]) -> usize {
@@ -185,7 +216,27 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, path: &str, line: usize, column: usize) {
-        assert_eq!(places(text, &["", path])[1], Place { line, column }, "{path} in {text}");
+        assert_eq!(places(text, &[("", 0), (path, 0)])[1], Place { line, column }, "{path} in {text}");
+    }
+
+    #[test]
+    fn characters_of_strings() {
+        for (text, character, column) in [
+            (r#"["up =="]"#, 0, 2),
+            (r#"["up =="]"#, 3, 6),
+            // Behind the last one, and beyond that.
+            (r#"["up"]"#, 2, 5),
+            (r#"["up"]"#, 9, 5),
+            // As written: a quotation mark is two, a character by its number six or twelve.
+            (r#"["a\"b"]"#, 2, 6),
+            (r#"["\u00e9b"]"#, 1, 9),
+            (r#"["\ud83d\ude00b"]"#, 1, 15),
+            (r#"["éb"]"#, 1, 4),
+            ("[7]", 1, 2),
+            (r#"["\ud83d"#, 1, 1),
+        ] {
+            assert_eq!(places(text, &[("[0]", character)])[0], Place { line: 1, column }, "{character} in {text}");
+        }
     }
 
     #[test]

@@ -15,6 +15,8 @@ const PATH_CHARACTERS_MAX: usize = 200;
 pub struct Inside {
     /// The path, such as `[0].tls_config`; empty for the value as a whole.
     pub path: String,
+    /// How many characters into the text at `path`, which is a string; 0 is the string as a whole.
+    pub character: usize,
     /// Where that stands in the value's text.
     pub place: Option<Place>,
 }
@@ -45,11 +47,12 @@ impl Problem {
         Problem { relation: None, unit: None, key: None, inside: None, message: message.into().into(), hint: None }
     }
 
-    /// The same problem, found in `relation`. Without advice of its own it gets what has to stand under its key.
+    /// The same problem, found in `relation`. Without advice of its own it gets that for faults of its kind.
     pub fn relation(mut self, relation: &Relation) -> Self {
         self.relation = Some((relation.endpoint.clone(), relation.id));
         if let (None, Some(key)) = (&self.hint, &self.key) {
-            self.hint = hint::shape(&relation.interface, key).map(Into::into);
+            let path = self.inside.as_ref().map_or("", |inside| &inside.path);
+            self.hint = hint::hint(&relation.interface, key, path, &self.message).map(Into::into);
         }
         self
     }
@@ -72,6 +75,12 @@ impl Problem {
         if !path.is_empty() {
             self.inside.get_or_insert_default().path = path;
         }
+        self
+    }
+
+    /// The same problem, found `character` characters into the string that is at its path.
+    pub fn character(mut self, character: usize) -> Self {
+        self.inside.get_or_insert_default().character = character;
         self
     }
 

@@ -394,6 +394,6 @@ fn problems_have_a_place() {
     let rules = "{\"groups\": [\n {\"name\": \"a\", \"rules\": [{\"alert\": \"A\", \"expr\": \"1x\"},\n  {\"alert\": \"B\", \"expr\": \"up\"},\n  {\"alert\": \"C\", \"expr\": \"up{\"}]}]}";
     check("alert_rules", rules, "endpoint:1 alert_rules.groups[0].rules[0].expr 2:49");
     let second = rules.replace("1x", "up");
-    check("alert_rules", &second, "endpoint:1 alert_rules.groups[0].rules[2].expr 4:26");
+    check("alert_rules", &second, "endpoint:1 alert_rules.groups[0].rules[2].expr 4:30");
     check("alert_rules", "{\"groups\": [],\n \"more\": 1}", "endpoint:1 alert_rules.more 2:10");
 }

@@ -47,7 +47,7 @@ fn proxies() {
         &none,
         &[],
         &[
-            "metrics-endpoint:1 scrape_jobs[0].proxy_url 1:33: job 0 (\"j\"): proxy_url is not allowed: a relation may not choose \
+            "metrics-endpoint:1 scrape_jobs[0].proxy_url 1:33: job 1 (\"j\"): proxy_url is not allowed: a relation may not choose \
            through whom we reach a target (allow_proxy_url=true allows it to all relations)",
         ],
     );
@@ -68,7 +68,7 @@ fn targets() {
         &denied("10.9.0.0/16, 169.254.0.0/16"),
         &["h:1"],
         &[
-            "scrape_jobs[0].static_configs[0].targets[1] 1:59: job 0 (\"j\"): the operator does not allow to reach this address \
+            "scrape_jobs[0].static_configs[0].targets[1] 1:59: job 1 (\"j\"): the operator does not allow to reach this address \
            (169.254.0.0/16 is among denied_targets)",
         ],
     );
@@ -150,5 +150,5 @@ fn wildcards_lead_to_units() {
     assert!(scraped.jobs.iter().all(|job| job.config["denied_networks"] == serde_json::json!(["127.0.0.0/8"])));
     let seen: Vec<String> = scraped.problems.iter().map(ToString::to_string).collect();
     assert_eq!(seen.len(), 1);
-    assert!(seen[0].contains("scrape_jobs[0].static_configs[0].targets[0] 1:35: job 0: a/1: the operator"), "{seen:?}");
+    assert!(seen[0].contains("scrape_jobs[0].static_configs[0].targets[0] 1:35: job 1: a/1: the operator"), "{seen:?}");
 }

@@ -259,7 +259,7 @@ fn rows() -> Vec<Row> {
         rules(
             of(json!([{"alert": "B", "expr": "up{"}, good()])),
             of(json!([good()])),
-            &["alert_rules groups[0].rules[0].expr 1:53"],
+            &["alert_rules groups[0].rules[0].expr 1:57"],
         );
         rules(of(json!([{"alert": "B"}, good()])), of(json!([good()])), &["alert_rules groups[0].rules[0] 1:33"]);
         rules(
@@ -282,7 +282,7 @@ fn rows() -> Vec<Row> {
         rules(
             of(json!([{"alert": "B", "expr": "up", "labels": wrong}, good()])),
             of(json!([good()])),
-            &["alert_rules groups[0].rules[0] 1:33"],
+            &["alert_rules groups[0].rules[0].labels.juju_model_uuid 1:103"],
         );
     }
     let mut unit = |endpoint, key, value: &str, places: &[&'static str]| {

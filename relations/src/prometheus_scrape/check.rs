@@ -78,7 +78,7 @@ fn format_faults(job: &Map<String, Value>, global: &GlobalConfig, permissions: &
         Err(error) => return vec![JobFault { path: String::new(), message: error.message, hint: None }],
     };
     let problems = match ScrapeConfigFile::parse_for(&text, global, &[]) {
-        Ok(file) => return file.scrape_configs.iter().flat_map(|job| denied_targets(job, permissions)).collect(),
+        Ok(file) => return file.scrape_configs.iter().flat_map(|job| target_faults(job, permissions)).collect(),
         Err(problems) => problems,
     };
     let describe = |problem: relatum_config::Problem| {
@@ -88,23 +88,37 @@ fn format_faults(job: &Map<String, Value>, global: &GlobalConfig, permissions: &
     problems.into_iter().map(describe).collect()
 }
 
-/// The targets of `job` that it may not have, by the address that they have once they are relabelled: that is where we would go.
-fn denied_targets(job: &ScrapeConfig, permissions: &Permissions) -> Vec<JobFault> {
+/// The targets of `job` that it may not have, and those that would never be scraped, by the address that they have once they are
+/// relabelled: that is where we would go.
+fn target_faults(job: &ScrapeConfig, permissions: &Permissions) -> Vec<JobFault> {
     let mut faults = Vec::new();
-    if permissions.denied.is_empty() {
-        return faults;
-    }
     for (at, config) in job.static_configs.iter().enumerate() {
         for (target_at, target) in config.targets.iter().enumerate() {
+            if permissions.denied.is_empty() && url_fault(target).is_none() {
+                continue;
+            }
             let mut labels = discovered(job, config, target);
             if relabel::apply(&job.relabel_configs, &mut labels) {
                 let path = format!("static_configs[{at}].targets[{target_at}]");
-                let fault = permissions.denied.fault(labels.get("__address__"));
+                let address = labels.get("__address__");
+                let fault = permissions.denied.fault(address).or_else(|| url_fault(address));
                 faults.extend(fault.map(|fault| JobFault { path, ..fault }));
             }
         }
     }
     faults
+}
+
+/// Why a server drops a target of this address without a word.
+fn url_fault(address: &str) -> Option<JobFault> {
+    let message = match address {
+        "" => "a target is HOST:PORT; this one is empty",
+        address if address.contains("://") => "a target is HOST:PORT and not a URL",
+        address if address.contains('/') => "a target is HOST:PORT and has no path",
+        _ => return None,
+    };
+    let hint = Some("scheme and path of the job go under scheme and metrics_path".to_owned());
+    Some(JobFault { path: String::new(), message: message.to_owned(), hint })
 }
 
 /// What relabelling sees of a target, which has its address whatever its labels say: all that the server shows it, because a step may
@@ -161,7 +175,7 @@ pub(super) fn rule_groups(groups: &[&Value]) -> Vec<Fault> {
 }
 
 /// The number that follows `start` at the beginning of `path`, and what comes after its bracket.
-fn position<'a>(path: &'a str, start: &str) -> Option<(usize, &'a str)> {
+pub(super) fn position<'a>(path: &'a str, start: &str) -> Option<(usize, &'a str)> {
     let (number, rest) = path.strip_prefix(start)?.split_once(']')?;
     Some((number.parse().ok()?, rest))
 }

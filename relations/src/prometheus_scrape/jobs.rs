@@ -217,7 +217,8 @@ impl Sieve<'_> {
     fn refuse(&mut self, index: usize, config: &Value, path: &str, reason: &str, hint: Option<String>) {
         let name = config.get("job_name").and_then(Value::as_str).unwrap_or_default();
         let name: String = name.chars().take(100).collect();
-        let which = if name.is_empty() { format!("job {index}") } else { format!("job {index} ({name:?})") };
+        let number = index + 1;
+        let which = if name.is_empty() { format!("job {number}") } else { format!("job {number} ({name:?})") };
         let dot = if path.is_empty() { "" } else { "." };
         let path = format!("[{index}]{dot}{path}");
         let mut problem = Problem::new(format!("{which}: {reason}")).key(SCRAPE_JOBS).path(&path);
@@ -372,6 +373,19 @@ mod tests {
             1,
         );
         check(plain, &[&[("unit_address", "a b")]], &[], 1);
+    }
+
+    #[test]
+    fn targets_are_no_urls() {
+        let unit: &[&[(&str, &str)]] = &[&[("unit_address", "h")]];
+        let job =
+            |target: &str, more: &str| format!(r#"[{{"static_configs": [{{"targets": ["{target}", "*:1"]}}]{more}}}]"#);
+        check(&job("http://*:80", ""), unit, &["a/0 /metrics h:1"], 1);
+        check(&job("*:80/metrics", ""), unit, &["a/0 /metrics h:1"], 1);
+        check(&job("", ""), unit, &["a/0 /metrics h:1"], 1);
+        // What it is relabelled to counts.
+        let proxied = r#", "relabel_configs": [{"target_label": "__address__", "replacement": "prober:1"}]"#;
+        check(&job("http://shop/", proxied), unit, &["a/0 /metrics h:1", "- /metrics http://shop/"], 0);
     }
 
     #[test]

@@ -25,6 +25,9 @@ const TOKEN_HINT: &str =
 /// How much text the expressions of one relation may grow to: each selector gets three matchers more.
 const BOUND_BYTES_MAX: usize = 32 << 20;
 
+/// In longer expressions nothing is pointed at.
+const POINTED_BYTES_MAX: usize = 64 << 10;
+
 /// How often unfit rules are looked for: leaving one out can bring up another fault, such as a repeated name, but not for long.
 const ROUNDS_MAX: usize = 4;
 
@@ -147,7 +150,32 @@ fn fit_groups(published: &[Value], problems: &mut Vec<Problem>) -> Vec<Kept> {
             }
         }
     }
-    fit(groups, problems)
+    let n_before = problems.len();
+    let groups = fit(groups, problems);
+    for problem in &mut problems[n_before..] {
+        point_into_expression(published, problem);
+    }
+    groups
+}
+
+/// Has a problem with an expression point to where in the expression it stops being one.
+fn point_into_expression(published: &[Value], problem: &mut Problem) {
+    let Some(inside) = &mut problem.inside else { return };
+    let of_rule = || {
+        let (group, rest) = check::position(&inside.path, "groups[")?;
+        let (rule, rest) = check::position(rest, ".rules[")?;
+        (rest == ".expr").then_some(published.get(group)?.get("rules")?.get(rule)?)
+    };
+    let Some(rule) = of_rule() else { return };
+    let Some(written) = rule.get("expr").and_then(Value::as_str).filter(|text| text.len() <= POINTED_BYTES_MAX) else {
+        return;
+    };
+    // What is judged is the expression without the token, where that goes.
+    let (judged, is_bound) =
+        if names_topology(rule) { (without_token(written), true) } else { (written.to_owned(), false) };
+    let Err(error) = syntax::parse(&judged, &ParseOptions::default()) else { return };
+    let before = if is_bound { injection::with_token(written, error.span.start) } else { error.span.start };
+    inside.character = written.get(..before).map_or(0, |text| text.chars().count());
 }
 
 /// Leaves out what is at fault until the rest is a rule file. Nearly always the first look finds nothing.
@@ -242,7 +270,7 @@ fn bound_group(
                 bound.push(rule);
                 rules_at.push(rule_at);
             }
-            Err(reason) => problems.push(rule_problem((at, group), (rule_at, rule), "", &reason)),
+            Err((path, reason)) => problems.push(rule_problem((at, group), (rule_at, rule), &path, &reason)),
         }
     }
     if bound.is_empty() && !rules.is_empty() {
@@ -259,21 +287,27 @@ fn bound_group(
 /// The rule, with the matchers of its topology in every selector if its labels name one.
 ///
 /// An expression that cannot be parsed stays as it is, for the check to say why.
-pub(super) fn bound_rule(rule: &Value, bytes_left: &mut usize) -> Result<Value, String> {
+/// What keeps it from being bound comes with the path inside the rule.
+pub(super) fn bound_rule(rule: &Value, bytes_left: &mut usize) -> Result<Value, (String, String)> {
     let Value::Object(fields) = rule else {
-        return Err(format!("rule is {}, not an object", type_name(rule)));
+        return Err((String::new(), format!("rule is {}, not an object", type_name(rule))));
     };
     let mut fields = fields.clone();
-    let topology = topology_of(rule).map_err(|error| format!("labels: {error}"))?;
+    let topology = topology_of(rule).map_err(|error| {
+        // In labels the parts have longer names.
+        let label = |part: &str| if part.starts_with("juju_") { part.to_owned() } else { format!("juju_{part}") };
+        let path = error.key().map_or_else(String::new, |part| format!(".{}", label(part)));
+        (format!(".labels{path}"), format!("labels: {}", label(&error.to_string())))
+    })?;
     if let (Some(topology), Some(Value::String(text))) = (topology, fields.get_mut("expr")) {
         *text = without_token(text);
         if let Ok(mut expr) = syntax::parse(text, &ParseOptions::default()) {
             let matchers = injection::matchers(&topology);
             let matcher_bytes: usize = matchers.iter().map(|matcher| matcher.to_string().len() + 1).sum();
             let bytes = text.len() + matcher_bytes * syntax::selectors(&expr).len();
-            *bytes_left = bytes_left
-                .checked_sub(bytes)
-                .ok_or_else(|| format!("the expressions of this relation grow to more than {BOUND_BYTES_MAX} bytes"))?;
+            *bytes_left = bytes_left.checked_sub(bytes).ok_or_else(|| {
+                (String::new(), format!("the expressions of this relation grow to more than {BOUND_BYTES_MAX} bytes"))
+            })?;
             syntax::add_matchers(&mut expr, &matchers, Injection::SkipIfPresent);
             *text = expr.to_string();
         }
