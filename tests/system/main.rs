@@ -23,10 +23,12 @@ mod main_job;
 mod metric_checks;
 mod neighbours;
 mod openapi;
+mod opentelemetry;
 mod operate;
 mod prometheus_data;
 mod readme;
 mod remote_write;
+mod serve_flags;
 mod sessions;
 mod shipped_rules;
 mod socket_group;
@@ -43,6 +45,7 @@ fn main() {
         metric_checks::trials(),
         neighbours::trials(),
         openapi::trials(),
+        opentelemetry::trials(),
         operate::trials(),
         prometheus_data::trials(),
         commands::trials(),
@@ -65,6 +68,7 @@ fn main() {
         shipped_rules::trials(),
         readme::trials(),
         remote_write::trials(),
+        serve_flags::trials(),
         sessions::trials(),
         socket_group::trials(),
         tiers::trials(),

@@ -146,8 +146,25 @@ pub struct Point<T> {
     pub time_ns: u64,
     /// Whether it says that there is no value any more.
     pub is_stale: bool,
+    /// Examples of what it counted.
+    pub exemplars: Vec<Example>,
     /// Its value.
     pub value: T,
+}
+
+/// An example of what a point counted, most often what one request took.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Example {
+    /// What is known of it beside the attributes of its point.
+    pub attributes: Attributes,
+    /// Its time, in nanoseconds since 1970.
+    pub time_ns: u64,
+    /// Its value.
+    pub value: f64,
+    /// The trace it belongs to, in hexadecimal digits; empty if there is none.
+    pub trace_id: String,
+    /// The part of the trace.
+    pub span_id: String,
 }
 
 /// A histogram with bounds of its own.

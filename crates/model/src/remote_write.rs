@@ -11,7 +11,7 @@ mod histogram;
 use thiserror::Error;
 
 pub use decode::{Decoder, WriteSeries};
-pub use encode::Encoder;
+pub use encode::{Encoder, Meaning};
 pub use histogram::HistogramFault;
 
 use crate::protobuf::Fault;

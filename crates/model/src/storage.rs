@@ -13,7 +13,7 @@ use crate::exemplar::Exemplar;
 use crate::histogram::NativeHistogram;
 use crate::labels::Labels;
 use crate::matcher::Matcher;
-use crate::sample::{Sample, Samples, Series};
+use crate::sample::{HistogramSample, Sample, Samples, Series};
 use crate::summary::{Run, RunSeries, Windows};
 
 /// What a reader may see: matchers that are always applied, and the key under which results for this view may be cached.
@@ -393,8 +393,14 @@ pub struct Position(pub String);
 /// Samples in the order in which they were committed.
 #[derive(Debug, Clone, Default)]
 pub struct TailBatch {
-    /// The samples, each with its series.
+    /// The floats, each with its series.
     pub samples: Vec<(Labels, Sample)>,
+    /// When each of them began to count, 0 if that is not known; empty if it is known of none.
+    pub starts_ms: Vec<i64>,
+    /// The native histograms, each with its series.
+    pub histograms: Vec<(Labels, HistogramSample)>,
+    /// The exemplars, each with its series.
+    pub exemplars: Vec<(Labels, Exemplar)>,
     /// Where to go on.
     pub next: Position,
 }
@@ -404,7 +410,7 @@ pub trait Tail: Send + Sync {
     /// The position behind everything that is committed now.
     fn end(&self) -> Position;
 
-    /// Up to `samples_max` samples (at least one commit's worth) from `from` on; empty when there is nothing new.
+    /// Up to `samples_max` samples and exemplars (at least one commit's worth) from `from` on; empty when there is nothing new.
     ///
     /// [`Position::default`] is the oldest sample still kept.
     fn read(&self, from: &Position, samples_max: usize) -> Result<TailBatch, SelectError>;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
+use relatum_model::exemplar::Exemplar;
 use relatum_model::storage::{
-    Append, AppendError, Appender, Position, Refused, SelectError, SeriesRef, Tail, TailBatch,
+    Append, AppendError, Appender, ExemplarRefused, Position, Refused, SelectError, SeriesRef, Tail, TailBatch,
 };
 use relatum_model::{Labels, Sample, is_stale};
 
@@ -16,6 +17,7 @@ type Content = BTreeMap<Labels, Vec<Sample>>;
 pub(crate) struct MemoryStore {
     content: Mutex<Content>,
     log: Mutex<Vec<(Labels, Sample)>>,
+    exemplars: Mutex<Vec<(Labels, Exemplar)>>,
     failing: AtomicBool,
 }
 
@@ -41,6 +43,12 @@ impl MemoryStore {
         self.lock().iter().find(|(found, _)| found.to_string() == labels).map(|(_, s)| s.clone()).unwrap_or_default()
     }
 
+    /// All exemplars as they came: series, labels and value.
+    pub(crate) fn exemplars(&self) -> Vec<String> {
+        let exemplars = self.exemplars.lock().expect("no test panics while it holds the exemplars");
+        exemplars.iter().map(|(series, one)| format!("{series} {} {}@{}", one.labels, one.value, one.t_ms)).collect()
+    }
+
     /// All series as they are written, sorted.
     pub(crate) fn names(&self) -> Vec<String> {
         self.lock().keys().map(Labels::to_string).collect()
@@ -53,13 +61,14 @@ impl MemoryStore {
 
 impl Append for MemoryStore {
     fn appender(&self) -> Box<dyn Appender + '_> {
-        Box::new(Batch { store: self, added: Vec::new() })
+        Box::new(Batch { store: self, added: Vec::new(), examples: Vec::new() })
     }
 }
 
 struct Batch<'a> {
     store: &'a MemoryStore,
     added: Vec<(Labels, Sample)>,
+    examples: Vec<(Labels, Exemplar)>,
 }
 
 impl Appender for Batch<'_> {
@@ -77,11 +86,17 @@ impl Appender for Batch<'_> {
         Ok(SeriesRef(1))
     }
 
+    fn append_exemplar(&mut self, _: SeriesRef, labels: &Labels, exemplar: Exemplar) -> Result<bool, ExemplarRefused> {
+        self.examples.push((labels.clone(), exemplar));
+        Ok(true)
+    }
+
     fn commit(self: Box<Self>) -> Result<(), AppendError> {
         if self.store.failing.load(Ordering::Relaxed) {
             return Err(AppendError::Poisoned { reason: "the test says so".to_owned() });
         }
         let mut content = self.store.lock();
+        self.store.exemplars.lock().expect("no test panics while it holds the exemplars").extend(self.examples);
         self.store.log.lock().expect("no test panics while it holds the log").extend(self.added.iter().cloned());
         for (labels, sample) in self.added {
             content.entry(labels).or_default().push(sample);
@@ -101,6 +116,6 @@ impl Tail for MemoryStore {
         let log = self.log.lock().expect("no test panics while it holds the log");
         let from: usize = if from.0.is_empty() { 0 } else { from.0.parse().expect("a position is a number") };
         let to = from.saturating_add(samples_max).min(log.len());
-        Ok(TailBatch { samples: log[from..to].to_vec(), next: Position(to.to_string()) })
+        Ok(TailBatch { samples: log[from..to].to_vec(), next: Position(to.to_string()), ..TailBatch::default() })
     }
 }

@@ -103,6 +103,7 @@ pub struct OtlpReceiver {
     requests: AtomicU64,
     refused_requests: AtomicU64,
     samples: AtomicU64,
+    exemplars: AtomicU64,
 }
 
 impl OtlpReceiver {
@@ -141,8 +142,9 @@ impl OtlpReceiver {
                 return Err(error);
             }
         }
-        let samples = batch.samples;
+        let (samples, exemplars) = (batch.samples, batch.exemplars);
         batch.appender.commit().map_err(OtlpReceiveError::Store)?;
+        self.exemplars.fetch_add(exemplars as u64, Ordering::Relaxed);
         Ok(samples)
     }
 
@@ -158,6 +160,7 @@ impl OtlpReceiver {
                 &self.refused_requests,
             ),
             counter("relatum_otlp_samples_total", "Samples stored from metrics of OpenTelemetry.", &self.samples),
+            counter("relatum_otlp_exemplars_total", "Exemplars stored from metrics of OpenTelemetry.", &self.exemplars),
             MetricFamily::gauge(
                 "relatum_otlp_delta_streams",
                 "Streams of OpenTelemetry whose deltas are summed up.",

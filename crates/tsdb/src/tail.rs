@@ -5,6 +5,8 @@
 //! `log_files`). When the segment of a position is gone, reading goes on behind the checkpoint if that holds no later commit;
 //! otherwise with the blocks that do, then the checkpoint: samples may come twice, none is left out that retention keeps.
 
+mod gathered;
+
 use std::io;
 use std::sync::Arc;
 
@@ -13,10 +15,13 @@ use hashbrown::HashMap;
 use relatum_model::storage::{Position, SelectError, TailBatch, TimeRange};
 use relatum_model::{Labels, Sample, Samples};
 
+use gathered::{Gathered, Mark};
+
 use crate::block::Block;
 use crate::block::reader::ChunkReader;
 use crate::block::writer::file_name as block_name;
 use crate::core::Core;
+use crate::histogram::Encoded;
 use crate::log_files::Checkpoint;
 use crate::readers::LogEnd;
 use crate::wal::FileKind;
@@ -115,21 +120,16 @@ impl Core {
                 })?
             }
         };
-        let (samples, place) = self.tail_files(place, end, samples_max)?;
+        let (gathered, place) = self.tail_files(place, end, samples_max)?;
         let next = place.position();
         let segment = if place.kind == PlaceKind::Block { self.log_start(place.commit).number } else { place.number };
         self.followers.moved(from, &next, segment, self.options().clock.now_ms());
-        Ok(TailBatch { samples, next })
+        Ok(gathered.batch(next))
     }
 
     /// Reads from file to file, up to `end` or until there are enough samples; returns where it stopped.
-    fn tail_files(
-        &self,
-        mut place: Place,
-        end: Place,
-        samples_max: usize,
-    ) -> Result<(Vec<(Labels, Sample)>, Place), SelectError> {
-        let mut samples = Vec::new();
+    fn tail_files(&self, mut place: Place, end: Place, samples_max: usize) -> Result<(Gathered, Place), SelectError> {
+        let mut samples = Gathered::default();
         let mut defined = HashMap::default();
         loop {
             if place.kind == PlaceKind::Block {
@@ -188,7 +188,7 @@ impl Core {
 
     /// Reads series of blocks that hold later commits than that of `place`; whether there are enough samples. Behind the last
     /// block, `place` is where the log begins.
-    fn tail_blocks(&self, place: &mut Place, samples_max: usize, samples: &mut Vec<(Labels, Sample)>) -> bool {
+    fn tail_blocks(&self, place: &mut Place, samples_max: usize, samples: &mut Gathered) -> bool {
         let list = self.blocks.list();
         let newer: Vec<&Arc<Block>> = list.iter().filter(|block| block.summary.commit > place.commit).collect();
         // One that is gone was merged with others; they are read from the first.
@@ -207,8 +207,8 @@ impl Core {
                     for chunk in &series.chunks {
                         reader.push(chunk, TimeRange::ALL, deleted.of(series.number), &mut of_series)?;
                     }
-                    samples.extend(of_series.iter().map(|sample| (series.labels.clone(), sample)));
-                    if samples.len() >= samples_max && !samples.is_empty() {
+                    samples.extend(&series.labels, of_series);
+                    if samples.are(samples_max) {
                         return Ok(true);
                     }
                 }
@@ -234,7 +234,7 @@ impl Core {
         stop: Option<u64>,
         samples_max: usize,
         defined: &mut HashMap<u64, Labels, FixedState>,
-        samples: &mut Vec<(Labels, Sample)>,
+        samples: &mut Gathered,
     ) -> io::Result<Step> {
         let file = match self.options().fs.open(&self.wal_dir().join(name)) {
             Ok(file) => file,
@@ -250,7 +250,7 @@ impl Core {
         };
         let mut reader = FrameReader::new(&*file, header.salt, place.offset, end);
         // The commit that is being read: its number, the part that must come next, and where its samples begin in the batch.
-        let mut open: Option<(u64, u32, usize)> = None;
+        let mut open: Option<(u64, u32, Mark)> = None;
         loop {
             let (found_commit, part, last, is_end) = match reader.next()? {
                 None => break,
@@ -261,7 +261,10 @@ impl Core {
                     continue;
                 }
                 Some(Found::Frame { header, payload, .. }) => {
-                    let at = samples.len();
+                    let at = samples.mark();
+                    if header.part == 0 {
+                        samples.begin_commit();
+                    }
                     self.tail_payload(payload, defined, samples);
                     let whole = place.kind == PlaceKind::Checkpoint;
                     let continues =
@@ -269,8 +272,8 @@ impl Core {
                     if !whole && !continues {
                         // Parts of a commit without its end, or this one without its beginning.
                         let from = open.take().map_or(at, |(_, _, from)| from);
-                        let to = if header.part == 0 { at } else { samples.len() };
-                        samples.drain(from..to);
+                        let to = if header.part == 0 { at } else { samples.mark() };
+                        samples.forget(from, to);
                         if header.part > 0 {
                             continue;
                         }
@@ -289,7 +292,7 @@ impl Core {
             if whole_file {
                 place.commit = place.commit.max(found_commit);
             }
-            if samples.len() >= samples_max && !samples.is_empty() {
+            if samples.are(samples_max) {
                 place.offset = reader.offset();
                 return Ok(Step::Full);
             }
@@ -300,37 +303,43 @@ impl Core {
         Ok(Step::Ended)
     }
 
-    fn tail_payload(
-        &self,
-        payload: &[u8],
-        defined: &mut HashMap<u64, Labels, FixedState>,
-        samples: &mut Vec<(Labels, Sample)>,
-    ) {
+    fn tail_payload(&self, payload: &[u8], defined: &mut HashMap<u64, Labels, FixedState>, samples: &mut Gathered) {
         for section in sections(payload) {
-            match section {
-                Ok(Section::Series { id, labels }) => {
-                    // The store's own copy is shared, this one would be one more.
-                    if self.head().index().by_id(id).is_none() && self.departed().get(id).is_none() {
-                        defined.insert(id, labels);
-                    }
+            if let Ok(Section::Series { id, labels }) = section {
+                // The store's own copy is shared, this one would be one more.
+                if self.head().index().by_id(id).is_none() && self.departed().get(id).is_none() {
+                    defined.insert(id, labels);
                 }
+                continue;
+            }
+            let (index, departed) = (self.head().index(), self.departed());
+            // Without labels it was lost with a damaged part of the log, or is long gone by retention.
+            let labels_of = |id: u64| {
+                let labels = index.by_id(id).map(|series| &series.labels);
+                labels.or_else(|| departed.get(id)).or_else(|| defined.get(&id)).cloned()
+            };
+            match section {
                 Ok(Section::Rows(rows)) => {
-                    let (index, departed) = (self.head().index(), self.departed());
                     for row in rows {
-                        let labels = index.by_id(row.id).map(|series| &series.labels);
-                        let labels = labels.or_else(|| departed.get(row.id)).or_else(|| defined.get(&row.id));
-                        // Without labels it was lost with a damaged part of the log, or is long gone by retention.
-                        if let Some(labels) = labels {
+                        if let Some(labels) = labels_of(row.id) {
                             let sample = Sample { t_ms: row.t_ms, value: f64::from_bits(row.bits) };
-                            samples.push((labels.clone(), sample));
+                            samples.push(row.id, labels, sample);
                         }
                     }
                 }
-                // Followers take floats.
-                Ok(
-                    Section::Histograms(_) | Section::Starts(_) | Section::Exemplar { .. } | Section::BadSeries { .. },
-                )
-                | Err(_) => {}
+                Ok(Section::Starts(rows)) => samples.start(&rows),
+                Ok(Section::Histograms(rows)) => {
+                    for (id, t_ms, bytes) in rows {
+                        // What cannot be decoded was reported when the store was opened.
+                        if let (Some(labels), Ok(sample)) = (labels_of(id), Encoded::from_bytes(bytes).decode(t_ms)) {
+                            samples.histograms.push((labels, sample));
+                        }
+                    }
+                }
+                Ok(Section::Exemplar { id, exemplar }) => {
+                    samples.exemplars.extend(labels_of(id).map(|labels| (labels, exemplar)));
+                }
+                Ok(Section::Series { .. } | Section::BadSeries { .. }) | Err(_) => {}
             }
         }
     }

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value as Json};
 
 use super::{
-    Attributes, Data, ExplicitHistogram, ExponentialBuckets, ExponentialHistogram, Metric, OtlpError, PARTS_MAX, Point,
-    ResourceMetrics, ScopeMetrics, Summary, Temporality, Value,
+    Attributes, Data, Example, ExplicitHistogram, ExponentialBuckets, ExponentialHistogram, Metric, OtlpError,
+    PARTS_MAX, Point, ResourceMetrics, ScopeMetrics, Summary, Temporality, Value,
 };
 
 type Object = Map<String, Json>;
@@ -153,10 +153,27 @@ fn points<T>(of: &Object, read: fn(&Object) -> Result<T, OtlpError>) -> Result<V
             start_ns: unsigned(of, "startTimeUnixNano")?,
             time_ns: unsigned(of, "timeUnixNano")?,
             is_stale: unsigned(of, "flags")? & 1 != 0,
+            exemplars: list(of, "exemplars")?.iter().map(example).collect::<Result<_, _>>()?,
             value: read(of)?,
         })
     };
     list(of, "dataPoints")?.iter().map(point).collect()
+}
+
+fn example(value: &Json) -> Result<Example, OtlpError> {
+    let of = object(value, "exemplars")?;
+    // Ids are hexadecimal digits here, other than bytes elsewhere in protobuf's JSON.
+    let id = |key: &str| {
+        let is_id = |id: &String| id.len() <= 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        Ok::<_, OtlpError>(Some(text(of, key)?).filter(is_id).unwrap_or_default().to_ascii_lowercase())
+    };
+    Ok(Example {
+        attributes: pairs(of, "filteredAttributes")?,
+        time_ns: unsigned(of, "timeUnixNano")?,
+        value: number(of)?,
+        trace_id: id("traceId")?,
+        span_id: id("spanId")?,
+    })
 }
 
 fn number(of: &Object) -> Result<f64, OtlpError> {
@@ -215,12 +232,16 @@ fn summary(of: &Object) -> Result<Summary, OtlpError> {
 }
 
 fn attributes(of: &Object) -> Result<Attributes, OtlpError> {
+    pairs(of, "attributes")
+}
+
+fn pairs(of: &Object, key: &str) -> Result<Attributes, OtlpError> {
     let pair = |value: &Json| {
-        let of = object(value, "attributes")?;
+        let of = object(value, key)?;
         let value = of.get("value").map_or(Ok(Value::Empty), any)?;
         Ok((text(of, "key")?, value))
     };
-    Ok(Attributes(list(of, "attributes")?.iter().map(pair).collect::<Result<_, OtlpError>>()?))
+    Ok(Attributes(list(of, key)?.iter().map(pair).collect::<Result<_, OtlpError>>()?))
 }
 
 /// A value by its kind. The parser bounds how deep it may be nested.

@@ -1,8 +1,8 @@
 //! Reading the protobuf form.
 
 use super::{
-    Attributes, Data, ExplicitHistogram, ExponentialBuckets, ExponentialHistogram, Metric, OtlpError, PARTS_MAX, Point,
-    ResourceMetrics, ScopeMetrics, Summary, Temporality, Value,
+    Attributes, Data, Example, ExplicitHistogram, ExponentialBuckets, ExponentialHistogram, Metric, OtlpError,
+    PARTS_MAX, Point, ResourceMetrics, ScopeMetrics, Summary, Temporality, Value,
 };
 use crate::protobuf::{Content, Field, Fields, unzigzag};
 
@@ -132,6 +132,7 @@ impl Reader {
                 2 => point.start_ns = fixed(&field)?,
                 3 => point.time_ns = fixed(&field)?,
                 4 => point.value = field.double()?,
+                5 => point.exemplars.push(self.example(field.message()?)?),
                 6 => point.value = fixed(&field)?.cast_signed() as f64,
                 7 => self.attribute(field.message()?, &mut point.attributes, 0)?,
                 8 => point.is_stale = field.uint()? & 1 != 0,
@@ -152,6 +153,7 @@ impl Reader {
                 // Fixed 64-bit numbers have the same bytes as doubles.
                 6 => field.doubles(|bits| point.value.bucket_counts.push(bits.to_bits()))?,
                 7 => field.doubles(|bound| point.value.bounds.push(bound))?,
+                8 => point.exemplars.push(self.example(field.message()?)?),
                 9 => self.attribute(field.message()?, &mut point.attributes, 0)?,
                 10 => point.is_stale = field.uint()? & 1 != 0,
                 _ => {}
@@ -174,6 +176,7 @@ impl Reader {
                 8 => point.value.positive = buckets(field.message()?)?,
                 9 => point.value.negative = buckets(field.message()?)?,
                 10 => point.is_stale = field.uint()? & 1 != 0,
+                11 => point.exemplars.push(self.example(field.message()?)?),
                 14 => point.value.zero_threshold = field.double()?,
                 _ => {}
             }
@@ -208,6 +211,23 @@ impl Reader {
             }
         }
         Ok(point)
+    }
+
+    fn example(&mut self, mut fields: Fields<'_>) -> Result<Example, OtlpError> {
+        self.count()?;
+        let mut example = Example::default();
+        while let Some((number, field)) = fields.next()? {
+            match number {
+                2 => example.time_ns = fixed(&field)?,
+                3 => example.value = field.double()?,
+                4 => example.span_id = hexadecimal(field.message()?.rest()),
+                5 => example.trace_id = hexadecimal(field.message()?.rest()),
+                6 => example.value = fixed(&field)?.cast_signed() as f64,
+                7 => self.attribute(field.message()?, &mut example.attributes, 0)?,
+                _ => {}
+            }
+        }
+        Ok(example)
     }
 
     fn attribute(&mut self, mut fields: Fields<'_>, into: &mut Attributes, depth: usize) -> Result<(), OtlpError> {
@@ -274,6 +294,11 @@ fn buckets(mut fields: Fields<'_>) -> Result<ExponentialBuckets, OtlpError> {
     Ok(found)
 }
 
+/// Both kinds of ids have 16 bytes at most; a longer one is none.
+fn hexadecimal(id: &[u8]) -> String {
+    id.iter().filter(|_| id.len() <= 16).map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn fixed(field: &Field<'_>) -> Result<u64, OtlpError> {
     match field.content {
         Content::Fixed64(bits) => Ok(bits),
@@ -289,9 +314,12 @@ fn signed(field: &Field<'_>) -> Result<i32, OtlpError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protobuf::push_varint;
 
     fn message(number: u8, content: &[u8]) -> Vec<u8> {
-        [&[number << 3 | 2, content.len() as u8], content].concat()
+        let mut out = vec![number << 3 | 2];
+        push_varint(&mut out, content.len() as u64);
+        [out.as_slice(), content].concat()
     }
 
     fn fixed(number: u8, bits: u64) -> Vec<u8> {
@@ -304,6 +332,8 @@ mod tests {
         let attribute = |name: &[u8], value: &[u8]| [message(1, name), message(2, &message(1, value))].concat();
         let point = [fixed(2, 1), fixed(3, 2), fixed(6, -5i64 as u64), message(7, &attribute(b"k", b"v")), vec![64, 1]]
             .concat();
+        let example = [fixed(2, 3), fixed(3, 2.5f64.to_bits()), message(4, &[1, 0xab]), message(5, &[2; 16])].concat();
+        let point = [point, message(5, &example), message(5, &message(5, &[2; 17]))].concat();
         let sum = [message(1, &point), vec![16, 2, 24, 1]].concat();
         let buckets = [&[8, 3][..], &message(2, &[1, 2])].concat();
         let exponential =
@@ -326,6 +356,9 @@ mod tests {
             panic!("{:?}", scope.metrics[0]);
         };
         assert_eq!((points[0].value, points[0].start_ns, points[0].time_ns, points[0].is_stale), (-5.0, 1, 2, true));
+        let example =
+            Example { time_ns: 3, value: 2.5, span_id: "01ab".into(), trace_id: "02".repeat(16), ..Example::default() };
+        assert_eq!(points[0].exemplars, [example, Example::default()]);
         let Data::Exponential { points, temporality: Temporality::Delta } = &scope.metrics[1].data else {
             panic!("{:?}", scope.metrics[1]);
         };

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use super::Version;
 use super::histogram::push_histogram;
+use crate::exemplar::Exemplar;
+use crate::exposition::MetricKind;
 use crate::labels::Labels;
-use crate::protobuf::{push_key, push_message, push_text, push_uint, push_varint, text_size, varint_size};
+use crate::protobuf::{push_double, push_key, push_message, push_text, push_uint, push_varint, text_size, varint_size};
 use crate::sample::{Sample, Samples};
 
 /// Writes a request.
@@ -18,6 +20,33 @@ pub struct Encoder {
     // The numbers of the texts of 2.0, which come before the first series when the request is finished.
     symbols: HashMap<String, u64>,
     symbol_bytes: Vec<u8>,
+    // Those of one series.
+    numbers: Vec<u64>,
+}
+
+/// What the samples of a series mean.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meaning {
+    /// The kind of its family.
+    pub kind: MetricKind,
+    /// What it is, for people; may be empty.
+    pub help: String,
+    /// Its unit; may be empty.
+    pub unit: String,
+}
+
+/// `io.prometheus.write.v2.Metadata.MetricType`
+fn kind_number(kind: MetricKind) -> u64 {
+    match kind {
+        MetricKind::Unknown => 0,
+        MetricKind::Counter => 1,
+        MetricKind::Gauge => 2,
+        MetricKind::Histogram => 3,
+        MetricKind::GaugeHistogram => 4,
+        MetricKind::Summary => 5,
+        MetricKind::Info => 6,
+        MetricKind::StateSet => 7,
+    }
 }
 
 impl Default for Encoder {
@@ -40,7 +69,7 @@ impl Encoder {
             symbols.insert(String::new(), 0);
             push_text(&mut symbol_bytes, 4, "");
         }
-        Encoder { version, body: Vec::new(), series: Vec::new(), symbols, symbol_bytes }
+        Encoder { version, body: Vec::new(), series: Vec::new(), symbols, symbol_bytes, numbers: Vec::new() }
     }
 
     /// Adds a series with its samples, oldest first.
@@ -52,8 +81,20 @@ impl Encoder {
         self.end_series();
     }
 
-    /// Adds a series with its samples, histograms among them. 1.0 has no place for start timestamps; they are left out there.
+    /// Adds a series with its samples, histograms among them.
     pub fn push_samples(&mut self, labels: &Labels, samples: &Samples) {
+        self.push_series(labels, samples, &[], None);
+    }
+
+    /// Adds a series with all that is known of it. 1.0 has no place for start timestamps, nor for what a series means; both are left
+    /// out there.
+    pub fn push_series(
+        &mut self,
+        labels: &Labels,
+        samples: &Samples,
+        exemplars: &[&Exemplar],
+        meaning: Option<&Meaning>,
+    ) {
         self.begin_series(labels);
         let has_starts = self.version == Version::V2;
         let starts = samples.starts.iter().copied().filter(|_| has_starts).chain(std::iter::repeat(0));
@@ -64,7 +105,54 @@ impl Encoder {
             let (number, start_ms) = if has_starts { (3, sample.start_ms) } else { (4, 0) };
             push_histogram(&mut self.series, number, sample.t_ms, start_ms, &sample.histogram);
         }
+        for exemplar in exemplars {
+            self.push_exemplar(exemplar);
+        }
+        if let (Version::V2, Some(meaning)) = (self.version, meaning) {
+            let (help, unit) = (self.symbol(&meaning.help), self.symbol(&meaning.unit));
+            push_message(&mut self.series, 5, |out| {
+                push_uint(out, 1, kind_number(meaning.kind));
+                push_uint(out, 3, help);
+                push_uint(out, 4, unit);
+            });
+        }
         self.end_series();
+    }
+
+    fn push_exemplar(&mut self, exemplar: &Exemplar) {
+        let t_ms = exemplar.t_ms.cast_unsigned();
+        match self.version {
+            Version::V1 => push_message(&mut self.series, 3, |out| {
+                for (name, value) in &exemplar.labels {
+                    push_message(out, 1, |out| {
+                        push_text(out, 1, name);
+                        push_text(out, 2, value);
+                    });
+                }
+                push_double(out, 2, exemplar.value);
+                push_uint(out, 3, t_ms);
+            }),
+            Version::V2 => {
+                let texts = exemplar.labels.iter().flat_map(|(name, value)| [name, value]);
+                let numbers: Vec<u64> = texts.map(|text| self.symbol(text)).collect();
+                push_message(&mut self.series, 4, |out| {
+                    push_message(out, 1, |out| numbers.iter().for_each(|number| push_varint(out, *number)));
+                    push_double(out, 2, exemplar.value);
+                    push_uint(out, 3, t_ms);
+                });
+            }
+        }
+    }
+
+    /// The number of a text of 2.0, which is new or known.
+    fn symbol(&mut self, text: &str) -> u64 {
+        if let Some(number) = self.symbols.get(text) {
+            return *number;
+        }
+        let number = self.symbols.len() as u64;
+        self.symbols.insert(text.to_owned(), number);
+        push_text(&mut self.symbol_bytes, 4, text);
+        number
     }
 
     fn begin_series(&mut self, labels: &Labels) {
@@ -79,18 +167,11 @@ impl Encoder {
                 }
             }
             Version::V2 => {
-                let (symbols, symbol_bytes) = (&mut self.symbols, &mut self.symbol_bytes);
-                push_message(&mut self.series, 1, |out| {
-                    for text in labels.iter().flat_map(|(name, value)| [name, value]) {
-                        let number = symbols.get(text).copied().unwrap_or_else(|| {
-                            let number = symbols.len() as u64;
-                            symbols.insert(text.to_owned(), number);
-                            push_text(symbol_bytes, 4, text);
-                            number
-                        });
-                        push_varint(out, number);
-                    }
-                });
+                let mut numbers = std::mem::take(&mut self.numbers);
+                numbers.clear();
+                numbers.extend(labels.iter().flat_map(|(name, value)| [name, value]).map(|text| self.symbol(text)));
+                push_message(&mut self.series, 1, |out| numbers.iter().for_each(|number| push_varint(out, *number)));
+                self.numbers = numbers;
             }
         }
     }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::exemplar::Exemplar;
+use crate::exposition::MetricKind;
 use crate::histogram::{Buckets, CounterReset, Histogram, NativeHistogram, Span};
 use crate::labels::Labels;
 use crate::protobuf::push_varint;
@@ -251,4 +253,30 @@ proptest! {
     fn bytes_never_panic(bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(0x0a), Just(0x12), 0u8..12], 0..60)) {
         let _ = (shown(Version::V1, &bytes), shown(Version::V2, &bytes));
     }
+}
+
+#[test]
+fn all_that_is_known_of_a_series() {
+    let labels = Labels::from_pairs([("__name__", "m"), ("job", "a")]);
+    let exemplars = [("trace_id", "x", 1.5, 7), ("", "", 0.0, 0)].map(|(name, value, number, t_ms)| Exemplar {
+        labels: Labels::from_pairs([(name, value)].into_iter().filter(|(name, _)| !name.is_empty())),
+        value: number,
+        t_ms,
+    });
+    let meaning = Meaning { kind: MetricKind::Counter, help: "job".to_owned(), unit: String::new() };
+    let samples = Samples { starts: vec![5, 0], ..Samples::of_floats(vec![10, 20], vec![1.0, 2.0]) };
+    let mut sizes = Vec::new();
+    for (version, expected) in
+        [(Version::V1, "m{job=\"a\"} 1@10,2@20 x2 h0; m0"), (Version::V2, "m{job=\"a\"} 1@5..10,2@20 x2 h0; m1")]
+    {
+        let mut encoder = Encoder::of(version);
+        encoder.push_series(&labels, &samples, &exemplars.each_ref(), Some(&meaning));
+        let body = encoder.finish();
+        assert_eq!(shown(version, &body).unwrap(), expected);
+        let mut decoder = Decoder::of(version, &body).unwrap();
+        let series = decoder.next_series().unwrap().unwrap();
+        assert!(series.exemplars.iter().zip(&exemplars).all(|(a, b)| a.is_same(b)), "{:?}", series.exemplars);
+        sizes.push(series.exemplars.len());
+    }
+    assert_eq!(sizes, [2, 2]);
 }

@@ -70,7 +70,7 @@ pub(super) fn scope_labels(
 }
 
 /// Attributes as labels, without those that are left out and without a name of a metric.
-fn of_attributes(attributes: &Attributes, names: Names, left_out: &[&str]) -> Result<LabelsBuilder, String> {
+pub(super) fn of_attributes(attributes: &Attributes, names: Names, left_out: &[&str]) -> Result<LabelsBuilder, String> {
     let mut sorted: Vec<(&str, String)> = attributes
         .0
         .iter()

@@ -5,17 +5,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use relatum_config::prometheus::OtlpConfig;
+use relatum_model::exemplar::{EXEMPLAR_CHARS_MAX, Exemplar};
 use relatum_model::histogram::{Buckets, CUSTOM_SCHEMA, CounterReset, SCHEMA_MAX, SCHEMA_MIN, Span};
 use relatum_model::otlp::{
-    Data, ExplicitHistogram, ExponentialBuckets, ExponentialHistogram, Metric, Point, ResourceMetrics, Summary,
-    Temporality,
+    Attributes, Data, Example, ExplicitHistogram, ExponentialBuckets, ExponentialHistogram, Metric, Point,
+    ResourceMetrics, Summary, Temporality,
 };
 use relatum_model::storage::{Appender, SeriesRef};
 use relatum_model::text::format_value;
 use relatum_model::{Histogram, Labels, LabelsBuilder, NativeHistogram, stale_nan};
+use tracing::debug;
 
 use super::delta::{NotAdded, Streams, Sum, Sums};
-use super::labels::{ResourceLabels, of_point, of_target, scope_labels};
+use super::labels::{ResourceLabels, of_attributes, of_point, of_target, scope_labels};
 use super::names::{Kind, Names, unit_name};
 use super::{Deltas, OtlpOptions, OtlpReceiveError};
 
@@ -32,6 +34,7 @@ const TARGET_INFO_MAX: u64 = 1_000;
 pub(super) struct Batch<'s> {
     pub(super) appender: Box<dyn Appender + 's>,
     pub(super) samples: usize,
+    pub(super) exemplars: usize,
     config: &'s OtlpConfig,
     options: OtlpOptions,
     names: Names,
@@ -67,7 +70,7 @@ impl<'s> Batch<'s> {
     ) -> Self {
         let names = Names::of(config);
         let now = Instant::now();
-        Batch { appender, samples: 0, config, options, names, sums, now, seen_targets: HashSet::new() }
+        Batch { appender, samples: 0, exemplars: 0, config, options, names, sums, now, seen_targets: HashSet::new() }
     }
 
     /// Adds all metrics of a resource, and what is known of it.
@@ -229,7 +232,24 @@ impl<'s> Batch<'s> {
 
     fn number(&mut self, place: &Place<'_>, point: &Point<f64>) -> Done {
         let labels = self.named(self.builder(place, point)?, &place.name, None);
-        self.float(&labels, self.moment(point), if point.is_stale { stale_nan() } else { point.value })
+        self.float(&labels, self.moment(point), if point.is_stale { stale_nan() } else { point.value })?;
+        self.examples(&labels, &point.exemplars)
+    }
+
+    /// Adds what was counted for example, oldest first. What is no exemplar is left out; nobody repeats a request for it.
+    fn examples<'e>(&mut self, labels: &Labels, examples: impl IntoIterator<Item = &'e Example>) -> Done {
+        let mut exemplars = Vec::new();
+        for example in examples {
+            exemplars.extend(exemplar(example, self.names));
+        }
+        exemplars.sort_by_key(|exemplar| exemplar.t_ms);
+        for exemplar in exemplars {
+            match self.appender.append_exemplar(SeriesRef::NONE, labels, exemplar) {
+                Ok(kept) => self.exemplars += usize::from(kept),
+                Err(reason) => debug!(%reason, series = %labels, "exemplar left out"),
+            }
+        }
+        Ok(())
     }
 
     /// A histogram as Prometheus' own clients expose it: `_sum`, `_count` and cumulated `_bucket`s.
@@ -244,13 +264,17 @@ impl<'s> Batch<'s> {
         self.float(&labels, at, shown(value.count as f64))?;
         let bucket = format!("{}_bucket", place.name);
         let mut up_to = 0u64;
+        // Each goes to the first bucket that it fits into.
+        let mut examples: Vec<&Example> = point.exemplars.iter().collect();
         for (bound, count) in value.bounds.iter().zip(&value.bucket_counts) {
             up_to = up_to.saturating_add(*count);
             let labels = self.named(builder.clone(), &bucket, Some(("le", &format_value(*bound))));
             self.float(&labels, at, shown(up_to as f64))?;
+            self.examples(&labels, examples.extract_if(.., |example| example.value <= *bound))?;
         }
         let labels = self.named(builder, &bucket, Some(("le", "+Inf")));
-        self.float(&labels, at, shown(value.count as f64))
+        self.float(&labels, at, shown(value.count as f64))?;
+        self.examples(&labels, examples)
     }
 
     fn custom(&mut self, place: &Place<'_>, point: &Point<ExplicitHistogram>, is_delta: bool) -> Done {
@@ -269,7 +293,8 @@ impl<'s> Batch<'s> {
         if point.is_stale {
             histogram = Histogram { sum: stale_nan(), ..Histogram::default() };
         }
-        self.native(&labels, self.moment(point), histogram)
+        self.native(&labels, self.moment(point), histogram)?;
+        self.examples(&labels, &point.exemplars)
     }
 
     fn exponential(
@@ -303,7 +328,8 @@ impl<'s> Batch<'s> {
         if point.is_stale {
             histogram = Histogram { sum: stale_nan(), ..Histogram::default() };
         }
-        self.native(&labels, self.moment(point), histogram)
+        self.native(&labels, self.moment(point), histogram)?;
+        self.examples(&labels, &point.exemplars)
     }
 
     fn summary(&mut self, place: &Place<'_>, point: &Point<Summary>) -> Done {
@@ -319,6 +345,24 @@ impl<'s> Batch<'s> {
         }
         Ok(())
     }
+}
+
+/// An example with its trace, and with the rest that is known of it as far as that fits. `None` if its labels are none.
+fn exemplar(example: &Example, names: Names) -> Option<Exemplar> {
+    let of_trace = [("trace_id", &example.trace_id), ("span_id", &example.span_id)];
+    let with = |attributes: &Attributes| {
+        let mut builder = of_attributes(attributes, names, &[]).ok()?;
+        for (name, value) in of_trace {
+            if !value.is_empty() {
+                builder.set(name, value);
+            }
+        }
+        let labels = builder.build();
+        let n_chars: usize = labels.iter().map(|(name, value)| name.chars().count() + value.chars().count()).sum();
+        (n_chars <= EXEMPLAR_CHARS_MAX).then_some(labels)
+    };
+    let labels = with(&example.attributes).or_else(|| with(&Attributes::default()))?;
+    Some(Exemplar { labels, value: example.value, t_ms: ms(example.time_ns) })
 }
 
 fn ms(time_ns: u64) -> i64 {

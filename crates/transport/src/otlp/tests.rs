@@ -86,6 +86,31 @@ fn histograms_and_summaries() {
     );
 }
 
+/// One with a trace, one whose attributes are too long to be kept, and one that is nothing but a value.
+#[test]
+fn exemplars() {
+    let long = "x".repeat(120);
+    let metrics = format!(
+        r#"{{"name":"d","histogram":{{"aggregationTemporality":2,"dataPoints":[{{"timeUnixNano":"3000000000","count":"3",
+             "bucketCounts":["1","2"],"explicitBounds":[0.5],"exemplars":[
+               {{"asDouble":9,"timeUnixNano":"2000000000","traceId":"AB01","spanId":"02",
+                 "filteredAttributes":[{{"key":"user.name","value":{{"stringValue":"u"}}}}]}},
+               {{"asDouble":0.5,"timeUnixNano":"1000000000","traceId":"03",
+                 "filteredAttributes":[{{"key":"k","value":{{"stringValue":"{long}"}}}}]}},
+               {{"asInt":"7","timeUnixNano":"1000000000","traceId":"not hexadecimal"}}]}}]}}}}"#
+    );
+    let stored = store(&metrics, &OtlpConfig::default(), OPTIONS).unwrap();
+    let labels = r#"instance="i1", job="eu/shop""#;
+    assert_eq!(
+        stored.exemplars(),
+        [
+            format!(r#"d_bucket{{{labels}, le="0.5"}} {{trace_id="03"}} 0.5@1000"#),
+            format!(r#"d_bucket{{{labels}, le="+Inf"}} {{}} 7@1000"#),
+            format!(r#"d_bucket{{{labels}, le="+Inf"}} {{span_id="02", trace_id="ab01", user_name="u"}} 9@2000"#),
+        ]
+    );
+}
+
 const DELTAS: &str = r#"{"name":"c","sum":{"aggregationTemporality":1,"isMonotonic":true,"dataPoints":[
     {"asInt":"5","startTimeUnixNano":"1000000000","timeUnixNano":"2000000000"},
     {"asInt":"6","startTimeUnixNano":"2000000000","timeUnixNano":"3000000000"}]}}"#;

@@ -4,7 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use relatum_model::storage::{Position, Tail};
+use relatum_model::Labels;
+use relatum_model::exemplar::Exemplar;
+use relatum_model::histogram::{Buckets, Histogram, NativeHistogram, Span};
+use relatum_model::storage::{Append, Position, SeriesRef, Tail};
 use relatum_tsdb::{Options, Store};
 
 use crate::faulty_fs::FaultyFs;
@@ -123,4 +126,67 @@ fn positions() {
         let found = store.read(&Position(text.to_owned()), 10).ok().map(|batch| batch.samples.len());
         assert_eq!(found, expected, "{text:?}");
     }
+}
+
+/// Floats with their starts, histograms and exemplars come as they were committed.
+#[test]
+fn all_kinds_of_samples_are_followed() {
+    let fs = FaultyFs::default();
+    let clock = StillClock::at(NOW_MS);
+    let on = Options { fs: Arc::new(fs.clone()), clock: Arc::new(clock.clone()), exemplars_max: 10, ..options() };
+    let store = Store::open(Path::new("/d"), on).unwrap();
+    let start = store.end();
+    let labels = |name: &str| Labels::from_pairs([("__name__", name)]);
+    let buckets = Buckets { spans: vec![Span { offset: 0, length: 1 }], counts: vec![2] };
+    let histogram = Histogram { count: 2, sum: 1.0, positive: buckets, ..Histogram::default() };
+    let histogram = Arc::new(NativeHistogram::Integer(histogram));
+    let example =
+        |n: i64| Exemplar { labels: Labels::from_pairs([("trace_id", "x")]), value: n as f64, t_ms: NOW_MS + n };
+    for n in 0..3 {
+        let mut batch = store.appender();
+        let t_ms = NOW_MS + n * 1000;
+        // The first one has none; the counter starts anew with the third.
+        let start_ms = [0, NOW_MS - 5, NOW_MS + 1500][n as usize];
+        batch.append(SeriesRef::NONE, &labels("plain"), t_ms, n as f64).unwrap();
+        batch.append_started(SeriesRef::NONE, &labels("counter"), t_ms, start_ms, n as f64).unwrap();
+        batch.append_histogram(SeriesRef::NONE, &labels("native"), t_ms, 7, &histogram).unwrap();
+        assert_eq!(batch.append_exemplar(SeriesRef::NONE, &labels("counter"), example(n)), Ok(true));
+        batch.commit().unwrap();
+    }
+    let check = |from: &Position| {
+        let (mut at, mut floats, mut histograms, mut exemplars) = (from.clone(), Vec::new(), 0, Vec::new());
+        loop {
+            let batch = store.read(&at, 1).unwrap();
+            if batch.next == at {
+                break;
+            }
+            assert!(batch.starts_ms.is_empty() || batch.starts_ms.len() == batch.samples.len());
+            let starts = batch.starts_ms.iter().copied().chain(std::iter::repeat(0));
+            for ((labels, sample), start_ms) in batch.samples.iter().zip(starts) {
+                floats.push((labels.to_string(), sample.value as i64, start_ms));
+            }
+            for (labels, sample) in &batch.histograms {
+                assert_eq!((labels.to_string().as_str(), sample.start_ms), ("native", 7));
+                assert_eq!(sample.histogram, histogram);
+                histograms += 1;
+            }
+            exemplars.extend(batch.exemplars.iter().map(|(labels, one)| (labels.to_string(), one.value as i64)));
+            at = batch.next;
+        }
+        floats.sort();
+        let expected = [
+            ("counter", 0, 0),
+            ("counter", 1, NOW_MS - 5),
+            ("counter", 2, NOW_MS + 1500),
+            ("plain", 0, 0),
+            ("plain", 1, 0),
+            ("plain", 2, 0),
+        ];
+        assert_eq!(floats, expected.map(|(name, value, start_ms)| (name.to_owned(), value, start_ms)));
+        assert_eq!(histograms, 3);
+        let of_counter = (0..3).map(|n| ("counter".to_owned(), n)).collect::<Vec<_>>();
+        assert_eq!(exemplars, of_counter);
+    };
+    check(&start);
+    check(&Position::default());
 }

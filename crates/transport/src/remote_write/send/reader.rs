@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use relatum_model::storage::{Position, SelectError, Tail, TailBatch};
+use relatum_model::storage::{Position, SelectError, Tail};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -80,11 +80,12 @@ impl Reader {
                 return Ok(None);
             }
             let samples_max = usize::try_from(route.config.queue.capacity).unwrap_or(usize::MAX);
-            let TailBatch { samples, next } = tail.read(&from, samples_max)?;
-            if next == from {
+            let batch = tail.read(&from, samples_max)?;
+            if batch.next == from {
                 return Ok(None);
             }
-            Ok(Some((next, pack(&samples, &route, now_ms()))))
+            let packed = pack(&batch, &route, now_ms());
+            Ok(Some((batch.next, packed)))
         });
         match read.await {
             Ok(result) => result,

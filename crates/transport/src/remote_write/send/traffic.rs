@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::parcel::Parcel;
 use super::{RemoteId, RemoteState, Route};
 
-/// The counters; all but `failed_reads` and `waits` count samples.
+/// The counters; all but `failed_reads` and `waits` count samples, native histograms among them.
 #[derive(Debug)]
 pub(super) struct Traffic {
     /// Packed and not settled yet.
@@ -31,6 +31,8 @@ pub(super) struct Traffic {
     /// How often the log could not be read.
     pub(super) failed_reads: AtomicU64,
     delivered: AtomicU64,
+    delivered_histograms: AtomicU64,
+    delivered_exemplars: AtomicU64,
     body_bytes: AtomicU64,
     /// The time of the newest sample that was delivered; `i64::MIN` for none.
     newest_sent_ms: AtomicI64,
@@ -56,6 +58,8 @@ impl Traffic {
             waits: AtomicU64::new(0),
             failed_reads: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
+            delivered_histograms: AtomicU64::new(0),
+            delivered_exemplars: AtomicU64::new(0),
             body_bytes: AtomicU64::new(0),
             newest_sent_ms: AtomicI64::new(i64::MIN),
             place: Mutex::new(Place { position, failure: None }),
@@ -70,7 +74,9 @@ impl Traffic {
 
     /// The remote took the parcel.
     pub(super) fn sent(&self, parcel: &Parcel) {
-        self.delivered.fetch_add(parcel.n_samples, Ordering::Relaxed);
+        self.delivered.fetch_add(parcel.n_samples - parcel.n_histograms, Ordering::Relaxed);
+        self.delivered_histograms.fetch_add(parcel.n_histograms, Ordering::Relaxed);
+        self.delivered_exemplars.fetch_add(parcel.n_exemplars, Ordering::Relaxed);
         self.body_bytes.fetch_add(parcel.body.len() as u64, Ordering::Relaxed);
         self.newest_sent_ms.fetch_max(parcel.newest_ms, Ordering::Relaxed);
         self.place().failure = None;
@@ -151,10 +157,22 @@ pub(super) fn metrics(remotes: &[(Labels, Arc<Route>, &Traffic)], newest_ms: Opt
             "Total number of times enqueue has failed because a shards queue was full.",
             &|_, traffic| load(&traffic.waits),
         ),
+        family(
+            Counter,
+            "prometheus_remote_storage_exemplars_total",
+            "Total number of exemplars sent to remote storage.",
+            &|_, traffic| load(&traffic.delivered_exemplars),
+        ),
         MetricFamily::gauge(
             "prometheus_remote_storage_highest_timestamp_in_seconds",
             "Highest timestamp that has come into the remote storage via the Appender interface, in seconds since epoch.",
             seconds(newest_ms.unwrap_or(i64::MIN)),
+        ),
+        family(
+            Counter,
+            "prometheus_remote_storage_histograms_total",
+            "Total number of histograms sent to remote storage.",
+            &|_, traffic| load(&traffic.delivered_histograms),
         ),
         family(
             Gauge,

@@ -1,0 +1,138 @@
+//! `relatum serve` by its flags: it starts from the command line of a Prometheus 3, and does what they say.
+
+use std::fs;
+use std::process::Command;
+use std::sync::LazyLock;
+
+use anyhow::{Context, ensure};
+use libtest_mimic::Trial;
+use regex::Regex;
+use relatum_tests::peers::Peer;
+use relatum_tests::server::Server;
+use relatum_tests::{PATIENCE, http, raw_http, wait_for};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        crate::with("serve_takes_every_flag_of_prometheus", &[Peer::Prometheus3], false, every_flag),
+        crate::plain("serve_reloads_files_that_change", auto_reload),
+        crate::plain("serve_limits_and_logs_requests", front_door),
+    ]
+}
+
+/// Values for flags whose help shows none that can be used, or one of another machine.
+const VALUES: [(&str, &str); 11] = [
+    ("web.external-url", "http://outside.example/"),
+    ("web.route-prefix", "/"),
+    ("web.user-assets", "DIR"),
+    ("web.local-assets", "DIR"),
+    ("storage.tsdb.retention.time", "1d"),
+    ("storage.tsdb.retention.size", "1GB"),
+    ("storage.agent.wal-compression-type", "snappy"),
+    ("storage.agent.retention.min-time", "1h"),
+    ("storage.agent.retention.max-time", "2h"),
+    ("storage.remote.flush-deadline", "1m"),
+    ("enable-feature", "exemplar-storage"),
+];
+
+/// Those that [`Server`] gives, and those that end the program at once.
+const LEFT_OUT: [&str; 5] = ["config.file", "storage.tsdb.path", "web.listen-address", "help", "version"];
+
+static FLAG: LazyLock<Regex> = LazyLock::new(|| {
+    let text = r#"(?m)^  (?:-\w, )?--(\[no-\])?([a-z0-9.-]+)(?:=("[^"]*"|\S*))?"#;
+    Regex::new(text).expect("the expression is valid")
+});
+
+fn every_flag() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let peer = Peer::Prometheus3.find().context("no Prometheus 3")?;
+    let help = Command::new(peer).arg("--help").output()?;
+    let help = String::from_utf8([help.stdout, help.stderr].concat())?;
+    let (mut given, mut n) = (Vec::new(), 0);
+    for found in FLAG.captures_iter(&help) {
+        let name = &found[2];
+        n += 1;
+        if LEFT_OUT.contains(&name) {
+            continue;
+        }
+        let shown = found.get(3).map(|value| value.as_str().trim_matches('"').trim_end_matches("..."));
+        match (VALUES.iter().find(|(known, _)| *known == name), shown) {
+            _ if found.get(1).is_some() => given.extend([format!("--{name}"), format!("--no-{name}")]),
+            (Some((_, value)), _) => {
+                given.push(format!("--{name}={}", value.replace("DIR", &dir.path().display().to_string())))
+            }
+            (None, Some(value)) => given.push(format!("--{name}={value}")),
+            (None, None) => anyhow::bail!("no value is known for --{name}"),
+        }
+    }
+    ensure!(n >= 50, "the help of Prometheus shows only {n} flags:\n{help}");
+    // Users and certificates of another machine's file are none of ours.
+    given.retain(|flag| !flag.starts_with("--web.config.file="));
+    let given: Vec<&str> = given.iter().map(String::as_str).collect();
+    let server = Server::ours(dir.path(), "", &given)?;
+    // What has no effect is named, and what has is not.
+    let said = server.running.output();
+    for (name, is_idle) in
+        [("web.page-title", true), ("storage.agent.path", true), ("query.timeout", false), ("exemplar-storage", false)]
+    {
+        let is_named = said.lines().any(|line| line.contains("WARN") && line.contains(name));
+        ensure!(is_named == is_idle, "{name} is {}named:\n{said}", if is_named { "" } else { "not " });
+    }
+    let flags = http::get(&format!("{}/api/v1/status/flags", server.url))?.body;
+    ensure!(flags.contains(r#""storage.tsdb.retention.time":"1d""#), "{flags}");
+    Ok(())
+}
+
+fn auto_reload() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let rules = dir.path().join("rules.yml");
+    let group = |name: &str| format!("groups: [{{name: {name}, rules: [{{record: r, expr: '1'}}]}}]\n");
+    fs::write(&rules, group("before"))?;
+    let flags = ["--enable-feature=auto-reload-config", "--config.auto-reload-interval=1s"];
+    let server = Server::ours(dir.path(), "rule_files: ['*.yml']\n".replace("*", "rules*").as_str(), &flags)?;
+    let url = format!("{}/api/v1/rules", server.url);
+    let shows = |name: &str| {
+        let shown = || http::get(&url).ok()?.body.contains(&format!("\"name\":\"{name}\"")).then_some(());
+        wait_for(&format!("group {name}"), PATIENCE, shown).with_context(|| server.running.output())
+    };
+    shows("before")?;
+    // Changed until it is seen: the first look may come after the first change.
+    let mut n = 0;
+    wait_for("the first reload", PATIENCE, || {
+        n += 1;
+        fs::write(&rules, group(&format!("after{n}"))).ok()?;
+        http::get(&url).ok()?.body.contains("\"name\":\"after").then_some(())
+    })?;
+    // A new file, one that is no good, and then a good one again.
+    fs::write(dir.path().join("rules2.yml"), group("new"))?;
+    shows("new")?;
+    fs::write(&rules, "groups: [")?;
+    wait_for("the refusal", PATIENCE, || server.running.output().contains("was not reloaded").then_some(()))?;
+    shows("new")?;
+    fs::write(&rules, group("again"))?;
+    shows("again")
+}
+
+fn front_door() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let server = Server::ours(dir.path(), "", &["--web.access-log", "--web.max-client-requests-per-second=1000000"])?;
+    let ask = |target: &str| {
+        raw_http::ask(&server.authority, "GET", target, &[("X-Request-Id".to_owned(), "mine".to_owned())], &[])
+    };
+    for (target, status) in
+        [("/api/v1/query?query=1&password=hidden", 200), ("/nosuch", 404), ("/api/v1/query?query=(", 400)]
+    {
+        let answer = ask(target)?;
+        ensure!(answer.status == status, "{target}: {}", answer.status);
+        ensure!(answer.header("x-request-id") == Some("mine"), "{target}");
+    }
+    let said = server.running.output();
+    for part in ["path=\"/nosuch\"", "status=404", "id=\"mine\"", "method=GET", "peer=127.0.0.1:"] {
+        ensure!(said.contains(part), "the log lacks {part}:\n{said}");
+    }
+    ensure!(!said.contains("hidden"), "parameters are in the log:\n{said}");
+    let metrics = http::get(&format!("{}/metrics", server.url))?.body;
+    for line in ["relatum_http_clients 1", "relatum_http_inflow_bytes 0"] {
+        ensure!(metrics.lines().any(|shown| shown == line), "no {line} in\n{metrics}");
+    }
+    Ok(())
+}
