@@ -13,10 +13,12 @@ mod histogram;
 pub mod memory;
 pub mod notation;
 mod probe;
+mod reuse;
 pub mod syntax;
 mod value;
 
 pub use engine::{Answer, Engine, EngineOptions, QueryOptions};
 pub use error::QueryError;
 pub use probe::{Node, Probe, QueryStats};
+pub use reuse::{RangeQuery, Results, ResultsStats};
 pub use value::{Value, VectorSample};

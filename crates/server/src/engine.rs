@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use arc_swap::ArcSwap;
 use relatum_config::prometheus::{Config, ScrapeConfig, ScrapeConfigFile};
 use relatum_model::exposition::MetricFamily;
-use relatum_promql::EngineOptions;
+use relatum_promql::{EngineOptions, Results};
 use relatum_transport::alertmanager::{Notifier, PreparedNotifier};
 use relatum_transport::http::{Authorities, trust_also};
 use relatum_transport::otlp::OtlpReceiver;
@@ -48,6 +48,7 @@ pub struct Engine {
     traffic: Traffic,
     inflow: Inflow,
     query_log: QueryLog,
+    results: Results,
     loader: Loader,
     live: ArcSwap<Live>,
     // A reload happens wholly, so only one at a time.
@@ -180,6 +181,7 @@ impl Engine {
             traffic: Traffic::default(),
             inflow: Inflow::default(),
             query_log: QueryLog::default(),
+            results: Results::new(flags.results_cache_bytes),
             loader: Loader::default(),
             live: ArcSwap::from_pointee(live),
             reloading: Mutex::new(()),
@@ -410,6 +412,11 @@ impl Engine {
 
     pub(crate) fn promql(&self) -> Arc<relatum_promql::Engine> {
         self.promql.load_full()
+    }
+
+    /// The results of range queries that may be used again.
+    pub(crate) fn results(&self) -> &Results {
+        &self.results
     }
 
     pub(crate) fn started_at_ms(&self) -> i64 {

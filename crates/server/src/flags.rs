@@ -102,6 +102,8 @@ pub struct Flags {
     pub timeout: Duration,
     /// `--query.max-samples`
     pub samples_max: usize,
+    /// `--query.results-cache-size` in bytes; zero for none
+    pub results_cache_bytes: usize,
     /// `--query.slow-after`; zero for never
     pub slow_query: Duration,
     /// `--query.max-concurrency`
@@ -149,6 +151,7 @@ impl Default for Flags {
             lookback: Duration::from_secs(300),
             timeout: Duration::from_secs(120),
             samples_max: 50_000_000,
+            results_cache_bytes: 64 << 20,
             slow_query: Duration::ZERO,
             concurrency: 20,
             log_level: LogLevel::Info,
@@ -226,6 +229,12 @@ const FLAGS: &[Flag] = &[
     flag("query.lookback-delta", Kind::Value, "5m", "how old the newest sample of a series may be to count"),
     flag("query.max-concurrency", Kind::Value, "20", "how many queries run at once"),
     flag("query.max-samples", Kind::Value, "50000000", "how many samples one query may load"),
+    flag(
+        "query.results-cache-size",
+        Kind::Value,
+        "64MB",
+        "how many bytes of results of range queries are kept; 0B for none (not a flag of Prometheus)",
+    ),
     flag(
         "query.slow-after",
         Kind::Value,
@@ -452,6 +461,7 @@ impl Flags {
             "storage.tsdb.retention.size" => format!("{}B", self.retention_bytes),
             "query.lookback-delta" => format_duration(self.lookback),
             "query.timeout" => format_duration(self.timeout),
+            "query.results-cache-size" => format!("{}B", self.results_cache_bytes),
             "query.slow-after" => format_duration(self.slow_query),
             "query.max-samples" => self.samples_max.to_string(),
             "query.max-concurrency" => self.concurrency.to_string(),
@@ -524,6 +534,9 @@ impl Flags {
             "storage.tsdb.retention.size" => self.retention_bytes = bytes(value)?,
             "query.lookback-delta" => self.lookback = duration(value)?,
             "query.timeout" => self.timeout = duration(value)?,
+            "query.results-cache-size" => {
+                self.results_cache_bytes = usize::try_from(bytes(value)?).unwrap_or(usize::MAX);
+            }
             "query.slow-after" => self.slow_query = duration(value)?,
             "query.max-samples" => self.samples_max = number(value)?,
             "query.max-concurrency" => self.concurrency = number(value)?.max(1),

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use relatum_model::exposition::{MetricFamily, MetricKind, TEXT_CONTENT_TYPE, write_text};
+use relatum_promql::ResultsStats;
 
 use crate::Engine;
 use crate::memory::resident_bytes;
@@ -45,9 +46,29 @@ pub(crate) fn families(engine: &Engine) -> Vec<MetricFamily> {
     families.extend(engine.web().metrics());
     families.extend(engine.traffic().metrics());
     families.extend(engine.inflow().metrics());
+    families.extend(results(engine.results().stats()));
     families.extend(engine.added_metrics());
     families.extend(process(engine.started_at_ms()));
     families
+}
+
+/// The results of range queries that are used again.
+fn results(stats: ResultsStats) -> [MetricFamily; 4] {
+    let ResultsStats { bytes, bytes_max, steps_reused, steps_computed } = stats;
+    [
+        MetricFamily::gauge("relatum_results_cache_bytes", "What the results take up that are kept.", bytes as f64),
+        MetricFamily::gauge("relatum_results_cache_max_bytes", "What they may take up.", bytes_max as f64),
+        MetricFamily::counter(
+            "relatum_results_cache_steps_reused_total",
+            "Steps of range queries that were answered with what was kept.",
+            steps_reused as f64,
+        ),
+        MetricFamily::counter(
+            "relatum_results_cache_steps_computed_total",
+            "Steps of range queries that could be kept and had to be computed.",
+            steps_computed as f64,
+        ),
+    ]
 }
 
 /// The process as the kernel sees it, read from `/proc`; nothing where there is none.

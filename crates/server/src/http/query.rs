@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{FromRequestParts, MatchedPath, State};
+use axum::http::header::CACHE_CONTROL;
 use axum::http::request::Parts;
 use relatum_model::storage::{Cancel, Scope};
 use relatum_promql::syntax::ValueType;
-use relatum_promql::{Answer, Probe, QueryError, QueryOptions, Value};
+use relatum_promql::{Answer, Probe, QueryError, QueryOptions, RangeQuery, Value};
 
 use super::envelope::{ApiError, ApiResult, ErrorKind, Success};
 use super::json;
@@ -58,10 +59,16 @@ pub(crate) async fn range(State(engine): State<Arc<Engine>>, asker: Asker, param
         let text = format!("invalid expression type \"{kind}\" for range query, must be Scalar or instant Vector");
         return Err(ApiError::parameter("query", text));
     }
+    let is_anew = asker.wants_anew || !params.first("nocache").is_empty();
     run(engine, asker, params, (start_ms, end_ms, step_ms), move |engine, params, options| {
         let query = params.first("query");
-        let everywhere = engine.everywhere();
-        let answer = engine.promql().range(&everywhere, &Scope::all(), query, start_ms, end_ms, step_ms, options);
+        let (promql, everywhere, scope) = (engine.promql(), engine.everywhere(), Scope::all());
+        let answer = if is_anew || !params.first("explain").is_empty() {
+            promql.range(&everywhere, &scope, query, start_ms, end_ms, step_ms, options)
+        } else {
+            let asked = RangeQuery { query, start_ms, end_ms, step_ms };
+            engine.results().range(&promql, &everywhere, &scope, asked, options)
+        };
         answer.map(|answer| everywhere.noted(answer))
     })
     .await
@@ -115,7 +122,7 @@ async fn run(
         drop(permit);
         let measured = options.probe.map(|probe| probe.stats()).unwrap_or_default();
         let stats = query_stats::stats(&measured, Turn { waited, took });
-        let Asker { client, method, path } = &asker;
+        let Asker { client, method, path, .. } = &asker;
         let asked = Asked { query: params.first("query"), start_ms, end_ms, step_ms, client, method, path };
         let error = answer.as_ref().err().map(ToString::to_string);
         engine.query_log().write(&asked, error.as_deref(), &stats, crate::clock::now_ms());
@@ -142,6 +149,8 @@ pub(crate) struct Asker {
     client: String,
     method: String,
     path: String,
+    // Whether nothing that was computed before is to be part of the answer.
+    wants_anew: bool,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Asker {
@@ -152,7 +161,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Asker {
         let path =
             parts.extensions.get::<MatchedPath>().map_or_else(|| parts.uri.path(), MatchedPath::as_str).to_owned();
         let client = peer.map(|peer| peer.ip().to_string()).unwrap_or_default();
-        Ok(Asker { client, method: parts.method.to_string(), path })
+        let control = parts.headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+        let wanted = ["no-store", "no-cache"];
+        let wants_anew = control.flat_map(|value| value.split(',')).any(|word| wanted.contains(&word.trim()));
+        Ok(Asker { client, method: parts.method.to_string(), path, wants_anew })
     }
 }
 
