@@ -26,7 +26,7 @@ pub(crate) fn validate_configuration(rendered: &Path) -> BTreeMap<String, Value>
                 let _ = writeln!(output, "  SUCCESS: {} rule files found", loaded.rule_files.len());
             }
             let _ = writeln!(output, " SUCCESS: {name} is valid prometheus config file syntax\n");
-            for (path, file) in &loaded.rule_files {
+            for (path, file) in loaded.rule_files.iter() {
                 let rules: usize = file.groups.iter().map(|group| group.rules.len()).sum();
                 let _ = writeln!(output, "Checking {}\n  SUCCESS: {rules} rules found\n", path.display());
             }

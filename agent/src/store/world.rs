@@ -237,7 +237,8 @@ fn catch_up(connection: &Connection, world: &mut World) -> Result<bool, StoreErr
     if newest < world.revision || oldest > world.revision + 1 {
         return Ok(false);
     }
-    let sql = "SELECT DISTINCT object, key FROM change WHERE revision > ?1";
+    // Not DISTINCT, for which SQLite would walk over all of history in the order of its rows.
+    let sql = "SELECT object, key FROM change WHERE revision > ?1";
     let touched = rows_of(connection, sql, [world.revision], pair).attempt("read what was changed")?;
     let (mut ids, mut names) = (BTreeSet::new(), BTreeSet::new());
     for (object, key) in &touched {

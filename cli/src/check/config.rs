@@ -49,7 +49,7 @@ pub(super) fn check(
         put(&format!("  SUCCESS: {} rule files found\n", loaded.rule_files.len()))?;
     }
     put(&success)?;
-    for (path, file) in &loaded.rule_files {
+    for (path, file) in loaded.rule_files.iter() {
         put(&format!("Checking {}\n", path.display()))?;
         report_rules(file, lint_args, verdict)?;
     }

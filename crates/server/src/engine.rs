@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::ArcSwap;
-use relatum_config::prometheus::{Config, ScrapeConfig, ScrapeConfigFile};
+use relatum_config::prometheus::{Config, ScrapeConfig, ScrapeFiles};
 use relatum_model::exposition::MetricFamily;
 use relatum_promql::{EngineOptions, Results};
 use relatum_transport::alertmanager::{Notifier, PreparedNotifier};
@@ -79,13 +79,13 @@ pub struct Live {
     /// When the last attempt to load failed; `None` if it worked. If not, what runs is older than what is on disk.
     pub reload_failed_at_ms: Option<i64>,
     /// The other files with scrape jobs.
-    pub scrape_files: Vec<Arc<ScrapeConfigFile>>,
+    pub scrape_files: ScrapeFiles,
 }
 
 impl Live {
     /// The scrape job called `name`.
     pub fn scrape_job(&self, name: &str) -> Option<&ScrapeConfig> {
-        let others = self.scrape_files.iter().flat_map(|file| &file.scrape_configs);
+        let others = self.scrape_files.iter().flat_map(|(_, file)| &file.scrape_configs);
         self.config.scrape_configs.iter().chain(others).map(|job| &**job).find(|job| job.job_name == name)
     }
 }
@@ -159,7 +159,7 @@ impl Engine {
             loaded_at_ms: now_ms(),
             ready: false,
             reload_failed_at_ms: None,
-            scrape_files: Vec::new(),
+            scrape_files: ScrapeFiles::default(),
             flags: flags.clone(),
         };
         Ok(Arc::new(Engine {
@@ -220,11 +220,7 @@ impl Engine {
         let global = &loaded.config.global;
         let scrape = self
             .scrape
-            .prepare(
-                &loaded.config.scrape_configs,
-                loaded.scrape_files.iter().map(|(_, file)| Arc::clone(file)),
-                global,
-            )
+            .prepare(&loaded.config.scrape_configs, &loaded.scrape_files, global)
             .map_err(|errors| ReloadError::in_file(main, &errors))?;
         let notifier = self
             .notifier
@@ -274,7 +270,7 @@ impl Engine {
             loaded_at_ms: now_ms(),
             ready: true,
             reload_failed_at_ms: None,
-            scrape_files: loaded.scrape_files.into_iter().map(|(_, file)| file).collect(),
+            scrape_files: loaded.scrape_files,
             flags,
         }));
     }

@@ -11,7 +11,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use relatum_config::prometheus::{Config, Feature, GlobalConfig, ScrapeConfig, ScrapeConfigFile, find_duplicate_job};
+use relatum_config::prometheus::{
+    Config, Feature, GlobalConfig, ScrapeConfig, ScrapeConfigFile, ScrapeFiles, find_duplicate_job,
+};
 use relatum_config::rules::RuleFile;
 use relatum_config::{Kind, Problem};
 
@@ -106,9 +108,9 @@ pub struct Loaded {
     /// The main file.
     pub config: Arc<Config>,
     /// The other files with scrape jobs and their paths, in the order of `scrape_config_files`.
-    pub scrape_files: Vec<(Arc<Path>, Arc<ScrapeConfigFile>)>,
+    pub scrape_files: ScrapeFiles,
     /// Every rule file with its path, in the order of `rule_files`.
-    pub rule_files: Vec<(Arc<Path>, Arc<RuleFile>)>,
+    pub rule_files: Arc<Vec<(Arc<Path>, Arc<RuleFile>)>>,
 }
 
 impl Loaded {
@@ -171,7 +173,7 @@ impl Loader {
         if !problems.is_empty() {
             return Err(problems);
         }
-        Ok(Loaded { config: Arc::new(config), scrape_files, rule_files })
+        Ok(Loaded { config: Arc::new(config), scrape_files: scrape_files.into(), rule_files: rule_files.into() })
     }
 
     fn load_scrapes(

@@ -1,12 +1,13 @@
 //! When groups of rules tick, and where their alerts go.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use foldhash::fast::FixedState;
 use relatum_config::prometheus::GlobalConfig;
 use relatum_config::rules::RuleFile;
 use relatum_model::Labels;
@@ -102,13 +103,21 @@ impl RuleRunner {
         *lock(&self.shared.surroundings) =
             Surroundings { external_labels: global.external_labels.clone(), external_url: external_url.to_owned() };
         let mut running = lock(&self.running);
-        let mut before: HashMap<Arc<Path>, RunningFile> =
-            running.drain(..).map(|file| (Arc::clone(&file.path), file)).collect();
-        for (path, file) in &loaded.rule_files {
-            let old = before.remove(path);
+        let wanted: HashSet<*const RuleFile, FixedState> =
+            loaded.rule_files.iter().map(|(_, file)| Arc::as_ptr(file)).collect();
+        let (kept, changed): (Vec<RunningFile>, Vec<RunningFile>) =
+            running.drain(..).partition(|running| wanted.contains(&Arc::as_ptr(&running.file)));
+        // What stays as it is is told by its address, which takes no look at it.
+        let mut kept: HashMap<*const RuleFile, RunningFile, FixedState> =
+            kept.into_iter().map(|running| (Arc::as_ptr(&running.file), running)).collect();
+        let mut changed: HashMap<Arc<Path>, RunningFile> =
+            changed.into_iter().map(|running| (Arc::clone(&running.path), running)).collect();
+        for (path, file) in loaded.rule_files.iter() {
+            let old = kept.remove(&Arc::as_ptr(file)).or_else(|| changed.remove(path));
             running.push(self.run_file(path, file, global, old));
         }
-        let gone: Vec<RunningGroup> = before.into_values().flat_map(|file| file.groups).collect();
+        let gone: Vec<RunningGroup> =
+            kept.into_values().chain(changed.into_values()).flat_map(|file| file.groups).collect();
         drop(running);
         self.retire(gone);
     }

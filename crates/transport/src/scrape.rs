@@ -27,7 +27,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::FixedState;
-use relatum_config::prometheus::{GlobalConfig, ScrapeConfig, ScrapeConfigFile};
+use relatum_config::prometheus::{GlobalConfig, ScrapeConfig, ScrapeConfigFile, ScrapeFiles};
 use relatum_model::Labels;
 use relatum_model::exposition::{MetricFamily, MetricKind};
 use relatum_model::storage::Append;
@@ -141,7 +141,7 @@ pub struct Scraper {
 struct Jobs {
     pools: BTreeMap<String, Pool>,
     own: Vec<Arc<ScrapeConfig>>,
-    files: Vec<Arc<ScrapeConfigFile>>,
+    files: ScrapeFiles,
     seed: u64,
     /// How often something was committed.
     n_commits: u64,
@@ -153,17 +153,17 @@ impl Jobs {
     fn difference(
         &self,
         own: &[Arc<ScrapeConfig>],
-        files: &[Arc<ScrapeConfigFile>],
+        files: &ScrapeFiles,
         seed: u64,
     ) -> (HashSet<String, FixedState>, Vec<Arc<ScrapeConfig>>) {
-        let addresses = |files: &[Arc<ScrapeConfigFile>]| -> HashSet<*const ScrapeConfigFile, FixedState> {
-            files.iter().map(Arc::as_ptr).collect()
+        let addresses = |files: &ScrapeFiles| -> HashSet<*const ScrapeConfigFile, FixedState> {
+            files.iter().map(|(_, file)| Arc::as_ptr(file)).collect()
         };
         let stays = if self.seed == seed { addresses(files) } else { HashSet::default() };
         let is_there = if self.seed == seed { addresses(&self.files) } else { HashSet::default() };
-        let gone = self.files.iter().filter(|file| !stays.contains(&Arc::as_ptr(file)));
+        let gone = self.files.iter().map(|(_, file)| file).filter(|file| !stays.contains(&Arc::as_ptr(file)));
         let gone = self.own.iter().chain(gone.flat_map(|file| &file.scrape_configs));
-        let new = files.iter().filter(|file| !is_there.contains(&Arc::as_ptr(file)));
+        let new = files.iter().map(|(_, file)| file).filter(|file| !is_there.contains(&Arc::as_ptr(file)));
         let new = own.iter().chain(new.flat_map(|file| &file.scrape_configs));
         (gone.map(|job| job.job_name.clone()).collect(), new.cloned().collect())
     }
@@ -219,7 +219,7 @@ pub struct PreparedScrape {
     /// After how many commits it was prepared.
     since: u64,
     own: Vec<Arc<ScrapeConfig>>,
-    files: Vec<Arc<ScrapeConfigFile>>,
+    files: ScrapeFiles,
     global: GlobalConfig,
     /// The jobs that do not run as they are.
     changed: BTreeMap<String, Arc<PreparedPool>>,
@@ -268,14 +268,13 @@ impl Scraper {
     pub fn prepare(
         &self,
         own: &[Arc<ScrapeConfig>],
-        files: impl IntoIterator<Item = Arc<ScrapeConfigFile>>,
+        files: &ScrapeFiles,
         global: &GlobalConfig,
     ) -> Result<PreparedScrape, Vec<PrepareError>> {
-        let files: Vec<Arc<ScrapeConfigFile>> = files.into_iter().collect();
         let seed = job::seed(global);
         let (since, gone, changed) = {
             let running = self.lock();
-            let (gone, changed) = running.difference(own, &files, seed);
+            let (gone, changed) = running.difference(own, files, seed);
             let changed: Vec<_> = changed
                 .into_iter()
                 .map(|job| {
@@ -302,7 +301,14 @@ impl Scraper {
         if !errors.is_empty() {
             return Err(errors);
         }
-        Ok(PreparedScrape { since, own: own.to_vec(), files, global: global.clone(), changed: pools, gone })
+        Ok(PreparedScrape {
+            since,
+            own: own.to_vec(),
+            files: Arc::clone(files),
+            global: global.clone(),
+            changed: pools,
+            gone,
+        })
     }
 
     fn prepare_pool(
@@ -341,7 +347,7 @@ impl Scraper {
         if running.n_commits != prepared.since {
             // Something else was committed in between, and with it other jobs are gone or changed.
             drop(running);
-            return match self.prepare(&prepared.own, prepared.files, &prepared.global) {
+            return match self.prepare(&prepared.own, &prepared.files, &prepared.global) {
                 Ok(prepared) => self.commit(prepared),
                 Err(errors) => errors.iter().for_each(|error| error!(%error, "scrape jobs not changed")),
             };

@@ -91,6 +91,9 @@ pub struct ScrapeConfigFile {
     pub uses: Vec<Use>,
 }
 
+/// Files of scrape jobs with their paths, in the order of the patterns that name them; whoever keeps them shares them.
+pub type ScrapeFiles = Arc<Vec<(Arc<Path>, Arc<ScrapeConfigFile>)>>;
+
 impl Config {
     /// Reads the main configuration file. An empty text is a configuration of defaults.
     ///

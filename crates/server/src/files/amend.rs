@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use relatum_config::Problem;
-use relatum_config::prometheus::{Config, ScrapeConfigFile};
+use relatum_config::prometheus::{Config, ScrapeConfig, ScrapeConfigFile};
 use relatum_config::rules::RuleFile;
 
 use super::{Files, Loaded, Loader, Parses, SUPPORTED, Wildcard};
@@ -30,13 +30,13 @@ impl Loader {
         };
         let mut known = self.scrapes.lock().expect("no thread panics while it holds the parses");
         let list = Listed { patterns: patterns(scrape_config_files)?, list: &mut amended.scrape_files };
-        let scrapes_changed = list.amend(files, changed, &mut known.parses, parse)?;
+        list.amend(files, changed, &mut known.parses, parse)?;
         drop(known);
         let mut known = self.rules.lock().expect("no thread panics while it holds the parses");
         let list = Listed { patterns: patterns(rule_files)?, list: &mut amended.rule_files };
         list.amend(files, changed, &mut known, |text, _| RuleFile::parse(text))?;
         drop(known);
-        (!scrapes_changed || !has_clash(&amended, changed)).then_some(amended)
+        (!has_clash(loaded, &amended, changed)).then_some(amended)
     }
 }
 
@@ -44,23 +44,21 @@ impl Loader {
 struct Listed<'a, T> {
     patterns: Vec<Wildcard>,
     /// In the order of the patterns, and for each in the order of the paths.
-    list: &'a mut Vec<(Arc<Path>, Arc<T>)>,
+    list: &'a mut Arc<Vec<(Arc<Path>, Arc<T>)>>,
 }
 
 impl<T> Listed<'_, T> {
-    /// Reads again what the patterns mean of `changed`; true if there was any, `None` if one is not good.
+    /// Reads again what the patterns mean of `changed`; `None` if one is not good.
     fn amend(
         self,
         files: &dyn Files,
         changed: &[PathBuf],
         known: &mut Parses<T>,
         parse: impl Fn(&str, &Path) -> Result<T, Vec<Problem>>,
-    ) -> Option<bool> {
+    ) -> Option<()> {
         let order = |path: &Path| self.patterns.iter().position(|pattern| pattern.matches(path));
-        let mut is_changed = false;
         for path in changed {
             let Some(place) = order(path) else { continue };
-            is_changed = true;
             let key = (Some(place), path.as_path());
             let at = self.list.binary_search_by(|(other, _)| (order(other), &**other).cmp(&key));
             match (files.read(path), at) {
@@ -71,18 +69,18 @@ impl<T> Listed<'_, T> {
                     };
                     known.0.insert(path.clone(), (text, Arc::clone(&parsed)));
                     match at {
-                        Ok(at) => self.list[at].1 = parsed,
-                        Err(at) => self.list.insert(at, (path.as_path().into(), parsed)),
+                        Ok(at) => list(self.list)[at].1 = parsed,
+                        Err(at) => list(self.list).insert(at, (path.as_path().into(), parsed)),
                     }
                 }
                 (Err(error), at) if error.kind() == io::ErrorKind::NotFound => {
                     known.0.remove(path);
-                    at.ok().map(|at| self.list.remove(at));
+                    at.ok().map(|at| list(self.list).remove(at));
                 }
                 (Err(_), _) => return None,
             }
         }
-        Some(is_changed)
+        Some(())
     }
 }
 
@@ -90,14 +88,27 @@ fn patterns(patterns: &[String]) -> Option<Vec<Wildcard>> {
     patterns.iter().map(|pattern| Wildcard::new(Path::new(pattern)).ok()).collect()
 }
 
-/// Whether a job in one of the files at `changed` has the name of another job.
-fn has_clash(loaded: &Loaded, changed: &[PathBuf]) -> bool {
+/// The list itself, which others share until it changes.
+fn list<T>(shared: &mut Arc<Vec<(Arc<Path>, Arc<T>)>>) -> &mut Vec<(Arc<Path>, Arc<T>)> {
+    Arc::make_mut(shared)
+}
+
+/// Whether a job in one of the files at `changed` has the name of another job; no two had one `before`.
+fn has_clash(before: &Loaded, amended: &Loaded, changed: &[PathBuf]) -> bool {
     let changed: HashSet<&Path> = changed.iter().map(PathBuf::as_path).collect();
-    let files = loaded.scrape_files.iter().filter(|(path, _)| changed.contains(&**path));
-    let names: HashSet<&str> =
-        files.flat_map(|(_, file)| &file.scrape_configs).map(|job| job.job_name.as_str()).collect();
-    // All jobs are those of the changed files, too, so that each name is there at least once.
-    loaded.scrape_jobs().filter(|job| names.contains(job.job_name.as_str())).count() > names.len()
+    let jobs = |loaded: &'_ Loaded| -> Vec<Arc<ScrapeConfig>> {
+        let files = loaded.scrape_files.iter().filter(|(path, _)| changed.contains(&**path));
+        files.flat_map(|(_, file)| file.scrape_configs.iter().cloned()).collect()
+    };
+    let (then, now) = (jobs(before), jobs(amended));
+    let names =
+        |jobs: &[Arc<ScrapeConfig>]| -> HashSet<String> { jobs.iter().map(|job| job.job_name.clone()).collect() };
+    if names(&now).len() < now.len() {
+        return true;
+    }
+    // Only a name that these files did not have before can be another's.
+    let new = &names(&now) - &names(&then);
+    !new.is_empty() && amended.scrape_jobs().filter(|job| new.contains(&job.job_name)).count() > new.len()
 }
 
 #[cfg(test)]

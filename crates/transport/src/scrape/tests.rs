@@ -1,6 +1,7 @@
 //! Scrapes of real servers on loopback into a store in memory.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -101,7 +102,10 @@ impl Bench {
     fn load_changed(&self, jobs: &str, change: impl Fn(&mut ScrapeConfig)) {
         let mut config = Config::parse(&format!("scrape_configs:\n{jobs}")).expect("a valid configuration");
         config.scrape_configs.iter_mut().for_each(|job| change(Arc::make_mut(job)));
-        let prepared = self.scraper.prepare(&config.scrape_configs, [], &config.global).expect("jobs that can run");
+        let prepared = self
+            .scraper
+            .prepare(&config.scrape_configs, &ScrapeFiles::default(), &config.global)
+            .expect("jobs that can run");
         self.scraper.commit(prepared);
     }
 
@@ -458,7 +462,7 @@ fn all_bad_jobs_are_named() {
     )
     .unwrap();
     let scraper = Scraper::new(Arc::new(MemoryStore::default()));
-    let errors = scraper.prepare(&config.scrape_configs, [], &config.global).unwrap_err();
+    let errors = scraper.prepare(&config.scrape_configs, &ScrapeFiles::default(), &config.global).unwrap_err();
     let shown: Vec<String> = errors
         .iter()
         .map(|error| format!("{error}: {}", std::error::Error::source(error).expect("it has a cause")))
@@ -480,7 +484,8 @@ async fn only_what_changed_between_files_is_touched() {
     };
     let scraper = Scraper::new(Arc::new(MemoryStore::default()));
     let prepare = |files: &[&Arc<ScrapeConfigFile>]| {
-        scraper.prepare(&[], files.iter().map(|file| Arc::clone(file)), &GlobalConfig::default())
+        let file = |file: &&Arc<ScrapeConfigFile>| (Arc::from(Path::new("f.yml")), Arc::clone(*file));
+        scraper.prepare(&[], &Arc::new(files.iter().map(file).collect()), &GlobalConfig::default())
     };
     let a = file("[{job_name: a, static_configs: [{targets: ['h:1']}]}]");
     let b = file("[{job_name: b, static_configs: [{targets: ['h:2']}]}]");
