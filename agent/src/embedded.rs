@@ -9,8 +9,8 @@ use relatum_relations::prometheus_scrape::SCRAPE_JOBS;
 use relatum_relations::prometheus_scrape::permissions::DENIED_TARGETS;
 use relatum_server::files::{self, Loaded, Wildcard};
 use relatum_server::flags::{Durability, Flags, LogLevel};
-use relatum_server::listen::{self, Front};
-use relatum_server::{Engine, Prepared, ReloadError, RemoteState, TargetStatus};
+use relatum_server::listen;
+use relatum_server::{Engine, Prepared, ReloadError, RemoteState, Start, TargetStatus};
 use tokio::task::JoinHandle;
 use tracing::{Level, error};
 
@@ -49,11 +49,13 @@ impl Embedded {
     fn open(wiring: Wiring, durability: Durability) -> Result<Embedded, StartError> {
         // The rest comes with the first rendered files.
         let flags = Flags { data_dir: wiring.samples, durability, ..Flags::default() };
-        let engine = Engine::open(flags).map_err(|error| StartError::Workload(Box::new(error)))?;
-        engine.add_metrics(wiring.metrics);
+        let start = Start::new(flags);
+        let front = start.front();
         let stopping = wiring.stopping.cancelled_owned();
-        let front = Front::new(Arc::clone(engine.web()), &engine.live().flags);
-        let http = tokio::spawn(listen::serve(wiring.listener, (wiring.mount)(engine.router()), front, stopping));
+        // While the log is read, requests are told so or wait.
+        let http = tokio::spawn(listen::serve(wiring.listener, (wiring.mount)(start.router()), front, stopping));
+        let engine = start.open().map_err(|error| StartError::Workload(Box::new(error)))?;
+        engine.add_metrics(wiring.metrics);
         let (root, log) = (wiring.rendered, wiring.log);
         Ok(Embedded { engine, root, log, http: Mutex::new(Some(http)), durability, checked: Mutex::default() })
     }

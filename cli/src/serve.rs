@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use relatum_agent::log::LogRing;
-use relatum_server::Engine;
+use relatum_server::Start;
 use relatum_server::flags::{Flags, LogLevel};
-use relatum_server::listen::{self, Front};
+use relatum_server::listen;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
@@ -49,28 +49,30 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandFailure> {
 
 async fn serve(flags: Flags) -> Result<(), CommandFailure> {
     let failed = |error: &dyn std::error::Error| CommandFailure::failed(relatum_server::chain(error));
+    let start = Start::checked(flags).map_err(|error| CommandFailure::failed(error.to_string()))?;
     let mut listeners = Vec::new();
-    for address in &flags.listen {
+    for address in start.listen() {
         listeners.push(listen::bind(address).await.map_err(|error| CommandFailure::failed(error.to_string()))?);
     }
-    let engine = Engine::open(flags).map_err(|error| failed(&error))?;
-    engine.reload().map_err(|error| CommandFailure::failed(error.to_string()))?;
-
-    tokio::spawn(relatum_server::memory::keep_small());
-    tokio::spawn(Arc::clone(&engine).reload_when_changed());
-    let front = Front::new(Arc::clone(engine.web()), &engine.live().flags);
+    let front = start.front();
     let (stop, _) = tokio::sync::watch::channel(false);
     let mut serving = tokio::task::JoinSet::new();
     for listener in listeners {
         if let Ok(address) = listener.local_addr() {
-            info!(%address, tls = engine.web().is_tls(), "listening");
+            info!(%address, tls = start.web().is_tls(), "listening");
         }
         let mut stopped = stop.subscribe();
         let shutdown = async move {
             let _ = stopped.wait_for(|stop| *stop).await;
         };
-        serving.spawn(listen::serve(listener, engine.router(), front.clone(), shutdown));
+        serving.spawn(listen::serve(listener, start.router(), front.clone(), shutdown));
     }
+    // On a thread of its own: what listens goes on meanwhile. Until it is done, a signal ends the process as it stands.
+    let opening = tokio::task::spawn_blocking(move || start.open()).await;
+    let engine = opening.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
+    engine.reload().map_err(|error| CommandFailure::failed(error.to_string()))?;
+    tokio::spawn(relatum_server::memory::keep_small());
+    tokio::spawn(Arc::clone(&engine).reload_when_changed());
     let signals = |kind| signal(kind).map_err(|error| failed(&error));
     let (mut hangup, mut terminate, mut interrupt) =
         (signals(SignalKind::hangup())?, signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);

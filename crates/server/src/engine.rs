@@ -15,7 +15,7 @@ use relatum_transport::remote_read::{PreparedSources, RemoteSources};
 use relatum_transport::remote_write;
 use relatum_transport::remote_write::send::{PreparedRemotes, Remotes};
 use relatum_transport::scrape::{PreparedScrape, Scraper};
-use relatum_tsdb::Store;
+use relatum_tsdb::{ReplayState, Replaying, Store};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,7 @@ use crate::http::{Inflow, Traffic};
 use crate::notices::{Notice, Notices};
 use crate::query_log::{PreparedQueryLog, QueryLog};
 use crate::rule_runner::RuleRunner;
+use crate::start::Start;
 use crate::web::{Door, PreparedWeb, Web};
 
 /// Everything behind the HTTP API. Dropping it does not stop what runs: call [`Engine::close`].
@@ -50,6 +51,7 @@ pub struct Engine {
     query_log: QueryLog,
     results: Results,
     loader: Loader,
+    replaying: Arc<Replaying>,
     live: ArcSwap<Live>,
     // A reload happens wholly, so only one at a time.
     reloading: Mutex<()>,
@@ -140,11 +142,17 @@ impl Engine {
     ///
     /// Must be called inside a tokio runtime.
     pub fn open(flags: Flags) -> Result<Arc<Self>, OpenError> {
+        Start::new(flags).open()
+    }
+
+    pub(crate) fn open_started(start: Start) -> Result<Arc<Self>, OpenError> {
+        let Start { flags, loader, web, replaying, .. } = start;
         let options = relatum_tsdb::Options {
             retention: flags.retention,
             retention_bytes: flags.retention_bytes,
             durability: flags.durability,
             // How many there may be is known with the first configuration.
+            replaying: Arc::clone(&replaying),
             exemplars_max: if keeps_exemplars(&flags) { usize::MAX } else { 0 },
             ..relatum_tsdb::Options::default()
         };
@@ -176,13 +184,14 @@ impl Engine {
             }),
             otlp: OtlpReceiver::default(),
             remotes: Remotes::new(Arc::clone(&store) as _),
-            web: Arc::default(),
+            web,
+            replaying,
             notices: Notices::default(),
             traffic: Traffic::default(),
             inflow: Inflow::default(),
             query_log: QueryLog::default(),
             results: Results::new(flags.results_cache_bytes),
-            loader: Loader::default(),
+            loader,
             live: ArcSwap::from_pointee(live),
             reloading: Mutex::new(()),
             quit: CancellationToken::new(),
@@ -399,6 +408,11 @@ impl Engine {
     /// Other stores that queries read from.
     pub(crate) fn others(&self) -> &RemoteSources {
         &self.others
+    }
+
+    /// How the log was read.
+    pub(crate) fn replayed(&self) -> ReplayState {
+        self.replaying.state()
     }
 
     /// The samples.

@@ -15,6 +15,7 @@ pub mod memory;
 mod notices;
 mod query_log;
 mod rule_runner;
+mod start;
 pub mod web;
 
 /// Clients for what goes out, as the configuration describes them.
@@ -25,6 +26,7 @@ pub use engine::{Engine, Live, OpenError, Prepared, ReloadError};
 pub use relatum_transport::remote_write::send::RemoteState;
 /// What the machine gives and takes.
 pub use rule_runner::RuleRunner;
+pub use start::Start;
 
 /// An error with all its causes in one line, for a log or a person.
 pub fn chain(error: &dyn std::error::Error) -> String {

@@ -25,8 +25,7 @@ pub(crate) struct Batch<'s> {
     oldest_allowed_ms: i64,
     window_ms: i64,
     pending: Vec<Pending>,
-    // By the series' number.
-    tips: HashMap<u64, Tip, FixedState>,
+    tips: Tips,
     // The values of series that got a late sample in this batch, by number and time.
     moments: HashMap<(u64, i64), u64, FixedState>,
     exemplars: Vec<PendingExemplar>,
@@ -73,9 +72,12 @@ impl Pending {
     }
 }
 
-/// How far the batch has come with one series.
+/// How far a batch has come, by the number of the series.
+pub(crate) type Tips = HashMap<u64, Tip, FixedState>;
+
+/// How far a batch has come with one series.
 #[derive(Debug, Clone, Copy)]
-struct Tip {
+pub(crate) struct Tip {
     newest: (i64, u64),
     last: u32,
     // Whether `moments` has the samples of the series.
@@ -85,6 +87,7 @@ struct Tip {
 impl<'s> Batch<'s> {
     pub(crate) fn new(store: &'s Core) -> Self {
         let options = store.options();
+        let (pending, tips) = store.spare.take(store.batch_samples());
         Batch {
             store,
             base_commit: store.applied(),
@@ -92,8 +95,8 @@ impl<'s> Batch<'s> {
             newest_allowed_ms: options.clock.now_ms().saturating_add(crate::options::millis(options.future_limit)),
             oldest_allowed_ms: store.cutoff_ms(),
             window_ms: store.window_ms(),
-            pending: Vec::with_capacity(store.batch_samples()),
-            tips: HashMap::with_capacity_and_hasher(store.batch_samples(), FixedState::default()),
+            pending,
+            tips,
             moments: HashMap::default(),
             exemplars: Vec::new(),
         }
@@ -177,6 +180,7 @@ impl<'s> Batch<'s> {
         }
         // Should another batch define the series before this one does, this is looked at again; see `readmit`.
         let is_fresh = state.phase == Phase::Fresh;
+        state.expect_push();
         drop(state);
         let previous = self.place(&series, t_ms, bits);
         self.pending.push(Pending { series, t_ms, bits, histogram, start_ms, previous, is_fresh });
@@ -310,6 +314,13 @@ impl Appender for Batch<'_> {
     }
 
     fn rollback(self: Box<Self>) {}
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.store.spare.keep_tips(std::mem::take(&mut self.tips));
+        self.store.spare.keep_pending(std::mem::take(&mut self.pending));
+    }
 }
 
 /// Whether `labels` can name a series. `Labels` itself makes sure of order, single names and non-empty values.

@@ -14,6 +14,7 @@ use relatum_model::Samples;
 use relatum_model::storage::TimeRange;
 
 use crate::block::column::{ValueDecoder, decode_integers, decode_values, encode_decimals};
+use crate::system::expect_use_of;
 use crate::times::RecentTimes;
 
 /// How many samples a chunk holds before the next one is begun. Fewer cost more bytes in headers, more cost a point query
@@ -143,6 +144,14 @@ impl OpenChunk {
     /// The time and the value's bits of the last sample; `None` in an empty chunk.
     pub(crate) fn last(&self) -> Option<(i64, u64)> {
         (self.count > 0).then_some((self.last_ms, self.last_bits))
+    }
+
+    /// Says that a sample will be added soon.
+    #[inline]
+    pub(crate) fn expect_push(&self) {
+        if let Some(last) = self.bytes.last() {
+            expect_use_of(last);
+        }
     }
 
     /// Adds a sample that is newer than all others.

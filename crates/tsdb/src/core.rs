@@ -21,6 +21,7 @@ use crate::options::{Durability, Options, millis};
 use crate::readers::{LogEnd, Readers, Ticket};
 use crate::replay::{self, Recovery};
 use crate::series::{MemSeries, Phase};
+use crate::spare::Spare;
 use crate::stats::{Counters, Stats};
 use crate::times::RecentTimes;
 use crate::wal::frame::{close_frame, open_frame};
@@ -74,6 +75,7 @@ pub(crate) struct Core {
     samples_without_image: AtomicU64,
     // How many samples the last commit had: the next one tends to have as many.
     batch_samples: AtomicUsize,
+    pub(crate) spare: Spare,
     counters: Counters,
     recovery: Recovery,
     _lock: Box<dyn Send + Sync>,
@@ -165,6 +167,7 @@ impl Core {
             has_starts: AtomicBool::new(replayed.has_starts),
             samples_without_image: AtomicU64::new(replayed.rows_behind_image),
             batch_samples: AtomicUsize::new(0),
+            spare: Spare::default(),
             counters: Counters::default(),
             recovery: replayed.recovery,
             options,
@@ -309,7 +312,7 @@ impl Core {
 
     /// Commits what `admit` returns; nothing else is committed from its call on.
     pub(crate) fn commit(&self, admit: impl FnOnce() -> Admitted) -> Result<(), AppendError> {
-        let commit = {
+        let (commit, pending) = {
             let mut log = self.log();
             self.check_poison()?;
             let Admitted { samples: pending, exemplars } = admit();
@@ -342,8 +345,9 @@ impl Core {
             if self.options.durability == Durability::Process {
                 self.readers.publish(commit, end_of(&log.writer));
             }
-            commit
+            (commit, pending)
         };
+        self.spare.keep_pending(pending);
         match self.options.durability {
             Durability::Process => Ok(()),
             Durability::Fsync => self.make_durable(commit),

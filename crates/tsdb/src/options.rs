@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use thiserror::Error;
 
 use crate::fs::{Disk, Fs};
+use crate::replaying::Replaying;
 
 /// When an acknowledged batch is safe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -96,6 +97,8 @@ pub struct Options {
     pub exemplars_max: usize,
     /// Whether images of the head are written and read, so that a restart need not read the whole log.
     pub images: bool,
+    /// Where is written how far the reading of the log has come.
+    pub replaying: Arc<Replaying>,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
     /// Where the files are.
@@ -120,6 +123,7 @@ impl Default for Options {
             late_samples_max: 4_000_000,
             exemplars_max: 0,
             images: true,
+            replaying: Arc::default(),
             clock: Arc::new(SystemClock),
             fs: Arc::new(Disk),
         }

@@ -189,7 +189,11 @@ pub(crate) fn replay(
     }
     let mut next_segment = first_unread.max(1);
     let mut expected = image.map(|image| image.number).or(checkpoint).or(segments.first().copied());
+    if let (Some(first), Some(last)) = (segments.first(), segments.last()) {
+        options.replaying.begin(*first, *last);
+    }
     for (i, &number) in segments.iter().enumerate() {
+        options.replaying.reach(number);
         let missing = expected.map_or(0, |expected| number - expected);
         if missing > 0 {
             let name = FileKind::Segment.file_name(number);

@@ -241,6 +241,12 @@ impl State {
         true
     }
 
+    /// Says that a sample will be added soon.
+    #[inline]
+    pub(crate) fn expect_push(&self) {
+        self.open.expect_push();
+    }
+
     /// The last commit that added a sample.
     pub(crate) fn last_commit(&self) -> u64 {
         self.last_commit

@@ -1,4 +1,5 @@
-//! What the machine gives and takes: files as memory, and memory that is not needed any more. The one place with `unsafe` code.
+//! What the machine gives and takes: files as memory, memory that is needed soon, and memory that is not needed any more. The one
+//! place with `unsafe` code.
 
 use std::fs::File;
 use std::io;
@@ -17,6 +18,28 @@ pub(crate) fn map(path: &Path) -> io::Result<MappedFile> {
     // which is bounds-checked, and no reference into it outlives the map.
     let map = unsafe { memmap2::Mmap::map(&file)? };
     Ok(std::sync::Arc::new(map))
+}
+
+/// Asks for `value` to be near when it is looked at a little later: a series that was not touched since the last scrape is far
+/// away, and waiting for it costs as much as all the rest of a sample.
+#[inline]
+pub(crate) fn expect_use_of<T>(value: &T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        const LINE_BYTES: usize = 64;
+        let begin = std::ptr::from_ref(value).cast::<i8>();
+        for offset in (0..size_of::<T>()).step_by(LINE_BYTES) {
+            #[expect(unsafe_code, reason = "the instruction takes a bare address")]
+            // SAFETY: the instruction is a hint: it changes nothing a program can see and cannot fail, whatever the address; it
+            // is part of every processor of this architecture. The address lies inside `value` all the same.
+            unsafe {
+                _mm_prefetch::<_MM_HINT_T0>(begin.wrapping_add(offset));
+            }
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = value;
 }
 
 /// Gives freed memory back to the system.

@@ -80,9 +80,9 @@ pub(crate) async fn blocks(State(engine): State<Arc<Engine>>) -> ApiResult {
     }
 }
 
-/// `/api/v1/status/walreplay`: the log was read before anything was answered, so there is nothing left to replay.
-pub(crate) async fn wal_replay() -> ApiResult {
-    Ok(Success::of(&json!({ "min": 0, "max": 0, "current": 0 })))
+/// `/api/v1/status/walreplay`: which segments were read. While they are, [`crate::Start`] answers.
+pub(crate) async fn wal_replay(State(engine): State<Arc<Engine>>) -> ApiResult {
+    Ok(Success::of(&crate::start::progress(engine.replayed())))
 }
 
 /// How many series have which labels.

@@ -1,12 +1,14 @@
 //! Writing, reading and opening again, on a real disk.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use relatum_model::storage::{Append, Cancel, Hints, Position, Refused, Scope, Select, SeriesRef, Tail, TimeRange};
 use relatum_model::{Labels, MatchOp, Matcher, stale_nan};
-use relatum_tsdb::{Durability, OpenError, Options, Store};
+use relatum_tsdb::{Durability, OpenError, Options, ReplayState, Replaying, Store};
 
+use crate::faulty_fs::FaultyFs;
 use crate::support::{NOW_MS, content, labels, options, write};
 
 fn open(dir: &Path) -> Store {
@@ -236,4 +238,26 @@ fn retention_shortens_memory_and_log() {
             assert!(found, "{name} {t_ms}");
         }
     }
+}
+
+#[test]
+fn the_reading_of_the_log_is_told() {
+    let fs = FaultyFs::default();
+    let open = |replaying: &Arc<Replaying>| {
+        let fs = Arc::new(fs.clone());
+        let on = Options { segment_bytes: 400, images: false, replaying: Arc::clone(replaying), fs, ..options() };
+        Store::open(Path::new("/d"), on).expect("the store opens")
+    };
+    let replaying = Arc::default();
+    let store = open(&replaying);
+    assert_eq!(replaying.state(), ReplayState::default(), "there was nothing to read");
+    for n in 0..100 {
+        write(&store, &[("a", NOW_MS + n, n as f64)]);
+    }
+    let last = store.stats().wal_segment;
+    assert!(last > 3, "{last}");
+    drop(store);
+    let replaying = Arc::default();
+    drop(open(&replaying));
+    assert_eq!(replaying.state(), ReplayState { first: 1, last, current: last });
 }
