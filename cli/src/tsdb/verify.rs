@@ -11,14 +11,16 @@ use crate::Global;
 use crate::failure::CommandFailure;
 use crate::output::{bad, counted, good};
 
-/// Reads everything and names what is damaged; exit 1 if something is.
+/// Reads everything and names what is damaged or was set aside; exit 1 if something is.
 pub(crate) fn run(global: &Global, dir: &Path) -> Result<ExitCode, CommandFailure> {
     let found = inspect::verify(dir).map_err(|error| unreadable(dir, &error))?;
+    let is_well = found.problems.is_empty() && found.set_aside.is_empty();
     let data = json!({
         "files": found.files,
         "blockSamples": found.block_samples,
         "logSamples": found.log_samples,
         "problems": damage::as_json(&found.problems),
+        "setAside": found.set_aside,
     });
     global.format.print(&data, |_| {
         let mut text = format!(
@@ -30,10 +32,16 @@ pub(crate) fn run(global: &Global, dir: &Path) -> Result<ExitCode, CommandFailur
         for problem in &found.problems {
             text += &format!("{} {}: {}\n", bad("DAMAGED"), problem.file, problem.reason);
         }
-        if found.problems.is_empty() {
+        for file in &found.set_aside {
+            text += &format!(
+                "{} {file}: it could not be read once, and nothing of it is in any answer\n",
+                bad("SET ASIDE")
+            );
+        }
+        if is_well {
             text += &format!("{}\n", good("everything is as it was written"));
         }
         text
     })?;
-    Ok(if found.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -316,6 +316,7 @@ impl Engine {
         self.rules.stop().await;
         self.scrape.shutdown().await;
         tokio::join!(self.remotes.shutdown(), self.notifier.shutdown());
+        self.remember_descriptions();
         if let Err(error) = self.store.close() {
             warn!(error = %crate::chain(&error), "the store was not closed cleanly");
         }

@@ -5,6 +5,7 @@
 
 mod auto_reload;
 pub mod clock;
+mod descriptions;
 mod engine;
 mod everywhere;
 pub mod files;

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
+use crate::descriptions;
 use crate::engine::OpenError;
 use crate::files::{DiskFiles, Loader};
 use crate::flags::Flags;
@@ -102,6 +103,7 @@ impl Start {
     pub fn open(self) -> Result<Arc<Engine>, OpenError> {
         let opened = self.opened.clone();
         let engine = Engine::open_started(self)?;
+        descriptions::keep(&engine);
         opened.send_replace(Some(engine.router()));
         Ok(engine)
     }

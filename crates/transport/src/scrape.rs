@@ -484,6 +484,17 @@ impl Scraper {
         metadata
     }
 
+    /// Calls `each` with name, kind, help and unit of all metrics of every target of which a scrape said something else since the last
+    /// call.
+    pub fn take_described(&self, each: &mut dyn FnMut(&str, MetricKind, &str, &str)) {
+        // Targets are asked without the lock: one that is being scraped answers when that is done.
+        let states: Vec<_> = {
+            let all = self.lock();
+            all.pools.values().flat_map(|pool| &pool.running).map(|running| Arc::clone(&running.state)).collect()
+        };
+        states.iter().for_each(|state| state.metadata.take_news(each));
+    }
+
     /// Stops all tasks and waits for what they are storing. The series go on when the same targets are scraped again.
     pub async fn shutdown(&self) {
         self.shared.shutdown.cancel();

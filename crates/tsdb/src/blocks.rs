@@ -314,7 +314,7 @@ struct CatalogFailure {
 }
 
 /// What a damaged file's name ends in once it was set aside.
-const DAMAGED: &str = ".damaged";
+pub(crate) const DAMAGED: &str = ".damaged";
 
 fn open_block(fs: &dyn Fs, dir: &Path, number: u64, recovery: &mut Recovery) -> Result<Option<Block>, OpenError> {
     let name = file_name(number);

@@ -24,6 +24,7 @@ use crate::wal::record::{
 impl Core {
     /// Applies the retention, and writes a checkpoint when more than half of the log is samples that nobody can see any more.
     pub(crate) fn maintain(&self) -> Result<(), AppendError> {
+        self.save_metadata();
         let before = self.counters().cuts.get() + self.counters().compactions.get();
         let forgotten = self.forget_what_was_cut();
         // A walk over all series, so only when it may find something; each cut has one as well.

@@ -17,6 +17,7 @@ use crate::exemplars::Exemplars;
 use crate::followers::Followers;
 use crate::head::Head;
 use crate::log_files::{self, Departed, LogFiles};
+use crate::metadata::Metadata;
 use crate::options::{Durability, Options, millis};
 use crate::readers::{LogEnd, Readers, Ticket};
 use crate::replay::{self, Recovery};
@@ -52,6 +53,7 @@ pub(crate) struct Core {
     departed: Mutex<Departed>,
     pub(crate) blocks: Blocks,
     pub(crate) exemplars: Exemplars,
+    pub(crate) metadata: Metadata,
     // Everything before was cut into blocks once; i64::MIN before the first cut.
     cut_end_ms: AtomicI64,
     // Some while what the last cut set aside is in blocks, and readers from before that moment may still look for it.
@@ -123,6 +125,7 @@ impl Core {
         })?;
         let mut recovery = Recovery::default();
         let blocks = Blocks::open(Arc::clone(&fs), dir.join("blocks"), &mut recovery)?;
+        let metadata = Metadata::open(&*fs, dir, &mut recovery);
         let replayed = replay::replay(&*fs, &wal_dir, blocks.cut(), &options, recovery)?;
         for dropped in &replayed.recovery.dropped {
             warn!(file = %dropped.file, offset = dropped.offset, bytes = dropped.bytes, samples = dropped.samples,
@@ -152,6 +155,7 @@ impl Core {
             cut_end_ms: AtomicI64::new(blocks.cut().map_or(i64::MIN, |cut| cut.end_ms)),
             blocks,
             exemplars: replayed.exemplars,
+            metadata,
             aside: Mutex::default(),
             checkpointing: Mutex::default(),
             applied: AtomicU64::new(replayed.last_commit),
@@ -242,10 +246,18 @@ impl Core {
             return Ok(());
         }
         self.renew_image();
+        self.save_metadata();
         let synced = self.sync();
         // A sync that failed has left its own reason.
         let _ = self.poison.set("it was closed".to_owned());
         synced
+    }
+
+    /// Writes what is known of metrics, if that changed. Those who told it tell it again, so a failure is only said.
+    pub(crate) fn save_metadata(&self) {
+        if let Err(reason) = self.metadata.save(&*self.options.fs) {
+            warn!(reason = &reason as &dyn std::error::Error, "cannot write what is known of metrics");
+        }
     }
 
     /// Whether the store takes no more writes.

@@ -61,7 +61,8 @@ impl Core {
         let target = dir.join("blocks");
         fs.create_dir(&target).map_err(|source| failure(dir, source))?;
         let copied = self.blocks.copy_to(&target);
-        copied.map_err(|source| failure(&target, source))
+        copied.map_err(|source| failure(&target, source))?;
+        self.metadata.copy_to(&**fs, dir).map_err(|source| failure(dir, source))
     }
 }
 

@@ -11,6 +11,7 @@ use crate::block::Block;
 use crate::block::layout::{BadBlock, Damage};
 use crate::block::reader::{ChunkReader, OpenBlockError};
 use crate::block::writer::{file_name, number_of};
+use crate::blocks::DAMAGED;
 use crate::fs::{Disk, Fs};
 use crate::wal::FileKind;
 use crate::wal::frame::BadHeader;
@@ -63,6 +64,8 @@ pub struct Verification {
     pub log_samples: u64,
     /// What is wrong.
     pub problems: Vec<Problem>,
+    /// The names of files that could not be read once and stand beside the store since: nothing of them is in any answer.
+    pub set_aside: Vec<String>,
 }
 
 /// What takes part in the number of series.
@@ -134,6 +137,9 @@ pub fn verify(dir: &Path) -> io::Result<Verification> {
             Ok(block) => verify_block(&block, &file, &mut verification),
         }
     }
+    let of_blocks = Disk.list(&dir.join("blocks"))?;
+    verification.set_aside = of_blocks.into_iter().filter(|name| name.ends_with(DAMAGED)).collect();
+    verification.set_aside.sort_unstable();
     let wal = dir.join("wal");
     let mut files: Vec<(u64, FileKind)> = Disk
         .list(&wal)?

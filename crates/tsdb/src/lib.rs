@@ -29,6 +29,7 @@ mod image;
 mod index;
 pub mod inspect;
 mod log_files;
+mod metadata;
 mod metrics;
 mod options;
 mod parts;

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use relatum_model::Matcher;
-use relatum_model::exposition::MetricFamily;
+use relatum_model::exposition::{MetricDescription, MetricFamily, MetricKind};
 use relatum_model::storage::{
     Append, AppendError, Appender, Exemplars, Position, Reader, Scope, Select, SelectError, SeriesExemplars, Tail,
     TailBatch, TimeRange,
@@ -109,6 +109,16 @@ impl Store {
     /// Keeps up to so many exemplars from now on; those that came first go.
     pub fn set_exemplars_max(&self, max: usize) {
         self.core.exemplars.set_max(max);
+    }
+
+    /// Remembers what somebody says of a metric. It is on disk with the next [`Store::maintain`] or [`Store::close`].
+    pub fn describe(&self, metric: &str, kind: MetricKind, help: &str, unit: &str) {
+        self.core.metadata.describe(metric, kind, help, unit);
+    }
+
+    /// Calls `each` with what was said last of each metric, in the order of their names.
+    pub fn described(&self, each: impl FnMut(&str, &MetricDescription)) {
+        self.core.metadata.visit(each);
     }
 
     /// Makes everything that was committed durable now.

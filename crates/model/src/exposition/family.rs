@@ -34,6 +34,17 @@ pub enum MetricKind {
     Unknown,
 }
 
+/// What is known of a metric, besides its name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MetricDescription {
+    /// What it measures.
+    pub kind: MetricKind,
+    /// What it is, for people; may be empty.
+    pub help: String,
+    /// Its unit; may be empty.
+    pub unit: String,
+}
+
 impl MetricKind {
     /// All kinds.
     pub const ALL: [MetricKind; 8] = [

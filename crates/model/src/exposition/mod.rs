@@ -24,8 +24,8 @@ use thiserror::Error;
 
 use cursor::Cursor;
 pub use family::{
-    FamilySample, MetricFamily, MetricKind, OPEN_METRICS_CONTENT_TYPE, TEXT_CONTENT_TYPE, write_open_metrics,
-    write_text,
+    FamilySample, MetricDescription, MetricFamily, MetricKind, OPEN_METRICS_CONTENT_TYPE, TEXT_CONTENT_TYPE,
+    write_open_metrics, write_text,
 };
 pub use layout::{Layout, Placed};
 pub use series::{SeriesError, help_text, labels_of};

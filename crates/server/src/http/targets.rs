@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use relatum_config::prometheus::job_text;
+use relatum_model::exposition::MetricDescription;
 use relatum_model::time::format_duration;
 use serde_json::{Value, json};
 
@@ -161,6 +162,13 @@ pub(crate) async fn metadata(State(engine): State<Arc<Engine>>, params: Params) 
             known.push(value);
         }
     }
+    // What no target says now, but one said once.
+    engine.store().described(|name, MetricDescription { kind, help, unit }| {
+        let is_wanted = (metric.is_empty() || name == metric) && (limit < 0 || (families.len() as i64) < limit);
+        if is_wanted && !families.contains_key(name) {
+            families.insert(name.to_owned(), vec![json!({ "type": kind.as_str(), "help": help, "unit": unit })]);
+        }
+    });
     Ok(Success::of(&families))
 }
 

@@ -26,7 +26,11 @@ pub struct FamilyMetadata {
 pub(crate) struct Metadata(Mutex<Families>);
 
 #[derive(Debug, Default)]
-pub(crate) struct Families(BTreeMap<Box<str>, Family>);
+pub(crate) struct Families {
+    known: BTreeMap<Box<str>, Family>,
+    // Whether something was said that nobody asked for yet.
+    is_news: bool,
+}
 
 #[derive(Debug, Clone, Default)]
 struct Family {
@@ -45,7 +49,7 @@ impl Metadata {
     /// All families, by name.
     pub(crate) fn families(&self) -> Vec<FamilyMetadata> {
         let families = self.update();
-        let described = families.0.iter().map(|(name, family)| FamilyMetadata {
+        let described = families.known.iter().map(|(name, family)| FamilyMetadata {
             family: name.to_string(),
             kind: family.kind,
             help: help_text(&family.help).into_owned(),
@@ -53,12 +57,26 @@ impl Metadata {
         });
         described.collect()
     }
+
+    /// Calls `each` with name, kind, help and unit of all families, if a scrape said something else since the last call.
+    pub(crate) fn take_news(&self, each: &mut dyn FnMut(&str, MetricKind, &str, &str)) {
+        let mut families = self.update();
+        if std::mem::take(&mut families.is_news) {
+            families
+                .known
+                .iter()
+                .for_each(|(name, family)| each(name, family.kind, &help_text(&family.help), &family.unit));
+        }
+    }
 }
 
 impl Families {
     pub(crate) fn set_kind(&mut self, name: &str, kind: MetricKind) {
-        if let Some(family) = self.family(name) {
+        if let Some(family) = self.family(name)
+            && family.kind != kind
+        {
             family.kind = kind;
+            self.is_news = true;
         }
     }
 
@@ -67,6 +85,7 @@ impl Families {
             && &*family.help != help
         {
             family.help = Box::from(help);
+            self.is_news = true;
         }
     }
 
@@ -75,17 +94,19 @@ impl Families {
             && &*family.unit != unit
         {
             family.unit = Box::from(unit);
+            self.is_news = true;
         }
     }
 
     fn family(&mut self, name: &str) -> Option<&mut Family> {
         // Known on all scrapes but the first: look before a key is made.
-        if !self.0.contains_key(name) {
-            if self.0.len() >= FAMILIES_MAX {
+        if !self.known.contains_key(name) {
+            if self.known.len() >= FAMILIES_MAX {
                 return None;
             }
-            self.0.insert(Box::from(name), Family::default());
+            self.known.insert(Box::from(name), Family::default());
+            self.is_news = true;
         }
-        self.0.get_mut(name)
+        self.known.get_mut(name)
     }
 }

@@ -40,6 +40,15 @@ fn files_are_listed_verified_and_counted() {
         assert!(file.ends_with(&found.problems[0].file), "{found:?}");
         std::fs::write(&path, bytes).unwrap();
     }
+    assert_eq!(inspect::verify(dir.path()).unwrap().set_aside, [""; 0]);
+    // What cannot be opened is set aside, and named ever after.
+    let path = dir.path().join("blocks/0000000001.block");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[3] ^= 0xff;
+    std::fs::write(&path, bytes).unwrap();
+    drop(Store::open(dir.path(), options()).unwrap());
+    let found = inspect::verify(dir.path()).unwrap();
+    assert_eq!((found.problems.as_slice(), found.set_aside), (&[][..], vec!["0000000001.block.damaged".to_owned()]));
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod images;
 mod inspect;
 mod kill;
 mod maintenance;
+mod metadata;
 mod parts;
 mod prometheus;
 mod property;
