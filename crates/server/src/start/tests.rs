@@ -1,3 +1,5 @@
+//! What is answered before the store is open.
+
 use std::path::Path;
 
 use axum::body::{Body, to_bytes};
