@@ -148,6 +148,16 @@ fn remote_read() -> anyhow::Result<()> {
         .filter_map(|pair| pair[1].as_str())
         .collect();
     ensure!(found["result"].as_array().map(Vec::len) == Some(1) && values == ["1", "2"], "{found}");
+    // So do those who ask what there is.
+    for (call, parameters, expected) in [
+        ("series", vec![("match[]", "there")], serde_json::json!([{"__name__": "there", "job": "a"}])),
+        ("label/job/values", vec![("match[]", "there")], serde_json::json!(["a"])),
+        ("labels", vec![("match[]", "{job=\"a\"}")], serde_json::json!(["__name__", "job"])),
+        ("label/__name__/values", vec![("match[]", "{job=\"a\"}")], serde_json::json!(["both", "there"])),
+    ] {
+        let found = http::api(&ours.url, call, &parameters)?;
+        ensure!(found == expected, "{call} {parameters:?} gives {found} and not {expected}");
+    }
     // Rules see it, too.
     wait_for("a recorded sample", PATIENCE, || {
         let recorded = http::query(&ours.url, "recorded").ok()?;

@@ -335,6 +335,13 @@ pub trait Appender: Send {
     /// equal to the newest stored one is accepted and changes nothing.
     fn append(&mut self, cached: SeriesRef, labels: &Labels, t_ms: i64, value: f64) -> Result<SeriesRef, Refused>;
 
+    /// The labels of the series that `cached` stands for, if it still stands for one. They are the store's own copy, which
+    /// [`Appender::append`] knows again without comparing.
+    fn labels(&self, cached: SeriesRef) -> Option<Labels> {
+        let _ = cached;
+        None
+    }
+
     /// As [`Appender::append`], for a sample that began to count at `start_ms`; 0 if that is not known.
     ///
     /// A store that does not keep start timestamps takes the sample without.

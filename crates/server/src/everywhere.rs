@@ -3,7 +3,7 @@
 //! Another store that fails makes an answer incomplete, which its reader is told; it is no reason to show nothing at all.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use relatum_model::storage::{Cancel, Hints, Reader, Scope, Select, SelectError, SeriesSet, TimeRange};
@@ -67,10 +67,62 @@ impl Reader for Together<'_> {
     ) -> Result<SeriesSet<'a>, SelectError> {
         // A store that reads less because of a limit might leave out what others have more of.
         let own = self.own.series(matchers, &Hints { limit: 0, ..hints.clone() }, cancel)?;
+        let mut sets: Vec<SeriesSet<'a>> = vec![own];
+        sets.extend(self.elsewhere(matchers));
+        Ok(Box::new(Merged::new(sets)))
+    }
+
+    fn label_sets(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<Labels>, SelectError> {
+        let mut sets = self.own.label_sets(matchers, cancel)?;
+        sets.extend(self.labels_elsewhere(matchers, cancel)?);
+        sets.sort_unstable();
+        sets.dedup();
+        Ok(sets)
+    }
+
+    fn label_names(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>, SelectError> {
+        let own = self.own.label_names(matchers, cancel)?;
+        // Others would have to send all they have.
+        if matchers.is_empty() {
+            return Ok(own);
+        }
+        let elsewhere = self.labels_elsewhere(matchers, cancel)?;
+        let names = elsewhere.iter().flatten().map(|(name, _)| name.to_owned());
+        Ok(names.chain(own).collect::<BTreeSet<_>>().into_iter().collect())
+    }
+
+    fn label_values(&self, name: &str, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>, SelectError> {
+        let own = self.own.label_values(name, matchers, cancel)?;
+        if matchers.is_empty() {
+            return Ok(own);
+        }
+        let elsewhere = self.labels_elsewhere(matchers, cancel)?;
+        let values = elsewhere.iter().filter_map(|labels| labels.get(name)).map(str::to_owned);
+        Ok(values.chain(own).collect::<BTreeSet<_>>().into_iter().collect())
+    }
+}
+
+impl Together<'_> {
+    /// The series that other stores have.
+    fn labels_elsewhere(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<Labels>, SelectError> {
+        let mut found = Vec::new();
+        for set in self.elsewhere(matchers) {
+            for series in set {
+                found.push(series?.labels);
+            }
+            if cancel.is_cancelled() {
+                return Err(SelectError::Cancelled);
+            }
+        }
+        Ok(found)
+    }
+
+    /// What other stores have, one set for each.
+    fn elsewhere<'a>(&self, matchers: &[Matcher]) -> Vec<SeriesSet<'a>> {
         let all: Vec<Matcher> = matchers.iter().chain(self.scope.matchers()).cloned().collect();
         let answer = self.everywhere.others.read(&all, self.range, self.oldest_ms);
         self.everywhere.warnings.lock().unwrap_or_else(PoisonError::into_inner).extend(answer.warnings);
-        let mut sets: Vec<SeriesSet<'a>> = vec![own];
+        let mut sets: Vec<SeriesSet<'a>> = Vec::new();
         for series in answer.series {
             // Others answer whatever they like; what was not asked for is left out.
             let (all, range) = (all.clone(), self.range);
@@ -81,19 +133,7 @@ impl Reader for Together<'_> {
             });
             sets.push(Box::new(asked));
         }
-        Ok(Box::new(Merged::new(sets)))
-    }
-
-    fn label_sets(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<Labels>, SelectError> {
-        self.own.label_sets(matchers, cancel)
-    }
-
-    fn label_names(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>, SelectError> {
-        self.own.label_names(matchers, cancel)
-    }
-
-    fn label_values(&self, name: &str, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>, SelectError> {
-        self.own.label_values(name, matchers, cancel)
+        sets
     }
 }
 

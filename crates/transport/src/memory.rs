@@ -18,6 +18,8 @@ pub(crate) struct MemoryStore {
     content: Mutex<Content>,
     log: Mutex<Vec<(Labels, Sample)>>,
     exemplars: Mutex<Vec<(Labels, Exemplar)>>,
+    /// The series by their references, which count from one.
+    references: Mutex<Vec<Labels>>,
     failing: AtomicBool,
 }
 
@@ -83,7 +85,17 @@ impl Appender for Batch<'_> {
             Some(newest) if newest.t_ms == t_ms => {}
             _ => self.added.push((labels.clone(), Sample { t_ms, value })),
         }
-        Ok(SeriesRef(1))
+        let mut references = self.store.references.lock().expect("no test panics while it holds the references");
+        let at = references.iter().position(|known| known == labels).unwrap_or_else(|| {
+            references.push(labels.clone());
+            references.len() - 1
+        });
+        Ok(SeriesRef(at as u64 + 1))
+    }
+
+    fn labels(&self, cached: SeriesRef) -> Option<Labels> {
+        let references = self.store.references.lock().expect("no test panics while it holds the references");
+        references.get(usize::try_from(cached.0.checked_sub(1)?).ok()?).cloned()
     }
 
     fn append_exemplar(&mut self, _: SeriesRef, labels: &Labels, exemplar: Exemplar) -> Result<bool, ExemplarRefused> {

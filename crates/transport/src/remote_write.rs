@@ -4,6 +4,7 @@
 //! left out, as Prometheus 3 does. Of a request of 2.0 everything is stored that can be, and the sender is told of the rest.
 //! Status codes and texts are Prometheus', because senders decide by them what to repeat.
 
+mod known;
 mod message;
 pub mod send;
 
@@ -16,6 +17,8 @@ use relatum_model::storage::{Append, AppendError, Appender, Refused, SeriesRef};
 use relatum_model::{HistogramSample, Labels};
 use thiserror::Error;
 use tracing::debug;
+
+use known::{KNOWN_MAX, Known};
 
 /// The largest body, as it comes and decompressed: Prometheus' bound. Whoever reads the body may stop one byte behind it.
 pub const BODY_BYTES_MAX: usize = 32 << 20;
@@ -109,6 +112,7 @@ impl Default for ReceiverOptions {
 #[derive(Debug, Default)]
 pub struct Receiver {
     options: ReceiverOptions,
+    known: Known,
     requests: AtomicU64,
     refused_requests: AtomicU64,
     samples: AtomicU64,
@@ -163,13 +167,30 @@ impl Receiver {
         let mut decode = || {
             let mut decoder = Decoder::of(version, message)?;
             let (mut invalid_series, mut dropped_exemplars) = (0, 0);
-            while let Some(series) = decoder.next_series()? {
+            loop {
+                let (mut hash, mut found) = (None, None);
+                let known = decoder.next_series_by(|raw| {
+                    let hash = *hash.insert(self.known.hash(raw.bytes()));
+                    let reference = self.known.find(hash);
+                    let labels = batch.appender.labels(reference).filter(|labels| raw.are(labels));
+                    found = labels.map(|labels| (reference, labels));
+                    found.is_some()
+                })?;
+                let Some(series) = known else { break };
                 dropped_exemplars += series.n_exemplars;
+                let before = batch.exemplars;
+                if let Some((reference, labels)) = found.filter(|_| series.is_known()) {
+                    batch.append_series(reference, &labels, series)?;
+                    dropped_exemplars -= batch.exemplars - before;
+                    continue;
+                }
                 match series.label_set() {
                     Ok(labels) => {
-                        let before = batch.exemplars;
-                        batch.append_series(&labels, series)?;
+                        let reference = batch.append_series(SeriesRef::NONE, &labels, series)?;
                         dropped_exemplars -= batch.exemplars - before;
+                        if let Some(hash) = hash.filter(|_| reference != SeriesRef::NONE) {
+                            self.known.insert(hash, reference);
+                        }
                     }
                     Err(reason) => {
                         let n_samples = series.n_samples + series.n_histograms;
@@ -223,6 +244,12 @@ impl Receiver {
                 "Exemplars in remote writes that were left out.",
                 &self.dropped_exemplars,
             ),
+            MetricFamily::gauge(
+                "relatum_remote_write_known_series",
+                "Series that are known by the bytes of their labels in requests.",
+                self.known.len() as f64,
+            ),
+            MetricFamily::gauge("relatum_remote_write_known_series_max", "How many may be.", KNOWN_MAX as f64),
         ]
     }
 }
@@ -240,12 +267,18 @@ struct Batch<'s> {
 }
 
 impl Batch<'_> {
-    fn append_series(&mut self, labels: &Labels, series: &WriteSeries<'_>) -> Result<(), ReceiveError> {
+    /// Adds all that a request has of a series; gives the store's name for it, which `cached` may be already.
+    fn append_series(
+        &mut self,
+        cached: SeriesRef,
+        labels: &Labels,
+        series: &WriteSeries<'_>,
+    ) -> Result<SeriesRef, ReceiveError> {
         if self.is_partial && series.n_samples + series.n_histograms == 0 {
             let refusal = || format!("TimeSeries must contain at least one sample or histogram for series {labels}");
             self.refusals.push(refusal);
         }
-        let mut reference = SeriesRef::NONE;
+        let mut reference = cached;
         for (start_ms, sample) in series.started_samples() {
             let start_ms = if self.start_timestamps { start_ms } else { 0 };
             match self.appender.append_started(reference, labels, sample.t_ms, start_ms, sample.value) {
@@ -272,7 +305,7 @@ impl Batch<'_> {
                 Err(reason) => debug!(%reason, series = %labels, "exemplar left out"),
             }
         }
-        Ok(())
+        Ok(reference)
     }
 
     fn append_histogram(
@@ -466,5 +499,34 @@ mod tests {
         let refused = Receiver::new(options).receive(&MemoryStore::default(), V2, "snappy", &[]).unwrap_err();
         let text = "io.prometheus.write.v2.Request protobuf message is not accepted by this server; only accepts prometheus.WriteRequest";
         assert_eq!((refused.status(), refused.to_string().as_str()), (415, text));
+    }
+
+    /// A reference that was of one series and is of another by now must not lead samples there.
+    #[test]
+    fn series_are_known_again() {
+        let receiver = Receiver::default();
+        let body = |name: &str, t_ms: i64| {
+            let mut encoder = Encoder::new();
+            for zone in ["a", "b"] {
+                let labels = Labels::from_pairs([("__name__", name), ("zone", zone)]);
+                encoder.push(&labels, &[Sample { t_ms, value: t_ms as f64 }]);
+            }
+            snap::raw::Encoder::new().compress_vec(&encoder.finish()).unwrap()
+        };
+        let store = MemoryStore::default();
+        for t_ms in 1..4 {
+            assert_eq!(receiver.receive(&store, "", "", &body("m", t_ms)).unwrap().samples, 2);
+        }
+        assert_eq!(receiver.known.len(), 2);
+        assert_eq!(store.values(r#"m{zone="b"}"#), [Some(1.0), Some(2.0), Some(3.0)]);
+        let other = MemoryStore::default();
+        for (name, t_ms) in [("x", 1), ("m", 2), ("x", 3), ("m", 4)] {
+            receiver.receive(&other, "", "", &body(name, t_ms)).unwrap();
+        }
+        assert_eq!(other.names(), [r#"m{zone="a"}"#, r#"m{zone="b"}"#, r#"x{zone="a"}"#, r#"x{zone="b"}"#]);
+        for (series, values) in [(r#"m{zone="b"}"#, [2.0, 4.0]), (r#"x{zone="a"}"#, [1.0, 3.0])] {
+            assert_eq!(other.values(series), values.map(Some), "{series}");
+        }
+        assert_eq!(receiver.known.len(), 4);
     }
 }

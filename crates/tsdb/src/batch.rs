@@ -252,6 +252,10 @@ impl Appender for Batch<'_> {
         self.append_started(cached, labels, t_ms, 0, value)
     }
 
+    fn labels(&self, cached: SeriesRef) -> Option<Labels> {
+        self.store.head().labels(cached)
+    }
+
     fn append_started(
         &mut self,
         cached: SeriesRef,

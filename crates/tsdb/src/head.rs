@@ -71,6 +71,13 @@ impl Head {
         shard.find(hash, |series| series.labels == *labels).cloned()
     }
 
+    /// The labels of the series that `cached` stands for now.
+    pub(crate) fn labels(&self, cached: SeriesRef) -> Option<Labels> {
+        let slot = slot_of(cached)?;
+        let slots = self.by_slot[slot as usize % SHARDS].read().unwrap_or_else(PoisonError::into_inner);
+        slots.get(slot as usize / SHARDS)?.as_ref().map(|series| series.labels.clone())
+    }
+
     /// The series of `labels`, made if there is none.
     pub(crate) fn find_or_make(&self, labels: &Labels) -> Arc<MemSeries> {
         let (hash, mut shard) = self.shard(labels);

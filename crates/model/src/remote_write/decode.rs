@@ -35,8 +35,67 @@ pub struct WriteSeries<'a> {
     start_ms: i64,
     has_symbols: bool,
     is_utf8: bool,
+    is_known: bool,
     histogram_field: u64,
     fields: Fields<'a>,
+}
+
+/// The labels of a series of 1.0 as they stand in the request.
+#[derive(Debug, Clone, Copy)]
+pub struct RawLabels<'a>(&'a [u8]);
+
+impl<'a> RawLabels<'a> {
+    /// Those with which the message of a series begins.
+    fn at(message: &'a [u8]) -> Self {
+        let mut end = 0;
+        while message.get(end) == Some(&LABEL_KEY) {
+            let Some((length, after)) = length(&message[end + 1..]) else { break };
+            let Some(rest) = after.len().checked_sub(length) else { break };
+            end = message.len() - rest;
+        }
+        RawLabels(&message[..end])
+    }
+
+    /// Equal for equal labels that are written in the same way.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Whether they are `labels`. `false` also if they are, but in another order or form.
+    pub fn are(&self, labels: &Labels) -> bool {
+        let mut rest = self.0;
+        for (name, value) in labels {
+            let Some(after) = behind_label(rest, name.as_bytes(), value.as_bytes()) else { return false };
+            rest = after;
+        }
+        rest.is_empty()
+    }
+}
+
+/// How the labels of a series begin, and the name and value of a label.
+const LABEL_KEY: u8 = 1 << 3 | 2;
+const NAME_KEY: u8 = 1 << 3 | 2;
+const VALUE_KEY: u8 = 2 << 3 | 2;
+
+/// What follows the label `name`=`value`, if `bytes` begin with it.
+fn behind_label<'b>(bytes: &'b [u8], name: &[u8], value: &[u8]) -> Option<&'b [u8]> {
+    let (label_bytes, label) = length(bytes.strip_prefix(&[LABEL_KEY])?)?;
+    let rest = label.get(label_bytes..)?;
+    let (name_bytes, after) = length(label.strip_prefix(&[NAME_KEY])?)?;
+    let after = after.strip_prefix(name).filter(|_| name_bytes == name.len())?;
+    let (value_bytes, after) = length(after.strip_prefix(&[VALUE_KEY])?)?;
+    let after = after.strip_prefix(value).filter(|_| value_bytes == value.len())?;
+    (after.len() == rest.len()).then_some(rest)
+}
+
+/// A length of one or two bytes, as nearly all are, and what follows.
+#[inline]
+fn length(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    match *bytes {
+        [low @ ..0x80, ref rest @ ..] => Some((usize::from(low), rest)),
+        [low, high @ ..0x80, ref rest @ ..] => Some((usize::from(low & 0x7f) | usize::from(high) << 7, rest)),
+        _ => None,
+    }
 }
 
 impl<'a> Decoder<'a> {
@@ -72,11 +131,25 @@ impl<'a> Decoder<'a> {
     ///
     /// The series borrows the decoder's buffers, so it must be used before the next one is read.
     pub fn next_series(&mut self) -> Result<Option<&WriteSeries<'a>>, DecodeError> {
+        self.next_series_by(|_| false)
+    }
+
+    /// As [`Decoder::next_series`], without a look at labels of 1.0 that the caller knows by their bytes; such a series
+    /// [`WriteSeries::is_known`] and shows no labels.
+    ///
+    /// Nearly all that a sender sends are labels that it sent a moment ago.
+    pub fn next_series_by(
+        &mut self,
+        mut is_known: impl FnMut(RawLabels<'a>) -> bool,
+    ) -> Result<Option<&WriteSeries<'a>>, DecodeError> {
         while let Some((number, field)) = self.fields.next()? {
             match (self.version, number) {
                 (Version::V1, 1) => {
                     let body = field.message()?;
-                    self.series.read(body)?;
+                    let labels = RawLabels::at(body.rest());
+                    if !is_known(labels) || !self.series.read_known(body.clone(), labels)? {
+                        self.series.read(body)?;
+                    }
                     return Ok(Some(&self.series));
                 }
                 (Version::V2, 5) => {
@@ -105,19 +178,39 @@ impl<'a> WriteSeries<'a> {
         self.labels.clear();
         self.exemplars.clear();
         (self.n_samples, self.n_exemplars, self.n_histograms, self.start_ms) = (0, 0, 0, 0);
-        (self.is_utf8, self.has_symbols) = (true, true);
+        (self.is_utf8, self.has_symbols, self.is_known) = (true, true, false);
         (self.histogram_field, self.fields) = (histogram_field, fields.clone());
     }
 
+    /// Whether its labels were passed over, as somebody knows them.
+    pub fn is_known(&self) -> bool {
+        self.is_known
+    }
+
+    /// Reads a series of 1.0 behind its labels; `false` if it has more of them.
+    fn read_known(&mut self, mut fields: Fields<'a>, labels: RawLabels<'a>) -> Result<bool, DecodeError> {
+        fields.take(labels.0.len())?;
+        let has_more = self.read_from(fields)?;
+        self.is_known = !has_more;
+        Ok(!has_more)
+    }
+
     /// Reads a series of 1.0.
-    fn read(&mut self, mut fields: Fields<'a>) -> Result<(), DecodeError> {
+    fn read(&mut self, fields: Fields<'a>) -> Result<(), DecodeError> {
+        self.read_from(fields).map(drop)
+    }
+
+    /// Reads what is left of a series of 1.0; tells whether labels were among it.
+    fn read_from(&mut self, mut fields: Fields<'a>) -> Result<bool, DecodeError> {
         self.begin(&fields, 4);
+        let mut has_labels = false;
         while let Some((number, field)) = fields.next()? {
             match number {
                 1 => {
                     if self.labels.len() == LABELS_MAX {
                         return Err(DecodeError { at: field.at, reason: "series has too many labels" });
                     }
+                    has_labels = true;
                     let (name, value) = label(field.message()?)?;
                     match (std::str::from_utf8(name), std::str::from_utf8(value)) {
                         (Ok(name), Ok(value)) => self.labels.push((name, value)),
@@ -139,7 +232,7 @@ impl<'a> WriteSeries<'a> {
                 _ => {}
             }
         }
-        Ok(())
+        Ok(has_labels)
     }
 
     /// Reads a series of 2.0; tells whether it has metadata.

@@ -280,3 +280,50 @@ fn all_that_is_known_of_a_series() {
     }
     assert_eq!(sizes, [2, 2]);
 }
+
+#[test]
+fn labels_that_are_known_by_their_bytes() {
+    let set = |pairs: &[(&str, &str)]| Labels::from_pairs(pairs.iter().copied());
+    let long = "x".repeat(300);
+    let sets = [set(&[("__name__", "m"), ("job", "a")]), set(&[("__name__", &long)]), Labels::empty()];
+    let mut encoder = Encoder::new();
+    for labels in &sets {
+        encoder.push(labels, &[Sample { t_ms: 1, value: 2.0 }]);
+    }
+    let body = encoder.finish();
+    for known in [None, Some(0), Some(1), Some(2)] {
+        let mut decoder = Decoder::new(&body);
+        for (at, labels) in sets.iter().enumerate() {
+            // Each is itself, and no other.
+            let is_it = |raw: RawLabels<'_>| {
+                assert_eq!(sets.each_ref().map(|other| raw.are(other)), [0, 1, 2].map(|other| other == at));
+                known == Some(at)
+            };
+            let series = decoder.next_series_by(is_it).unwrap().unwrap();
+            assert_eq!((series.is_known(), series.samples().count()), (known == Some(at), 1));
+            if !series.is_known() && !labels.is_empty() {
+                assert_eq!(series.label_set().as_ref(), Ok(labels));
+            }
+        }
+        assert!(decoder.next_series().unwrap().is_none());
+    }
+    for other in
+        [&[("__name__", "m")][..], &[("__name__", "m"), ("job", "b")], &[("__name__", "m"), ("job", "a"), ("k", "v")]]
+    {
+        let mut decoder = Decoder::new(&body);
+        let _ = decoder.next_series_by(|raw| {
+            assert!(!raw.are(&set(other)), "{other:?}");
+            false
+        });
+    }
+    // A label behind the samples belongs to the series as well: it is not the one that is known.
+    let label = |name: &[u8], value: &[u8]| [&[10, name.len() as u8], name, &[18, value.len() as u8], value].concat();
+    let first = [&[10, 13][..], &label(b"__name__", b"m")].concat();
+    let late = [&[10, 6][..], &label(b"a", b"b")].concat();
+    let series = [&first[..], &[18, 0], &late].concat();
+    let body = [&[10, series.len() as u8], &series[..]].concat();
+    let mut decoder = Decoder::new(&body);
+    let series = decoder.next_series_by(|raw| raw.are(&set(&[("__name__", "m")]))).unwrap().unwrap();
+    assert!(!series.is_known());
+    assert_eq!(series.label_set(), Ok(set(&[("__name__", "m"), ("a", "b")])));
+}

@@ -40,10 +40,10 @@ pub(crate) async fn series(State(engine): State<Arc<Engine>>, params: Params) ->
         return Err(ApiError::bad_data("no match[] parameter provided"));
     }
     let sets = params.matcher_sets().map_err(|cause| ApiError::parameter("match[]", cause))?;
-    let (found, truncated) =
+    let (found, warnings) =
         collect(engine, params, sets, |reader, matchers| reader.label_sets(matchers, &Cancel::new())).await?;
     let objects: Vec<Map<String, Value>> = found.iter().map(object).collect();
-    Ok(noted(Success::of(&objects), truncated))
+    Ok(Success::of(&objects).with_notes(warnings, Vec::new()))
 }
 
 /// A label set as a JSON object, in the set's order.
@@ -57,21 +57,18 @@ async fn listed(
     read: impl Fn(&dyn Reader, &[Matcher]) -> Result<Vec<String>, SelectError> + Send + 'static,
 ) -> ApiResult {
     let sets = params.matcher_sets().map_err(ApiError::bad_data)?;
-    let (found, truncated) = collect(engine, params, sets, read).await?;
-    Ok(noted(Success::of(&found), truncated))
+    let (found, warnings) = collect(engine, params, sets, read).await?;
+    Ok(Success::of(&found).with_notes(warnings, Vec::new()))
 }
 
-fn noted(success: Success, truncated: bool) -> Success {
-    if truncated { success.with_notes(vec!["results truncated due to limit".to_owned()], Vec::new()) } else { success }
-}
-
-/// Reads for every selector of the request and unites what was found, sorted, up to the request's limit.
+/// Reads for every selector of the request and unites what was found, sorted, up to the request's limit. Beside it, warnings that
+/// it is not all.
 async fn collect<T: Ord + Send + 'static>(
     engine: Arc<Engine>,
     params: Params,
     mut sets: Vec<Vec<Matcher>>,
     read: impl Fn(&dyn Reader, &[Matcher]) -> Result<Vec<T>, SelectError> + Send + 'static,
-) -> Result<(Vec<T>, bool), ApiError> {
+) -> Result<(Vec<T>, Vec<String>), ApiError> {
     let min_ms = params.time_ms_or("start", MIN_TIME_MS)?;
     let max_ms = params.time_ms_or("end", MAX_TIME_MS)?;
     let limit = params.limit()?;
@@ -80,7 +77,8 @@ async fn collect<T: Ord + Send + 'static>(
     }
     let permit = engine.query_slots().await;
     tokio::task::spawn_blocking(move || {
-        let reader = engine.store().open(&Scope::all(), TimeRange { min_ms, max_ms })?;
+        let everywhere = engine.everywhere();
+        let reader = everywhere.open(&Scope::all(), TimeRange { min_ms, max_ms })?;
         let found = if let [matchers] = &sets[..] {
             read(reader.as_ref(), matchers)?
         } else {
@@ -91,16 +89,17 @@ async fn collect<T: Ord + Send + 'static>(
             united.into_iter().collect()
         };
         drop(permit);
-        Ok(found)
+        drop(reader);
+        Ok((found, everywhere.take_warnings()))
     })
     .await
     .unwrap_or_else(|_| Err(SelectError::Cancelled))
-    .map(|mut found| {
-        let truncated = limit > 0 && found.len() > limit;
-        if truncated {
+    .map(|(mut found, mut warnings)| {
+        if limit > 0 && found.len() > limit {
             found.truncate(limit);
+            warnings.push("results truncated due to limit".to_owned());
         }
-        (found, truncated)
+        (found, warnings)
     })
     .map_err(|error| {
         tracing::error!(error = %crate::chain(&error), "the store could not be read");
