@@ -38,7 +38,7 @@ const VALUES: [(&str, &str); 11] = [
 const LEFT_OUT: [&str; 5] = ["config.file", "storage.tsdb.path", "web.listen-address", "help", "version"];
 
 static FLAG: LazyLock<Regex> = LazyLock::new(|| {
-    let text = r#"(?m)^  (?:-\w, )?--(\[no-\])?([a-z0-9.-]+)(?:=("[^"]*"|\S*))?"#;
+    let text = r#"(?m)^ {2,8}(?:-\w, )?--(\[no-\])?([a-z0-9.-]+)(?:=("[^"]*"|\S*))?"#;
     Regex::new(text).expect("the expression is valid")
 });
 
