@@ -210,6 +210,7 @@ fn file_of_job(message: &str, files: &Files) -> Option<String> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use serde_json::json;
     use tempfile::TempDir;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
@@ -241,11 +242,10 @@ mod tests {
         answer
     }
 
-    async fn relate(client: &Client, address: &str, name: &str, ca: Option<&str>) -> Related {
+    async fn relate(client: &Client, address: &str, name: &str) -> Related {
         let request = Relate {
             arguments: vec!["metrics-endpoint".into(), address.into()],
             name: Some(name.into()),
-            ca: ca.map(|text| Document { name: "ca.pem".into(), text: text.into() }),
             labels: BTreeMap::from([("site".into(), "a: yes {{".into())]),
             ..Relate::default()
         };
@@ -257,7 +257,7 @@ mod tests {
         let dir = TempDir::new().unwrap();
         let (running, client) = started(&dir).await;
         assert!(get(&running, "/-/ready").await.starts_with("HTTP/1.1 200"));
-        let related = relate(&client, "127.0.0.1:1", "nodes", None).await;
+        let related = relate(&client, "127.0.0.1:1", "nodes").await;
         assert_eq!(related.problems, []);
         let targets = get(&running, "/api/v1/targets?state=active").await;
         assert!(targets.contains("http://127.0.0.1:1/metrics") && targets.contains("a: yes {{"), "{targets}");
@@ -265,9 +265,14 @@ mod tests {
 
         // A certificate that is none keeps its own relation from being scraped, and no other.
         let broken = "-----BEGIN CERTIFICATE-----\nbm90IG9uZQ==\n-----END CERTIFICATE-----\n";
-        let related = relate(&client, "https://127.0.0.1:2", "broken", Some(broken)).await;
+        let jobs = json!([{"job_name": "j", "tls_config": {"ca_file": broken}, "static_configs": [{"targets": ["127.0.0.1:2"]}]}]);
+        let bags =
+            json!({"application": "broken", "app": {"scrape_jobs": jobs.to_string()}, "units": {"broken/0": {}}});
+        let databag = Some(Document { name: "bag.json".into(), text: bags.to_string() });
+        let request = Relate { arguments: vec!["metrics-endpoint".into()], databag, ..Relate::default() };
+        let related = client.relate(&request).await.unwrap();
         assert_eq!(related.problems.len(), 1, "{:?}", related.problems);
-        relate(&client, "127.0.0.1:3", "others", None).await;
+        relate(&client, "127.0.0.1:3", "others").await;
         let targets = get(&running, "/api/v1/targets?state=active").await;
         assert!(
             targets.contains("127.0.0.1:1/") && !targets.contains("127.0.0.1:2/") && targets.contains("127.0.0.1:3/")

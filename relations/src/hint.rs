@@ -35,6 +35,11 @@ const SHAPES: &[(&str, &str, &str)] = &[
         "certificates",
         "it holds a JSON list of objects with certificate, certificate_signing_request, ca and chain",
     ),
+    (
+        "",
+        "request_errors",
+        "the authority has to allow what we ask for: a certificate of a server for the name of this host",
+    ),
     ("certificate_transfer", "certificates", "it holds a JSON list of certificates in PEM"),
     ("certificate_transfer", "certificate", "it holds a certificate in PEM"),
     ("certificate_transfer", "ca", "it holds a certificate in PEM"),
@@ -72,6 +77,11 @@ const ADVICE: &[(&str, &str, &str)] = &[
     ("scrape_jobs", "not a text in PEM", "publish what is in the file"),
     ("scrape_jobs", "both cert_file and key_file", "publish the texts of both files"),
     ("scrape_jobs", "at most one of", "leave one of them in the job"),
+    (
+        "scrape_jobs",
+        "not a valid hostname",
+        "a target is HOST:PORT; scheme and path of the job go under scheme and metrics_path",
+    ),
     ("scrape_jobs", "job_name is missing", "publish scrape_metadata, or name the job"),
     ("scrape_jobs", "names a file on our disk", "publish what is in the file under the key without _file"),
     ("scrape_metadata", "model_uuid", "it is the uuid that `juju show-model` prints, in lower case"),
@@ -144,6 +154,7 @@ mod tests {
             ("alert_rules", "groups[0].rules[0].labls", "field labls not found, did you mean labels?", "check rules"),
             ("alert_rules", "", "value is a list, not an object", "it holds a JSON object"),
             ("scrape_jobs", "[0].x", "x", "scrape_configs"),
+            ("scrape_jobs", "[0].static_configs[0].targets[0]", "\"http://a\" is not a valid hostname", "HOST:PORT"),
             ("receivers", "[0].url", "url of receiver 1 is no address", "it holds a JSON list"),
         ] {
             let seen = hint("", key, path, message).unwrap_or_default();

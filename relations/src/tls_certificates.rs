@@ -17,6 +17,10 @@ pub const INTERFACE: &str = "tls-certificates";
 
 const REQUESTS: &str = "certificate_signing_requests";
 const CERTIFICATES: &str = "certificates";
+const REQUEST_ERRORS: &str = "request_errors";
+
+/// A longer refusal is cut.
+const REFUSAL_CHARACTERS_MAX: usize = 300;
 
 /// Our unit's databag: requests in PEM, each for the certificate of a server and not of an authority.
 ///
@@ -98,6 +102,29 @@ pub fn signed(relation: &Relation, csr: &str) -> (Option<Signed>, Vec<Problem>) 
     (found, located(problems, relation))
 }
 
+/// What the authority says against the request `csr`: newer ones say it instead of keeping silent.
+pub fn refusals(relation: &Relation, csr: &str) -> Vec<Problem> {
+    let problem = |message: String| Problem::new(message).key(REQUEST_ERRORS);
+    let entries = match json::read(&relation.remote.app_bag, REQUEST_ERRORS) {
+        Ok(None) => return Vec::new(),
+        Ok(Some(Value::Array(entries))) => entries,
+        Ok(Some(other)) => {
+            return vec![problem(format!("value is {}, not a list", type_name(&other))).relation(relation)];
+        }
+        Err(refused) => return vec![refused.relation(relation)],
+    };
+    let is_of = |entry: &Value| entry["csr"].as_str().map(str::trim) == Some(csr.trim());
+    let refusal = |(at, entry): (usize, &Value)| {
+        let part = |key: &str| entry["error"][key].as_str().filter(|text| !text.is_empty());
+        let text = [part("message"), part("reason")].into_iter().flatten().collect::<Vec<_>>().join(": ");
+        let text: String = text.chars().take(REFUSAL_CHARACTERS_MAX).collect();
+        let why = if text.is_empty() { "it does not say why".to_owned() } else { text };
+        problem(format!("the authority refuses our request: {why}")).path(&format!("[{at}]"))
+    };
+    let refusals = entries.iter().enumerate().filter(|(_, entry)| is_of(entry)).map(refusal);
+    located(refusals.collect(), relation)
+}
+
 /// Whether the authority has taken back what it made of the request `csr`.
 pub fn is_revoked(relation: &Relation, csr: &str) -> bool {
     let entries = match json::read(&relation.remote.app_bag, CERTIFICATES) {
@@ -137,5 +164,28 @@ mod tests {
         check(&format!("[{}]", entry("CSR", r#", "revoked": true"#)), None, 1);
         check(r#"[{"certificate_signing_request": "CSR"}, 7]"#, None, 1);
         check("[", None, 1);
+    }
+
+    #[test]
+    fn refusals_of_ours() {
+        let refused = |value: &str| {
+            let mut remote = Side::new("ca");
+            remote.app_bag.insert(REQUEST_ERRORS.to_owned(), value.to_owned());
+            let (endpoint, interface) = ("certificates".to_owned(), INTERFACE.to_owned());
+            let relation = Relation { id: 1, endpoint, interface, local: Side::new("prometheus"), remote };
+            refusals(&relation, "CSR\n").into_iter().map(|problem| String::from(problem.message)).collect::<Vec<_>>()
+        };
+        let error = |csr: &str, error: &str| format!(r#"[{{"csr": "{csr}", "error": {error}}}]"#);
+        assert_eq!(
+            refused(&error(
+                "CSR\\n",
+                r#"{"code": 101, "name": "ip_not_allowed", "message": "No addresses", "reason": "policy"}"#
+            )),
+            ["the authority refuses our request: No addresses: policy"]
+        );
+        assert_eq!(refused(&error("CSR", "7")), ["the authority refuses our request: it does not say why"]);
+        assert_eq!(refused(&error("OTHER", "{}")), [""; 0]);
+        assert_eq!(refused(""), [""; 0]);
+        assert_eq!(refused("7"), ["value is a number, not a list"]);
     }
 }

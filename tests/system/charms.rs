@@ -13,7 +13,14 @@ use relatum_tests::program::{Agent, binary};
 use serde_json::{Map, Value, json};
 
 /// What the charm is run with.
-const PACKAGES: [&str; 3] = ["ops==3.9.0", "ops-scenario==8.9.0", "cosl==1.11.3"];
+const PACKAGES: [&str; 6] = [
+    "ops==3.9.0",
+    "ops-scenario==8.9.0",
+    "cosl==1.11.3",
+    "charmlibs-interfaces-tls-certificates==1.12.0",
+    "charmlibs-interfaces-certificate-transfer==1.1.0",
+    "charmlibs-interfaces-tracing==1.0.0",
+];
 
 /// Endpoint of the charm, and ours.
 const RELATIONS: [(&str, &str); 8] = [
@@ -27,9 +34,22 @@ const RELATIONS: [(&str, &str); 8] = [
     ("api", "prometheus-api"),
 ];
 
+/// Likewise, those that change what we are, and those that answer what we ask.
+const MORE_RELATIONS: [(&str, &str); 8] = [
+    ("authorities", "receive-ca-cert"),
+    ("spans", "charm-tracing"),
+    ("queries", "workload-tracing"),
+    ("logs", "logging"),
+    ("receiver", "send-remote-write"),
+    ("tiles", "catalogue"),
+    ("gateway", "ingress"),
+    ("authority", "certificates"),
+];
+
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         crate::with("a_real_charm_and_we_understand_each_other", &[Peer::Python, Peer::Promtool3], false, charm),
+        crate::with("a_real_charm_answers_what_we_ask", &[Peer::Python, Peer::Promtool3], false, answers),
         crate::with("promtool_takes_what_every_case_renders", &[Peer::Promtool3], true, cases),
     ]
 }
@@ -58,6 +78,72 @@ fn charm() -> anyhow::Result<()> {
         said.contains("2 rule files found") && said.contains("metrics-endpoint"),
         "promtool saw too little: {said}"
     );
+    Ok(())
+}
+
+/// The charm is an authority, a gateway, and whatever takes spans, lines and samples: it is asked, and its answers count.
+fn answers() -> anyhow::Result<()> {
+    let Some(python) = environment()? else { return Ok(()) };
+    let dir = tempfile::tempdir()?;
+    let agent = Agent::start(dir.path())?;
+    let silent = json!({});
+    let related =
+        MORE_RELATIONS.iter().map(|(theirs, ours)| Ok((*theirs, *ours, relate(&agent, dir.path(), ours, &silent)?)));
+    let related: Vec<(&str, &str, String)> = related.collect::<anyhow::Result<_>>()?;
+    let asked = related.iter().map(|(theirs, _, key)| Ok(((*theirs).to_owned(), published(&agent, key)?)));
+    let said = run(&python, &asked.collect::<anyhow::Result<_>>()?)?;
+    for (theirs, ours, _) in &related {
+        relate(&agent, dir.path(), ours, &said["wrote"][*theirs])?;
+    }
+
+    let check = |path: &str, expected: Value| {
+        let seen = said["understood"].pointer(path).unwrap_or(&Value::Null);
+        ensure!(*seen == expected, "{path} is {seen}, not {expected}, in {}", said["understood"]);
+        Ok(())
+    };
+    check("/authority", json!([{"name": "prometheus", "ips": ["127.0.0.1"], "dns": [], "is_ca": false}]))?;
+    check("/spans", json!(["otlp_http"]))?;
+    check("/queries", json!(["otlp_grpc"]))?;
+    check("/logs", json!({"unit": "prometheus/0", "rules": {}}))?;
+    check("/receiver/errors", json!(""))?;
+    check("/tiles/name", json!("Prometheus"))?;
+    check("/tiles/api_endpoints/Targets", json!(format!("{}/api/v1/targets", agent.url)))?;
+    check("/gateway/0/name", json!("prometheus/0"))?;
+    check("/gateway/0/port", json!(agent.url.rsplit(':').next()))?;
+    let alerts = said["understood"]["receiver"]["alerts"].as_array().context("alerts are a list")?;
+    ensure!(
+        ["HostMetricsMissing", "AggregatorMetricsMissing"].iter().all(|name| alerts.contains(&json!(name))),
+        "{alerts:?}"
+    );
+
+    let mut notes = Vec::new();
+    for (_, _, key) in &related {
+        let detail: Value = serde_json::from_str(&agent.must(["show-relation", key, "--format", "json"])?)?;
+        notes.push(detail["relation"]["status"]["message"].as_str().unwrap_or_default().to_owned());
+        // Nobody listens where the charm says that samples go.
+        let is_wrong =
+            |problem: &Value| !problem["message"].as_str().is_some_and(|text| text.contains("not delivered"));
+        let problems = detail["problems"].as_array().context("problems are a list")?;
+        ensure!(!problems.iter().any(is_wrong), "{key}: {problems:?}");
+    }
+    let notes = notes.join("\n");
+    for part in [
+        "1 trusted",
+        "http://127.0.0.1:4318",
+        "127.0.0.1:4317",
+        "http://gateway/test-prometheus-0",
+        "served over HTTPS until",
+    ] {
+        ensure!(notes.contains(part), "{part} is not in\n{notes}");
+    }
+    let rendered = agent.must(["render"])?;
+    for part in ["http://127.0.0.1:5/api/v1/write", "scheme: https", "tls/ca.crt"] {
+        ensure!(rendered.contains(part), "{part} is not in\n{rendered}");
+    }
+    let status: Value = serde_json::from_str(&agent.must(["status", "--format", "json"])?)?;
+    let folder = PathBuf::from(status["rendered"].as_str().context("status says where files are")?);
+    let output = Peer::Promtool3.command()?.args(["check", "config"]).arg(folder.join("prometheus.yml")).output()?;
+    ensure!(output.status.success(), "promtool: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use relatum_model::time::parse_duration;
 use relatum_relations::endpoints::{APPLICATION, Endpoint};
 use relatum_relations::name;
+use relatum_server::outgoing::Authorities;
 
 use super::address::Address;
 use super::hand_made::{CHARM, Settings};
@@ -246,11 +247,13 @@ pub(super) fn secret_line(document: &Document) -> Result<&str, Failure> {
     Ok(line)
 }
 
+/// The certificates as they are, if all can be trusted: whoever asks hears it, and not the relation that was made meanwhile.
 pub(super) fn certificate(document: &Document) -> Result<String, Failure> {
-    if document.text.contains("-----BEGIN CERTIFICATE-----") {
-        return Ok(document.text.clone());
+    match Authorities::read(document.text.as_bytes()) {
+        Ok(_) => Ok(document.text.clone()),
+        Err(reason) => Err(Failure::failed(format!("cannot trust {}: {reason}", document.name))
+            .hint("it is a certificate in PEM, or several, each from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----")),
     }
-    Err(Failure::failed(format!("cannot use {}: it holds no certificate in PEM form", document.name)))
 }
 
 /// A rule file must at least be YAML here; what is in it is judged where databags are judged.

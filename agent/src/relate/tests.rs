@@ -165,10 +165,11 @@ fn addresses_make_an_application() {
 #[test]
 fn options_become_the_job() {
     let mut bench = Bench::new();
+    let authority = rcgen::generate_simple_self_signed(["ca".to_owned()]).unwrap().cert.pem();
     let request = Relate {
         labels: [("env".to_owned(), "yes".to_owned())].into(),
         interval: Some("15s".into()),
-        ca: document("-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"),
+        ca: document(&authority),
         basic_auth: document("u:p:q\n"),
         rules: document("groups: [{name: g, rules: [{alert: A, expr: up == 0}]}]").into_iter().collect(),
         ..named("metrics-endpoint https://h.example/probe", "web")
@@ -185,7 +186,7 @@ fn options_become_the_job() {
             "scheme": "https",
             "scrape_interval": "15s",
             "basic_auth": {"username": "u", "password": "p:q"},
-            "tls_config": {"ca_file": "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"},
+            "tls_config": {"ca_file": authority},
         })
     );
     assert!(app["alert_rules"].contains("site_12de4fae_web_g_rules"));
@@ -205,6 +206,12 @@ fn options_become_the_job() {
     bench.refused(with(|r| r.basic_auth = document("nocolon")), Failed, "user:password");
     bench.refused(with(|r| r.bearer = document("two\nlines")), Failed, "exactly one line");
     bench.refused(with(|r| r.ca = document("none")), Failed, "no certificate");
+    let broken = "-----BEGIN CERTIFICATE-----\nbm90IG9uZQ==\n-----END CERTIFICATE-----\n";
+    bench.refused(
+        Relate { ca: document(broken), rules: Vec::new(), ..named("metrics-endpoint a:1", "other") },
+        Failed,
+        "cannot trust",
+    );
     bench.refused(with(|r| r.rules = document("a: b").into_iter().collect()), Failed, "neither groups nor a rule");
     bench.refused(with(|r| r.rules = document("a: [").into_iter().collect()), Failed, "line");
 }

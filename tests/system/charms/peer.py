@@ -4,11 +4,22 @@ Reads one JSON object: for each endpoint of the charm, what the other side has p
 Prints one JSON object: what the charm `wrote` to each endpoint, and what it `understood` of it.
 """
 
+import datetime
 import json
 import pathlib
 import sys
 
 import ops
+import yaml
+from charmlibs.interfaces.certificate_transfer import CertificateTransferProvides
+from charmlibs.interfaces.tls_certificates import (
+    Certificate,
+    CertificateRequestAttributes,
+    PrivateKey,
+    ProviderCertificate,
+    TLSCertificatesProvidesV4,
+)
+from charmlibs.interfaces.tracing import TracingEndpointProvider
 from cosl import GrafanaDashboard, JujuTopology
 from cosl.interfaces.datasource_exchange import DatasourceExchange
 from cosl.rules import AlertRules, generic_alert_groups
@@ -19,6 +30,14 @@ META = {
     "provides": {
         "metrics": {"interface": "prometheus_scrape"},
         "alerting": {"interface": "alertmanager_dispatch"},
+        "authority": {"interface": "tls-certificates"},
+        "authorities": {"interface": "certificate_transfer"},
+        "spans": {"interface": "tracing"},
+        "queries": {"interface": "tracing"},
+        "logs": {"interface": "loki_push_api"},
+        "receiver": {"interface": "prometheus_remote_write"},
+        "gateway": {"interface": "ingress_per_unit"},
+        "tiles": {"interface": "catalogue"},
     },
     "requires": {
         "scrape": {"interface": "prometheus_scrape"},
@@ -38,6 +57,9 @@ class Peer(ops.CharmBase):
     def __init__(self, framework):
         super().__init__(framework)
         self.topology = JujuTopology.from_charm(self)
+        self.signer = TLSCertificatesProvidesV4(self, "authority")
+        self.sender = CertificateTransferProvides(self, "authorities")
+        self.tracing = {name: TracingEndpointProvider(self, relation_name=name) for name in ["spans", "queries"]}
         for endpoint in [*META["provides"], *META["requires"]]:
             handler = getattr(self, "_" + endpoint)
             framework.observe(self.on[endpoint].relation_changed, handler)
@@ -109,6 +131,64 @@ class Peer(ops.CharmBase):
 
     def _api(self, event):
         understood["api"] = dict(event.relation.data[event.app])
+
+    def _authority(self, event):
+        year = datetime.timedelta(days=365)
+        key = PrivateKey.generate()
+        ca = Certificate.generate_self_signed_ca(CertificateRequestAttributes(common_name="peer-ca"), key, year)
+        requests = self.signer.get_certificate_requests()
+        for request in requests:
+            csr = request.certificate_signing_request
+            certificate = csr.sign(ca, key, year)
+            signed = ProviderCertificate(event.relation.id, certificate, csr, ca, [certificate, ca])
+            self.signer.set_relation_certificate(signed)
+        understood["authority"] = [
+            {
+                "name": request.certificate_signing_request.common_name,
+                "ips": sorted(map(str, request.certificate_signing_request.sans_ip or [])),
+                "dns": sorted(request.certificate_signing_request.sans_dns or []),
+                "is_ca": request.is_ca,
+            }
+            for request in requests
+        ]
+
+    def _authorities(self, event):
+        key = PrivateKey.generate()
+        attributes = CertificateRequestAttributes(common_name="another-ca")
+        ca = Certificate.generate_self_signed_ca(attributes, key, datetime.timedelta(days=365))
+        self.sender.add_certificates({str(ca)})
+
+    def _spans(self, event):
+        understood["spans"] = sorted(self.tracing["spans"].requested_protocols())
+        self.tracing["spans"].publish_receivers([("otlp_http", "http://127.0.0.1:4318")])
+
+    def _queries(self, event):
+        understood["queries"] = sorted(self.tracing["queries"].requested_protocols())
+        self.tracing["queries"].publish_receivers([("zipkin", "http://127.0.0.1:9411"), ("otlp_grpc", "127.0.0.1:4317")])
+
+    def _logs(self, event):
+        event.relation.data[self.unit]["endpoint"] = json.dumps({"url": "http://127.0.0.1:4/loki/api/v1/push"})
+        app = event.relation.data[event.app]
+        if "metadata" in app:
+            topology = JujuTopology.from_dict(json.loads(app["metadata"]))
+            understood["logs"] = {"unit": topology.unit, "rules": json.loads(app["alert_rules"])}
+
+    def _receiver(self, event):
+        event.relation.data[self.unit]["remote_write"] = json.dumps({"url": "http://127.0.0.1:5/api/v1/write"})
+        rules = json.loads(event.relation.data[event.app].get("alert_rules", "{}"))
+        _, errors = self._rules().tool.validate_alert_rules(rules) if rules else (True, "")
+        names = [rule.get("alert") for group in rules.get("groups", []) for rule in group["rules"]]
+        understood["receiver"] = {"errors": errors, "alerts": names}
+
+    def _gateway(self, event):
+        bags = [dict(event.relation.data[unit]) for unit in event.relation.units]
+        understood["gateway"] = bags
+        urls = {bag["name"]: {"url": f"http://gateway/{bag['model']}-{bag['name'].replace('/', '-')}"} for bag in bags if "name" in bag}
+        event.relation.data[self.app]["ingress"] = yaml.safe_dump(urls)
+
+    def _tiles(self, event):
+        app = dict(event.relation.data[event.app])
+        understood["tiles"] = {**app, "api_endpoints": json.loads(app.get("api_endpoints", "{}"))}
 
 
 def main():

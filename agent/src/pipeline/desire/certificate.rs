@@ -85,6 +85,12 @@ impl Desired {
             let bag = tls_certificates::requirer_unit_bag(requests.iter().map(|request| request.csr.as_str()));
             self.publish_unit(view, us, bag);
         }
+        let refusals: Vec<_> = requests
+            .last()
+            .into_iter()
+            .flat_map(|newest| views.iter().flat_map(|view| tls_certificates::refusals(view.relation(), &newest.csr)))
+            .collect();
+        self.report(refusals);
         let note = match &served {
             Some(served) => note(served, requests, observed.now_ms),
             None => "waiting for the authority to sign our request".to_owned(),
