@@ -4,11 +4,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use relatum_agent::control::Status;
+use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::Global;
 use crate::failure::CommandFailure;
+
+/// What is longer goes into the body: servers and what stands before them refuse long URLs.
+const QUERY_CHARS_MAX: usize = 2000;
+
+/// What takes its parameters as a form.
+const TAKES_FORMS: [&str; 4] = ["query", "query_range", "series", "labels"];
 
 /// An API to ask.
 #[derive(Debug)]
@@ -83,6 +90,7 @@ impl Api {
     /// Asks for `path` below `/api/v1`.
     pub(crate) async fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Answer, CommandFailure> {
         let url = format!("{}/api/v1/{path}", self.base);
+        let form = encoded(parameters);
         let failed = |error: reqwest::Error| {
             let error = error.without_url();
             let mut text = format!("cannot ask {url}: {error}");
@@ -93,7 +101,12 @@ impl Api {
             }
             CommandFailure::failed(text)
         };
-        let response = self.client.get(&url).query(parameters).send().await.map_err(failed)?;
+        let request = if form.len() > QUERY_CHARS_MAX && TAKES_FORMS.contains(&path) {
+            self.client.post(&url).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form)
+        } else {
+            self.client.get(&url).query(parameters)
+        };
+        let response = request.send().await.map_err(failed)?;
         let status = response.status();
         let body = response.text().await.map_err(failed)?;
         let envelope: Envelope = serde_json::from_str(&body).map_err(|_| {
@@ -105,5 +118,42 @@ impl Api {
         }
         let notes = envelope.warnings.into_iter().chain(envelope.infos).collect();
         Ok(Answer { data: envelope.data, notes })
+    }
+}
+
+/// Parameters as a form, which is also how they stand in a URL.
+fn encoded(parameters: &[(&str, &str)]) -> String {
+    let mut url = reqwest::Url::parse("http://localhost").expect("a URL");
+    url.query_pairs_mut().extend_pairs(parameters);
+    url.query().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    /// The first line of what is sent for `expr`.
+    async fn sent(expr: &str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let api = Api::at(&format!("http://{}", listener.local_addr().expect("an address"))).expect("a URL");
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            let mut request = vec![0; 1 << 16];
+            let n = stream.read(&mut request).expect("a request");
+            let body = r#"{"status":"success","data":1}"#;
+            write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+                .expect("an answer");
+            String::from_utf8_lossy(&request[..n]).lines().next().unwrap_or_default().to_owned()
+        });
+        api.ask("query", &[("query", expr)]).await.expect("a good answer");
+        server.join().expect("a request was read")
+    }
+
+    #[tokio::test]
+    async fn long_expressions_go_into_the_body() {
+        assert_eq!(sent("up == 0").await, "GET /api/v1/query?query=up+%3D%3D+0 HTTP/1.1");
+        assert_eq!(sent(&"up + ".repeat(1000)).await, "POST /api/v1/query HTTP/1.1");
     }
 }

@@ -10,7 +10,8 @@ use relatum_config::rules::{Rule, RuleGroup, RuleKind};
 use relatum_config::template::{Query, QuerySample};
 use relatum_model::storage::{Append, Refused, Scope, Select, SeriesRef};
 use relatum_model::{Alert, Labels, stale_nan};
-use relatum_promql::{Engine, QueryOptions, Value, VectorSample};
+use relatum_promql::syntax::Expr;
+use relatum_promql::{Engine, Probe, QueryOptions, QueryStats, Value, VectorSample};
 use tracing::warn;
 
 use crate::alert::{ActiveAlert, AlertState, ms};
@@ -39,6 +40,25 @@ pub struct Tick<'a> {
     pub external_labels: &'a Labels,
     /// Where people reach this server, without a slash at the end.
     pub external_url: &'a str,
+    /// Is told of each query that a rule asks.
+    pub watch: Option<&'a dyn Fn(&RuleQuery<'_>)>,
+}
+
+/// A query that a rule asked.
+#[derive(Debug)]
+pub struct RuleQuery<'a> {
+    /// The group of the rule.
+    pub group: &'a GroupSource,
+    /// What was asked.
+    pub expr: &'a Expr,
+    /// The moment of the evaluation.
+    pub at_ms: i64,
+    /// Why there is no answer.
+    pub error: Option<&'a str>,
+    /// How long it took.
+    pub took: Duration,
+    /// What was measured on the way.
+    pub stats: QueryStats,
 }
 
 /// What came of a tick.
@@ -237,7 +257,8 @@ impl Group {
         for (rule, state) in definition.rules.iter().zip(&mut self.rules) {
             let rule_start = Instant::now();
             evaluation.evaluations += 1;
-            let outcome = evaluate_rule(rule, state, tick, at_ms, definition.limit);
+            let outcome = ask(rule, &self.source, tick, at_ms)
+                .and_then(|value| evaluate_rule(rule, value, state, tick, at_ms, definition.limit));
             state.evaluated_at_ms = Some(tick.now_ms);
             state.took = rule_start.elapsed();
             match outcome {
@@ -383,14 +404,31 @@ fn samples(value: Value) -> Result<Vec<VectorSample>, String> {
     }
 }
 
-/// Evaluates one rule and appends what it gives; returns how many samples that were.
-fn evaluate_rule(rule: &Rule, state: &mut RuleState, tick: &Tick<'_>, at_ms: i64, limit: usize) -> Result<u64, String> {
-    let options = QueryOptions::default();
-    let answer = tick
-        .engine
-        .instant_expr(tick.select, &Scope::all(), &rule.expr, at_ms, &options)
-        .map_err(|error| error.to_string())?;
-    let samples = samples(answer.value)?;
+/// The value of a rule's expression.
+fn ask(rule: &Rule, group: &GroupSource, tick: &Tick<'_>, at_ms: i64) -> Result<Value, String> {
+    let options = QueryOptions { probe: tick.watch.map(|_| Probe::new()), ..QueryOptions::default() };
+    let begun = Instant::now();
+    let answer = tick.engine.instant_expr(tick.select, &Scope::all(), &rule.expr, at_ms, &options);
+    let took = begun.elapsed();
+    let value = answer.map(|answer| answer.value).map_err(|error| error.to_string());
+    if let Some(watch) = tick.watch {
+        let stats = options.probe.map(|probe| probe.stats()).unwrap_or_default();
+        let error = value.as_ref().err().map(String::as_str);
+        watch(&RuleQuery { group, expr: &rule.expr, at_ms, error, took, stats });
+    }
+    value
+}
+
+/// Evaluates one rule, whose expression has this value, and appends what it gives; returns how many samples that were.
+fn evaluate_rule(
+    rule: &Rule,
+    value: Value,
+    state: &mut RuleState,
+    tick: &Tick<'_>,
+    at_ms: i64,
+    limit: usize,
+) -> Result<u64, String> {
+    let samples = samples(value)?;
     let mut series = match (&mut state.alerts, &rule.kind) {
         (Some(alerts), _) => {
             let surroundings = Surroundings {

@@ -12,5 +12,5 @@ pub mod unit_test;
 mod view;
 
 pub use alert::{ActiveAlert, AlertState};
-pub use group::{Evaluation, Group, GroupSource, Tick};
+pub use group::{Evaluation, Group, GroupSource, RuleQuery, Tick};
 pub use view::{GroupView, RuleAlerts, RuleHealth, RuleView};

@@ -48,7 +48,7 @@ pub struct Engine {
     notices: Notices,
     traffic: Traffic,
     inflow: Inflow,
-    query_log: QueryLog,
+    query_log: Arc<QueryLog>,
     results: Results,
     loader: Loader,
     replaying: Arc<Replaying>,
@@ -170,9 +170,16 @@ impl Engine {
             scrape_files: ScrapeFiles::default(),
             flags: flags.clone(),
         };
+        let query_log = Arc::new(QueryLog::default());
         Ok(Arc::new(Engine {
             scrape: Scraper::new(Arc::clone(&store) as _),
-            rules: RuleRunner::new(Arc::clone(&store), Arc::clone(&others), Arc::clone(&promql), Arc::clone(&notifier)),
+            rules: RuleRunner::new(
+                Arc::clone(&store),
+                Arc::clone(&others),
+                Arc::clone(&promql),
+                Arc::clone(&notifier),
+                Arc::clone(&query_log),
+            ),
             query_slots: Arc::new(Semaphore::new(flags.concurrency)),
             read_slots: Arc::new(Semaphore::new(match flags.read_concurrency {
                 0 => Semaphore::MAX_PERMITS,
@@ -189,7 +196,7 @@ impl Engine {
             notices: Notices::default(),
             traffic: Traffic::default(),
             inflow: Inflow::default(),
-            query_log: QueryLog::default(),
+            query_log: Arc::clone(&query_log),
             results: Results::new(flags.results_cache_bytes),
             loader,
             live: ArcSwap::from_pointee(live),

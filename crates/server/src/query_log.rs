@@ -17,9 +17,16 @@ pub(crate) struct Asked<'a> {
     pub(crate) end_ms: i64,
     /// 0 for an instant query.
     pub(crate) step_ms: i64,
-    pub(crate) client: &'a str,
-    pub(crate) method: &'a str,
-    pub(crate) path: &'a str,
+    pub(crate) by: By<'a>,
+}
+
+/// Who asks.
+#[derive(Debug)]
+pub(crate) enum By<'a> {
+    /// Somebody over HTTP.
+    Client { client: &'a str, method: &'a str, path: &'a str },
+    /// A rule of this group.
+    Rule { file: &'a str, group: &'a str },
 }
 
 /// Where queries are logged, if anywhere.
@@ -55,11 +62,16 @@ impl QueryLog {
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = prepared.0;
     }
 
+    /// Whether anybody wants lines.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// Writes a line, if anybody wants it.
-    pub(crate) fn write(&self, asked: &Asked<'_>, error: Option<&str>, stats: &Value, at_ms: i64) {
+    pub(crate) fn write(&self, asked: &Asked<'_>, error: Option<&str>, stats: impl FnOnce() -> Value, at_ms: i64) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(log) = &mut *open else { return };
-        let written = log.file.write_all(line(asked, error, stats, at_ms).as_bytes());
+        let written = log.file.write_all(line(asked, error, &stats(), at_ms).as_bytes());
         if let Err(error) = &written
             && !log.failed
         {
@@ -72,7 +84,11 @@ impl QueryLog {
 /// Says so when a query took longer than `slow_after`; zero says nothing of any.
 pub(crate) fn warn_if_slow(asked: &Asked<'_>, took: Duration, slow_after: Duration) {
     if !slow_after.is_zero() && took >= slow_after {
-        let Asked { query, start_ms, end_ms, step_ms, client, .. } = asked;
+        let Asked { query, start_ms, end_ms, step_ms, ref by } = *asked;
+        let client = match by {
+            By::Client { client, .. } => client,
+            By::Rule { group, .. } => group,
+        };
         warn!(query, start_ms, end_ms, step_ms, client, seconds = took.as_secs_f64(), "slow query");
     }
 }
@@ -90,8 +106,13 @@ fn line(asked: &Asked<'_>, error: Option<&str>, stats: &Value, at_ms: i64) -> St
         "msg": "promql query logged",
         "params": params,
         "stats": stats,
-        "httpRequest": { "clientIP": asked.client, "method": asked.method, "path": asked.path },
     });
+    match asked.by {
+        By::Client { client, method, path } => {
+            entry["httpRequest"] = json!({ "clientIP": client, "method": method, "path": path });
+        }
+        By::Rule { file, group } => entry["ruleGroup"] = json!({ "file": file, "name": group }),
+    }
     if let Some(error) = error {
         entry["error"] = error.into();
     }
@@ -117,17 +138,17 @@ mod tests {
             start_ms: 1_581_173_981_000,
             end_ms: 1_581_173_981_500,
             step_ms: 15_000,
-            client: "127.0.0.1",
-            method: "GET",
-            path: "/api/v1/query_range",
+            by: By::Client { client: "127.0.0.1", method: "GET", path: "/api/v1/query_range" },
         };
+        let of_rule = Asked { by: By::Rule { file: "rules/a.yml", group: "a" }, step_ms: 0, ..asked };
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("queries.log");
         let log = QueryLog::default();
-        log.write(&asked, None, &json!({}), 0);
+        log.write(&asked, None, || json!({}), 0);
         log.commit(QueryLog::prepare(Some(&path)).unwrap());
-        log.write(&asked, None, &json!({ "timings": {} }), 1_581_173_990_368);
-        log.write(&asked, Some("query timed out"), &json!({}), 1_581_173_990_368);
+        log.write(&asked, None, || json!({ "timings": {} }), 1_581_173_990_368);
+        log.write(&asked, Some("query timed out"), || json!({}), 1_581_173_990_368);
+        log.write(&of_rule, None, || json!({}), 1_581_173_990_368);
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let expected = json!({
@@ -143,7 +164,9 @@ mod tests {
             "stats": { "timings": {} },
             "httpRequest": { "clientIP": "127.0.0.1", "method": "GET", "path": "/api/v1/query_range" },
         });
-        assert_eq!(lines.len(), 2, "nothing is written before there is a file");
+        assert_eq!(lines.len(), 3, "nothing is written before there is a file");
+        assert_eq!(lines[2]["ruleGroup"], json!({ "file": "rules/a.yml", "name": "a" }));
+        assert_eq!(lines[2].get("httpRequest"), None);
         assert_eq!(lines[0], expected);
         assert_eq!(lines[1]["error"], "query timed out");
         assert!(QueryLog::prepare(Some(dir.path())).is_err(), "a folder is no file");

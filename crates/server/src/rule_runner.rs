@@ -12,7 +12,7 @@ use relatum_config::prometheus::GlobalConfig;
 use relatum_config::rules::RuleFile;
 use relatum_model::Labels;
 use relatum_model::exposition::{MetricFamily, MetricKind};
-use relatum_rules::{ActiveAlert, Group, GroupSource, GroupView, Tick};
+use relatum_rules::{ActiveAlert, Group, GroupSource, GroupView, RuleQuery, Tick};
 use relatum_transport::alertmanager::Notifier;
 use relatum_transport::remote_read::RemoteSources;
 use relatum_tsdb::Store;
@@ -23,6 +23,8 @@ use tracing::warn;
 use crate::clock::now_ms;
 use crate::everywhere::Everywhere;
 use crate::files::Loaded;
+use crate::http::query_stats::{Turn, stats};
+use crate::query_log::{Asked, By, QueryLog};
 
 /// How many groups evaluate at once for each core: while one waits for the disk, another can go on.
 const TURNS_PER_CORE: usize = 2;
@@ -39,6 +41,7 @@ struct Shared {
     others: Arc<RemoteSources>,
     promql: Arc<ArcSwap<relatum_promql::Engine>>,
     notifier: Arc<Notifier>,
+    query_log: Arc<QueryLog>,
     /// Turns of groups that evaluate: more at once than this would only take memory for their threads.
     turns: Semaphore,
     surroundings: Mutex<Surroundings>,
@@ -80,12 +83,14 @@ impl RuleRunner {
         others: Arc<RemoteSources>,
         promql: Arc<ArcSwap<relatum_promql::Engine>>,
         notifier: Arc<Notifier>,
+        query_log: Arc<QueryLog>,
     ) -> Self {
         let shared = Shared {
             store,
             others,
             promql,
             notifier,
+            query_log,
             turns: Semaphore::new(TURNS_PER_CORE * std::thread::available_parallelism().map_or(1, usize::from)),
             surroundings: Mutex::default(),
             evaluations: AtomicU64::new(0),
@@ -242,6 +247,7 @@ impl Shared {
     fn with_tick<T>(&self, at_ms: i64, work: impl FnOnce(&Tick<'_>) -> T) -> T {
         let Surroundings { external_labels, external_url } = lock(&self.surroundings).clone();
         let everywhere = Everywhere::new(Arc::clone(&self.store), Arc::clone(&self.others));
+        let watch = |asked: &RuleQuery<'_>| self.log(asked);
         let done = work(&Tick {
             now_ms: at_ms,
             engine: &self.promql.load(),
@@ -249,11 +255,23 @@ impl Shared {
             append: &*self.store,
             external_labels: &external_labels,
             external_url: &external_url,
+            watch: if self.query_log.is_open() { Some(&watch) } else { None },
         });
         for warning in everywhere.take_warnings() {
             warn!(warning, "rules saw less than there is");
         }
         done
+    }
+}
+
+impl Shared {
+    /// Writes a query of a rule into the log of queries.
+    fn log(&self, query: &RuleQuery<'_>) {
+        let by = By::Rule { file: query.group.file(), group: query.group.name() };
+        let text = query.expr.to_string();
+        let asked = Asked { query: &text, start_ms: query.at_ms, end_ms: query.at_ms, step_ms: 0, by };
+        let turn = Turn { waited: Duration::ZERO, took: query.took };
+        self.query_log.write(&asked, query.error, || stats(&query.stats, turn), now_ms());
     }
 }
 

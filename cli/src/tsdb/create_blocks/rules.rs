@@ -77,6 +77,7 @@ pub(super) fn run(args: &Args) -> Result<(), CommandFailure> {
                 append: &store,
                 external_labels: &Labels::empty(),
                 external_url: "",
+                watch: None,
             };
             let evaluation = group.evaluate(&tick);
             recorded += evaluation.samples;

@@ -126,6 +126,7 @@ impl<'a> Run<'a> {
             append: &self.store,
             external_labels: &self.test.external_labels,
             external_url: &self.test.external_url,
+            watch: None,
         };
         let at = Duration::from_millis(now_ms.max(0).unsigned_abs());
         let mut failures = Vec::new();

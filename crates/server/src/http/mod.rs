@@ -16,7 +16,7 @@ mod otlp;
 mod pages;
 mod params;
 mod query;
-mod query_stats;
+pub(crate) mod query_stats;
 mod read;
 mod relabel_steps;
 mod rules;

@@ -18,7 +18,7 @@ use super::json;
 use super::params::{Params, parse_duration_ms};
 use super::query_stats::{self, Turn};
 use crate::Engine;
-use crate::query_log::{Asked, warn_if_slow};
+use crate::query_log::{Asked, By, warn_if_slow};
 
 /// A range query gives at most this many points a series, as Prometheus has it.
 const POINTS_MAX: i64 = 11_000;
@@ -121,14 +121,15 @@ async fn run(
         let took = begun.elapsed();
         drop(permit);
         let measured = options.probe.map(|probe| probe.stats()).unwrap_or_default();
-        let stats = query_stats::stats(&measured, Turn { waited, took });
+        let stats = || query_stats::stats(&measured, Turn { waited, took });
         let Asker { client, method, path, .. } = &asker;
-        let asked = Asked { query: params.first("query"), start_ms, end_ms, step_ms, client, method, path };
+        let by = By::Client { client, method, path };
+        let asked = Asked { query: params.first("query"), start_ms, end_ms, step_ms, by };
         let error = answer.as_ref().err().map(ToString::to_string);
-        engine.query_log().write(&asked, error.as_deref(), &stats, crate::clock::now_ms());
+        engine.query_log().write(&asked, error.as_deref(), stats, crate::clock::now_ms());
         warn_if_slow(&asked, took, engine.live().flags.slow_query);
         let plan = (!measured.nodes.is_empty()).then(|| query_stats::plan(&measured));
-        let stats = Some(stats).filter(|_| !params.first("stats").is_empty());
+        let stats = (!params.first("stats").is_empty()).then(stats);
         let more = [("stats", stats), ("plan", plan)];
         answer.map(|answer| success(answer, limit, more)).map_err(refusal)
     })
