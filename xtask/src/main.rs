@@ -17,7 +17,7 @@ usage: cargo xtask CHORE
   test [--strict] [--long]
                    bring the real peers if possible, then run all tests; the last line counts them
                    (--strict: a skipped test whose peer or corpus is there is a failure; --long: ten times as many kills and
-                   random inputs)
+                   random inputs, and the store under the address sanitizer)
   bench crowd      how fast an agent with very many relations begins and follows, and what it takes
   bench relate     how fast the agent starts, and a relation becomes a scraped target
   bench http [large]

@@ -48,6 +48,9 @@ pub(crate) fn run(strict: bool, long: bool) -> anyhow::Result<()> {
     for name in &unexcused {
         println!("skipped, though what it needs is here: {name}");
     }
+    if long {
+        run_command(&mut sanitized_store())?;
+    }
     println!("\n{} passed, {} failed, {} skipped", counts.passed, counts.failed, counts.skipped);
     if !status.success() || counts.failed > 0 {
         bail!("there are failed tests");
@@ -56,6 +59,17 @@ pub(crate) fn run(strict: bool, long: bool) -> anyhow::Result<()> {
         bail!("{} tests were skipped without need", unexcused.len());
     }
     Ok(())
+}
+
+/// The tests of the store, whose few lines of unsafe code are run under the address sanitizer, in a folder of their own as everything is
+/// built anew for it.
+fn sanitized_store() -> std::process::Command {
+    const TARGET: &str = "x86_64-unknown-linux-gnu";
+    let mut command = cargo(&["test", "--package", "relatum-tsdb", "--lib", "--test", "tsdb", "--target", TARGET]);
+    // The sanitizer belongs to the compiler; only its flag is not stable yet.
+    command.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", "-Zsanitizer=address");
+    command.env("CARGO_TARGET_DIR", target_dir().join("sanitized"));
+    command
 }
 
 // A skipped test names what it misses in its name: `[needs RELATUM_CORPORA] …`, or the peer's variable.
