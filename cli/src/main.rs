@@ -239,6 +239,7 @@ fn with_option(command: clap::Command, path: &[&str], option: &clap::Arg) -> cla
 }
 
 fn main() -> ExitCode {
+    relatum_tsdb::system::share_heaps();
     let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
     // One provider for all of TLS; a second call in one process would be a programming error.
     rustls::crypto::aws_lc_rs::default_provider()

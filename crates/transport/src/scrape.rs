@@ -169,6 +169,10 @@ impl Jobs {
     }
 }
 
+fn above_zero(value: f64) -> Option<f64> {
+    (value > 0.0).then_some(value)
+}
+
 /// The running targets of one job.
 struct Pool {
     prepared: Arc<PreparedPool>,
@@ -509,10 +513,13 @@ impl Scraper {
         let counter = |name: &str, help: &str, counter: &counters::Counter| {
             MetricFamily::counter(name, help, counter.get() as f64)
         };
-        let by_pool = |kind, name: &str, help: &str, value: fn(&Pool) -> f64| {
+        // A job of which there is nothing to say has no series: with one job a unit there are very many of them.
+        let by_pool = |kind, name: &str, help: &str, value: fn(&Pool) -> Option<f64>| {
             let mut family = MetricFamily::new(kind, name, help);
             for (name, pool) in pools {
-                family.push(Labels::from_pairs([("scrape_job", name.as_str())]), value(pool));
+                if let Some(value) = value(pool) {
+                    family.push(Labels::from_pairs([("scrape_job", name.as_str())]), value);
+                }
             }
             family
         };
@@ -521,25 +528,25 @@ impl Scraper {
                 MetricKind::Gauge,
                 "prometheus_target_scrape_pool_target_limit",
                 "Maximum number of targets allowed in this scrape pool.",
-                |pool| pool.prepared.source.limits.targets as f64,
+                |pool| above_zero(pool.prepared.source.limits.targets as f64),
             ),
             by_pool(
                 MetricKind::Gauge,
                 "prometheus_target_scrape_pool_targets",
                 "Current number of targets in this scrape pool.",
-                |pool| pool.running.len() as f64,
+                |pool| Some(pool.running.len() as f64),
             ),
             by_pool(
                 MetricKind::Counter,
                 "prometheus_target_scrape_pool_sync_total",
                 "Total number of syncs that were executed on a scrape pool.",
-                |pool| pool.n_syncs as f64,
+                |pool| Some(pool.n_syncs as f64),
             ),
             by_pool(
                 MetricKind::Counter,
                 "prometheus_target_sync_failed_total",
                 "Total number of target sync failures.",
-                |pool| pool.n_refused as f64,
+                |pool| Some(pool.n_refused as f64),
             ),
             counter(
                 "prometheus_target_scrape_pools_total",
@@ -550,15 +557,16 @@ impl Scraper {
                 MetricKind::Gauge,
                 "relatum_scrape_pool_refused_targets",
                 "Targets of the job that cannot be scraped, for instance because they have no address.",
-                |pool| pool.prepared.targets.refused.len() as f64,
+                |pool| above_zero(pool.prepared.targets.refused.len() as f64),
             ),
-            by_pool(
-                MetricKind::Gauge,
+            MetricFamily::gauge(
                 "relatum_scrape_cache_series",
                 "Series whose text is remembered from scrape to scrape.",
-                |pool| {
-                    pool.running.iter().map(|running| running.state.cached_series.load(Ordering::Relaxed) as f64).sum()
-                },
+                pools
+                    .values()
+                    .flat_map(|pool| &pool.running)
+                    .map(|running| running.state.cached_series.load(Ordering::Relaxed) as f64)
+                    .sum(),
             ),
             MetricFamily::gauge("relatum_scrape_pools", "How many scrape jobs there are.", pools.len() as f64),
             counter(

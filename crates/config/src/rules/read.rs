@@ -79,7 +79,8 @@ impl RuleGroup {
             rule.labels.sort();
             Some(rule)
         });
-        let rules = rules.collect();
+        let mut rules: Vec<Rule> = rules.collect();
+        rules.shrink_to_fit();
         // Prometheus reads a negative limit as none.
         let limit = section.take("limit").and_then(Cursor::signed).unwrap_or(0);
         let group = RuleGroup {
@@ -223,5 +224,7 @@ type Entry<'a> = (String, String, Cursor<'a>);
 fn pairs(entries: Vec<Entry<'_>>) -> Vec<(String, String)> {
     let mut pairs: Vec<_> = entries.into_iter().map(|(name, value, _)| (name, value)).collect();
     pairs.sort();
+    // Collected in the place of larger entries.
+    pairs.shrink_to_fit();
     pairs
 }

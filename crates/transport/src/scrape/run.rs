@@ -97,7 +97,7 @@ enum Interruption {
 impl Runner {
     pub(crate) async fn run(mut self) {
         let mut now = self.assignment.borrow_and_update().clone();
-        let mut memory = Box::new(Memory::new(&now.target));
+        let mut memory = Box::new(Memory::new());
         let mut schedule = now.schedule();
         let (mut due_ms, mut is_first) = now.first_due(now_ms());
         let mut last_started: Option<Instant> = None;
@@ -206,7 +206,7 @@ impl Runner {
             Err(failure) => {
                 // A panic is a fault of ours; this target begins anew, the others do not notice.
                 error!(error = %failure, "storing a scrape failed");
-                Box::new(Memory::new(&self.assignment.borrow().target))
+                Box::new(Memory::new())
             }
         }
     }

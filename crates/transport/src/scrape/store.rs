@@ -38,6 +38,7 @@ const REPORT_NAMES_PLAIN: usize = 5;
 /// What is remembered of a target from scrape to scrape.
 pub(crate) struct Memory {
     pub(crate) cache: SeriesCache,
+    // In the order of `REPORT_NAMES`, as many as were needed yet.
     report: Vec<(Labels, SeriesRef)>,
     // When the last scrape was that a staleness marker must end.
     last_t_ms: Option<i64>,
@@ -56,9 +57,8 @@ pub(crate) type Fetched<'a> = Result<(&'a [u8], &'a str), ScrapeError>;
 
 impl Memory {
     /// Remembers nothing.
-    pub(crate) fn new(target: &Target) -> Self {
-        let report = REPORT_NAMES.map(|name| (report_labels(name, &target.labels), SeriesRef::NONE));
-        Memory { cache: SeriesCache::new(), report: report.into(), last_t_ms: None }
+    pub(crate) fn new() -> Self {
+        Memory { cache: SeriesCache::new(), report: Vec::new(), last_t_ms: None }
     }
 }
 
@@ -310,6 +310,9 @@ impl Store<'_> {
 
     fn report(&self, appender: &mut dyn Appender, memory: &mut Memory, t_ms: i64, value: impl Fn(usize) -> f64) {
         let count = if self.job.config.extra_scrape_metrics { REPORT_NAMES.len() } else { REPORT_NAMES_PLAIN };
+        for name in &REPORT_NAMES[memory.report.len().min(count)..count] {
+            memory.report.push((report_labels(name, &self.target.labels), SeriesRef::NONE));
+        }
         for (index, (labels, reference)) in memory.report.iter_mut().enumerate().take(count) {
             // Out of order or a repetition when a target came back as another one: the series goes on there.
             if let Ok(known) = appender.append(*reference, labels, t_ms, value(index)) {

@@ -96,6 +96,8 @@ impl Parser<'_> {
             match separator.kind {
                 Kind::RightParen => {
                     self.height = height;
+                    // Expressions of rules live as long as their rules, and most calls have one argument.
+                    args.shrink_to_fit();
                     return Ok((args, separator.span.end));
                 }
                 Kind::Comma if !self.peek()?.kind.begins_expression() => {

@@ -36,20 +36,22 @@ impl Parser<'_> {
     /// Reads matchers up to the closing brace; also says where that ends.
     fn matchers(&mut self) -> Result<(Vec<Matcher>, usize), ParseError> {
         let mut matchers = Vec::new();
-        loop {
+        let end = loop {
             let label = self.next()?;
             match label.kind {
-                Kind::RightBrace => return Ok((matchers, label.span.end)),
+                Kind::RightBrace => break label.span.end,
                 Kind::Identifier | Kind::String => matchers.push(self.matcher(label)?),
                 _ => return Err(self.unexpected_in(Context::LabelMatcher, label)),
             }
             let separator = self.next()?;
             match separator.kind {
-                Kind::RightBrace => return Ok((matchers, separator.span.end)),
+                Kind::RightBrace => break separator.span.end,
                 Kind::Comma => {}
                 _ => return Err(self.unexpected_in(Context::LabelSeparator, separator)),
             }
-        }
+        };
+        matchers.shrink_to_fit();
+        Ok((matchers, end))
     }
 
     fn matcher(&mut self, label: Token) -> Result<Matcher, ParseError> {
