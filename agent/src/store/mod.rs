@@ -130,6 +130,8 @@ impl Store {
             connection.busy_timeout(std::time::Duration::from_secs(5))?;
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
+            // In KiB, below zero. What is read again and again is kept as values; the system keeps the pages of the file.
+            connection.pragma_update(None, "cache_size", -256)?;
             let found = schema::migrate(&mut connection)?;
             Ok((connection, found))
         };

@@ -422,6 +422,7 @@ const ODD: &[&str] = &[
     "runtime: {gogc: 50}\n",
     "storage: {exemplars: {max_exemplars: -1}}\n",
     "storage: {tsdb: {out_of_order_time_window: 1y}}\n",
+    "scrape_configs: [{job_name: a, static_configs: [{targets: ['http://a']}], relabel_configs: [{target_label: x}]}]\n",
     "storage: {tsdb: {out_of_order_time_window: 1x}}\n",
     "tracing: {}\n",
     "tracing: {endpoint: a, client_type: udp}\n",
@@ -442,10 +443,6 @@ const ODD_AND_OTHERWISE: &[(&str, &str)] = &[
     ("\tglobal: {}\n", "a tab that indents the first line is read, and not only refused"),
     ("scrape_configs: [{job_name: a, scheme: ftp}]\n", "a scheme that can never be scraped is refused at once"),
     ("scrape_configs: [{job_name: a, scheme: HTTP}]\n", "a scheme that can never be scraped is refused at once"),
-    (
-        "scrape_configs: [{job_name: a, static_configs: [{targets: ['http://a']}], relabel_configs: [{target_label: x}]}]\n",
-        "promtool also relabels the targets",
-    ),
     (
         "scrape_configs: [{job_name: a, relabel_configs: [{action: hashmod, target_label: x, modulus: 18446744073709551616}]}]\n",
         "a number that does not fit is refused, not rounded",

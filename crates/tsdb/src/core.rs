@@ -33,7 +33,7 @@ use crate::wal::record::{
 use crate::wal::writer::{self, Segment, WriteFailure, Writer};
 
 /// A larger buffer than this is given back after the commit that needed it.
-const BUFFER_BYTES_KEPT: usize = 4 << 20;
+const BUFFER_BYTES_KEPT: usize = 512 << 10;
 
 /// Room is made for no more samples before they come.
 const BATCH_SAMPLES_EXPECTED: usize = 10_000;

@@ -229,7 +229,8 @@ pub(crate) fn desire_as(us: &Us, observed: &Observed, memory: &mut Memory) -> De
     for view in &views {
         desired.yields.insert(view.key(), Yield::default());
     }
-    // The certificate before everything, as it makes URLs what they are; the outside URL next, as much of what is published holds it; what is sent on last, as it is made of all rules.
+    // The certificate before everything, as it makes URLs what they are; the outside URL next, as much of what is published holds it;
+    // what is sent on last, as it is made of all rules.
     desired.take_certificate(us, &views, observed);
     desired.find_outside_url(us, &views);
     desired.announce_outside_url(&views);

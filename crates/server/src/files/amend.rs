@@ -29,6 +29,10 @@ impl Loader {
             Ok(file)
         };
         let mut known = self.scrapes.lock().expect("no thread panics while it holds the parses");
+        if known.global != *global {
+            // Another set was looked at since, and what was parsed for it has its defaults.
+            return None;
+        }
         let list = Listed { patterns: patterns(scrape_config_files)?, list: &mut amended.scrape_files };
         list.amend(files, changed, &mut known.parses, parse)?;
         drop(known);
@@ -197,5 +201,20 @@ mod tests {
         check(&[("s/a.yml", Some("scrape_configs: [{job_name: n}, {job_name: n}]\n"))], false);
         check(&[("s/a.yml", Some("scrape_configs: 1\n"))], false);
         check(&[("r/x.yml", Some("groups: 1\n"))], false);
+    }
+
+    #[test]
+    fn what_was_parsed_for_another_set_is_not_taken() {
+        let job = ("s/a.yml", "scrape_configs: [{job_name: a}]\n");
+        let files = |interval: &str| {
+            let main = format!("global: {{scrape_interval: {interval}}}\nscrape_config_files: [s/*.yml]\n");
+            set(&[("main.yml", &main), job])
+        };
+        let (minute, second) = (files("1m"), files("2s"));
+        let loader = Loader::default();
+        let before = loader.load(&minute, Path::new(MAIN)).unwrap();
+        loader.load(&second, Path::new(MAIN)).unwrap();
+        let changed = [PathBuf::from("/p/s/a.yml")];
+        assert!(loader.amend(&before, &minute, Path::new(MAIN), &changed).is_none());
     }
 }

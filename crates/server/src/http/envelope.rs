@@ -80,7 +80,8 @@ impl IntoResponse for ApiError {
 /// A good answer: data that is JSON already, and notes about it.
 #[derive(Debug, Default)]
 pub(crate) struct Success {
-    data: Vec<u8>,
+    // The answer up to the end of its data.
+    body: Vec<u8>,
     warnings: Vec<String>,
     infos: Vec<String>,
 }
@@ -91,12 +92,15 @@ const NOTES_MAX: usize = 10;
 impl Success {
     /// An answer whose data is serialized here.
     pub(crate) fn of(data: &impl Serialize) -> Self {
-        Success::encoded(serde_json::to_vec(data).expect("answers are plain data and always serialize"))
+        Success::written(|out| serde_json::to_writer(out, data).expect("answers are plain data and always serialize"))
     }
 
-    /// An answer whose data is JSON already.
-    pub(crate) fn encoded(data: Vec<u8>) -> Self {
-        Success { data, ..Success::default() }
+    /// An answer whose data `write` adds as JSON: in its place, as there may be much of it.
+    pub(crate) fn written(write: impl FnOnce(&mut Vec<u8>)) -> Self {
+        let mut body = Vec::with_capacity(1024);
+        body.extend_from_slice(br#"{"status":"success","data":"#);
+        write(&mut body);
+        Success { body, ..Success::default() }
     }
 
     pub(crate) fn with_notes(mut self, warnings: Vec<String>, infos: Vec<String>) -> Self {
@@ -117,9 +121,7 @@ fn capped(mut notes: Vec<String>, kind: &str) -> Vec<String> {
 
 impl IntoResponse for Success {
     fn into_response(self) -> Response {
-        let mut body = Vec::with_capacity(self.data.len() + 64);
-        body.extend_from_slice(br#"{"status":"success","data":"#);
-        body.extend_from_slice(&self.data);
+        let mut body = self.body;
         for (name, notes) in [("warnings", &self.warnings), ("infos", &self.infos)] {
             if !notes.is_empty() {
                 body.extend_from_slice(format!(",\"{name}\":").as_bytes());

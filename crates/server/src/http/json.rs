@@ -4,9 +4,8 @@ use relatum_model::histogram::Bucket;
 use relatum_model::{Histogram, Labels, NativeHistogram, Samples};
 use relatum_promql::Value;
 
-/// Writes `{"resultType":…,"result":…}`.
-pub(crate) fn encode(value: &Value) -> Vec<u8> {
-    let mut out = Vec::with_capacity(1024);
+/// Adds `{"resultType":…,"result":…}`.
+pub(crate) fn encode(out: &mut Vec<u8>, value: &Value) {
     let kind = match value {
         Value::Scalar { .. } => "scalar",
         Value::String { .. } => "string",
@@ -15,15 +14,15 @@ pub(crate) fn encode(value: &Value) -> Vec<u8> {
     };
     out.extend_from_slice(format!("{{\"resultType\":\"{kind}\",\"result\":").as_bytes());
     match value {
-        Value::Scalar { t_ms, value } => point(&mut out, *t_ms, *value),
+        Value::Scalar { t_ms, value } => point(out, *t_ms, *value),
         Value::String { t_ms, text } => {
             out.push(b'[');
-            seconds(&mut out, *t_ms);
+            seconds(out, *t_ms);
             out.push(b',');
-            string(&mut out, text);
+            string(out, text);
             out.push(b']');
         }
-        Value::Vector(samples) => array(&mut out, samples, |out, sample| {
+        Value::Vector(samples) => array(out, samples, |out, sample| {
             metric(out, &sample.labels);
             match &sample.histogram {
                 Some(value) => {
@@ -37,7 +36,7 @@ pub(crate) fn encode(value: &Value) -> Vec<u8> {
             }
             out.push(b'}');
         }),
-        Value::Matrix(series) => array(&mut out, series, |out, series| {
+        Value::Matrix(series) => array(out, series, |out, series| {
             metric(out, &series.labels);
             if !series.samples.values.is_empty() || series.samples.histograms.is_empty() {
                 out.extend_from_slice(b",\"values\":");
@@ -54,7 +53,6 @@ pub(crate) fn encode(value: &Value) -> Vec<u8> {
         }),
     }
     out.push(b'}');
-    out
 }
 
 fn array<T>(out: &mut Vec<u8>, items: &[T], mut write: impl FnMut(&mut Vec<u8>, &T)) {
@@ -184,7 +182,9 @@ mod tests {
 
     #[track_caller]
     fn check(value: Value, expected: &str) {
-        assert_eq!(String::from_utf8(encode(&value)).unwrap(), expected);
+        let mut out = Vec::new();
+        encode(&mut out, &value);
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 
     /// The short way must not show.

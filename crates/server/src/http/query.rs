@@ -184,13 +184,15 @@ fn success(mut answer: Answer, limit: usize, more: [(&str, Option<serde_json::Va
     if truncated {
         answer.warnings.push("results truncated due to limit".to_owned());
     }
-    let mut data = json::encode(&answer.value);
-    for (name, value) in more.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
-        // Before the brace at the end.
-        data.pop();
-        data.extend_from_slice(format!(",\"{name}\":{value}}}").as_bytes());
-    }
-    Success::encoded(data).with_notes(answer.warnings, answer.infos)
+    let written = Success::written(|out| {
+        json::encode(out, &answer.value);
+        for (name, value) in more.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
+            // Before the brace at the end.
+            out.pop();
+            out.extend_from_slice(format!(",\"{name}\":{value}}}").as_bytes());
+        }
+    });
+    written.with_notes(answer.warnings, answer.infos)
 }
 
 fn refusal(error: QueryError) -> ApiError {
