@@ -17,7 +17,7 @@ use crate::exemplars::Exemplars;
 use crate::followers::Followers;
 use crate::head::Head;
 use crate::log_files::{self, Departed, LogFiles};
-use crate::metadata::Metadata;
+use crate::metadata::{self, Metadata};
 use crate::options::{Durability, Options, millis};
 use crate::readers::{LogEnd, Readers, Ticket};
 use crate::replay::{self, Recovery};
@@ -565,6 +565,8 @@ impl Core {
             poisoned: self.poison.get().cloned(),
             full: self.full.load(Ordering::Relaxed),
             exemplars: self.exemplars.counts(),
+            metadata_bytes: self.metadata.bytes(),
+            metadata_bytes_max: metadata::BYTES_MAX,
             ..self.counters.stats()
         }
     }

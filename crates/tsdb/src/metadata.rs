@@ -20,12 +20,16 @@ use crate::replay::Recovery;
 const FILE: &str = "metadata";
 const MAGIC: &[u8; 8] = b"RELATMET";
 const VERSION: u32 = 1;
-/// How many metrics are described; more have samples, but no description.
-const METRICS_MAX: usize = 200_000;
 /// Longer texts are no help.
 const TEXT_BYTES_MAX: usize = 16 << 10;
-/// A file as long as all of that is no metadata.
-const FILE_BYTES_MAX: u64 = 256 << 20;
+/// How much all descriptions may take up, as [`bytes_of`] counts; those told least recently go.
+pub(crate) const BYTES_MAX: usize = 32 << 20;
+/// What goes at once, as finding the oldest looks at all.
+const EVICTED_AT_ONCE: usize = BYTES_MAX / 8;
+/// What a metric takes up beside its texts: its place in the map, which is two thirds full, and three allocations.
+const METRIC_BYTES: usize = size_of::<(Box<str>, Told)>() * 3 / 2 + 3 * 16;
+/// A metric takes fewer bytes in the file than in memory, so what is written is never longer than what is read.
+const FILE_BYTES_MAX: u64 = BYTES_MAX as u64 + 64;
 
 /// The kinds by their number in the file.
 const KINDS: [MetricKind; 8] = [
@@ -48,22 +52,79 @@ pub(crate) struct Metadata {
 
 #[derive(Debug, Default)]
 struct Known {
-    metrics: BTreeMap<Box<str>, MetricDescription>,
+    metrics: BTreeMap<Box<str>, Told>,
+    // Of all metrics.
+    bytes: usize,
+    // Counts what is told.
+    clock: u64,
     // Whether the file is behind.
     is_newer: bool,
+}
+
+#[derive(Debug)]
+struct Told {
+    description: MetricDescription,
+    // When it was told last.
+    at: u64,
+}
+
+/// What a metric takes up in memory, about.
+fn bytes_of(metric: &str, help: &str, unit: &str) -> usize {
+    METRIC_BYTES + metric.len() + help.len() + unit.len()
+}
+
+impl Known {
+    /// Takes what is told of a metric; whether that is news.
+    fn tell(&mut self, metric: &str, kind: MetricKind, help: &str, unit: &str) -> bool {
+        self.clock += 1;
+        if let Some(told) = self.metrics.get_mut(metric) {
+            told.at = self.clock;
+            let MetricDescription { kind: known_kind, help: known_help, unit: known_unit } = &told.description;
+            if *known_kind == kind && known_help == help && known_unit == unit {
+                return false;
+            }
+            self.bytes -= bytes_of(metric, known_help, known_unit);
+            self.metrics.remove(metric);
+        }
+        let bytes = bytes_of(metric, help, unit);
+        if self.bytes + bytes > BYTES_MAX {
+            self.evict();
+        }
+        let description = MetricDescription { kind, help: help.to_owned(), unit: unit.to_owned() };
+        self.metrics.insert(Box::from(metric), Told { description, at: self.clock });
+        self.bytes += bytes;
+        true
+    }
+
+    /// Forgets the metrics that were told least recently.
+    fn evict(&mut self) {
+        let size = |metric: &str, told: &Told| bytes_of(metric, &told.description.help, &told.description.unit);
+        let mut ages: Vec<(u64, usize)> =
+            self.metrics.iter().map(|(metric, told)| (told.at, size(metric, told))).collect();
+        ages.sort_unstable();
+        let (mut bytes, mut last) = (0, 0);
+        for (at, of_one) in ages {
+            if bytes >= EVICTED_AT_ONCE {
+                break;
+            }
+            (bytes, last) = (bytes + of_one, at);
+        }
+        self.metrics.retain(|_, told| told.at > last);
+        self.bytes -= bytes;
+    }
 }
 
 impl Metadata {
     /// Reads what is known in the store in `dir`. A file that cannot be read is reported and counts as empty.
     pub(crate) fn open(fs: &dyn Fs, dir: &Path, recovery: &mut Recovery) -> Self {
-        let metrics = match read(fs, &dir.join(FILE)) {
-            Ok(metrics) => metrics,
+        let known = match read(fs, &dir.join(FILE)) {
+            Ok(known) => known,
             Err(reason) => {
                 recovery.dropped(FILE, 0, 0, 0, reason);
-                BTreeMap::new()
+                Known::default()
             }
         };
-        Metadata { dir: dir.to_owned(), known: Mutex::new(Known { metrics, is_newer: false }) }
+        Metadata { dir: dir.to_owned(), known: Mutex::new(known) }
     }
 
     /// Remembers what somebody says of a metric; the last one who says something else counts.
@@ -72,17 +133,17 @@ impl Metadata {
             return;
         }
         let mut known = self.known();
-        let is_known = known.metrics.get(metric).is_some_and(|d| d.kind == kind && d.help == help && d.unit == unit);
-        if !is_known && (known.metrics.len() < METRICS_MAX || known.metrics.contains_key(metric)) {
-            let description = MetricDescription { kind, help: help.to_owned(), unit: unit.to_owned() };
-            known.metrics.insert(Box::from(metric), description);
-            known.is_newer = true;
-        }
+        known.is_newer |= known.tell(metric, kind, help, unit);
+    }
+
+    /// What is known takes up so many bytes, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.known().bytes
     }
 
     /// Calls `each` for every metric that is described, in the order of their names.
     pub(crate) fn visit(&self, mut each: impl FnMut(&str, &MetricDescription)) {
-        self.known().metrics.iter().for_each(|(metric, description)| each(metric, description));
+        self.known().metrics.iter().for_each(|(metric, told)| each(metric, &told.description));
     }
 
     /// Writes the file if something changed since.
@@ -134,10 +195,10 @@ fn write(fs: &dyn Fs, dir: &Path, bytes: &[u8]) -> io::Result<()> {
     written
 }
 
-fn read(fs: &dyn Fs, path: &Path) -> Result<BTreeMap<Box<str>, MetricDescription>, String> {
+fn read(fs: &dyn Fs, path: &Path) -> Result<Known, String> {
     let file = match fs.open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Known::default()),
         Err(error) => return Err(error.to_string()),
     };
     let length = file.length().map_err(|error| error.to_string())?;
@@ -149,10 +210,10 @@ fn read(fs: &dyn Fs, path: &Path) -> Result<BTreeMap<Box<str>, MetricDescription
     decode(&bytes[..n]).map_err(|damage| damage.to_string())
 }
 
-fn encode(metrics: &BTreeMap<Box<str>, MetricDescription>) -> Vec<u8> {
+fn encode(metrics: &BTreeMap<Box<str>, Told>) -> Vec<u8> {
     let mut body = VERSION.to_le_bytes().to_vec();
     put_varint(&mut body, metrics.len() as u64);
-    for (metric, MetricDescription { kind, help, unit }) in metrics {
+    for (metric, Told { description: MetricDescription { kind, help, unit }, .. }) in metrics {
         body.push(KINDS.iter().position(|known| known == kind).unwrap_or(0) as u8);
         for text in [&**metric, help, unit] {
             put_varint(&mut body, text.len() as u64);
@@ -165,7 +226,7 @@ fn encode(metrics: &BTreeMap<Box<str>, MetricDescription>) -> Vec<u8> {
     out
 }
 
-fn decode(bytes: &[u8]) -> Result<BTreeMap<Box<str>, MetricDescription>, Damage> {
+fn decode(bytes: &[u8]) -> Result<Known, Damage> {
     let mut cursor = Cursor::new(bytes);
     if cursor.bytes(MAGIC.len())? != MAGIC || cursor.u32()? != crc32c::crc32c(cursor.rest) {
         return Err(Damage("what is known of metrics is damaged"));
@@ -174,38 +235,70 @@ fn decode(bytes: &[u8]) -> Result<BTreeMap<Box<str>, MetricDescription>, Damage>
         return Err(Damage("what is known of metrics has an unknown version"));
     }
     let n = cursor.count(1)?;
-    let mut metrics = BTreeMap::new();
+    let mut known = Known::default();
     for _ in 0..n {
         let kind = *KINDS.get(usize::from(cursor.byte()?)).ok_or(Damage("unknown kind of a metric"))?;
         let mut text = || {
             let n = cursor.count(1)?;
             std::str::from_utf8(cursor.bytes(n)?).map_err(|_| Damage("a text is no UTF-8"))
         };
-        let (metric, help, unit) = (text()?, text()?.to_owned(), text()?.to_owned());
-        metrics.insert(Box::from(metric), MetricDescription { kind, help, unit });
+        let (metric, help, unit) = (text()?, text()?, text()?);
+        known.tell(metric, kind, help, unit);
     }
-    Ok(metrics)
+    Ok(known)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn descriptions(known: &Known) -> Vec<(&str, &MetricDescription)> {
+        known.metrics.iter().map(|(metric, told)| (&**metric, &told.description)).collect()
+    }
+
     #[test]
     fn descriptions_come_back_and_damage_is_an_error() {
-        let mut metrics = BTreeMap::new();
-        assert_eq!(decode(&encode(&metrics)), Ok(metrics.clone()));
+        let mut known = Known::default();
+        assert!(decode(&encode(&known.metrics)).unwrap().metrics.is_empty());
         for (at, kind) in KINDS.into_iter().enumerate() {
-            let description = MetricDescription { kind, help: "ä".repeat(at), unit: "s".repeat(at % 2) };
-            metrics.insert(Box::from(format!("m{at}")), description);
+            known.tell(&format!("m{at}"), kind, &"ä".repeat(at), &"s".repeat(at % 2));
         }
-        let bytes = encode(&metrics);
-        assert_eq!(decode(&bytes), Ok(metrics));
+        let bytes = encode(&known.metrics);
+        assert_eq!(descriptions(&decode(&bytes).unwrap()), descriptions(&known));
         for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 0x20;
             assert!(decode(&damaged).is_err(), "byte {at}");
             assert!(decode(&bytes[..at]).is_err(), "cut at {at}");
         }
+    }
+
+    #[track_caller]
+    fn check_bound(metrics: usize, help_bytes: usize) {
+        let (mut known, help) = (Known::default(), "x".repeat(help_bytes));
+        for n in 0..metrics {
+            known.tell(&format!("m{n}"), MetricKind::Gauge, &help, "");
+            // What is told again stays, though it came first.
+            assert!(!known.tell("m0", MetricKind::Gauge, &help, ""), "metric {n}");
+            assert!(known.bytes <= BYTES_MAX, "{} bytes after metric {n}", known.bytes);
+        }
+        let of_all = |known: &Known| -> usize {
+            descriptions(known).iter().map(|(metric, d)| bytes_of(metric, &d.help, &d.unit)).sum()
+        };
+        assert_eq!(known.bytes, of_all(&known));
+        assert!(known.bytes > BYTES_MAX / 2, "only {} bytes are kept", known.bytes);
+        assert!(known.metrics.len() < metrics && !known.metrics.contains_key("m1"));
+        assert!(known.metrics.contains_key(&*format!("m{}", metrics - 1)));
+        known.tell("m0", MetricKind::Gauge, "", "");
+        assert_eq!(known.bytes, of_all(&known), "another text of a metric that is known");
+        let bytes = encode(&known.metrics);
+        assert!(bytes.len() as u64 <= FILE_BYTES_MAX, "a file of {} bytes would be refused", bytes.len());
+        assert_eq!(descriptions(&decode(&bytes).unwrap()), descriptions(&known));
+    }
+
+    #[test]
+    fn memory_and_file_have_a_bound() {
+        check_bound(3_000, TEXT_BYTES_MAX);
+        check_bound(250_000, 20);
     }
 }

@@ -49,6 +49,8 @@ pub(crate) fn families(stats: &Stats, recovery: &Recovery) -> Vec<MetricFamily> 
             "Exemplars refused because they came too late.",
             stats.exemplars.out_of_order,
         ),
+        gauge("relatum_tsdb_metadata_bytes", "What the descriptions of metrics take up.", stats.metadata_bytes as f64),
+        gauge("relatum_tsdb_metadata_bytes_max", "What they may take up.", stats.metadata_bytes_max as f64),
         gauge("relatum_tsdb_block_samples", "Samples in all blocks.", stats.block_samples as f64),
         gauge("relatum_tsdb_blocks_damaged", "Blocks with something that cannot be read.", stats.damaged_blocks as f64),
         gauge("relatum_tsdb_head_samples", "Samples in memory.", stats.samples as f64),

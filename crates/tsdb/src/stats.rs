@@ -43,6 +43,10 @@ pub struct Stats {
     pub images: u64,
     /// How it stands with exemplars.
     pub exemplars: ExemplarCounts,
+    /// What the descriptions of metrics take up in memory.
+    pub metadata_bytes: usize,
+    /// How much they may.
+    pub metadata_bytes_max: usize,
     /// Times the head was cut into blocks.
     pub cuts: u64,
     /// Times blocks were merged or cleaned.
