@@ -5,6 +5,7 @@
 //! deletions are seen at once. Only queries whose value at a step depends on nothing but samples up to that step are kept
 //! ([`steps`]), and of those only results without annotations, which belong to a range and not to a step.
 
+mod kept;
 mod steps;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use relatum_model::{Labels, Samples, Series};
 use crate::engine::{Answer, Engine, QueryOptions};
 use crate::error::QueryError;
 use crate::value::Value;
+use kept::{Extent, Kept, Key};
 
 /// One query may take up this part of all there is.
 const SHARE_OF_QUERY: usize = 8;
@@ -61,46 +63,6 @@ pub struct ResultsStats {
     pub steps_computed: u64,
 }
 
-#[derive(Debug, Default)]
-struct Kept {
-    entries: HashMap<Key, Entry, RandomState>,
-    bytes: usize,
-    // Counts lookups, to tell what was not used for long.
-    clock: u64,
-}
-
-/// All that a result depends on but samples and steps.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Key {
-    scope: Box<str>,
-    query: Box<str>,
-    step_ms: i64,
-    // Where the steps lie between two multiples of their distance.
-    phase_ms: i64,
-    lookback_ms: u128,
-    subquery_step_ms: u128,
-    start_timestamps: bool,
-}
-
-#[derive(Debug)]
-struct Entry {
-    // Disjoint, in no order.
-    extents: Vec<Arc<Extent>>,
-    bytes: usize,
-    used: u64,
-}
-
-/// Results at all steps from `first_ms` to `last_ms`.
-#[derive(Debug, Clone)]
-struct Extent {
-    first_ms: i64,
-    last_ms: i64,
-    // What the store showed.
-    moment: Moment,
-    // Sorted by labels.
-    series: Arc<[Series]>,
-}
-
 /// A part of an answer: the steps from `first_ms` to `last_ms` of an extent.
 struct Piece {
     first_ms: i64,
@@ -117,7 +79,7 @@ impl Results {
     /// How much is kept.
     pub fn stats(&self) -> ResultsStats {
         ResultsStats {
-            bytes: self.kept().bytes,
+            bytes: self.kept().bytes(),
             bytes_max: self.bytes_max,
             steps_reused: self.reused.load(Ordering::Relaxed),
             steps_computed: self.computed.load(Ordering::Relaxed),
@@ -159,6 +121,7 @@ impl Results {
             changed_ms => extent.first_ms + (changed_ms - 1 - extent.first_ms) / step_ms * step_ms,
         };
         let mut pieces: Vec<Piece> = self
+            .kept()
             .extents(&key)
             .into_iter()
             .map(|extent| Piece { first_ms: extent.first_ms, last_ms: last_valid_ms(&extent), extent })
@@ -219,15 +182,6 @@ impl Results {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn extents(&self, key: &Key) -> Vec<Arc<Extent>> {
-        let mut kept = self.kept();
-        kept.clock += 1;
-        let clock = kept.clock;
-        let Some(entry) = kept.entries.get_mut(key) else { return Vec::new() };
-        entry.used = clock;
-        entry.extents.clone()
-    }
-
     /// Keeps what there is now: the steps that were asked for, with what lies right beside them in one extent, and the others.
     fn keep(&self, key: Key, pieces: Vec<Piece>, (start_ms, last_ms, step_ms): (i64, i64, i64), moment: Moment) {
         let touches = |piece: &Piece| piece.first_ms - step_ms <= last_ms && piece.last_ms + step_ms >= start_ms;
@@ -254,37 +208,13 @@ impl Results {
             };
             Arc::new(Extent { first_ms, last_ms, moment, series })
         }));
-        let mut bytes = size_of::<Entry>() + key.query.len() + key.scope.len();
-        let share = self.bytes_max / SHARE_OF_QUERY;
+        let (mut bytes, share) = (key.bytes(), self.bytes_max / SHARE_OF_QUERY);
         extents.retain(|extent| {
             let fits = bytes + extent.bytes() <= share;
             bytes += if fits { extent.bytes() } else { 0 };
             fits
         });
-        let mut kept = self.kept();
-        let used = kept.clock;
-        let before = if extents.is_empty() {
-            bytes = 0;
-            kept.entries.remove(&key)
-        } else {
-            kept.entries.insert(key, Entry { extents, bytes, used })
-        };
-        kept.bytes = kept.bytes + bytes - before.map_or(0, |entry| entry.bytes);
-        while kept.bytes > self.bytes_max {
-            let oldest = kept.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| key.clone());
-            let Some(entry) = oldest.and_then(|key| kept.entries.remove(&key)) else { break };
-            kept.bytes -= entry.bytes;
-        }
-    }
-}
-
-impl Extent {
-    /// What it takes up, about.
-    fn bytes(&self) -> usize {
-        let of_series = |series: &Series| {
-            size_of::<Series>() + series.labels.encoded().len() + 16 * series.samples.timestamps.len()
-        };
-        size_of::<Extent>() + self.series.iter().map(of_series).sum::<usize>()
+        self.kept().put(key, extents, self.bytes_max);
     }
 }
 
