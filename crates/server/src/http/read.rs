@@ -52,15 +52,17 @@ impl ReadError {
 
 /// Answers one request. Reading blocks, so it happens on a thread of its own.
 pub(crate) async fn read(State(engine): State<Arc<Engine>>, headers: HeaderMap, body: Body) -> Response {
-    let body = match engine.inflow().take(&headers, body).await {
+    let body = match engine.inflow().take_read(&headers, body).await {
         Ok(body) => body,
         Err(refusal) => return refusal.into_response(),
     };
+    // Decompressed only when it is its turn: until then a request takes what was sent.
     let permit = engine.read_slots().await;
     let request = match parsed(&body.bytes) {
         Ok(request) => request,
         Err(error) => return error.into_response(),
     };
+    drop(body);
     match wanted(&request.accepted) {
         None => ReadError::NoCommonType(request.accepted).into_response(),
         Some(ResponseType::StreamedXorChunks) => streamed::answer(engine, request, permit),
