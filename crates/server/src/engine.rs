@@ -274,7 +274,7 @@ impl Engine {
         self.remotes.commit(remotes);
         self.others.commit(others);
         self.scrape.commit(scrape);
-        self.rules.commit(&loaded, &flags.external_url);
+        self.rules.commit(&loaded, &flags);
         self.store.set_retention(flags.retention);
         self.store.set_retention_bytes(flags.retention_bytes);
         self.store.set_out_of_order_window(loaded.config.storage.out_of_order_time_window);

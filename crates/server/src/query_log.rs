@@ -85,11 +85,11 @@ impl QueryLog {
 pub(crate) fn warn_if_slow(asked: &Asked<'_>, took: Duration, slow_after: Duration) {
     if !slow_after.is_zero() && took >= slow_after {
         let Asked { query, start_ms, end_ms, step_ms, ref by } = *asked;
-        let client = match by {
-            By::Client { client, .. } => client,
-            By::Rule { group, .. } => group,
-        };
-        warn!(query, start_ms, end_ms, step_ms, client, seconds = took.as_secs_f64(), "slow query");
+        let seconds = took.as_secs_f64();
+        match by {
+            By::Client { client, .. } => warn!(query, start_ms, end_ms, step_ms, client, seconds, "slow query"),
+            By::Rule { file, group } => warn!(query, at_ms = start_ms, file, group, seconds, "slow query of a rule"),
+        }
     }
 }
 

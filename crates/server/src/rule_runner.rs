@@ -23,8 +23,9 @@ use tracing::warn;
 use crate::clock::now_ms;
 use crate::everywhere::Everywhere;
 use crate::files::Loaded;
+use crate::flags::Flags;
 use crate::http::query_stats::{Turn, stats};
-use crate::query_log::{Asked, By, QueryLog};
+use crate::query_log::{Asked, By, QueryLog, warn_if_slow};
 
 /// How many groups evaluate at once for each core: while one waits for the disk, another can go on.
 const TURNS_PER_CORE: usize = 2;
@@ -55,6 +56,7 @@ struct Shared {
 struct Surroundings {
     external_labels: Labels,
     external_url: String,
+    slow_after: Duration,
 }
 
 /// The groups of a rule file, with the parse and the defaults that they were made of.
@@ -103,10 +105,13 @@ impl RuleRunner {
 
     /// Runs the groups of `loaded` and no others. A group that did not change is not disturbed; one that did goes on with the
     /// state of the rules it kept; the series of one that is gone end, and its alerts are resolved.
-    pub(crate) fn commit(&self, loaded: &Loaded, external_url: &str) {
+    pub(crate) fn commit(&self, loaded: &Loaded, flags: &Flags) {
         let global = &loaded.config.global;
-        *lock(&self.shared.surroundings) =
-            Surroundings { external_labels: global.external_labels.clone(), external_url: external_url.to_owned() };
+        *lock(&self.shared.surroundings) = Surroundings {
+            external_labels: global.external_labels.clone(),
+            external_url: flags.external_url.clone(),
+            slow_after: flags.slow_query,
+        };
         let mut running = lock(&self.running);
         let wanted: HashSet<*const RuleFile, FixedState> =
             loaded.rule_files.iter().map(|(_, file)| Arc::as_ptr(file)).collect();
@@ -245,9 +250,9 @@ impl RuleRunner {
 
 impl Shared {
     fn with_tick<T>(&self, at_ms: i64, work: impl FnOnce(&Tick<'_>) -> T) -> T {
-        let Surroundings { external_labels, external_url } = lock(&self.surroundings).clone();
+        let Surroundings { external_labels, external_url, slow_after } = lock(&self.surroundings).clone();
         let everywhere = Everywhere::new(Arc::clone(&self.store), Arc::clone(&self.others));
-        let watch = |asked: &RuleQuery<'_>| self.log(asked);
+        let watch = |asked: &RuleQuery<'_>| self.log(asked, slow_after);
         let done = work(&Tick {
             now_ms: at_ms,
             engine: &self.promql.load(),
@@ -255,7 +260,7 @@ impl Shared {
             append: &*self.store,
             external_labels: &external_labels,
             external_url: &external_url,
-            watch: if self.query_log.is_open() { Some(&watch) } else { None },
+            watch: if self.query_log.is_open() || !slow_after.is_zero() { Some(&watch) } else { None },
         });
         for warning in everywhere.take_warnings() {
             warn!(warning, "rules saw less than there is");
@@ -265,13 +270,14 @@ impl Shared {
 }
 
 impl Shared {
-    /// Writes a query of a rule into the log of queries.
-    fn log(&self, query: &RuleQuery<'_>) {
+    /// Writes a query of a rule into the log of queries, and says when it took long.
+    fn log(&self, query: &RuleQuery<'_>, slow_after: Duration) {
         let by = By::Rule { file: query.group.file(), group: query.group.name() };
         let text = query.expr.to_string();
         let asked = Asked { query: &text, start_ms: query.at_ms, end_ms: query.at_ms, step_ms: 0, by };
         let turn = Turn { waited: Duration::ZERO, took: query.took };
         self.query_log.write(&asked, query.error, || stats(&query.stats, turn), now_ms());
+        warn_if_slow(&asked, query.took, slow_after);
     }
 }
 
