@@ -307,6 +307,7 @@ const FLAGS: &[Flag] = &[
     flag("web.enable-remote-write-receiver", Kind::Switch, "true", "take remote writes; it is always on"),
     flag("web.external-url", Kind::Value, "", "the address under which others reach this server"),
     flag("web.listen-address", Kind::Value, "0.0.0.0:9090", "where to listen; may be repeated"),
+    flag("web.local-assets", Kind::Value, "", ""),
     flag(
         "web.max-client-requests-per-second",
         Kind::Value,
@@ -321,7 +322,6 @@ const FLAGS: &[Flag] = &[
         "more requests of one path at once are answered with 503; 0 for no limit (not a flag of Prometheus)",
     ),
     flag("web.max-notifications-subscribers", Kind::Value, "16", "how many may listen to notifications"),
-    flag("web.local-assets", Kind::Value, "", ""),
     flag("web.page-title", Kind::Value, "Prometheus Time Series Collection and Processing Server", ""),
     flag("web.read-timeout", Kind::Value, "5m", "how long a request may take to arrive, and a connection may be idle"),
     flag(
@@ -613,6 +613,11 @@ mod tests {
     #[track_caller]
     fn check(args: &[&str], expected: Result<Flags, &str>) {
         assert_eq!(Flags::parse(args).map_err(|e| e.to_string()), expected.map_err(str::to_owned), "{args:?}");
+    }
+
+    #[test]
+    fn flags_are_in_order() {
+        assert!(FLAGS.is_sorted_by_key(|flag| flag.name));
     }
 
     #[test]

@@ -246,7 +246,7 @@ impl Receiver {
             ),
             MetricFamily::gauge(
                 "relatum_remote_write_known_series",
-                "Series that are known by the bytes of their labels in requests.",
+                "Series that are known by the bytes of their labels in requests of remote write 1.0.",
                 self.known.len() as f64,
             ),
             MetricFamily::gauge("relatum_remote_write_known_series_max", "How many may be.", KNOWN_MAX as f64),

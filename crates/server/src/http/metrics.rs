@@ -57,7 +57,7 @@ fn results(stats: ResultsStats) -> [MetricFamily; 4] {
     let ResultsStats { bytes, bytes_max, steps_reused, steps_computed } = stats;
     [
         MetricFamily::gauge("relatum_results_cache_bytes", "What the results take up that are kept.", bytes as f64),
-        MetricFamily::gauge("relatum_results_cache_max_bytes", "What they may take up.", bytes_max as f64),
+        MetricFamily::gauge("relatum_results_cache_bytes_max", "What they may take up.", bytes_max as f64),
         MetricFamily::counter(
             "relatum_results_cache_steps_reused_total",
             "Steps of range queries that were answered with what was kept.",

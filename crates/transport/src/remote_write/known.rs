@@ -1,4 +1,5 @@
 //! Which series the bytes of labels stand for: nearly all that a sender sends it sent a moment ago.
+//! That is so of remote write 1.0; in 2.0 labels are numbers of a table that each request has anew.
 //!
 //! Only a hash of the bytes is kept, and the store's short name for the series. Whoever finds one compares the store's labels with
 //! the bytes, so a hash that two have in common, or a name that stands for another series by now, costs time and no more.
