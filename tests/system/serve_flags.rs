@@ -16,6 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         crate::with("serve_takes_every_flag_of_prometheus", &[Peer::Prometheus3], false, every_flag),
         crate::plain("serve_reloads_files_that_change", auto_reload),
         crate::plain("serve_limits_and_logs_requests", front_door),
+        crate::plain("serve_warns_of_slow_queries", slow_queries),
     ]
 }
 
@@ -133,6 +134,22 @@ fn front_door() -> anyhow::Result<()> {
     let metrics = http::get(&format!("{}/metrics", server.url))?.body;
     for line in ["relatum_http_clients 1", "relatum_http_inflow_bytes 0"] {
         ensure!(metrics.lines().any(|shown| shown == line), "no {line} in\n{metrics}");
+    }
+    Ok(())
+}
+
+fn slow_queries() -> anyhow::Result<()> {
+    const SLOW: &str = "count_over_time(vector(1)[1d:1s])";
+    let dir = tempfile::tempdir()?;
+    let group = format!("groups: [{{name: heavy, interval: 1s, rules: [{{record: r, expr: '{SLOW}'}}]}}]\n");
+    fs::write(dir.path().join("rules.yml"), group)?;
+    let server = Server::ours(dir.path(), "rule_files: [rules.yml]\n", &["--query.slow-after=1ms"])?;
+    let answer = http::get(&format!("{}/api/v1/query?query={SLOW}", server.url))?;
+    ensure!(answer.status == 200, "{}", answer.body);
+    for parts in [["slow query of a rule", "group=\"heavy\""], ["slow query query=", "client=\"127.0.0.1\""]] {
+        let said =
+            || server.running.output().lines().any(|line| parts.iter().all(|part| line.contains(part))).then_some(());
+        wait_for(parts[0], PATIENCE, said).with_context(|| server.running.output())?;
     }
     Ok(())
 }
