@@ -7,18 +7,18 @@ use std::sync::{Arc, Mutex};
 
 use relatum_relations::prometheus_scrape::SCRAPE_JOBS;
 use relatum_relations::prometheus_scrape::permissions::DENIED_TARGETS;
-use relatum_server::files::{self, Loaded, Wildcard};
+use relatum_server::files::{self, DiskFiles, Loaded, Wildcard};
 use relatum_server::flags::{Durability, Flags, LogLevel};
 use relatum_server::listen;
 use relatum_server::{Engine, Prepared, ReloadError, RemoteState, Start, TargetStatus};
 use tokio::task::JoinHandle;
-use tracing::{Level, error};
+use tracing::{Level, error, warn};
 
 use crate::control::Problem;
 use crate::daemon::{self, Running, StartError, Wiring};
 use crate::log::LogRing;
 use crate::options::Options;
-use crate::pipeline::render::{ARGUMENTS_PATH, MAIN_PATH};
+use crate::pipeline::render::{ARGUMENTS_PATH, MAIN_PATH, WEB_PATH};
 use crate::workload::{Fault, Files, Ready, Remote, Standing, Workload, differing};
 
 /// Of targets that lead where they may not, `status` names this many.
@@ -45,16 +45,31 @@ struct Embedded {
 }
 
 impl Embedded {
-    /// Opens the samples and answers HTTP; nothing is scraped or evaluated before the first commit.
+    /// Opens the samples and listens; nothing is scraped or evaluated before the first commit.
     fn open(wiring: Wiring, durability: Durability) -> Result<Embedded, StartError> {
         // The rest comes with the first rendered files.
         let flags = Flags { data_dir: wiring.samples, durability, ..Flags::default() };
         let start = Start::new(flags);
         let front = start.front();
-        let stopping = wiring.stopping.cancelled_owned();
-        // While the log is read, requests are told so or wait.
-        let http = tokio::spawn(listen::serve(wiring.listener, (wiring.mount)(start.router()), front, stopping));
-        let engine = start.open().map_err(|error| StartError::Workload(Box::new(error)))?;
+        let (rules_known, configured, stopping) =
+            (resume_rules(&start, &wiring.rendered), start.configured(), wiring.stopping.clone());
+        let stopped = wiring.stopping.cancelled_owned();
+        let serving = listen::serve(wiring.listener, (wiring.mount)(start.router()), front, stopped);
+        // While the log is read, requests are told so or wait. Where nobody knows who may come in, connections wait themselves.
+        let http = tokio::spawn(async move {
+            let may_serve = rules_known
+                || tokio::select! {
+                    is_configured = configured => is_configured,
+                    () = stopping.cancelled() => false,
+                };
+            if may_serve {
+                serving.await;
+            }
+        });
+        let engine = start.open().map_err(|error| {
+            http.abort();
+            StartError::Workload(Box::new(error))
+        })?;
         engine.add_metrics(wiring.metrics);
         let (root, log) = (wiring.rendered, wiring.log);
         Ok(Embedded { engine, root, log, http: Mutex::new(Some(http)), durability, checked: Mutex::default() })
@@ -80,6 +95,26 @@ impl Embedded {
         };
         *checked = Some((files.clone(), loaded.clone()));
         Ok((loaded, flags))
+    }
+}
+
+/// Puts in effect who may come in, and how, as the last run left it: a server with a certificate shows it from its first connection
+/// on. False if that cannot be read.
+fn resume_rules(start: &Start, rendered: &Path) -> bool {
+    let path = rendered.join(WEB_PATH);
+    if let Ok(false) = path.try_exists() {
+        return true;
+    }
+    match start.web().prepare(&DiskFiles, Some(&path)) {
+        Ok(rules) => {
+            start.web().commit(rules);
+            true
+        }
+        Err(problems) => {
+            let error = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            warn!(error, "who may come in is known after the first pass only: no connection is taken before");
+            false
+        }
     }
 }
 
@@ -209,11 +244,13 @@ fn file_of_job(message: &str, files: &Files) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::time::Duration;
 
     use serde_json::json;
     use tempfile::TempDir;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::control::client::Client;
@@ -299,6 +336,92 @@ mod tests {
         let failure = crate::run(options, crate::external::WorkloadFlags::default()).await.unwrap_err();
         assert!(failure.message.starts_with(&format!("cannot listen on {address}: ")), "{failure}");
         assert_eq!((failure.message.matches("in use").count(), failure.message.lines().count()), (1, 1), "{failure}");
+    }
+
+    /// A certificate that signs itself, where the web configuration says.
+    fn write_rules(rendered: &Path) {
+        let certified = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        std::fs::create_dir_all(rendered.join("tls")).unwrap();
+        std::fs::write(rendered.join("tls/server.crt"), certified.cert.pem()).unwrap();
+        std::fs::write(rendered.join("tls/server.key"), certified.signing_key.serialize_pem()).unwrap();
+        let text = "tls_server_config: {cert_file: tls/server.crt, key_file: tls/server.key}\n";
+        std::fs::write(rendered.join(WEB_PATH), text).unwrap();
+    }
+
+    async fn wiring(dir: &Path) -> (Wiring, std::net::SocketAddr) {
+        let listener = listen::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let wiring = Wiring {
+            rendered: dir.join("rendered"),
+            samples: dir.join("tsdb"),
+            listener,
+            log: LogRing::default(),
+            stopping: CancellationToken::new(),
+            metrics: Box::new(Vec::new),
+            wake: Box::new(|| {}),
+            mount: Box::new(|router| router),
+        };
+        (wiring, address)
+    }
+
+    /// What comes back for a request in plain text; empty if the connection is ended without an answer, `None` if nobody takes it.
+    async fn plain_answer(address: std::net::SocketAddr) -> Option<String> {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut bytes = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_millis(300), stream.read_to_end(&mut bytes)).await;
+        ended.is_ok().then(|| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_may_come_in_is_as_it_was_until_the_first_pass() {
+        for (left, is_answered, is_taken) in
+            [("nothing", true, true), ("certificate", false, true), ("half a file", false, false)]
+        {
+            let dir = TempDir::new().unwrap();
+            let rendered = dir.path().join("rendered");
+            match left {
+                "nothing" => {}
+                "certificate" => write_rules(&rendered),
+                _ => {
+                    std::fs::create_dir_all(&rendered).unwrap();
+                    std::fs::write(rendered.join(WEB_PATH), "tls_server_config: {cert").unwrap();
+                }
+            }
+            let (wiring, address) = wiring(dir.path()).await;
+            let stopping = wiring.stopping.clone();
+            let embedded = Embedded::open(wiring, Durability::default()).unwrap();
+            assert_eq!(embedded.engine.web().is_tls(), left == "certificate", "{left}");
+            let answer = plain_answer(address).await;
+            assert_eq!(answer.is_some(), is_taken, "{left}: {answer:?}");
+            let begins_well = answer.unwrap_or_default().starts_with("HTTP/1.1 200");
+            assert_eq!(begins_well, is_answered, "{left}");
+            // The first pass says otherwise: plain HTTP for everybody.
+            let files: Files =
+                [MAIN_PATH, ARGUMENTS_PATH].map(|path| (Arc::from(path), Arc::from(""))).into_iter().collect();
+            let flags = Flags { config_file: rendered.join(MAIN_PATH), ..Flags::default() };
+            let below = Below { root: &rendered, files: &files };
+            let loaded = embedded.engine.check(&below, &flags.config_file).unwrap();
+            embedded.engine.commit(embedded.engine.prepare(&below, loaded, flags).unwrap());
+            let answer = plain_answer(address).await.unwrap_or_default();
+            assert!(answer.starts_with("HTTP/1.1 200"), "{left}: {answer:?}");
+            stopping.cancel();
+            embedded.close().await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_store_that_cannot_be_opened_leaves_nobody_listening() {
+        let dir = TempDir::new().unwrap();
+        std::fs::write(dir.path().join("tsdb"), "no directory").unwrap();
+        let (wiring, address) = wiring(dir.path()).await;
+        assert!(Embedded::open(wiring, Durability::default()).is_err());
+        let free = async {
+            while TcpStream::connect(address).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), free).await.expect("the listener is closed");
     }
 
     #[test]

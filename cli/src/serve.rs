@@ -49,6 +49,9 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandFailure> {
 
 async fn serve(flags: Flags) -> Result<(), CommandFailure> {
     let failed = |error: &dyn std::error::Error| CommandFailure::failed(relatum_server::chain(error));
+    let signals = |kind| signal(kind).map_err(|error| failed(&error));
+    // Who asks for another look at the configuration while the log is read must not end the process: the look comes afterwards.
+    let mut hangup = signals(SignalKind::hangup())?;
     let start = Start::checked(flags).map_err(|error| CommandFailure::failed(error.to_string()))?;
     let mut listeners = Vec::new();
     for address in start.listen() {
@@ -67,15 +70,13 @@ async fn serve(flags: Flags) -> Result<(), CommandFailure> {
         };
         serving.spawn(listen::serve(listener, start.router(), front.clone(), shutdown));
     }
-    // On a thread of its own: what listens goes on meanwhile. Until it is done, a signal ends the process as it stands.
+    // On a thread of its own: what listens goes on meanwhile. Until it is done, a signal to stop ends the process as it stands.
     let opening = tokio::task::spawn_blocking(move || start.open()).await;
     let engine = opening.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
     engine.reload().map_err(|error| CommandFailure::failed(error.to_string()))?;
     tokio::spawn(relatum_server::memory::keep_small());
     tokio::spawn(Arc::clone(&engine).reload_when_changed());
-    let signals = |kind| signal(kind).map_err(|error| failed(&error));
-    let (mut hangup, mut terminate, mut interrupt) =
-        (signals(SignalKind::hangup())?, signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
     loop {
         tokio::select! {
             _ = hangup.recv() => {

@@ -8,6 +8,8 @@ use anyhow::{Context, ensure};
 use libtest_mimic::Trial;
 use regex::Regex;
 use relatum_tests::peers::Peer;
+use relatum_tests::process::{Running, free_port};
+use relatum_tests::program::binary;
 use relatum_tests::server::Server;
 use relatum_tests::{PATIENCE, http, raw_http, wait_for};
 
@@ -17,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         crate::plain("serve_reloads_files_that_change", auto_reload),
         crate::plain("serve_limits_and_logs_requests", front_door),
         crate::plain("serve_warns_of_slow_queries", slow_queries),
+        crate::plain("serve_survives_a_hangup_before_it_is_ready", early_hangup),
     ]
 }
 
@@ -152,4 +155,28 @@ fn slow_queries() -> anyhow::Result<()> {
         wait_for(parts[0], PATIENCE, said).with_context(|| server.running.output())?;
     }
     Ok(())
+}
+
+fn early_hangup() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    fs::write(dir.path().join("prometheus.yml"), "")?;
+    let authority = format!("127.0.0.1:{}", free_port()?);
+    let mut command = Command::new(binary());
+    command
+        .arg("serve")
+        .arg(format!("--config.file={}", dir.path().join("prometheus.yml").display()))
+        .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
+        .arg(format!("--web.listen-address={authority}"));
+    let mut running = Running::start("server", &mut command)?;
+    wait_for("the listener", PATIENCE, || running.output().contains("listening").then_some(()))?;
+    // Sent until the server is ready: some arrive while its store is being opened.
+    let hangup = || Command::new("kill").args(["-HUP", &running.pid().to_string()]).status();
+    let ready = format!("http://{authority}/-/ready");
+    wait_for("the server", PATIENCE, || {
+        let sent = hangup().is_ok_and(|status| status.success());
+        (!sent || http::get(&ready).is_ok_and(|answer| answer.status == 200)).then_some(())
+    })?;
+    running.wait_ready(&ready)?;
+    let reloaded = || (running.output().matches("configuration loaded").count() > 1).then_some(());
+    wait_for("the reload that was asked for", PATIENCE, reloaded).with_context(|| running.output())
 }

@@ -59,6 +59,7 @@ pub struct Engine {
     read_slots: Arc<Semaphore>,
     quit: CancellationToken,
     added_metrics: OnceLock<AddedMetrics>,
+    when_configured: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     started_at_ms: i64,
 }
 
@@ -203,6 +204,7 @@ impl Engine {
             reloading: Mutex::new(()),
             quit: CancellationToken::new(),
             added_metrics: OnceLock::new(),
+            when_configured: Mutex::default(),
             started_at_ms: now_ms(),
             store,
             others,
@@ -289,6 +291,15 @@ impl Engine {
             scrape_files: loaded.scrape_files,
             flags,
         }));
+        let first = self.when_configured.lock().expect("nothing panics while it is held").take();
+        if let Some(done) = first {
+            done();
+        }
+    }
+
+    /// Has the first commit end with `done`.
+    pub(crate) fn when_configured(&self, done: impl FnOnce() + Send + 'static) {
+        *self.when_configured.lock().expect("nothing panics while it is held") = Some(Box::new(done));
     }
 
     /// Loads the configuration from disk: checks, prepares, commits. On failure all stays as it was.

@@ -1,4 +1,4 @@
-//! What is answered before the store is open.
+//! What is answered before the engine runs a configuration.
 
 use std::path::Path;
 
@@ -7,12 +7,18 @@ use axum::body::{Body, to_bytes};
 use super::*;
 
 fn start(dir: &Path, timeout: Duration) -> Start {
-    Start::new(Flags { data_dir: dir.join("data"), timeout, ..Flags::default() })
+    let config_file = dir.join("prometheus.yml");
+    std::fs::write(&config_file, "storage: {tsdb: {out_of_order_time_window: 7m}}\n").unwrap();
+    Start::new(Flags { data_dir: dir.join("data"), config_file, timeout, connections_max: 4, ..Flags::default() })
+}
+
+async fn ask(router: &Router, path: &str) -> Response {
+    let request = Request::get(path).header(header::HOST, "x").body(Body::empty()).unwrap();
+    answer(router.clone(), request).await
 }
 
 async fn get(router: &Router, path: &str) -> (u16, String) {
-    let request = Request::get(path).header(header::HOST, "x").body(Body::empty()).unwrap();
-    let response = answer(router.clone(), request).await;
+    let response = ask(router, path).await;
     let status = response.status().as_u16();
     (status, String::from_utf8(to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec()).unwrap())
 }
@@ -30,25 +36,64 @@ async fn while_the_log_is_read_some_is_answered_and_the_rest_waits() {
         // Longer than it may take.
         (
             "/api/v1/query?query=1",
-            r#"503 {"status":"error","errorType":"unavailable","error":"the log is still being read: segment 0 of 0"}"#,
+            r#"503 {"status":"error","errorType":"unavailable","error":"the server is still starting: segment 0 of 0 of its log is read"}"#,
         ),
         ("/metrics", "503 Service Unavailable"),
     ] {
         assert_eq!(text(get(&router, path).await), expected, "{path}");
     }
-    // One that began to wait before the store was open is answered by it.
+    // One that began to wait before the store was open is answered once the engine is what the configuration says, and not before.
     let start = start(dir.path(), Duration::from_secs(600));
-    let (router, early) = (start.router(), start.router());
-    let query = tokio::spawn(async move { get(&early, "/api/v1/query?query=1%2B1&time=5").await });
+    let (router, early, configured) = (start.router(), start.router(), tokio::spawn(start.configured()));
+    let config = tokio::spawn(async move { get(&early, "/api/v1/status/config").await });
     tokio::task::yield_now().await;
-    assert!(!query.is_finished());
     let engine = start.open().unwrap();
-    let (status, body) = query.await.unwrap();
-    assert_eq!((status, body.contains(r#"[5,"2"]"#)), (200, true), "{body}");
-    // The router is the engine's now, which has no configuration yet.
+    tokio::task::yield_now().await;
+    assert!(!config.is_finished() && !configured.is_finished());
     assert_eq!(text(get(&router, "/-/ready").await), "503 Service Unavailable");
+    engine.reload().unwrap();
+    let (status, body) = config.await.unwrap();
+    assert_eq!((status, body.contains("out_of_order_time_window: 7m")), (200, true), "{body}");
+    assert_eq!((get(&router, "/-/ready").await.0, configured.await.unwrap()), (200, true));
+    // A reload is none of it.
+    engine.reload().unwrap();
     assert_eq!(get(&router, "/api/v1/status/flags").await.0, 200);
     engine.close().await;
+    // Nothing holds the engine but who uses it.
+    drop(router);
+    assert_eq!(Arc::strong_count(&engine), 1);
+}
+
+#[tokio::test]
+async fn those_who_wait_leave_room_for_those_who_ask_how_it_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = start(dir.path(), Duration::from_secs(600));
+    // Two listeners share the turns: half of four.
+    let routers = [start.router(), start.router()];
+    let waiting: Vec<_> = routers
+        .iter()
+        .cloned()
+        .map(|router| tokio::spawn(async move { get(&router, "/api/v1/query?query=1").await.0 }))
+        .collect();
+    tokio::task::yield_now().await;
+    for router in &routers {
+        for path in ["/api/v1/query?query=1", "/metrics"] {
+            let refused = ask(router, path).await;
+            let again = refused.headers().get(header::RETRY_AFTER).map(|value| value.to_str().unwrap().to_owned());
+            assert_eq!((refused.status().as_u16(), again.as_deref()), (503, Some("5")), "{path}");
+        }
+        assert_eq!(get(router, "/-/healthy").await.0, 200);
+        assert_eq!(get(router, "/api/v1/status/walreplay").await.0, 200);
+    }
+    // A stop ends the waiting.
+    start.web().draining().cancel();
+    for waiting in waiting {
+        assert_eq!(waiting.await.unwrap(), 503);
+    }
+    // So does a start that fails.
+    let configured = start.configured();
+    drop(start);
+    assert!(!configured.await);
 }
 
 #[test]
