@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 use std::sync::LazyLock;
+use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use libtest_mimic::Trial;
@@ -168,8 +169,12 @@ fn early_hangup() -> anyhow::Result<()> {
         .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
         .arg(format!("--web.listen-address={authority}"));
     let mut running = Running::start("server", &mut command)?;
-    wait_for("the listener", PATIENCE, || running.output().contains("listening").then_some(()))?;
-    // Sent until the server is ready: some arrive while its store is being opened.
+    // Looked for without a pause: the first one is to arrive while the store is being opened.
+    let deadline = Instant::now() + PATIENCE;
+    while !running.output().contains("listening") {
+        ensure!(Instant::now() < deadline, "it does not listen:\n{}", running.output());
+        std::thread::yield_now();
+    }
     let hangup = || Command::new("kill").args(["-HUP", &running.pid().to_string()]).status();
     let ready = format!("http://{authority}/-/ready");
     wait_for("the server", PATIENCE, || {
