@@ -1,6 +1,8 @@
 //! What holds of the pure steps whatever the world is: the way to a world does not show, nothing is left to do after a pass, what goes
 //! leaves no trace, what is bad harms only itself, and the order of what has none does not matter.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use relatum_relations::bag::Databag;
 
@@ -31,6 +33,28 @@ fn made(piece: Piece, name: u32, is_bad: bool) -> BoxedStrategy<Related> {
         units,
     };
     (values(piece.app, &format!("app{name}x")), units).prop_map(related).boxed()
+}
+
+/// Names of the jobs of one relation, as others have them, too; one is that of our own job.
+const NAMES: &[&[&str]] = &[&["a"], &["b"], &["a", "b"], &["a", "a"], &["c"], &["prometheus"]];
+
+/// A relation with jobs of these names, one with a certificate.
+fn named(names: &[&str], application: u64) -> Related {
+    let job = |name: &&str| {
+        let targets = [format!("10.0.0.{application}:1")];
+        serde_json::json!({
+            "job_name": name,
+            "static_configs": [{"targets": targets}],
+            "tls_config": {"ca_file": format!("-----BEGIN CERTIFICATE-----\n{application}\n-----END CERTIFICATE-----")},
+        })
+    };
+    let jobs: Vec<serde_json::Value> = names.iter().map(job).collect();
+    Related {
+        endpoint: "metrics-endpoint".to_owned(),
+        application: format!("app{application}x"),
+        app: Databag::from([("scrape_jobs".to_owned(), serde_json::Value::from(jobs).to_string())]),
+        units: std::iter::once((0, Databag::new())).collect(),
+    }
 }
 
 fn bad(name: u32) -> impl Strategy<Value = Related> {
@@ -140,6 +164,34 @@ proptest! {
         }
         let target: Vec<Related> = target.iter().map(|(related, _)| related.clone()).collect();
         prop_assert_eq!(passes.settle(&mut state), settled(&target));
+    }
+
+    #[test]
+    fn who_shares_a_name_with_whom_is_what_is_there_now(
+        steps in prop::collection::vec((1u64..5, prop::option::weighted(0.8, 0..NAMES.len())), 1..12),
+    ) {
+        let (mut state, mut passes) = (State::default(), Passes::default());
+        // The relation of each application that is there; no id comes twice.
+        let (mut ids, mut next) = (BTreeMap::new(), 1..);
+        for (application, names) in steps {
+            match (ids.get(&application).copied(), names) {
+                (None, None) => {}
+                (Some(id), None) => {
+                    ids.remove(&application);
+                    state.relations.remove(&id);
+                }
+                (Some(id), Some(names)) => {
+                    let related = named(NAMES[names], application);
+                    state.put(id, &related.application, &related.app);
+                }
+                (None, Some(names)) => {
+                    let id = next.next().expect("numbers do not end");
+                    ids.insert(application, id);
+                    state.add(id, &named(NAMES[names], application));
+                }
+            }
+            prop_assert_eq!(passes.pass(&state), Passes::default().pass(&state));
+        }
     }
 
     #[test]
