@@ -132,6 +132,8 @@ impl Store {
             connection.pragma_update(None, "synchronous", "FULL")?;
             // In KiB, below zero. What is read again and again is kept as values; the system keeps the pages of the file.
             connection.pragma_update(None, "cache_size", -256)?;
+            // Pages that a change touches again and again are written once, when it is whole, however many they are.
+            connection.pragma_update(None, "cache_spill", false)?;
             let found = schema::migrate(&mut connection)?;
             Ok((connection, found))
         };
