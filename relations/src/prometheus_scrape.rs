@@ -4,6 +4,7 @@
 //! job names must be unique in the whole configuration. As provider, [`provide`] writes the databags that announce our own metrics.
 
 mod check;
+pub mod client_tls;
 mod dedupe;
 mod event;
 mod expand;
@@ -24,6 +25,7 @@ use crate::bag::Relation;
 use crate::place;
 use crate::problem::Problem;
 
+use check::Judge;
 pub use event::event;
 pub(crate) use event::event_of;
 pub use finish::{Finished, finish};
@@ -93,10 +95,15 @@ pub struct Scraped {
     pub problems: Vec<Problem>,
 }
 
-/// Understands `relation` as requirer. The result depends on this relation, on what jobs take from `global`, and on what
-/// they may, alone.
-pub fn read(relation: &Relation, global: &GlobalConfig, permissions: &Permissions) -> Scraped {
-    let (jobs, mut problems) = jobs::read(relation, global, permissions);
+/// Understands `relation` as requirer. The result depends on this relation, on what jobs take from `global`, on what they may, and
+/// on whether whoever connects can use their certificates, alone.
+pub fn read(
+    relation: &Relation,
+    global: &GlobalConfig,
+    permissions: &Permissions,
+    check_tls: client_tls::Check,
+) -> Scraped {
+    let (jobs, mut problems) = jobs::read(relation, &Judge { global, permissions, check_tls });
     let (rules, has_rules, rule_problems) = rules::read(relation);
     problems.extend(rule_problems);
     let problems = place::located(problems, relation);

@@ -3,6 +3,7 @@
 
 use relatum_config::prometheus::GlobalConfig;
 use relatum_relations::ingress_per_unit::Urls;
+use relatum_relations::prometheus_scrape::client_tls::accept;
 use relatum_relations::prometheus_scrape::permissions::Permissions;
 use relatum_relations::prometheus_scrape::{self, finish};
 use relatum_relations::{
@@ -42,7 +43,7 @@ const INTERFACES: &[Interface] = &[
             let global = GlobalConfig::default();
             let scraped: Vec<_> = relations
                 .iter()
-                .map(|relation| prometheus_scrape::read(relation, &global, &Permissions::default()))
+                .map(|relation| prometheus_scrape::read(relation, &global, &Permissions::default(), accept))
                 .collect();
             let finished = finish(&scraped, "/d", &["prometheus"]);
             for path in finished.files.keys() {
@@ -297,7 +298,7 @@ fn no_key_names_a_file() {
         let mut relation = relation(scrape, 1);
         relation.remote.app_bag.remove("scrape_metadata");
         relation.remote.app_bag.insert("scrape_jobs".to_owned(), json!([job, {"job_name": "good"}]).to_string());
-        let scraped = prometheus_scrape::read(&relation, &GlobalConfig::default(), &Permissions::default());
+        let scraped = prometheus_scrape::read(&relation, &GlobalConfig::default(), &Permissions::default(), accept);
         let names: Vec<&str> = scraped.jobs.iter().map(prometheus_scrape::Job::name).collect();
         assert_eq!(names, ["good"], "{job}");
         assert!(scraped.problems[0].message.contains("names a file on our disk"), "{:?}", scraped.problems);
@@ -307,7 +308,10 @@ fn no_key_names_a_file() {
     let job = json!([{"job_name": "good", "params": {"x_file": ["/x"]}, "static_configs": [{"targets": ["h:80"], "labels": {"log_file": "/x"}}]}]);
     let mut relation = relation(scrape, 1);
     relation.remote.app_bag.insert("scrape_jobs".to_owned(), job.to_string());
-    assert_eq!(prometheus_scrape::read(&relation, &GlobalConfig::default(), &Permissions::default()).problems, []);
+    assert_eq!(
+        prometheus_scrape::read(&relation, &GlobalConfig::default(), &Permissions::default(), accept).problems,
+        []
+    );
 }
 
 /// The same for every interface: `value` under the key, and what people are told of the place.
@@ -382,7 +386,8 @@ fn problems_have_a_place() {
     fn check(key: &str, value: &str, expected: &str) {
         let mut relation = relation(&INTERFACES[0], 1);
         relation.remote.app_bag.insert(key.to_owned(), value.to_owned());
-        let problems = prometheus_scrape::read(&relation, &GlobalConfig::default(), &Permissions::default()).problems;
+        let problems =
+            prometheus_scrape::read(&relation, &GlobalConfig::default(), &Permissions::default(), accept).problems;
         let place =
             problems.first().map(|problem| problem.to_string().split(": ").next().unwrap_or_default().to_owned());
         assert_eq!(place.as_deref(), Some(expected), "{problems:?}");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use relatum_config::prometheus::GlobalConfig;
+use relatum_relations::prometheus_scrape::client_tls::accept;
 use relatum_relations::prometheus_scrape::permissions::Permissions;
 use relatum_relations::prometheus_scrape::{self, Job, RuleFile, Scraped, finish};
 use relatum_relations::{Databag, Relation, Side, alertmanager_dispatch, grafana_datasource};
@@ -73,7 +74,7 @@ fn relations() -> impl Strategy<Value = Vec<Relation>> {
 fn read(relations: &[Relation]) -> Vec<Scraped> {
     relations
         .iter()
-        .map(|relation| prometheus_scrape::read(relation, &GlobalConfig::default(), &Permissions::default()))
+        .map(|relation| prometheus_scrape::read(relation, &GlobalConfig::default(), &Permissions::default(), accept))
         .collect()
 }
 
@@ -179,7 +180,7 @@ fn check_hostile(key: &str, value: String) {
         None => &mut relation.remote.app_bag,
     };
     bag.insert(key.to_owned(), value);
-    let scraped = prometheus_scrape::read(&relation, &GlobalConfig::default(), &Permissions::default());
+    let scraped = prometheus_scrape::read(&relation, &GlobalConfig::default(), &Permissions::default(), accept);
     let named = scraped.problems.iter().any(|problem| {
         problem.key.as_deref() == Some(key) && problem.relation == Some(("metrics-endpoint".to_owned(), 1))
     });

@@ -1,6 +1,7 @@
 //! What operators do not allow, no job does: each is left out, or the one target of it, and the place is named.
 
 use relatum_config::prometheus::GlobalConfig;
+use relatum_relations::prometheus_scrape::client_tls::accept;
 use relatum_relations::prometheus_scrape::permissions::{DeniedTargets, Permissions};
 use relatum_relations::prometheus_scrape::{self, EVENT};
 use relatum_relations::{Databag, Relation, Side};
@@ -19,7 +20,7 @@ fn check(jobs: &str, permissions: &Permissions, targets: &[&str], problems: &[&s
         remote.units.insert("a/0".parse().expect("a unit's name"), unit);
         let (endpoint, interface) = ("metrics-endpoint".to_owned(), "prometheus_scrape".to_owned());
         let relation = Relation { id: 1, endpoint, interface, local: Side::new("prometheus"), remote };
-        let scraped = prometheus_scrape::read(&relation, &GlobalConfig::default(), permissions);
+        let scraped = prometheus_scrape::read(&relation, &GlobalConfig::default(), permissions, accept);
         let lists = scraped.jobs.iter().filter_map(|job| job.config["static_configs"].as_array()).flatten();
         let left: Vec<&str> =
             lists.filter_map(|list| list["targets"].as_array()).flatten().filter_map(Value::as_str).collect();
@@ -115,7 +116,7 @@ fn many_bad_targets_are_left_out_at_once() {
         remote.units.insert("a/0".parse().expect("a unit's name"), Databag::new());
         let (endpoint, interface) = ("metrics-endpoint".to_owned(), "prometheus_scrape".to_owned());
         let relation = Relation { id: 1, endpoint, interface, local: Side::new("prometheus"), remote };
-        let scraped = prometheus_scrape::read(&relation, &GlobalConfig::default(), &denied(list));
+        let scraped = prometheus_scrape::read(&relation, &GlobalConfig::default(), &denied(list), accept);
         let left: Vec<&Value> = scraped.jobs.iter().map(|job| &job.config["static_configs"][0]["targets"]).collect();
         assert_eq!(left, [&serde_json::json!(["good:1"])], "{bad}");
         let rest = scraped.problems.iter().any(|problem| problem.message.contains("99950 more faults"));
@@ -141,7 +142,7 @@ fn wildcards_lead_to_units() {
         let bag = Databag::from([("prometheus_scrape_unit_address".to_owned(), address.to_owned())]);
         relation.remote.units.insert(unit.parse().expect("a unit's name"), bag);
     }
-    let scraped = prometheus_scrape::read(&relation, &GlobalConfig::default(), &denied("127.0.0.0/8"));
+    let scraped = prometheus_scrape::read(&relation, &GlobalConfig::default(), &denied("127.0.0.0/8"), accept);
     let units: Vec<&str> = scraped.jobs.iter().filter_map(|job| job.origin.unit.as_deref()).collect();
     assert_eq!(units, ["a/0", "a/2"]);
     // Whom we may reach does not lead us to whom we may not.

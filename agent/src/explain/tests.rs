@@ -77,6 +77,7 @@ impl Bench {
             agent_target: None,
             url: "http://127.0.0.1:9090".into(),
             file_system_bytes: 10 << 30,
+            tries_certificates: true,
         };
         let sources = Sources { templates: dir.path().join("templates"), ..Sources::default() };
         let mut observed = look(store.world().unwrap(), &sources, &place, Layout::Split).unwrap();

@@ -43,6 +43,9 @@ pub struct Place {
     pub url: String,
     /// The size of the file system that holds the samples.
     pub file_system_bytes: u64,
+    /// Whether the certificates of a job are tried before it is rendered. The charm leaves that to the server, which then refuses
+    /// the whole file.
+    pub tries_certificates: bool,
 }
 
 /// What passes read beside the state store. The texts of options are replaced by a reload.

@@ -90,6 +90,7 @@ impl Bench {
             agent_target: None,
             url: "http://127.0.0.1:9090".into(),
             file_system_bytes: 10 << 30,
+            tries_certificates: true,
         };
         let sources = Sources { templates: dir.path().join("templates"), ..Sources::default() };
         let mut bench = Bench {

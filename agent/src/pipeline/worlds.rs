@@ -276,6 +276,7 @@ impl State {
                 agent_target: None,
                 url: "http://127.0.0.1:9090".into(),
                 file_system_bytes: 10 << 30,
+                tries_certificates: false,
             },
         }
     }

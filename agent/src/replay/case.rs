@@ -175,6 +175,7 @@ impl Case {
                 agent_target: None,
                 url: format!("{scheme}://{host}:{PORT}"),
                 file_system_bytes: self.disk_bytes().unwrap_or(u64::MAX >> 1),
+                tries_certificates: false,
             },
         };
         (observed, refused)

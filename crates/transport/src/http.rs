@@ -4,6 +4,7 @@
 //! credentials are read anew while running: whoever rotates them need not tell us.
 
 mod authorities;
+mod certificates;
 mod credentials;
 mod denied;
 mod failure;
@@ -22,11 +23,13 @@ use thiserror::Error;
 use tracing::warn;
 
 pub use authorities::{Authorities, trust_also};
+pub use certificates::certificates;
 use credentials::Credentials;
 pub(crate) use denied::DeniedAddress;
 use denied::DeniedNetworks;
 pub use failure::request_failure;
 pub(crate) use failure::{body_failure, complaint, is_denied};
+pub use tls::check_tls;
 
 /// What we call ourselves to those we ask.
 pub(crate) const USER_AGENT: &str = concat!("relatum/", env!("CARGO_PKG_VERSION"));

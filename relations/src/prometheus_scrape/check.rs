@@ -1,12 +1,16 @@
 //! Whether a job is fit to be scraped, and a rule to be evaluated.
 
-use relatum_config::prometheus::{GlobalConfig, ScrapeConfig, ScrapeConfigFile, StaticConfig};
+use std::path::PathBuf;
+
+use relatum_config::Secret;
+use relatum_config::prometheus::{GlobalConfig, ScrapeConfig, ScrapeConfigFile, StaticConfig, TlsConfig};
 use relatum_config::rules::RuleFile;
 use relatum_model::labels::LabelsBuilder;
 use relatum_model::time::format_duration;
 use relatum_model::{relabel, yaml};
 use serde_json::{Map, Value, json};
 
+use super::client_tls;
 use super::permissions::Permissions;
 use crate::json::is_empty;
 
@@ -37,25 +41,81 @@ impl JobFault {
     }
 }
 
-/// What keeps `job` from being scraped beside jobs that take what they leave open from `global`; empty if nothing does.
-pub(super) fn job(job: &Map<String, Value>, global: &GlobalConfig, permissions: &Permissions) -> Vec<JobFault> {
-    let mut faults = Vec::new();
-    for (key, value) in job.iter().filter(|(key, _)| !FREE_KEYS.contains(&key.as_str())) {
-        // Here the three paths are not paths: the databag holds the content.
-        let inline = key == "tls_config";
-        find_paths(key, key, value, inline, &mut faults);
+/// What jobs are judged by beside themselves.
+pub(super) struct Judge<'a> {
+    /// What they inherit.
+    pub(super) global: &'a GlobalConfig,
+    /// What they may.
+    pub(super) permissions: &'a Permissions,
+    /// Whether their certificates are any good.
+    pub(super) check_tls: client_tls::Check,
+}
+
+impl Judge<'_> {
+    /// What keeps `job` from being scraped beside jobs that take what they leave open from `global`; empty if nothing does.
+    pub(super) fn faults(&self, job: &Map<String, Value>) -> Vec<JobFault> {
+        let mut faults = Vec::new();
+        for (key, value) in job.iter().filter(|(key, _)| !FREE_KEYS.contains(&key.as_str())) {
+            // Here the three paths are not paths: the databag holds the content.
+            let inline = key == "tls_config";
+            find_paths(key, key, value, inline, &mut faults);
+        }
+        let is_set = |key: &str| {
+            let value = job.get("tls_config").and_then(|tls| tls.get(key));
+            value.is_some_and(|value| !is_empty(value))
+        };
+        if is_set("cert_file") != is_set("key_file") {
+            let message = "tls_config needs both cert_file and key_file, or neither".to_owned();
+            faults.push(JobFault { path: "tls_config".to_owned(), message, hint: None });
+        }
+        faults.extend(texts_without_pem(job));
+        faults.extend(self.permissions.faults(job, FREE_KEYS));
+        if faults.is_empty() { self.format_faults(job) } else { faults }
     }
-    let is_set = |key: &str| {
-        let value = job.get("tls_config").and_then(|tls| tls.get(key));
-        value.is_some_and(|value| !is_empty(value))
-    };
-    if is_set("cert_file") != is_set("key_file") {
-        let message = "tls_config needs both cert_file and key_file, or neither".to_owned();
-        faults.push(JobFault { path: "tls_config".to_owned(), message, hint: None });
+
+    /// What the reader of scrape files says about `job`, read from the text that would be rendered, what is wrong with its
+    /// certificates, and where its targets may not be.
+    fn format_faults(&self, job: &Map<String, Value>) -> Vec<JobFault> {
+        let text = match yaml::to_string(&json!({"scrape_configs": [job]})) {
+            Ok(text) => text,
+            Err(error) => return vec![JobFault { path: String::new(), message: error.message, hint: None }],
+        };
+        let problems = match ScrapeConfigFile::parse_for(&text, self.global, &[]) {
+            Ok(file) => return file.scrape_configs.iter().flat_map(|job| self.faults_in_effect(job)).collect(),
+            Err(problems) => problems,
+        };
+        let describe = |problem: relatum_config::Problem| {
+            let key = problem.key.strip_prefix("scrape_configs[0]").unwrap_or(&problem.key);
+            JobFault { path: key.trim_start_matches('.').to_owned(), message: problem.message, hint: None }
+        };
+        problems.into_iter().map(describe).collect()
     }
-    faults.extend(texts_without_pem(job));
-    faults.extend(permissions.faults(job, FREE_KEYS));
-    if faults.is_empty() { format_faults(job, global, permissions) } else { faults }
+
+    /// What is wrong with a job that is well written.
+    fn faults_in_effect(&self, job: &ScrapeConfig) -> Vec<JobFault> {
+        let mut faults = target_faults(job, self.permissions);
+        faults.extend((self.check_tls)(&with_texts(&job.http.tls)).err().map(tls_fault));
+        faults
+    }
+}
+
+/// The settings with the texts of certificates and key as what they are; read as a file's, they stand where paths do.
+fn with_texts(tls: &TlsConfig) -> TlsConfig {
+    let mut tls = tls.clone();
+    let text = |path: Option<PathBuf>| path.map(|path| path.to_string_lossy().into_owned());
+    tls.ca = text(tls.ca_file.take()).or(tls.ca);
+    tls.cert = text(tls.cert_file.take()).or(tls.cert);
+    tls.key = text(tls.key_file.take()).map(Secret::new).or(tls.key);
+    tls
+}
+
+fn tls_fault(fault: client_tls::Fault) -> JobFault {
+    let dot = if fault.key.is_empty() { "" } else { "." };
+    let hint = fault
+        .key
+        .ends_with("_file")
+        .then(|| "the text stands here whole, from its -----BEGIN to its -----END".to_owned());
+    JobFault { path: format!("tls_config{dot}{}", fault.key), message: fault.message, hint }
 }
 
 /// The keys of `tls_config` that hold no text in PEM, such as the path of a file. Found here, it costs one job and the peer hears of it;
@@ -69,23 +129,6 @@ fn texts_without_pem(job: &Map<String, Value>) -> Vec<JobFault> {
         hint: None,
     };
     contents.filter(|(_, text)| !text.is_empty() && !text.contains("-----BEGIN ")).map(|(key, _)| fault(key)).collect()
-}
-
-/// What the reader of scrape files says about `job`, read from the text that would be rendered, and where its targets may not be.
-fn format_faults(job: &Map<String, Value>, global: &GlobalConfig, permissions: &Permissions) -> Vec<JobFault> {
-    let text = match yaml::to_string(&json!({"scrape_configs": [job]})) {
-        Ok(text) => text,
-        Err(error) => return vec![JobFault { path: String::new(), message: error.message, hint: None }],
-    };
-    let problems = match ScrapeConfigFile::parse_for(&text, global, &[]) {
-        Ok(file) => return file.scrape_configs.iter().flat_map(|job| target_faults(job, permissions)).collect(),
-        Err(problems) => problems,
-    };
-    let describe = |problem: relatum_config::Problem| {
-        let key = problem.key.strip_prefix("scrape_configs[0]").unwrap_or(&problem.key);
-        JobFault { path: key.trim_start_matches('.').to_owned(), message: problem.message, hint: None }
-    };
-    problems.into_iter().map(describe).collect()
 }
 
 /// The targets of `job` that it may not have, and those that would never be scraped, by the address that they have once they are

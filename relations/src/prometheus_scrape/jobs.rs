@@ -2,15 +2,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use relatum_config::prometheus::GlobalConfig;
 use relatum_model::text::quote;
 use serde_json::{Map, Value, json};
 
-use super::check::JobFault;
+use super::check::{JobFault, Judge};
 use super::expand::{EXPANDED_BYTES_MAX, Expanded, expand, set};
 use super::hosts::hosts;
-use super::permissions::Permissions;
-use super::{Job, Origin, SCRAPE_JOBS, SCRAPE_METADATA, check, dedupe};
+use super::{Job, Origin, SCRAPE_JOBS, SCRAPE_METADATA, dedupe};
 use crate::bag::Relation;
 use crate::json::{self, type_name};
 use crate::problem::Problem;
@@ -42,11 +40,11 @@ const ALLOWED_KEYS: &[&str] = &[
 const FALLBACK_SCRAPE_PROTOCOL: &str = "PrometheusText0.0.4";
 
 /// The jobs of `relation`, each fit to be scraped. A peer without units has nothing to scrape, whatever its application says.
-pub(super) fn read(relation: &Relation, global: &GlobalConfig, permissions: &Permissions) -> (Vec<Job>, Vec<Problem>) {
+pub(super) fn read(relation: &Relation, judge: &Judge<'_>) -> (Vec<Job>, Vec<Problem>) {
     if relation.remote.units.is_empty() {
         return (Vec::new(), Vec::new());
     }
-    let mut sieve = Sieve { relation, global, permissions, jobs: Vec::new(), problems: Vec::new(), n_seen: 0 };
+    let mut sieve = Sieve { relation, judge, jobs: Vec::new(), problems: Vec::new(), n_seen: 0 };
     match published(relation) {
         Ok(None) => {}
         Ok(Some(Published { configs, .. })) if configs.len() > JOBS_MAX => {
@@ -140,8 +138,7 @@ const FAULTS_MAX: usize = 50;
 /// Jobs as they pass, and what did not.
 struct Sieve<'a> {
     relation: &'a Relation,
-    global: &'a GlobalConfig,
-    permissions: &'a Permissions,
+    judge: &'a Judge<'a>,
     jobs: Vec<Job>,
     problems: Vec<Problem>,
     n_seen: usize,
@@ -174,7 +171,7 @@ impl Sieve<'_> {
                 faults.entry(JobFault { path, message, ..fault }).or_default().extend(unit.clone());
             }
             if let Some(mut kept) = kept {
-                self.permissions.bind(&mut kept);
+                self.judge.permissions.bind(&mut kept);
                 let relation = (self.relation.endpoint.clone(), self.relation.id);
                 self.jobs.push(Job { config: kept, origin: Origin { relation, index, unit } });
             }
@@ -192,7 +189,7 @@ impl Sieve<'_> {
 
     /// `job` without the targets that it may not have, and what was wrong; nothing of it if something else is, or no target is left.
     fn sift(&self, candidate: &Map<String, Value>) -> (Option<Map<String, Value>>, Vec<JobFault>) {
-        let faults = check::job(candidate, self.global, self.permissions);
+        let faults = self.judge.faults(candidate);
         let targets: Option<HashSet<(usize, usize)>> = faults.iter().map(|fault| target_at(&fault.path)).collect();
         // In a list of targets one is as good as another; what else is wrong, such as a bound, changes what all of them mean.
         let Some(targets) = targets else { return (None, faults) };
@@ -209,7 +206,7 @@ impl Sieve<'_> {
             listed.retain(|_| target_at.next().is_some_and(|target| !targets.contains(&(at, target))));
             n_left += listed.len();
         }
-        let is_fit = n_left > 0 && check::job(&job, self.global, self.permissions).is_empty();
+        let is_fit = n_left > 0 && self.judge.faults(&job).is_empty();
         (is_fit.then_some(job), faults)
     }
 
@@ -300,8 +297,17 @@ fn published_path(config: &Value, made: &Map<String, Value>, path: &str) -> Stri
 
 #[cfg(test)]
 mod tests {
+    use relatum_config::prometheus::{GlobalConfig, TlsConfig};
+
     use super::*;
     use crate::bag::{Databag, Side};
+    use crate::prometheus_scrape::client_tls::Fault;
+    use crate::prometheus_scrape::permissions::Permissions;
+
+    fn refuse_rotten(tls: &TlsConfig) -> Result<(), Fault> {
+        let is_rotten = tls.ca.as_ref().is_some_and(|text| text.contains("rotten"));
+        if is_rotten { Err(Fault { key: "ca_file", message: "it is rotten".to_owned() }) } else { Ok(()) }
+    }
 
     const METADATA: &str =
         r#"{"model": "m", "model_uuid": "12de4fae-06cc-4ceb-9089-567be09fec78", "application": "a"}"#;
@@ -325,7 +331,9 @@ mod tests {
             local: Side::new("prometheus"),
             remote,
         };
-        let (jobs, problems) = read(&relation, &GlobalConfig::default(), &Permissions::of_charm());
+        let (global, permissions) = (GlobalConfig::default(), Permissions::of_charm());
+        let judge = Judge { global: &global, permissions: &permissions, check_tls: refuse_rotten };
+        let (jobs, problems) = read(&relation, &judge);
         let seen = jobs.iter().map(|job| {
             let targets = &job.config["static_configs"][0]["targets"];
             let targets = targets.as_array().into_iter().flatten().filter_map(Value::as_str);
@@ -397,6 +405,8 @@ mod tests {
         check(r#"[{"basic_auth": {"username": "u", "password": "p"}}]"#, unit, &["a/0 /metrics h:80"], 0);
         check(r#"[{"tls_config": {"ca_file": "-----BEGIN CERTIFICATE-----"}}]"#, unit, &["a/0 /metrics h:80"], 0);
         check(r#"[{"tls_config": {"cert_file": "-----BEGIN CERTIFICATE-----"}}]"#, unit, &[], 1);
+        let rotten = r#"[{"tls_config": {"ca_file": "-----BEGIN CERTIFICATE-----rotten"}}, {}]"#;
+        check(rotten, unit, &["a/0 /metrics h:80"], 1);
         check(r#"[{"tls_config": {"ca_file": "/etc/ssl/ca.pem"}}, {}]"#, unit, &["a/0 /metrics h:80"], 1);
         // A label may be called anything.
         check(

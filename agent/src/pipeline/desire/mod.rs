@@ -5,6 +5,7 @@
 
 mod alerting;
 mod certificate;
+mod client_tls;
 mod grafana;
 mod outside;
 mod own_metrics;

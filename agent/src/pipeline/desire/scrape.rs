@@ -8,11 +8,13 @@ use foldhash::HashSet;
 use relatum_config::Secret;
 use relatum_config::prometheus::GlobalConfig;
 use relatum_model::time::parse_duration;
-use relatum_relations::prometheus_scrape as scrape;
+use relatum_relations::Relation;
 use relatum_relations::prometheus_scrape::permissions::Permissions;
+use relatum_relations::prometheus_scrape::{self as scrape, Scraped, client_tls::accept};
 use relatum_relations::topology::{JUJU_APPLICATION, JUJU_MODEL, JUJU_MODEL_UUID, JUJU_UNIT};
 use serde_json::{Map, Value, json};
 
+use super::client_tls;
 use super::rules::Rules;
 use super::view::{Ends, View};
 use super::{MATERIALS, RelationKey, Us, problem};
@@ -68,7 +70,7 @@ pub(super) struct Scrape {
 
 impl Scrape {
     pub(super) fn read(view: &View<'_>, basis: &Basis) -> Self {
-        let mut scraped = scrape::read(view.relation(), &basis.global, &basis.permissions);
+        let mut scraped = basis.read(view.relation());
         let event = scrape::event(&scraped);
         let problems = std::mem::take(&mut scraped.problems).into_iter().map(problem).collect();
         let rules = scraped.rules.take().map(|file| Arc::new(Rules::new(view.ends(), file)));
@@ -96,6 +98,8 @@ pub(super) struct Basis {
     pub(super) global: GlobalConfig,
     /// What operators allow to peers.
     pub(super) permissions: Permissions,
+    /// Whether their certificates are tried.
+    pub(super) tries_certificates: bool,
     /// Where certificates and keys will be.
     pub(super) folder: String,
     /// The names of our own jobs.
@@ -107,9 +111,16 @@ impl Basis {
         Basis {
             global: global(settings),
             permissions: settings.permissions.clone(),
+            tries_certificates: place.tries_certificates,
             folder: place.rendered.join(MATERIALS).display().to_string(),
             reserved: reserved(place),
         }
+    }
+
+    /// Understands `relation`.
+    pub(super) fn read(&self, relation: &Relation) -> Scraped {
+        let check_tls = if self.tries_certificates { client_tls::attempt } else { accept };
+        scrape::read(relation, &self.global, &self.permissions, check_tls)
     }
 }
 

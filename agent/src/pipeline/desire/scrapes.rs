@@ -154,9 +154,9 @@ impl Scrapes {
     }
 
     /// The relations with a job called `name`.
-    fn owners(&self, name: &Arc<str>) -> impl Iterator<Item = u64> + use<> {
+    fn owners(&self, name: &Arc<str>) -> impl Iterator<Item = u64> {
         let owners = self.names.range((Arc::clone(name), 0)..=(Arc::clone(name), u64::MAX));
-        owners.map(|(_, id)| *id).collect::<Vec<_>>().into_iter()
+        owners.map(|(_, id)| *id)
     }
 }
 
@@ -180,10 +180,7 @@ impl Desired {
             return;
         }
         // The names of all others count as taken, too: whatever a new name would be, it renames nobody else's job.
-        let read = |id: &u64| {
-            let view = view(&scrapes.known[id].0);
-            scrape::read(view.relation(), &basis.global, &basis.permissions)
-        };
+        let read = |id: &u64| basis.read(view(&scrapes.known[id].0).relation());
         let scraped: Vec<Scraped> = clashing.iter().map(read).collect();
         let others = scrapes.names.iter().filter(|(_, id)| !clashing.contains(id)).map(|(name, _)| &**name);
         let taken: Vec<&str> = basis.reserved.iter().copied().chain(others).collect();

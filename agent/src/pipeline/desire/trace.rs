@@ -6,6 +6,7 @@ use relatum_relations::Relation;
 use relatum_relations::prometheus_scrape::{self as scrape, Job};
 use serde_json::Value;
 
+use super::scrape::Basis;
 use super::view::View;
 use super::{Desired, MATERIALS, Memory, RelationKey, desire, scrape as scrape_jobs};
 use crate::pipeline::observe::Observed;
@@ -27,10 +28,9 @@ pub(crate) fn trace(observed: &Observed) -> Trace {
     let views = || observed.world.relations.iter().flat_map(View::of);
     let relations: BTreeMap<RelationKey, (Role, Relation)> =
         views().map(|view| (view.key(), (view.role, view.relation().clone()))).collect();
-    let global = scrape_jobs::global(&desired.settings);
+    let basis = Basis::of(&desired.settings, &observed.place);
     let on_endpoint = relations.values().filter(|(_, relation)| relation.endpoint == "metrics-endpoint");
-    let scraped: Vec<_> =
-        on_endpoint.map(|(_, relation)| scrape::read(relation, &global, &desired.settings.permissions)).collect();
+    let scraped: Vec<_> = on_endpoint.map(|(_, relation)| basis.read(relation)).collect();
     let folder = observed.place.rendered.join(MATERIALS).display().to_string();
     // Each relation by itself, and those together whose jobs were named anew for the others' sake.
     let mut jobs: BTreeMap<RelationKey, Vec<Job>> = BTreeMap::new();

@@ -138,3 +138,41 @@ fn authorities_that_were_sent_are_trusted_and_others_named() {
     bench.run();
     assert_eq!(bench.disk(), before);
 }
+
+#[test]
+fn a_bad_certificate_costs_its_job_and_no_other() {
+    let (mut bench, authority) = (Bench::new(), Authority::new());
+    let (ca, key) = (authority.0.pem(), KeyPair::generate().unwrap().serialize_pem());
+    let torn: String = ca.chars().take(200).collect();
+    let garbage = "-----BEGIN CERTIFICATE-----\nMIIBFAKE\n-----END CERTIFICATE-----";
+    let job = |name: &str, tls_config: Value| json!({"job_name": name, "static_configs": [{"targets": [format!("{name}:1")]}], "tls_config": tls_config});
+    let jobs = json!([
+        job("plain", json!({})),
+        job("known", json!({"ca_file": ca})),
+        job("torn", json!({"ca_file": torn})),
+        job("garbage", json!({"ca_file": garbage})),
+        job("stranger", json!({"cert_file": ca, "key_file": key})),
+        job("nameless", json!({"server_name": "no host"})),
+    ]);
+    let app = json!({"scrape_jobs": jobs.to_string()});
+    bench.relate(
+        "metrics-endpoint",
+        Some(&json!({"application": "a", "application-data": app, "units": {"a/0": {}}}).to_string()),
+    );
+    let report = bench.run();
+    let rendered = &bench.disk()["scrape/metrics-endpoint_1.yml"];
+    for (name, is_there) in [
+        ("plain", true),
+        ("known", true),
+        ("torn", false),
+        ("garbage", false),
+        ("stranger", false),
+        ("nameless", false),
+    ] {
+        assert_eq!(rendered.contains(&format!("{name}:1")), is_there, "{name} in\n{rendered}");
+    }
+    let paths: Vec<&str> = report.problems.iter().filter_map(|problem| problem.path.as_deref()).collect();
+    let expected =
+        ["[2].tls_config.ca_file", "[3].tls_config.ca_file", "[4].tls_config.key_file", "[5].tls_config.server_name"];
+    assert_eq!(paths, expected, "{:?}", report.problems);
+}

@@ -30,6 +30,7 @@ impl Unit {
             agent_target: None,
             url: format!("http://{address}"),
             file_system_bytes: 10 << 30,
+            tries_certificates: true,
         };
         let sources = Sources { templates: dir.path().join("templates"), ..Sources::default() };
         let mut unit =

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use relatum_config::prometheus::TlsVersion;
 use relatum_config::web::{ClientAuth, ServerTlsConfig};
+use relatum_transport::http as outgoing;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{CipherSuite, NamedGroup, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
@@ -146,14 +147,7 @@ fn certificates(
     text: Option<&str>,
 ) -> Result<Vec<CertificateDer<'static>>, WebError> {
     let pem = pem(field, file, text)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    match found {
-        Ok(found) if found.is_empty() => {
-            Err(WebError::Unusable { field, reason: "it holds no certificate".to_owned() })
-        }
-        Ok(found) => Ok(found),
-        Err(error) => Err(WebError::Unusable { field, reason: error.to_string() }),
-    }
+    outgoing::certificates(&pem).map_err(|reason| WebError::Unusable { field, reason })
 }
 
 /// The text of one of the parts; a file wins over a text.

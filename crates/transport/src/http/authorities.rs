@@ -8,10 +8,11 @@ use std::sync::{Arc, LazyLock};
 use arc_swap::ArcSwapOption;
 use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, Error, RootCertStore};
+
+use super::certificates::certificates;
 
 static MORE: LazyLock<ArcSwapOption<Authorities>> = LazyLock::new(ArcSwapOption::empty);
 
@@ -25,18 +26,16 @@ pub struct Authorities {
 impl Authorities {
     /// Reads them from a text with one certificate or more, all of them usable; else says why not.
     pub fn read(pem: &[u8]) -> Result<Self, String> {
-        let certificates: Vec<CertificateDer<'static>> =
-            CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
-        if certificates.is_empty() {
-            return Err("it holds no certificate".to_owned());
-        }
-        Authorities::new(certificates)
+        Authorities::new(certificates(pem)?)
     }
 
     pub(super) fn new(certificates: Vec<CertificateDer<'static>>) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
         for certificate in &certificates {
-            roots.add(certificate.clone()).map_err(|error| error.to_string())?;
+            roots.add(certificate.clone()).map_err(|error| match error {
+                Error::InvalidCertificate(CertificateError::BadEncoding) => "it is no certificate".to_owned(),
+                error => error.to_string(),
+            })?;
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)

@@ -14,6 +14,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme, Suppor
 
 use super::HttpError;
 use super::authorities::{self, Authorities};
+use super::certificates::certificates;
 
 /// The texts of certificates and key, wherever they come from, to be compared with what they were before.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -53,6 +54,11 @@ pub(super) fn files(config: &TlsConfig) -> impl Iterator<Item = &Path> {
     [&config.ca_file, &config.cert_file, &config.key_file].into_iter().flatten().map(|path| path.as_path())
 }
 
+/// Whether a client can be built with `config`: its certificates and key are what they should be and belong together.
+pub fn check_tls(config: &TlsConfig) -> Result<(), HttpError> {
+    client_config(config, &Material::read(config)?, false).map(drop)
+}
+
 /// What `config` and `material` mean for the TLS library.
 pub(super) fn client_config(config: &TlsConfig, material: &Material, http2: bool) -> Result<ClientConfig, HttpError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -63,7 +69,8 @@ pub(super) fn client_config(config: &TlsConfig, material: &Material, http2: bool
         .with_custom_certificate_verifier(verifier(config, material, provider)?);
     let mut client = match (&material.cert, &material.key) {
         (Some(cert), Some(key)) => {
-            let chain = certificates(cert, &name_of("cert", config.cert_file.as_deref()))?;
+            let cert_name = name_of("cert", config.cert_file.as_deref());
+            let chain = certificates(cert).map_err(|reason| HttpError::Certificate { what: cert_name, reason })?;
             let key_name = name_of("key", config.key_file.as_deref());
             let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| HttpError::Certificate {
                 what: key_name.clone(),
@@ -99,13 +106,6 @@ fn versions(config: &TlsConfig) -> Result<Vec<&'static SupportedProtocolVersion>
     Ok(versions)
 }
 
-fn certificates(pem: &[u8], name: &str) -> Result<Vec<CertificateDer<'static>>, HttpError> {
-    let refused = |reason: String| HttpError::Certificate { what: name.to_owned(), reason };
-    let certificates: Vec<CertificateDer<'static>> =
-        CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|error| refused(error.to_string()))?;
-    if certificates.is_empty() { Err(refused("it holds no certificate".to_owned())) } else { Ok(certificates) }
-}
-
 fn name_of(key: &str, file: Option<&Path>) -> String {
     file.map_or_else(|| key.to_owned(), |path| path.display().to_string())
 }
@@ -119,9 +119,7 @@ fn verifier(
         Trust::Anyone
     } else if let Some(pem) = &material.ca {
         let name = name_of("ca", config.ca_file.as_deref());
-        let certificates = certificates(pem, &name)?;
-        let authorities =
-            Authorities::new(certificates).map_err(|reason| HttpError::Certificate { what: name, reason })?;
+        let authorities = Authorities::read(pem).map_err(|reason| HttpError::Certificate { what: name, reason })?;
         Trust::Authorities(authorities)
     } else {
         Trust::System
