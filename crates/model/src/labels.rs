@@ -3,12 +3,16 @@
 //! A set is one immutable, reference-counted text: every name and value, sorted by name, each behind its own length. One
 //! allocation holds the whole set however many labels it has; cloning, comparing for equality and hashing never look inside.
 
+mod running;
+
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::text::{is_legacy_label_name, is_legacy_metric_name, quote};
+
+pub use self::running::RunningLabels;
 
 /// The label that holds the name of a metric.
 pub const METRIC_NAME: &str = "__name__";
@@ -207,25 +211,28 @@ impl<'a> IntoIterator for &'a Labels {
 }
 
 impl Ord for Labels {
-    /// As if the pairs were compared one by one; but most sets that are sorted have most of their text in common, so that is
-    /// skipped as a whole.
     fn cmp(&self, other: &Self) -> Ordering {
-        if Arc::ptr_eq(&self.0, &other.0) {
-            return Ordering::Equal;
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { order(&self.0, &other.0) }
+    }
+}
+
+/// The order of two sets by their texts.
+///
+/// As if the pairs were compared one by one; but most sets that are sorted have most of their text in common, so that is skipped
+/// as a whole.
+fn order(a: &str, b: &str) -> Ordering {
+    let shared = shared_prefix(a.as_bytes(), b.as_bytes());
+    if shared == a.len() || shared == b.len() {
+        return a.len().cmp(&b.len());
+    }
+    // The first field that differs begins at the same place in both.
+    let mut at = 0;
+    loop {
+        let end = at + field_bytes(&a.as_bytes()[at..]);
+        if end > shared {
+            return field(&a[at..]).0.cmp(field(&b[at..]).0);
         }
-        let shared = shared_prefix(self.0.as_bytes(), other.0.as_bytes());
-        if shared == self.0.len() || shared == other.0.len() {
-            return self.0.len().cmp(&other.0.len());
-        }
-        // The first field that differs begins at the same place in both.
-        let mut at = 0;
-        loop {
-            let end = at + field_bytes(&self.0.as_bytes()[at..]);
-            if end > shared {
-                return field(&self.0[at..]).0.cmp(field(&other.0[at..]).0);
-            }
-            at = end;
-        }
+        at = end;
     }
 }
 

@@ -109,8 +109,11 @@ impl Samples {
         self.timestamps.iter().zip(&self.values).map(|(&t_ms, &value)| Sample { t_ms, value })
     }
 
-    /// The samples from `min_ms` to `max_ms`, both included.
+    /// The samples from `min_ms` to `max_ms`, both included; none if the first is behind the second.
     pub fn within(&self, min_ms: i64, max_ms: i64) -> Samples {
+        if min_ms > max_ms {
+            return Samples::default();
+        }
         let floats =
             self.timestamps.partition_point(|t| *t < min_ms)..self.timestamps.partition_point(|t| *t <= max_ms);
         let histograms =
@@ -132,4 +135,26 @@ pub struct Series {
     pub labels: Labels,
     /// Its samples, oldest first.
     pub samples: Samples,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_within() {
+        let samples = Samples::of_floats(vec![10, 20, 30], vec![1.0, 2.0, 3.0]);
+        for (min_ms, max_ms, expected) in [
+            (10, 30, &[10, 20, 30][..]),
+            (11, 29, &[20]),
+            (20, 20, &[20]),
+            (21, 29, &[]),
+            (31, i64::MAX, &[]),
+            // No span at all.
+            (30, 10, &[]),
+            (i64::MAX, i64::MIN, &[]),
+        ] {
+            assert_eq!(samples.within(min_ms, max_ms).timestamps, expected, "{min_ms}..={max_ms}");
+        }
+    }
 }

@@ -8,6 +8,7 @@
 mod bits;
 pub(crate) mod bytes;
 pub(crate) mod column;
+pub(crate) mod decoder;
 pub(crate) mod deleted;
 pub(crate) mod histograms;
 pub(crate) mod layout;

@@ -6,6 +6,7 @@
 //! form leaves the process only in an image of the head ([`image`]), whose version changes with it. A full chunk becomes two
 //! columns as blocks have them (`block::column`), if its values are decimals: that of the times is shared.
 
+pub(crate) mod decoder;
 pub(crate) mod image;
 
 use std::sync::Arc;
@@ -13,9 +14,12 @@ use std::sync::Arc;
 use relatum_model::Samples;
 use relatum_model::storage::TimeRange;
 
-use crate::block::column::{ValueDecoder, decode_integers, decode_values, encode_decimals};
+use crate::block::column::encode_decimals;
+use crate::block::decoder::{decode_integers, decode_values};
 use crate::system::expect_use_of;
 use crate::times::RecentTimes;
+
+use self::decoder::ChunkDecoder;
 
 /// How many samples a chunk holds before the next one is begun. Fewer cost more bytes in headers, more cost a point query
 /// the decoding of samples that it does not need.
@@ -59,22 +63,10 @@ impl Chunk {
     }
 
     /// Adds the samples inside `range` to `samples`.
-    pub(crate) fn push_to(&self, range: TimeRange, samples: &mut Samples) {
+    pub(crate) fn push_to(&self, range: TimeRange, decoder: &mut ChunkDecoder, samples: &mut Samples) {
         match &self.form {
             Form::Bits(bytes) => BitsIter::new(bytes, self.count).push_to(range, samples),
-            Form::Columns { times, values } => {
-                let n = self.count as usize;
-                // They were written here and never left memory.
-                let times = decode_integers(times, n).unwrap_or_default();
-                let first = times.partition_point(|t_ms| *t_ms < range.min_ms);
-                let end = times.partition_point(|t_ms| *t_ms <= range.max_ms).max(first);
-                let before = samples.values.len();
-                if ValueDecoder::default().push(values, n, &mut samples.values).is_ok() {
-                    samples.values.truncate(before + end);
-                    samples.values.drain(before..before + first);
-                    samples.timestamps.extend_from_slice(&times[first..end]);
-                }
-            }
+            Form::Columns { times, values } => decoder.push((times, values), self.count as usize, range, samples),
         }
     }
 
@@ -481,14 +473,25 @@ mod tests {
         let at = |place: usize| samples.get(place).map_or(i64::MAX, |(t_ms, _)| *t_ms);
         for range in [TimeRange::ALL, TimeRange { min_ms: at(samples.len() / 3), max_ms: at(samples.len() * 3 / 4) }] {
             let mut pushed = Samples::default();
-            closed.iter().for_each(|chunk| chunk.push_to(range, &mut pushed));
+            let mut decoder = ChunkDecoder::default();
+            closed.iter().for_each(|chunk| chunk.push_to(range, &mut decoder, &mut pushed));
             open.push_to(range, &mut pushed);
             let inside = samples.iter().filter(|(t_ms, _)| range.contains(*t_ms)).copied();
             assert!(pushed.iter().map(|sample| (sample.t_ms, sample.value.to_bits())).eq(inside), "{range:?}");
         }
-        let packed = closed.into_iter().map(|chunk| chunk.packed(&mut RecentTimes::default()));
-        let back: Vec<_> = packed.flat_map(|chunk| chunk.iter().collect::<Vec<_>>()).collect();
+        let mut recent = RecentTimes::default();
+        let packed: Vec<_> = closed.into_iter().map(|chunk| chunk.packed(&mut recent)).collect();
+        let back: Vec<_> = packed.iter().flat_map(|chunk| chunk.iter().collect::<Vec<_>>()).collect();
         assert_eq!(back, samples[..back.len()]);
+        let range = TimeRange { min_ms: at(samples.len() / 5), max_ms: at(samples.len() / 2) };
+        let (mut decoder, mut pushed) = (ChunkDecoder::default(), Samples::default());
+        // Twice, the second time with times that are known.
+        for _ in 0..2 {
+            pushed.clear();
+            packed.iter().for_each(|chunk| chunk.push_to(range, &mut decoder, &mut pushed));
+            let inside = back.iter().filter(|(t_ms, _)| range.contains(*t_ms)).copied();
+            assert!(pushed.iter().map(|sample| (sample.t_ms, sample.value.to_bits())).eq(inside), "{range:?}");
+        }
     }
 
     #[test]

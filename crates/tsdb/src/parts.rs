@@ -9,10 +9,11 @@ use std::sync::Arc;
 use relatum_model::storage::{Cancel, Parts, SelectError, TimeRange};
 use relatum_model::{Labels, Samples};
 
+use crate::chunk::decoder::ChunkDecoder;
 use crate::ranks::Ranks;
 use crate::series::MemSeries;
 use crate::snapshot::merge;
-use crate::view::{BlockWalk, Selected};
+use crate::view::{BlockWalk, Selected, first_labels};
 
 /// How many series a part has: few enough that threads end at the same time, many enough that handing out parts costs nothing.
 const PART_SERIES: usize = 128;
@@ -72,35 +73,38 @@ impl ViewParts<'_> {
             return Places { head: from..(from + PART_SERIES).min(self.found.len()), blocks: Vec::new() };
         }
         let (from, to) = (self.edge(part), if part + 1 < self.count() { self.edge(part + 1) } else { Edge::End });
-        let within = |n: usize, before: &dyn Fn(&Labels) -> usize| {
-            let place = |edge: &Edge| match edge {
+        let within = |n: usize, before: &dyn Fn(&Labels, usize) -> usize| {
+            // Most often all have the same series, so that a part has the same place everywhere.
+            let place = |edge: &Edge, part: usize| match edge {
                 Edge::Start => 0,
-                Edge::At(labels) => before(labels),
+                Edge::At(labels) => before(labels, part.saturating_mul(PART_SERIES)),
                 Edge::End => n,
             };
-            let from = place(&from);
-            from..place(&to).max(from)
+            let from = place(&from, part);
+            from..place(&to, part + 1).max(from)
         };
-        let in_head = |labels: &Labels| self.found.partition_point(|rank| self.ranks.series(*rank).labels < *labels);
-        Places {
-            head: within(self.found.len(), &in_head),
-            blocks: self
-                .blocks
-                .iter()
-                .map(|block| within(block.numbers.len(), &|labels| block.before(labels)))
-                .collect(),
-        }
+        let in_head = |labels: &Labels, guess: usize| {
+            let series = |rank: &u32| &self.ranks.series(*rank).labels;
+            match self.found.get(guess) {
+                Some(rank) if series(rank) == labels => guess,
+                _ => self.found.partition_point(|rank| series(rank) < labels),
+            }
+        };
+        let in_block = |block: &Selected<'_>| {
+            within(block.numbers.len(), &|labels: &Labels, guess: usize| block.before(labels, guess))
+        };
+        Places { head: within(self.found.len(), &in_head), blocks: self.blocks.iter().map(in_block).collect() }
     }
 
     /// Puts what the reader sees of a series of the head in the place of what is in `samples`. Returns whether nobody needs
     /// anything else of the series.
-    fn read(&self, series: &MemSeries, samples: &mut Samples) -> bool {
+    fn read(&self, series: &MemSeries, decoder: &mut ChunkDecoder, samples: &mut Samples) -> bool {
         samples.clear();
         let state = series.state();
         if self.newest_only && state.push_newest_float(self.range, self.commit, samples) {
             return true;
         }
-        if !state.push_floats(self.range, self.commit, samples) {
+        if !state.push_floats(self.range, self.commit, decoder, samples) {
             let snapshot = state.snapshot(self.range, self.commit);
             drop(state);
             *samples = snapshot.decode();
@@ -114,13 +118,13 @@ impl ViewParts<'_> {
         ranks: &[u32],
         each: &mut dyn FnMut(&Labels, &mut Samples) -> ControlFlow<()>,
     ) -> Result<(), SelectError> {
-        let mut samples = Samples::default();
+        let (mut samples, mut decoder) = (Samples::default(), ChunkDecoder::default());
         for rank in ranks {
             if self.cancel.is_cancelled() {
                 return Err(SelectError::Cancelled);
             }
             let series = self.ranks.series(*rank);
-            self.read(series, &mut samples);
+            self.read(series, &mut decoder, &mut samples);
             if !samples.is_empty() && each(&series.labels, &mut samples).is_break() {
                 break;
             }
@@ -147,22 +151,18 @@ impl Parts for ViewParts<'_> {
         let blocks = self.blocks.iter().zip(places.blocks);
         let mut walks: Vec<BlockWalk<'_>> = blocks.map(|(block, places)| block.walk(places)).collect();
         let (mut samples, mut newest) = (Samples::default(), Samples::default());
+        let mut decoder = ChunkDecoder::default();
         loop {
             if self.cancel.is_cancelled() {
                 return Err(SelectError::Cancelled);
             }
-            let of_block = walks.iter().filter_map(BlockWalk::labels).min();
             let of_head = in_head.peek().map(|series| &series.labels);
-            let (labels, series) = match (of_head, of_block) {
-                (Some(labels), None) => (labels.clone(), in_head.next()),
-                (Some(of_head), Some(of_block)) if of_head <= of_block => (of_head.clone(), in_head.next()),
-                (_, Some(labels)) => (labels.clone(), None),
-                (None, None) => return Ok(()),
-            };
+            let Some(labels) = first_labels(of_head, &walks) else { return Ok(()) };
+            let series = in_head.next_if(|series| series.labels == labels);
             samples.clear();
             newest.clear();
-            let is_all = series.is_some_and(|series| self.read(series, &mut newest));
-            for walk in walks.iter_mut().filter(|walk| walk.labels() == Some(&labels)) {
+            let is_all = series.is_some_and(|series| self.read(series, &mut decoder, &mut newest));
+            for walk in walks.iter_mut().filter(|walk| walk.is_at(&labels)) {
                 if is_all {
                     walk.advance();
                 } else {

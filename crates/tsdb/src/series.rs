@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use relatum_model::storage::TimeRange;
 use relatum_model::{Labels, Samples};
 
+use crate::chunk::decoder::ChunkDecoder;
 use crate::chunk::{CHUNK_SAMPLES_MAX, Chunk, OpenChunk, pack};
 use crate::histogram::Encoded;
 use crate::snapshot::Snapshot;
@@ -225,7 +226,13 @@ impl State {
 
     /// Adds what a reader of `commit` sees inside `range` to `samples`, which has none, if that is quickly done under the lock:
     /// the series has nothing but floats that came in order, and the range is no long one. Otherwise returns `false`.
-    pub(crate) fn push_floats(&self, range: TimeRange, commit: u64, samples: &mut Samples) -> bool {
+    pub(crate) fn push_floats(
+        &self,
+        range: TimeRange,
+        commit: u64,
+        decoder: &mut ChunkDecoder,
+        samples: &mut Samples,
+    ) -> bool {
         if self.rare.is_some() {
             return false;
         }
@@ -234,7 +241,7 @@ impl State {
         if closed.len() > CHUNKS_UNDER_LOCK_MAX {
             return false;
         }
-        closed.iter().for_each(|chunk| chunk.push_to(range, samples));
+        closed.iter().for_each(|chunk| chunk.push_to(range, decoder, samples));
         if self.open_reaches(range) {
             self.open.push_to(range, samples);
         }

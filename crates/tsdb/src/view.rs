@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
+use relatum_model::labels::RunningLabels;
 use relatum_model::storage::{Cancel, Hints, Moment, Parts, Reader, RunSet, Scope, SelectError, SeriesSet, TimeRange};
 use relatum_model::summary::Windows;
 use relatum_model::{Labels, Matcher, Samples, Series};
@@ -13,7 +14,7 @@ use relatum_model::{Labels, Matcher, Samples, Series};
 use crate::block::Block;
 use crate::block::deleted::Deleted;
 use crate::block::layout::Damage;
-use crate::block::reader::{BlockSeries, ChunkReader, Index, SeriesWalk};
+use crate::block::reader::{ChunkPlace, ChunkReader, Index, SeriesWalk};
 use crate::core::Core;
 use crate::parts::ViewParts;
 use crate::ranks::Ranks;
@@ -83,18 +84,14 @@ impl<'s> View<'s> {
                 if cancelled {
                     return None;
                 }
-                let first_in_block = in_blocks.iter().filter_map(BlockWalk::labels).min();
-                let labels = match (in_head.peek().map(|series| &series.labels), first_in_block) {
-                    (Some(a), Some(b)) => a.min(b).clone(),
-                    (a, b) => a.or(b)?.clone(),
-                };
+                let labels = first_labels(in_head.peek().map(|series| &series.labels), &in_blocks)?;
                 if cancel.is_cancelled() {
                     cancelled = true;
                     return Some(Err(SelectError::Cancelled));
                 }
                 let of_head = in_head.next_if(|series| series.labels == labels);
                 let mut walks: Vec<&mut BlockWalk<'a>> =
-                    in_blocks.iter_mut().filter(|walk| walk.labels() == Some(&labels)).collect();
+                    in_blocks.iter_mut().filter(|walk| walk.is_at(&labels)).collect();
                 if let Some(made) = make(labels, of_head, &mut walks) {
                     return Some(Ok(made));
                 }
@@ -221,6 +218,7 @@ impl<'v> Selected<'v> {
             deleted: Arc::clone(&self.deleted),
             numbers: Vec::from(&self.numbers[places]).into_iter(),
             current: None,
+            chunks: Vec::new(),
         };
         walk.advance();
         walk
@@ -228,15 +226,20 @@ impl<'v> Selected<'v> {
 
     /// The labels of the one at `place`.
     pub(crate) fn labels(&self, place: usize) -> Option<Labels> {
-        self.walk(place..place + 1).labels().cloned()
+        let mut walk = self.index.walk();
+        self.go_to(&mut walk, place).then(|| walk.labels().to_labels())
     }
 
-    /// How many of them have labels before `labels`. What cannot be read is behind.
-    pub(crate) fn before(&self, labels: &Labels) -> usize {
+    /// How many of them have labels before `labels`, which is most likely at `guess`. What cannot be read is behind.
+    pub(crate) fn before(&self, labels: &Labels, guess: usize) -> usize {
+        let mut walk = self.index.walk();
+        if guess < self.numbers.len() && self.go_to(&mut walk, guess) && walk.labels().are(labels) {
+            return guess;
+        }
         let (mut low, mut high) = (0, self.numbers.len());
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.labels(middle).is_some_and(|other| other < *labels) {
+            if self.go_to(&mut walk, middle) && walk.labels() < labels {
                 low = middle + 1;
             } else {
                 high = middle;
@@ -244,6 +247,29 @@ impl<'v> Selected<'v> {
         }
         low
     }
+
+    /// Whether the labels of the one at `place` could be read.
+    fn go_to(&self, walk: &mut SeriesWalk<'v>, place: usize) -> bool {
+        let gone = walk.go_to(self.numbers[place], &mut Vec::new());
+        gone.inspect_err(|damage| self.block.report(*damage)).is_ok()
+    }
+}
+
+/// The first of the labels that the head and blocks stand at; `None` at the end of all.
+pub(crate) fn first_labels(of_head: Option<&Labels>, walks: &[BlockWalk<'_>]) -> Option<Labels> {
+    let mut first: Option<&BlockWalk<'_>> = None;
+    for walk in walks.iter().filter(|walk| walk.current.is_some()) {
+        // Most often all stand at the same series.
+        let is_first = match (first, of_head) {
+            (Some(first), _) => walk.running() < first.running(),
+            (None, Some(of_head)) => !walk.is_at(of_head) && walk.running() < of_head,
+            (None, None) => true,
+        };
+        if is_first {
+            first = Some(walk);
+        }
+    }
+    first.map_or_else(|| of_head.cloned(), BlockWalk::labels)
 }
 
 /// A walk over the selected series of one block, in the order of their labels.
@@ -253,30 +279,46 @@ pub(crate) struct BlockWalk<'v> {
     reader: ChunkReader<'v>,
     deleted: Arc<Deleted>,
     numbers: std::vec::IntoIter<u32>,
-    current: Option<BlockSeries>,
+    // The number of the series it stands at.
+    current: Option<u32>,
+    chunks: Vec<ChunkPlace>,
 }
 
 impl<'v> BlockWalk<'v> {
     fn of_all(block: &'v Arc<Block>, index: Index<'v>) -> Result<Self, Damage> {
         let numbers: Vec<u32> = (0..index.n_series()).collect();
         let (walk, reader) = (index.walk(), ChunkReader::new(index));
-        let deleted = block.deleted();
-        let mut all = BlockWalk { block, walk, reader, deleted, numbers: numbers.into_iter(), current: None };
+        let (deleted, numbers) = (block.deleted(), numbers.into_iter());
+        let mut all = BlockWalk { block, walk, reader, deleted, numbers, current: None, chunks: Vec::new() };
         all.advance();
         Ok(all)
     }
 
     /// Goes to the next series; over damage, to the end.
     pub(crate) fn advance(&mut self) {
-        self.current = self
-            .numbers
-            .next()
-            .and_then(|number| self.walk.series(number).inspect_err(|damage| self.block.report(*damage)).ok());
+        self.current = self.numbers.next().filter(|number| {
+            let gone = self.walk.go_to(*number, &mut self.chunks);
+            gone.inspect_err(|damage| self.block.report(*damage)).is_ok()
+        });
     }
 
     /// The labels of the current series; `None` at the end.
-    pub(crate) fn labels(&self) -> Option<&Labels> {
-        self.current.as_ref().map(|series| &series.labels)
+    pub(crate) fn labels(&self) -> Option<Labels> {
+        self.current.map(|_| self.running().to_labels())
+    }
+
+    /// Whether the current series is that of `labels`.
+    pub(crate) fn is_at(&self, labels: &Labels) -> bool {
+        self.current.is_some() && self.running().are(labels)
+    }
+
+    fn running(&self) -> &RunningLabels {
+        self.walk.labels()
+    }
+
+    /// The chunks of the current series that reach into `range`.
+    fn reaching(&self, range: TimeRange) -> impl Iterator<Item = &ChunkPlace> {
+        self.chunks.iter().filter(move |chunk| self.current.is_some() && chunk.reaches(range))
     }
 
     /// Takes the samples of the current series inside `range` and goes to the next one. A chunk that is damaged is left out.
@@ -288,23 +330,22 @@ impl<'v> BlockWalk<'v> {
 
     /// Adds them to `samples` of the same series; of two for one moment the one that is there counts.
     pub(crate) fn push_samples(&mut self, range: TimeRange, samples: &mut Samples) {
-        let reaching = || {
-            let chunks = self.current.iter().flat_map(|series| &series.chunks);
-            chunks.filter(|chunk| chunk.reaches(range))
-        };
         let is_behind = samples.histograms.is_empty()
-            && samples.timestamps.last().is_none_or(|last_ms| reaching().all(|chunk| chunk.min_ms > *last_ms));
+            && samples
+                .timestamps
+                .last()
+                .is_none_or(|last_ms| self.reaching(range).all(|chunk| chunk.min_ms > *last_ms));
         if !is_behind {
             let before = std::mem::take(samples);
             *samples = merge(before, self.take_samples(range));
             return;
         }
-        if let Some(series) = &self.current {
-            let deleted = self.deleted.of(series.number);
-            let n = reaching().map(|chunk| chunk.count).sum();
+        if let Some(number) = self.current {
+            let deleted = self.deleted.of(number);
+            let n = self.reaching(range).map(|chunk| chunk.count).sum();
             samples.timestamps.reserve(n);
             samples.values.reserve(n);
-            for chunk in series.chunks.iter().filter(|chunk| chunk.reaches(range)) {
+            for chunk in self.chunks.iter().filter(|chunk| chunk.reaches(range)) {
                 if let Err(damage) = self.reader.push(chunk, range, deleted, samples) {
                     self.block.report(damage);
                 }
@@ -314,9 +355,9 @@ impl<'v> BlockWalk<'v> {
     }
 
     fn has_samples(&mut self, range: TimeRange) -> bool {
-        let Some(series) = &self.current else { return false };
-        let deleted = self.deleted.of(series.number);
-        series.chunks.iter().filter(|chunk| chunk.reaches(range)).any(|chunk| {
+        let Some(number) = self.current else { return false };
+        let deleted = self.deleted.of(number);
+        self.chunks.iter().filter(|chunk| chunk.reaches(range)).any(|chunk| {
             if deleted.is_empty() && (range.contains(chunk.min_ms) || range.contains(chunk.max_ms)) {
                 return true;
             }
@@ -340,7 +381,7 @@ impl<'v> BlockWalk<'v> {
             if self.has_samples(range)
                 && let Some(labels) = self.labels()
             {
-                each(labels);
+                each(&labels);
             }
             self.advance();
         }

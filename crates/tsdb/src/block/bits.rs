@@ -51,8 +51,13 @@ pub(super) fn encode(out: &mut Vec<u8>, integers: &[i64]) {
     out.extend_from_slice(&(word as u64).to_le_bytes()[..used.div_ceil(8) as usize]);
 }
 
-/// Reads `n` integers that [`encode`] wrote.
-pub(super) fn decode(bytes: &[u8], n: usize) -> Result<Vec<i64>, Damage> {
+/// Adds `n` integers that [`encode`] wrote to `integers`; `wide` is room to work in.
+pub(super) fn decode(
+    bytes: &[u8],
+    n: usize,
+    wide: &mut Vec<(u64, u64)>,
+    integers: &mut Vec<i64>,
+) -> Result<(), Damage> {
     let mut cursor = Cursor::new(bytes);
     let first = match cursor.byte()? {
         0 => None,
@@ -66,21 +71,20 @@ pub(super) fn decode(bytes: &[u8], n: usize) -> Result<Vec<i64>, Damage> {
     }
     let n_numbers = if first.is_some() { n.saturating_sub(1) } else { n };
     let n_wide = cursor.count(1)?;
-    let mut wide = Vec::with_capacity(n_wide);
+    wide.clear();
     let mut at = 0u64;
     for _ in 0..n_wide {
         at = at.saturating_add(cursor.varint()?);
         wide.push((at, cursor.varint()?));
     }
     let packed = cursor.bytes((n_numbers * width as usize).div_ceil(8))?;
-    let mask = mask(width);
-    let mut integers = Vec::with_capacity(n);
+    integers.reserve(n);
     integers.extend(first.filter(|_| n > 0));
     let n_first = integers.len();
-    integers.extend((0..n_numbers).map(|i| (take(packed, i * width as usize, width) & mask) as i64));
+    unpack(packed, n_numbers, width, integers);
     let numbers = &mut integers[n_first..];
-    for (at, high) in wide {
-        let at = usize::try_from(at).ok().and_then(|at| numbers.get_mut(at));
+    for (at, high) in wide.iter() {
+        let at = usize::try_from(*at).ok().and_then(|at| numbers.get_mut(at));
         *at.ok_or(Damage("a wide number lies behind the end"))? |= high.checked_shl(width).unwrap_or(0) as i64;
     }
     match first {
@@ -92,7 +96,24 @@ pub(super) fn decode(bytes: &[u8], n: usize) -> Result<Vec<i64>, Damage> {
             }
         }
     }
-    Ok(integers)
+    Ok(())
+}
+
+/// Adds `n` numbers of `width` bits each, which `packed` holds.
+fn unpack(packed: &[u8], n: usize, width: u32, numbers: &mut Vec<i64>) {
+    let mask = mask(width);
+    // Nearly all lie inside of eight bytes that can be read at once.
+    let n_at_once = match width {
+        0 => return numbers.resize(numbers.len() + n, 0),
+        1..=56 => (packed.len().saturating_sub(7) * 8).div_ceil(width as usize).min(n),
+        _ => 0,
+    };
+    let windows = (0..n_at_once).map(|i| i * width as usize);
+    numbers.extend(windows.map(|at| {
+        let window = packed[at / 8..at / 8 + 8].try_into().expect("eight bytes");
+        (u64::from_le_bytes(window) >> (at % 8) & mask) as i64
+    }));
+    numbers.extend((n_at_once..n).map(|i| (take(packed, i * width as usize) & mask) as i64));
 }
 
 /// The width with which `numbers` take the fewest bytes.
@@ -120,18 +141,13 @@ fn mask(width: u32) -> u64 {
     u64::MAX.checked_shr(64 - width).unwrap_or(0)
 }
 
-/// The bits from bit `at` on, at least `width` of them.
-fn take(bytes: &[u8], at: usize, width: u32) -> u64 {
-    let from = at / 8;
-    let shift = at % 8;
-    if let (true, Some(window)) = (width <= 56, bytes.get(from..from + 8)) {
-        return u64::from_le_bytes(window.try_into().expect("eight bytes")) >> shift;
-    }
+/// The bits from bit `at` on, as many as there are of 64.
+fn take(bytes: &[u8], at: usize) -> u64 {
     let mut window = [0; 16];
-    let rest = bytes.get(from..).unwrap_or(&[]);
+    let rest = bytes.get(at / 8..).unwrap_or(&[]);
     let n = rest.len().min(16);
     window[..n].copy_from_slice(&rest[..n]);
-    (u128::from_le_bytes(window) >> shift) as u64
+    (u128::from_le_bytes(window) >> (at % 8)) as u64
 }
 
 #[cfg(test)]
@@ -139,11 +155,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn decoded(bytes: &[u8], n: usize) -> Result<Vec<i64>, Damage> {
+        let mut integers = Vec::new();
+        decode(bytes, n, &mut Vec::new(), &mut integers)?;
+        Ok(integers)
+    }
+
     #[track_caller]
     fn check(integers: &[i64]) -> usize {
         let mut out = Vec::new();
         encode(&mut out, integers);
-        assert_eq!(decode(&out, integers.len()).unwrap(), integers);
+        assert_eq!(decoded(&out, integers.len()).unwrap(), integers);
         out.len()
     }
 
@@ -170,9 +192,9 @@ mod tests {
             for bit in 0..8 {
                 let mut damaged = out.clone();
                 damaged[at] ^= 1 << bit;
-                let _ = decode(&damaged, 6);
+                let _ = decoded(&damaged, 6);
             }
-            assert!(decode(&out[..at], 6).is_err());
+            assert!(decoded(&out[..at], 6).is_err());
         }
     }
 
@@ -184,7 +206,7 @@ mod tests {
 
         #[test]
         fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..100), n in 0usize..300) {
-            let _ = decode(&bytes, n);
+            let _ = decoded(&bytes, n);
         }
     }
 }

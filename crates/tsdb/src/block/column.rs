@@ -2,18 +2,16 @@
 //!
 //! Times are integers. Most values people measure are decimal numbers with few digits, so they are scaled to integers where
 //! that gives back every bit; the few that do not fit (staleness markers, NaN, infinities, -0) are listed beside them. Integers
-//! of even distance are a line; others, and floats that are no short decimals, go through `pco`.
+//! of even distance are a line; others, and floats that are no short decimals, go through `pco`. [`decoder`](super::decoder) reads them.
 
 use pco::ChunkConfig;
 use pco::data_types::Number;
-use pco::wrapped::{FileCompressor, FileDecompressor};
+use pco::wrapped::FileCompressor;
 
-use crate::chunk::{unzigzag, zigzag};
+use crate::chunk::zigzag;
 
 use super::bits;
-use super::bytes::{Cursor, put_varint};
-use super::layout::Damage;
-use super::summary;
+use super::bytes::put_varint;
 
 /// The largest number of samples in a column; bounds what a decoder holds.
 pub(crate) const COLUMN_SAMPLES_MAX: usize = 1 << 16;
@@ -27,16 +25,16 @@ const PACKED_MIN: usize = 256;
 const INTEGER_MAX: f64 = (1u64 << 53) as f64;
 
 // How integers are written.
-const LINE: u8 = 0;
-const STEPS: u8 = 1;
-const PACKED: u8 = 2;
-const BITS: u8 = 3;
+pub(super) const LINE: u8 = 0;
+pub(super) const STEPS: u8 = 1;
+pub(super) const PACKED: u8 = 2;
+pub(super) const BITS: u8 = 3;
 // How values are written: this, or the number of decimal places.
-const FLOATS: u8 = 0xff;
+pub(super) const FLOATS: u8 = 0xff;
 // Before values that know when they began to count; histograms have 0xfe, summaries 0xfc.
-const STARTED: u8 = 0xfd;
+pub(super) const STARTED: u8 = 0xfd;
 
-const POWERS: [f64; 13] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12];
+pub(super) const POWERS: [f64; 13] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12];
 
 /// Writes times, or any other integers.
 pub(crate) fn encode_integers(out: &mut Vec<u8>, integers: &[i64]) {
@@ -60,33 +58,6 @@ pub(crate) fn encode_integers(out: &mut Vec<u8>, integers: &[i64]) {
     }
 }
 
-/// Reads `n` integers that [`encode_integers`] wrote.
-pub(crate) fn decode_integers(bytes: &[u8], n: usize) -> Result<Vec<i64>, Damage> {
-    check_length(n)?;
-    let mut cursor = Cursor::new(bytes);
-    match cursor.byte()? {
-        LINE => {
-            let first = unzigzag(cursor.varint()?);
-            let step = unzigzag(cursor.varint()?);
-            Ok((0..n as i64).map(|i| first.wrapping_add(step.wrapping_mul(i))).collect())
-        }
-        STEPS => {
-            let mut integer = unzigzag(cursor.varint()?);
-            let mut integers = Vec::with_capacity(n);
-            for i in 0..n {
-                if i > 0 {
-                    integer = integer.wrapping_add(unzigzag(cursor.varint()?));
-                }
-                integers.push(integer);
-            }
-            Ok(integers)
-        }
-        PACKED => unpack(cursor.rest, n),
-        BITS => bits::decode(cursor.rest, n),
-        _ => Err(Damage("unknown form of integers")),
-    }
-}
-
 /// Writes values, given by their bits.
 pub(crate) fn encode_values(out: &mut Vec<u8>, bits: &[u64]) {
     if !encode_decimals(out, bits) {
@@ -106,18 +77,6 @@ pub(crate) fn encode_started(out: &mut Vec<u8>, bits: &[u64], starts: &[i64]) {
     encode_values(out, bits);
 }
 
-/// Reads `n` values, passing over a summary, with when each began to count; that is empty if it is known of none.
-pub(crate) fn decode_started(bytes: &[u8], n: usize) -> Result<(Vec<f64>, Vec<i64>), Damage> {
-    let (_, bytes) = summary::split(bytes)?;
-    if bytes.first() != Some(&STARTED) {
-        return Ok((decode_values(bytes, n)?, Vec::new()));
-    }
-    let mut cursor = Cursor::new(&bytes[1..]);
-    let length = cursor.count(1)?;
-    let (starts, values) = cursor.rest.split_at(length);
-    Ok((decode_values(values, n)?, decode_integers(starts, n)?))
-}
-
 /// Writes values, given by their bits, if they are decimals; otherwise returns `false` and writes nothing.
 pub(crate) fn encode_decimals(out: &mut Vec<u8>, bits: &[u64]) -> bool {
     let Some(Decimals { places, integers, exceptions }) = decimals(bits) else { return false };
@@ -129,73 +88,6 @@ pub(crate) fn encode_decimals(out: &mut Vec<u8>, bits: &[u64]) -> bool {
     }
     encode_integers(out, &integers);
     true
-}
-
-/// Whether it is known of the values when they began to count. What cannot be read is found when it is.
-pub(crate) fn has_starts(bytes: &[u8]) -> bool {
-    summary::split(bytes).is_ok_and(|(_, values)| values.first() == Some(&STARTED))
-}
-
-/// Reads `n` values that [`encode_values`] wrote.
-pub(crate) fn decode_values(bytes: &[u8], n: usize) -> Result<Vec<f64>, Damage> {
-    let mut values = Vec::new();
-    ValueDecoder::default().push(bytes, n, &mut values)?;
-    Ok(values)
-}
-
-/// Reads columns of values one after the other, in memory that is used again.
-#[derive(Default)]
-pub(crate) struct ValueDecoder {
-    integers: Vec<i64>,
-}
-
-impl ValueDecoder {
-    /// Adds `n` values that [`encode_values`] wrote to `values`, passing over a summary. With an error nothing is added.
-    pub(crate) fn push(&mut self, bytes: &[u8], n: usize, values: &mut Vec<f64>) -> Result<(), Damage> {
-        let before = values.len();
-        let pushed = self.push_all(bytes, n, values);
-        if pushed.is_err() {
-            values.truncate(before);
-        }
-        pushed
-    }
-
-    fn push_all(&mut self, bytes: &[u8], n: usize, values: &mut Vec<f64>) -> Result<(), Damage> {
-        check_length(n)?;
-        let (_, bytes) = summary::split(bytes)?;
-        let mut cursor = Cursor::new(bytes);
-        let places = cursor.byte()?;
-        let before = values.len();
-        if places == FLOATS {
-            values.resize(before + n, 0.0);
-            return unpack_to(cursor.rest, &mut values[before..]);
-        }
-        let power = *POWERS.get(usize::from(places)).ok_or(Damage("unknown form of values"))?;
-        let n_exceptions = cursor.count(1)?;
-        let mut exceptions = Vec::with_capacity(n_exceptions);
-        for _ in 0..n_exceptions {
-            exceptions.push((cursor.varint()?, cursor.u64()?));
-        }
-        let integers = match cursor.rest.first() {
-            Some(&PACKED) => {
-                self.integers.resize(n, 0);
-                unpack_to(&cursor.rest[1..], &mut self.integers)?;
-                &self.integers
-            }
-            _ => &decode_integers(cursor.rest, n)?,
-        };
-        // Without a division for what has no places, which is most.
-        if places == 0 {
-            values.extend(integers.iter().map(|integer| *integer as f64));
-        } else {
-            values.extend(integers.iter().map(|integer| *integer as f64 / power));
-        }
-        for (at, bits) in exceptions {
-            let at = usize::try_from(at).ok().and_then(|at| values[before..].get_mut(at));
-            *at.ok_or(Damage("an exception lies behind the end"))? = f64::from_bits(bits);
-        }
-        Ok(())
-    }
 }
 
 /// Values as integers: `integers[i] / 10^places`, except at the places of the exceptions.
@@ -265,32 +157,10 @@ fn pack<T: Number>(out: &mut Vec<u8>, numbers: &[T]) {
     chunk.write_page(0, &mut *out).expect(infallible);
 }
 
-fn unpack<T: Number + Default>(bytes: &[u8], n: usize) -> Result<Vec<T>, Damage> {
-    let mut numbers = vec![T::default(); n];
-    unpack_to(bytes, &mut numbers)?;
-    Ok(numbers)
-}
-
-/// Reads as many numbers as there is room for.
-fn unpack_to<T: Number>(bytes: &[u8], numbers: &mut [T]) -> Result<(), Damage> {
-    let damage = |_| Damage("packed numbers cannot be read");
-    let (file, rest) = FileDecompressor::new(bytes).map_err(damage)?;
-    let (mut chunk, rest) = file.chunk_decompressor::<T, _>(rest).map_err(damage)?;
-    let mut page = chunk.page_decompressor(rest, numbers.len()).map_err(damage)?;
-    let progress = page.read(numbers).map_err(damage)?;
-    if progress.n_processed != numbers.len() {
-        return Err(Damage("packed numbers end early"));
-    }
-    Ok(())
-}
-
-fn check_length(n: usize) -> Result<(), Damage> {
-    if n > COLUMN_SAMPLES_MAX { Err(Damage("too many samples in a column")) } else { Ok(()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::block::decoder::{decode_integers, decode_values};
     use proptest::prelude::*;
 
     #[track_caller]

@@ -11,7 +11,8 @@ use relatum_model::histogram::{Buckets, Histogram, NativeHistogram, Span};
 use crate::histogram::{put_floats, put_spans, reset_number, reset_of, take_floats, take_spans};
 
 use super::bytes::{Cursor, put_varint};
-use super::column::{decode_integers, decode_values, encode_integers, encode_values};
+use super::column::{encode_integers, encode_values};
+use super::decoder::{decode_integers, decode_values};
 use super::layout::Damage;
 
 use crate::chunk::{unzigzag, zigzag};

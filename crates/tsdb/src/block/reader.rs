@@ -7,6 +7,7 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
+use relatum_model::labels::RunningLabels;
 use relatum_model::storage::TimeRange;
 use relatum_model::summary::Summary;
 use relatum_model::{Labels, Matcher, Samples};
@@ -17,7 +18,7 @@ use crate::histogram::Encoded;
 use crate::starts;
 
 use super::bytes::Cursor;
-use super::column::{ValueDecoder, decode_integers, decode_started, has_starts};
+use super::decoder::{ValueDecoder, decode_integers, decode_started, has_starts};
 use super::deleted::Deleted;
 use super::histograms::{HISTOGRAMS, decode_histograms};
 use super::layout::{BadBlock, Damage, Footer, SectionKind, Summary as BlockSummary, checksum};
@@ -262,7 +263,7 @@ impl<'b> Index<'b> {
             next: 0,
             cursor: Cursor::new(&[]),
             labels: Vec::new(),
-            texts: Vec::new(),
+            texts: RunningLabels::default(),
             columns_end: 0,
             only_forward: false,
         }
@@ -312,7 +313,7 @@ pub(crate) struct SeriesWalk<'b> {
     cursor: Cursor<'b>,
     labels: Vec<(u32, u32)>,
     // The texts of the first of them, of which most are those of the series before.
-    texts: Vec<(&'b str, &'b str)>,
+    texts: RunningLabels,
     columns_end: u64,
     only_forward: bool,
 }
@@ -320,6 +321,27 @@ pub(crate) struct SeriesWalk<'b> {
 impl SeriesWalk<'_> {
     /// Series `number`.
     pub(crate) fn series(&mut self, number: u32) -> Result<BlockSeries, Damage> {
+        let mut chunks = Vec::new();
+        self.go_to(number, &mut chunks)?;
+        Ok(BlockSeries { number, labels: self.texts.to_labels(), chunks })
+    }
+
+    /// The labels of the series it went to last.
+    pub(crate) fn labels(&self) -> &RunningLabels {
+        &self.texts
+    }
+
+    /// Goes to series `number`, whose chunks take the place of what is in `chunks`.
+    pub(crate) fn go_to(&mut self, number: u32, chunks: &mut Vec<ChunkPlace>) -> Result<(), Damage> {
+        let gone = self.go(number, chunks);
+        if gone.is_err() {
+            // What was read of a damaged series is nothing to go on from.
+            self.next = 0;
+        }
+        gone
+    }
+
+    fn go(&mut self, number: u32, chunks: &mut Vec<ChunkPlace>) -> Result<(), Damage> {
         if number >= self.index.n_series {
             return Err(Damage("there is no such series"));
         }
@@ -333,14 +355,15 @@ impl SeriesWalk<'_> {
         while self.next < number {
             self.read(None)?;
         }
-        let mut chunks = Vec::new();
-        self.read(Some(&mut chunks))?;
+        chunks.clear();
+        self.read(Some(chunks))?;
         let symbols = self.index.symbols;
         for (name, value) in &self.labels[self.texts.len()..] {
-            self.texts.push((symbols.get(*name)?, symbols.get(*value)?));
+            if !self.texts.push(symbols.get(*name)?, symbols.get(*value)?) {
+                return Err(Damage("labels are out of order"));
+            }
         }
-        let labels = Labels::from_sorted(self.texts.iter().copied()).ok_or(Damage("labels are out of order"))?;
-        Ok(BlockSeries { number, labels, chunks })
+        Ok(())
     }
 
     /// Reads the next series; its chunks only if they are wanted.
@@ -348,7 +371,7 @@ impl SeriesWalk<'_> {
         let cursor = &mut self.cursor;
         if (self.next as usize).is_multiple_of(GROUP_SERIES) {
             self.labels.clear();
-            self.texts.clear();
+            self.texts.truncate(0);
             self.columns_end = cursor.varint()?;
         }
         let shared = cursor.varint()? as usize;
@@ -445,11 +468,8 @@ impl<'b> ChunkReader<'b> {
         let from = times.partition_point(|t_ms| *t_ms < range.min_ms);
         let to = times.partition_point(|t_ms| *t_ms <= range.max_ms).max(from);
         if deleted.is_empty() && samples.starts.is_empty() && !has_starts(column) {
-            // Nearly always: the column goes where it is wanted, and what is too much of it goes away again.
-            let before = samples.values.len();
-            self.decoder.push(column, chunk.count, &mut samples.values)?;
-            samples.values.truncate(before + to);
-            samples.values.drain(before..before + from);
+            // Nearly always: what is wanted of the column goes where it is wanted.
+            self.decoder.push(column, chunk.count, from..to, &mut samples.values)?;
             samples.timestamps.extend_from_slice(&times[from..to]);
             return Ok(());
         }

@@ -5,7 +5,8 @@
 use relatum_model::summary::Summary;
 
 use super::bytes::{Cursor, put_varint};
-use super::column::{decode_values, encode_values};
+use super::column::encode_values;
+use super::decoder::decode_values;
 use super::layout::Damage;
 
 /// The first byte of a column that begins with a summary.
@@ -115,7 +116,7 @@ pub(crate) fn decode(bytes: &[u8], first_ms: i64, last_ms: i64, count: usize) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::column::decode_started;
+    use crate::block::decoder::decode_started;
 
     #[track_caller]
     fn check(values: &[f64], has_summary: bool) {

@@ -39,8 +39,7 @@ impl View<'_> {
 fn follow_one_another(walks: &[&mut BlockWalk<'_>], range: TimeRange, of_head: &Samples) -> bool {
     let mut end_ms = None;
     for walk in walks {
-        let Some(series) = &walk.current else { continue };
-        for chunk in series.chunks.iter().filter(|chunk| chunk.reaches(range)) {
+        for chunk in walk.reaching(range) {
             if end_ms.is_some_and(|end_ms| chunk.min_ms <= end_ms) {
                 return false;
             }
@@ -78,9 +77,9 @@ impl Runs {
 impl BlockWalk<'_> {
     /// Takes the current series inside `range` and goes to the next one. What is damaged is left out.
     fn take_runs(&mut self, range: TimeRange, windows: Windows, runs: &mut Runs) {
-        if let Some(series) = &self.current {
-            let deleted = self.deleted.of(series.number);
-            for chunk in series.chunks.iter().filter(|chunk| chunk.reaches(range)) {
+        if let Some(number) = self.current {
+            let deleted = self.deleted.of(number);
+            for chunk in self.chunks.iter().filter(|chunk| chunk.reaches(range)) {
                 let is_whole = range.contains(chunk.min_ms) && range.contains(chunk.max_ms);
                 let taken_apart = windows.part(chunk.min_ms, chunk.max_ms);
                 if !taken_apart && !windows.hold(chunk.min_ms) {
