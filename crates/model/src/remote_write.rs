@@ -10,7 +10,7 @@ mod histogram;
 
 use thiserror::Error;
 
-pub use decode::{Decoder, RawLabels, WriteSeries};
+pub use decode::{Decoder, RawSeries, WriteSeries};
 pub use encode::{Encoder, Meaning};
 pub use histogram::HistogramFault;
 

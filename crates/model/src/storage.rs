@@ -248,13 +248,25 @@ pub trait Exemplars: Send + Sync {
 
 /// A store's own short name for a series, for callers that append to it again and again.
 ///
-/// It may stop being valid at any time; that is why [`Appender::append`] always gets the labels as well.
+/// It may stop being valid at any time; that is why [`Appender::append`] always gets the labels as well. It never stands for another
+/// series later, as long as the store is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct SeriesRef(pub u64);
 
 impl SeriesRef {
     /// No series: look it up by its labels.
     pub const NONE: SeriesRef = SeriesRef(0);
+}
+
+/// A sample of a series that the store named before; see [`Appender::append_known`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct KnownSample {
+    /// Its series.
+    pub series: SeriesRef,
+    /// When it began to count; 0 if that is not known.
+    pub start_ms: i64,
+    /// The sample.
+    pub sample: Sample,
 }
 
 /// Why one sample was not taken. The texts are Prometheus', because senders and dashboards know them.
@@ -334,6 +346,16 @@ pub trait Appender: Send {
     /// A refused sample leaves the rest of the batch as it is: the caller decides whether to commit or to roll back. A sample
     /// equal to the newest stored one is accepted and changes nothing.
     fn append(&mut self, cached: SeriesRef, labels: &Labels, t_ms: i64, value: f64) -> Result<SeriesRef, Refused>;
+
+    /// Adds samples of series that the store named before, in their order, without a look at labels. Returns how many were taken:
+    /// the one behind them is of a series that the store does not know by that name any more, or is refused. It changed nothing, and
+    /// whoever knows its labels may try [`Appender::append`], which says what is wrong.
+    ///
+    /// A store that cannot do without labels takes none.
+    fn append_known(&mut self, samples: &[KnownSample]) -> usize {
+        let _ = samples;
+        0
+    }
 
     /// The labels of the series that `cached` stands for, if it still stands for one. They are the store's own copy, which
     /// [`Appender::append`] knows again without comparing.

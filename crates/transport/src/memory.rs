@@ -1,12 +1,13 @@
 //! A store in memory, for tests: keeps everything, refuses what a real store refuses.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use relatum_model::exemplar::Exemplar;
 use relatum_model::storage::{
-    Append, AppendError, Appender, ExemplarRefused, Position, Refused, SelectError, SeriesRef, Tail, TailBatch,
+    Append, AppendError, Appender, ExemplarRefused, KnownSample, Position, Refused, SelectError, SeriesRef, Tail,
+    TailBatch,
 };
 use relatum_model::{Labels, Sample, is_stale};
 
@@ -18,15 +19,21 @@ pub(crate) struct MemoryStore {
     content: Mutex<Content>,
     log: Mutex<Vec<(Labels, Sample)>>,
     exemplars: Mutex<Vec<(Labels, Exemplar)>>,
-    /// The series by their references, which count from one.
-    references: Mutex<Vec<Labels>>,
+    /// The series by their references.
+    references: Mutex<Vec<(SeriesRef, Labels)>>,
     failing: AtomicBool,
+    taken_by_name: AtomicUsize,
 }
 
 impl MemoryStore {
     /// Whether commits fail from now on.
     pub(crate) fn fail_commits(&self, failing: bool) {
         self.failing.store(failing, Ordering::Relaxed);
+    }
+
+    /// How many samples were taken without a look at labels.
+    pub(crate) fn taken_by_name(&self) -> usize {
+        self.taken_by_name.load(Ordering::Relaxed)
     }
 
     /// How many samples there are.
@@ -86,16 +93,30 @@ impl Appender for Batch<'_> {
             _ => self.added.push((labels.clone(), Sample { t_ms, value })),
         }
         let mut references = self.store.references.lock().expect("no test panics while it holds the references");
-        let at = references.iter().position(|known| known == labels).unwrap_or_else(|| {
-            references.push(labels.clone());
-            references.len() - 1
-        });
-        Ok(SeriesRef(at as u64 + 1))
+        if let Some((reference, _)) = references.iter().find(|(_, known)| known == labels) {
+            return Ok(*reference);
+        }
+        // No other store has it.
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let reference = SeriesRef(NEXT.fetch_add(1, Ordering::Relaxed));
+        references.push((reference, labels.clone()));
+        Ok(reference)
+    }
+
+    fn append_known(&mut self, samples: &[KnownSample]) -> usize {
+        let is_taken = |known: &KnownSample| {
+            let Sample { t_ms, value } = known.sample;
+            let labels = self.labels(known.series);
+            labels.is_some_and(|labels| self.append(known.series, &labels, t_ms, value).is_ok())
+        };
+        let taken = samples.iter().map(is_taken).take_while(|taken| *taken).count();
+        self.store.taken_by_name.fetch_add(taken, Ordering::Relaxed);
+        taken
     }
 
     fn labels(&self, cached: SeriesRef) -> Option<Labels> {
         let references = self.store.references.lock().expect("no test panics while it holds the references");
-        references.get(usize::try_from(cached.0.checked_sub(1)?).ok()?).cloned()
+        references.iter().find(|(reference, _)| *reference == cached).map(|(_, labels)| labels.clone())
     }
 
     fn append_exemplar(&mut self, _: SeriesRef, labels: &Labels, exemplar: Exemplar) -> Result<bool, ExemplarRefused> {

@@ -7,21 +7,26 @@
 mod known;
 mod message;
 pub mod send;
+mod spare;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use relatum_model::exposition::MetricFamily;
 pub use relatum_model::remote_write::Version;
-use relatum_model::remote_write::{DecodeError, Decoder, HistogramFault, WriteSeries};
-use relatum_model::storage::{Append, AppendError, Appender, Refused, SeriesRef};
+use relatum_model::remote_write::{DecodeError, Decoder, HistogramFault, RawSeries, WriteSeries};
+use relatum_model::storage::{Append, AppendError, Appender, KnownSample, Refused, SeriesRef};
 use relatum_model::{HistogramSample, Labels};
 use thiserror::Error;
 use tracing::debug;
 
-use known::{KNOWN_MAX, Known};
+use known::{Fingerprint, KNOWN_MAX, Known};
+use spare::Spare;
 
 /// The largest body, as it comes and decompressed: Prometheus' bound. Whoever reads the body may stop one byte behind it.
 pub const BODY_BYTES_MAX: usize = 32 << 20;
+
+/// How many series of a request are looked up together.
+const SERIES_AT_ONCE: usize = 128;
 
 /// How many of the refusals of one request are told to its sender.
 const REFUSALS_TOLD: usize = 100;
@@ -113,6 +118,7 @@ impl Default for ReceiverOptions {
 pub struct Receiver {
     options: ReceiverOptions,
     known: Known,
+    spare: Spare,
     requests: AtomicU64,
     refused_requests: AtomicU64,
     samples: AtomicU64,
@@ -138,9 +144,13 @@ impl Receiver {
         body: &[u8],
     ) -> Result<Written, ReceiveError> {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let result = message::version(content_type, content_encoding, &self.options.accepted)
-            .and_then(|version| Ok((version, message::decompress(body)?)))
-            .and_then(|(version, message)| self.store(append, version, &message));
+        let result = message::version(content_type, content_encoding, &self.options.accepted).and_then(|version| {
+            let mut buffer = self.spare.take();
+            let stored =
+                message::decompress(body, &mut buffer).and_then(|message| self.store(append, version, message));
+            self.spare.keep(buffer);
+            stored
+        });
         match &result {
             Ok(written) => {
                 self.samples.fetch_add(written.samples as u64, Ordering::Relaxed);
@@ -163,51 +173,14 @@ impl Receiver {
             samples: 0,
             histograms: 0,
             exemplars: 0,
+            invalid_series: 0,
+            dropped_exemplars: 0,
         };
-        let mut decode = || {
-            let mut decoder = Decoder::of(version, message)?;
-            let (mut invalid_series, mut dropped_exemplars) = (0, 0);
-            loop {
-                let (mut hash, mut found) = (None, None);
-                let known = decoder.next_series_by(|raw| {
-                    let hash = *hash.insert(self.known.hash(raw.bytes()));
-                    let reference = self.known.find(hash);
-                    let labels = batch.appender.labels(reference).filter(|labels| raw.are(labels));
-                    found = labels.map(|labels| (reference, labels));
-                    found.is_some()
-                })?;
-                let Some(series) = known else { break };
-                dropped_exemplars += series.n_exemplars;
-                let before = batch.exemplars;
-                if let Some((reference, labels)) = found.filter(|_| series.is_known()) {
-                    batch.append_series(reference, &labels, series)?;
-                    dropped_exemplars -= batch.exemplars - before;
-                    continue;
-                }
-                match series.label_set() {
-                    Ok(labels) => {
-                        let reference = batch.append_series(SeriesRef::NONE, &labels, series)?;
-                        dropped_exemplars -= batch.exemplars - before;
-                        if let Some(hash) = hash.filter(|_| reference != SeriesRef::NONE) {
-                            self.known.insert(hash, reference);
-                        }
-                    }
-                    Err(reason) => {
-                        let n_samples = series.n_samples + series.n_histograms;
-                        debug!(%reason, samples = n_samples, "series with invalid labels left out");
-                        batch.refusals.push(|| format!("invalid labels of series {:?}: {reason}", series.labels));
-                        invalid_series += 1;
-                        self.invalid_samples.fetch_add(n_samples as u64, Ordering::Relaxed);
-                    }
-                }
-            }
-            Ok((invalid_series, dropped_exemplars))
-        };
-        match decode() {
-            Ok((invalid_series, dropped_exemplars)) => {
+        match self.fill(&mut batch, version, message) {
+            Ok(()) => {
                 let refusals = if batch.is_partial { batch.refusals.text() } else { String::new() };
-                let (samples, histograms, exemplars) = (batch.samples, batch.histograms, batch.exemplars);
-                batch.appender.commit().map_err(ReceiveError::Store)?;
+                let Batch { appender, samples, histograms, exemplars, invalid_series, dropped_exemplars, .. } = batch;
+                appender.commit().map_err(ReceiveError::Store)?;
                 Ok(Written { version, samples, histograms, exemplars, invalid_series, dropped_exemplars, refusals })
             }
             Err(error) => {
@@ -215,6 +188,87 @@ impl Receiver {
                 Err(error)
             }
         }
+    }
+
+    /// Adds all series of a request, some at a time: what waits for memory then waits for that of many.
+    fn fill(&self, batch: &mut Batch<'_>, version: Version, message: &[u8]) -> Result<(), ReceiveError> {
+        let mut decoder = Decoder::of(version, message)?;
+        let symbols: Vec<Option<Fingerprint>> =
+            decoder.symbols().iter().map(|text| text.map(|text| self.known.fingerprint(text.as_bytes()))).collect();
+        let fingerprint = |raw: &RawSeries<'_>| match version {
+            Version::V1 => Some(self.known.fingerprint(raw.labels())),
+            Version::V2 => self.known.joined(raw.symbols().map(|number| symbols.get(number?).copied().flatten())),
+        };
+        let mut some = Vec::with_capacity(SERIES_AT_ONCE);
+        let (mut names, mut samples) = (Vec::with_capacity(SERIES_AT_ONCE), Vec::with_capacity(SERIES_AT_ONCE));
+        loop {
+            some.clear();
+            while some.len() < SERIES_AT_ONCE
+                && let Some(raw) = decoder.next_raw()?
+            {
+                let fingerprint = fingerprint(&raw);
+                some.push((raw, fingerprint));
+            }
+            if some.is_empty() {
+                return Ok(());
+            }
+            names.clear();
+            self.known.find(some.iter().map(|(_, fingerprint)| fingerprint.unwrap_or_default()), &mut names);
+            let mut at = 0;
+            while at < some.len() {
+                samples.clear();
+                samples.extend(some[at..].iter().zip(&names[at..]).map_while(|((raw, _), name)| {
+                    let (start_ms, sample) = raw.sample().filter(|_| *name != SeriesRef::NONE)?;
+                    Some(KnownSample { series: *name, start_ms: batch.start_ms(start_ms), sample })
+                }));
+                // What stands behind those is no plain sample of a series that is known.
+                let end = (at + samples.len() + 1).min(some.len());
+                let mut rest = &samples[..];
+                while at < end {
+                    let taken = batch.appender.append_known(rest);
+                    batch.samples += taken;
+                    at += taken;
+                    rest = rest.get(taken + 1..).unwrap_or_default();
+                    if let Some((raw, fingerprint)) = some.get(at).filter(|_| at < end) {
+                        self.add(batch, decoder.read(raw)?, *fingerprint, names[at])?;
+                        at += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds all that a request has of a series, which may be known as `name`.
+    fn add(
+        &self,
+        batch: &mut Batch<'_>,
+        series: &WriteSeries<'_>,
+        fingerprint: Option<Fingerprint>,
+        name: SeriesRef,
+    ) -> Result<(), ReceiveError> {
+        batch.dropped_exemplars += series.n_exemplars;
+        let before = batch.exemplars;
+        // Labels that the store has need not be made anew.
+        let known = batch.appender.labels(name).filter(|_| series.is_whole());
+        let labels = match known.map_or_else(|| series.label_set(), Ok) {
+            Ok(labels) => labels,
+            Err(reason) => {
+                let n_samples = series.n_samples + series.n_histograms;
+                debug!(%reason, samples = n_samples, "series with invalid labels left out");
+                batch.refusals.push(|| format!("invalid labels of series {:?}: {reason}", series.labels));
+                batch.invalid_series += 1;
+                self.invalid_samples.fetch_add(n_samples as u64, Ordering::Relaxed);
+                return Ok(());
+            }
+        };
+        let reference = batch.append_series(name, &labels, series)?;
+        batch.dropped_exemplars -= batch.exemplars - before;
+        if let Some(fingerprint) =
+            fingerprint.filter(|_| series.is_whole() && ![SeriesRef::NONE, name].contains(&reference))
+        {
+            self.known.insert(fingerprint, reference);
+        }
+        Ok(())
     }
 
     /// What was received so far.
@@ -246,7 +300,7 @@ impl Receiver {
             ),
             MetricFamily::gauge(
                 "relatum_remote_write_known_series",
-                "Series that are known by the bytes of their labels in requests of remote write 1.0.",
+                "Series that are known by their labels as requests of remote write have them.",
                 self.known.len() as f64,
             ),
             MetricFamily::gauge("relatum_remote_write_known_series_max", "How many may be.", KNOWN_MAX as f64),
@@ -264,9 +318,16 @@ struct Batch<'s> {
     samples: usize,
     histograms: usize,
     exemplars: usize,
+    invalid_series: usize,
+    dropped_exemplars: usize,
 }
 
 impl Batch<'_> {
+    /// When a sample began to count, if that is to be stored.
+    fn start_ms(&self, start_ms: i64) -> i64 {
+        if self.start_timestamps { start_ms } else { 0 }
+    }
+
     /// Adds all that a request has of a series; gives the store's name for it, which `cached` may be already.
     fn append_series(
         &mut self,
@@ -280,7 +341,7 @@ impl Batch<'_> {
         }
         let mut reference = cached;
         for (start_ms, sample) in series.started_samples() {
-            let start_ms = if self.start_timestamps { start_ms } else { 0 };
+            let start_ms = self.start_ms(start_ms);
             match self.appender.append_started(reference, labels, sample.t_ms, start_ms, sample.value) {
                 Ok(found) => {
                     reference = found;
@@ -318,7 +379,7 @@ impl Batch<'_> {
             HistogramFault::Decode(error) => ReceiveError::Decode(error),
             fault => ReceiveError::Histogram(fault),
         })?;
-        let start_ms = if self.start_timestamps { start_ms } else { 0 };
+        let start_ms = self.start_ms(start_ms);
         let appended = self.appender.append_histogram(reference, labels, t_ms, start_ms, &histogram);
         appended.map_err(ReceiveError::Refused)
     }
@@ -501,32 +562,67 @@ mod tests {
         assert_eq!((refused.status(), refused.to_string().as_str()), (415, text));
     }
 
-    /// A reference that was of one series and is of another by now must not lead samples there.
+    /// By their labels alone, which nobody looks at then; and what is not known by its name any more is looked up again.
     #[test]
     fn series_are_known_again() {
-        let receiver = Receiver::default();
-        let body = |name: &str, t_ms: i64| {
-            let mut encoder = Encoder::new();
-            for zone in ["a", "b"] {
-                let labels = Labels::from_pairs([("__name__", name), ("zone", zone)]);
-                encoder.push(&labels, &[Sample { t_ms, value: t_ms as f64 }]);
+        for version in [Version::V1, Version::V2] {
+            let receiver = Receiver::default();
+            let body = |name: &str, t_ms: i64| {
+                let mut encoder = Encoder::of(version);
+                for zone in ["a", "b"] {
+                    let labels = Labels::from_pairs([("__name__", name), ("zone", zone)]);
+                    encoder.push(&labels, &[Sample { t_ms, value: t_ms as f64 }]);
+                }
+                snap::raw::Encoder::new().compress_vec(&encoder.finish()).unwrap()
+            };
+            let content_type = format!("application/x-protobuf;proto={}", version.message());
+            let receive = |store: &MemoryStore, name: &str, t_ms: i64| {
+                receiver.receive(store, &content_type, "snappy", &body(name, t_ms)).unwrap().samples
+            };
+            let store = MemoryStore::default();
+            for t_ms in 1..4 {
+                assert_eq!(receive(&store, "m", t_ms), 2);
             }
-            snap::raw::Encoder::new().compress_vec(&encoder.finish()).unwrap()
-        };
-        let store = MemoryStore::default();
-        for t_ms in 1..4 {
-            assert_eq!(receiver.receive(&store, "", "", &body("m", t_ms)).unwrap().samples, 2);
+            assert_eq!((receiver.known.len(), store.taken_by_name()), (2, 4));
+            assert_eq!(store.values(r#"m{zone="b"}"#), [Some(1.0), Some(2.0), Some(3.0)]);
+            let other = MemoryStore::default();
+            for (name, t_ms) in [("x", 1), ("m", 2), ("x", 3), ("m", 4)] {
+                assert_eq!(receive(&other, name, t_ms), 2);
+            }
+            assert_eq!(other.names(), [r#"m{zone="a"}"#, r#"m{zone="b"}"#, r#"x{zone="a"}"#, r#"x{zone="b"}"#]);
+            for (series, values) in [(r#"m{zone="b"}"#, [2.0, 4.0]), (r#"x{zone="a"}"#, [1.0, 3.0])] {
+                assert_eq!(other.values(series), values.map(Some), "{series}");
+            }
+            assert_eq!((receiver.known.len(), other.taken_by_name()), (4, 4));
         }
-        assert_eq!(receiver.known.len(), 2);
-        assert_eq!(store.values(r#"m{zone="b"}"#), [Some(1.0), Some(2.0), Some(3.0)]);
-        let other = MemoryStore::default();
-        for (name, t_ms) in [("x", 1), ("m", 2), ("x", 3), ("m", 4)] {
-            receiver.receive(&other, "", "", &body(name, t_ms)).unwrap();
+    }
+
+    /// A sample that is refused among many of series that are known.
+    #[test]
+    fn what_is_refused_of_known_series() {
+        for (version, kept) in [(Version::V1, 0), (Version::V2, 2 * SERIES_AT_ONCE)] {
+            let (receiver, store) = (Receiver::default(), MemoryStore::default());
+            let content_type = format!("application/x-protobuf;proto={}", version.message());
+            let receive = |late: Option<usize>, t_ms: i64| {
+                let mut encoder = Encoder::of(version);
+                for n in 0..=2 * SERIES_AT_ONCE {
+                    let labels = Labels::from_pairs([("__name__", "m".to_owned()), ("n", n.to_string())]);
+                    let t_ms = if late == Some(n) { 1 } else { t_ms };
+                    encoder.push(&labels, &[Sample { t_ms, value: 1.0 }]);
+                }
+                let body = snap::raw::Encoder::new().compress_vec(&encoder.finish()).unwrap();
+                receiver.receive(&store, &content_type, "snappy", &body)
+            };
+            assert_eq!(receive(None, 5).unwrap().samples, 2 * SERIES_AT_ONCE + 1);
+            for (t_ms, late) in (6..).zip([0, 1, SERIES_AT_ONCE - 1, SERIES_AT_ONCE, 2 * SERIES_AT_ONCE]) {
+                match receive(Some(late), t_ms) {
+                    Ok(written) => {
+                        let text = format!("out of order sample for series m{{n=\"{late}\"}}");
+                        assert_eq!((written.samples, written.refusals), (kept, text));
+                    }
+                    Err(error) => assert_eq!((error.to_string().as_str(), kept), ("out of order sample", 0)),
+                }
+            }
         }
-        assert_eq!(other.names(), [r#"m{zone="a"}"#, r#"m{zone="b"}"#, r#"x{zone="a"}"#, r#"x{zone="b"}"#]);
-        for (series, values) in [(r#"m{zone="b"}"#, [2.0, 4.0]), (r#"x{zone="a"}"#, [1.0, 3.0])] {
-            assert_eq!(other.values(series), values.map(Some), "{series}");
-        }
-        assert_eq!(receiver.known.len(), 4);
     }
 }

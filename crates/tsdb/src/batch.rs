@@ -5,14 +5,17 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use relatum_model::exemplar::Exemplar;
-use relatum_model::storage::{AppendError, Appender, ExemplarRefused, Refused, SeriesRef};
-use relatum_model::{Labels, NativeHistogram};
+use relatum_model::storage::{AppendError, Appender, ExemplarRefused, KnownSample, Refused, SeriesRef};
+use relatum_model::{Labels, NativeHistogram, Sample};
 
 use crate::core::Core;
 use crate::head::reference_of;
 use crate::histogram::{Encoded, HISTOGRAM_BYTES_MAX};
 use crate::series::{MemSeries, Phase};
 use crate::wal::record::LABELS_BYTES_MAX;
+
+/// So many series are fetched before they are looked at, as waiting for one takes as long as working on several.
+const SERIES_AHEAD: usize = 8;
 
 /// The appender of a store.
 pub(crate) struct Batch<'s> {
@@ -250,6 +253,23 @@ impl<'s> Batch<'s> {
 impl Appender for Batch<'_> {
     fn append(&mut self, cached: SeriesRef, labels: &Labels, t_ms: i64, value: f64) -> Result<SeriesRef, Refused> {
         self.append_started(cached, labels, t_ms, 0, value)
+    }
+
+    fn append_known(&mut self, samples: &[KnownSample]) -> usize {
+        let slots = self.store.head().slots();
+        samples.iter().take(SERIES_AHEAD).for_each(|known| slots.expect(known.series));
+        for (at, known) in samples.iter().enumerate() {
+            if let Some(later) = samples.get(at + SERIES_AHEAD) {
+                slots.expect(later.series);
+            }
+            let KnownSample { series, start_ms, sample: Sample { t_ms, value } } = *known;
+            let is_wanted = (self.oldest_allowed_ms..=self.newest_allowed_ms).contains(&t_ms);
+            let Some(series) = slots.get(series).filter(|_| is_wanted) else { return at };
+            if self.accept(Arc::clone(series), t_ms, (value.to_bits(), start_ms), None).is_err() {
+                return at;
+            }
+        }
+        samples.len()
     }
 
     fn labels(&self, cached: SeriesRef) -> Option<Labels> {

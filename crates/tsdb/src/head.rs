@@ -55,9 +55,10 @@ impl Head {
 
     /// The series of `labels`, if there is one; `cached` saves the search when it still fits.
     pub(crate) fn find(&self, cached: SeriesRef, labels: &Labels) -> Option<Arc<MemSeries>> {
-        if let Some(slot) = slot_of(cached) {
+        if let Some((slot, id)) = place_of(cached) {
             let slots = self.by_slot[slot as usize % SHARDS].read().unwrap_or_else(PoisonError::into_inner);
             if let Some(Some(series)) = slots.get(slot as usize / SHARDS)
+                && series.id as u32 == id
                 && series.labels == *labels
             {
                 // Who comes again tends to come in the same order.
@@ -73,9 +74,16 @@ impl Head {
 
     /// The labels of the series that `cached` stands for now.
     pub(crate) fn labels(&self, cached: SeriesRef) -> Option<Labels> {
-        let slot = slot_of(cached)?;
+        let (slot, id) = place_of(cached)?;
         let slots = self.by_slot[slot as usize % SHARDS].read().unwrap_or_else(PoisonError::into_inner);
-        slots.get(slot as usize / SHARDS)?.as_ref().map(|series| series.labels.clone())
+        let series = slots.get(slot as usize / SHARDS)?.as_ref().filter(|series| series.id as u32 == id)?;
+        Some(series.labels.clone())
+    }
+
+    /// All slots, so that many series can be found one after the other. None comes or goes meanwhile.
+    pub(crate) fn slots(&self) -> Slots<'_> {
+        let guards = self.by_slot.iter().map(|slots| slots.read().unwrap_or_else(PoisonError::into_inner));
+        Slots(guards.collect())
     }
 
     /// The series of `labels`, made if there is none.
@@ -222,11 +230,37 @@ impl Head {
     }
 }
 
-/// The reference callers keep for a series.
-pub(crate) fn reference_of(series: &MemSeries) -> SeriesRef {
-    SeriesRef(u64::from(series.slot) + 1)
+/// The slots of a head, locked.
+pub(crate) struct Slots<'h>(Box<[RwLockReadGuard<'h, SlotShard>]>);
+
+impl Slots<'_> {
+    /// The series that `reference` stands for.
+    #[inline]
+    pub(crate) fn get(&self, reference: SeriesRef) -> Option<&Arc<MemSeries>> {
+        let (slot, id) = place_of(reference)?;
+        self.at(slot).filter(|series| series.id as u32 == id)
+    }
+
+    /// Says that the series will be asked for soon.
+    #[inline]
+    pub(crate) fn expect(&self, reference: SeriesRef) {
+        if let Some(series) = place_of(reference).and_then(|(slot, _)| self.at(slot)) {
+            expect_use_of(&**series);
+        }
+    }
+
+    #[inline]
+    fn at(&self, slot: u32) -> Option<&Arc<MemSeries>> {
+        self.0[slot as usize % SHARDS].get(slot as usize / SHARDS)?.as_ref()
+    }
 }
 
-fn slot_of(reference: SeriesRef) -> Option<u32> {
-    reference.0.checked_sub(1).and_then(|slot| u32::try_from(slot).ok())
+/// The reference callers keep for a series: its slot, and of its number as much as has room. Slots are used again; until one is
+/// used again by a series with the same part of the number, four thousand million others come.
+pub(crate) fn reference_of(series: &MemSeries) -> SeriesRef {
+    SeriesRef(series.id << 32 | (u64::from(series.slot) + 1))
+}
+
+fn place_of(reference: SeriesRef) -> Option<(u32, u32)> {
+    Some(((reference.0 as u32).checked_sub(1)?, (reference.0 >> 32) as u32))
 }

@@ -35,57 +35,127 @@ pub struct WriteSeries<'a> {
     start_ms: i64,
     has_symbols: bool,
     is_utf8: bool,
-    is_known: bool,
+    is_whole: bool,
     histogram_field: u64,
     fields: Fields<'a>,
 }
 
-/// The labels of a series of 1.0 as they stand in the request.
-#[derive(Debug, Clone, Copy)]
-pub struct RawLabels<'a>(&'a [u8]);
+/// A series as it stands in the request: its labels, which are not looked at, and the rest.
+#[derive(Debug, Clone)]
+pub struct RawSeries<'a> {
+    version: Version,
+    body: Fields<'a>,
+    // The labels with which the message begins, as far as they are written as everybody writes them.
+    labels: &'a [u8],
+    rest: &'a [u8],
+}
 
-impl<'a> RawLabels<'a> {
-    /// Those with which the message of a series begins.
-    fn at(message: &'a [u8]) -> Self {
-        let mut end = 0;
-        while message.get(end) == Some(&LABEL_KEY) {
-            let Some((length, after)) = length(&message[end + 1..]) else { break };
-            let Some(rest) = after.len().checked_sub(length) else { break };
-            end = message.len() - rest;
-        }
-        RawLabels(&message[..end])
+impl<'a> RawSeries<'a> {
+    fn of(version: Version, body: Fields<'a>) -> Self {
+        let message = body.rest();
+        let (labels, rest) = match version {
+            Version::V1 => labels_at(message),
+            Version::V2 => symbols_at(message),
+        };
+        RawSeries { version, body, labels, rest }
     }
 
-    /// Equal for equal labels that are written in the same way.
-    pub fn bytes(&self) -> &'a [u8] {
-        self.0
+    /// The labels with which it begins. In 1.0 these are texts, which are equal for equal labels that are written in the same way; in
+    /// 2.0 numbers of symbols of this request, see [`RawSeries::symbols`]. There may be more behind them unless
+    /// [`WriteSeries::is_whole`] or [`RawSeries::sample`] says otherwise.
+    pub fn labels(&self) -> &'a [u8] {
+        self.labels
     }
 
-    /// Whether they are `labels`. `false` also if they are, but in another order or form.
-    pub fn are(&self, labels: &Labels) -> bool {
-        let mut rest = self.0;
-        for (name, value) in labels {
-            let Some(after) = behind_label(rest, name.as_bytes(), value.as_bytes()) else { return false };
-            rest = after;
-        }
-        rest.is_empty()
+    /// The numbers of a series of 2.0, names and values in turn; `None` if they are no numbers.
+    pub fn symbols(&self) -> impl Iterator<Item = Option<usize>> + use<'a> {
+        let mut numbers = Fields::new(self.labels, 0);
+        std::iter::from_fn(move || {
+            (!numbers.rest().is_empty()).then(|| {
+                let number = numbers.varint();
+                // Behind a fault nothing follows.
+                number.ok().and_then(|number| usize::try_from(number).ok()).or_else(|| {
+                    numbers = Fields::default();
+                    None
+                })
+            })
+        })
+    }
+
+    /// Its sample, with when it began to count (0 if that is not known), if there is nothing behind the labels but one sample, and
+    /// in 2.0 metadata.
+    #[inline]
+    pub fn sample(&self) -> Option<(i64, Sample)> {
+        let (found, rest) = plain_sample(self.rest)?;
+        (rest.is_empty() || self.version == Version::V2 && is_metadata(rest)).then_some(found)
     }
 }
 
-/// How the labels of a series begin, and the name and value of a label.
+/// How labels, samples and metadata begin.
 const LABEL_KEY: u8 = 1 << 3 | 2;
-const NAME_KEY: u8 = 1 << 3 | 2;
-const VALUE_KEY: u8 = 2 << 3 | 2;
+const SYMBOLS_KEY: u8 = 1 << 3 | 2;
+const SAMPLE_KEY: u8 = 2 << 3 | 2;
+const METADATA_KEY: u8 = 5 << 3 | 2;
+const VALUE_KEY: u8 = 1 << 3 | 1;
+const TIME_KEY: u8 = 2 << 3;
+const START_KEY: u8 = 3 << 3;
 
-/// What follows the label `name`=`value`, if `bytes` begin with it.
-fn behind_label<'b>(bytes: &'b [u8], name: &[u8], value: &[u8]) -> Option<&'b [u8]> {
-    let (label_bytes, label) = length(bytes.strip_prefix(&[LABEL_KEY])?)?;
-    let rest = label.get(label_bytes..)?;
-    let (name_bytes, after) = length(label.strip_prefix(&[NAME_KEY])?)?;
-    let after = after.strip_prefix(name).filter(|_| name_bytes == name.len())?;
-    let (value_bytes, after) = length(after.strip_prefix(&[VALUE_KEY])?)?;
-    let after = after.strip_prefix(value).filter(|_| value_bytes == value.len())?;
-    (after.len() == rest.len()).then_some(rest)
+/// The labels of 1.0 with which `message` begins, and what follows.
+#[inline]
+fn labels_at(message: &[u8]) -> (&[u8], &[u8]) {
+    let mut end = 0;
+    while message.get(end) == Some(&LABEL_KEY) {
+        let Some((length, after)) = length(&message[end + 1..]) else { break };
+        let Some(rest) = after.len().checked_sub(length) else { break };
+        end = message.len() - rest;
+    }
+    message.split_at(end)
+}
+
+/// The numbers of symbols with which `message` of 2.0 begins, and what follows.
+#[inline]
+fn symbols_at(message: &[u8]) -> (&[u8], &[u8]) {
+    let numbers = message.strip_prefix(&[SYMBOLS_KEY]).and_then(length);
+    numbers.and_then(|(length, after)| after.split_at_checked(length)).unwrap_or((&[], message))
+}
+
+/// The sample with which `bytes` begin, if it is written as everybody writes it, and what follows.
+#[inline]
+fn plain_sample(bytes: &[u8]) -> Option<((i64, Sample), &[u8])> {
+    let (length, after) = length(bytes.strip_prefix(&[SAMPLE_KEY])?)?;
+    let (message, rest) = after.split_at_checked(length)?;
+    // What is zero is not written.
+    let (value, times) = match *message {
+        [VALUE_KEY, ref after @ ..] => {
+            let (value, times) = after.split_first_chunk()?;
+            (f64::from_bits(u64::from_le_bytes(*value)), times)
+        }
+        _ => (0.0, message),
+    };
+    let (t_ms, start) = behind_key(TIME_KEY, times)?;
+    let (start_ms, end) = behind_key(START_KEY, start)?;
+    end.is_empty().then_some(((start_ms, Sample { t_ms, value }), rest))
+}
+
+/// The number behind `key` if `bytes` begin with that, else 0; and what follows.
+#[inline]
+fn behind_key(key: u8, bytes: &[u8]) -> Option<(i64, &[u8])> {
+    let Some(digits) = bytes.strip_prefix(&[key]) else { return Some((0, bytes)) };
+    let mut number = 0u64;
+    // With nine bytes there is no overflow to think of; a negative number has ten.
+    for (at, byte) in digits.iter().take(9).enumerate() {
+        number |= u64::from(byte & 0x7f) << (7 * at);
+        if *byte < 0x80 {
+            return Some((number.cast_signed(), &digits[at + 1..]));
+        }
+    }
+    None
+}
+
+/// Whether `bytes` are one message of metadata.
+fn is_metadata(bytes: &[u8]) -> bool {
+    let message = bytes.strip_prefix(&[METADATA_KEY]).and_then(length);
+    message.is_some_and(|(length, after)| after.len() == length)
 }
 
 /// A length of one or two bytes, as nearly all are, and what follows.
@@ -131,31 +201,18 @@ impl<'a> Decoder<'a> {
     ///
     /// The series borrows the decoder's buffers, so it must be used before the next one is read.
     pub fn next_series(&mut self) -> Result<Option<&WriteSeries<'a>>, DecodeError> {
-        self.next_series_by(|_| false)
+        match self.next_raw()? {
+            Some(raw) => self.read(&raw).map(Some),
+            None => Ok(None),
+        }
     }
 
-    /// As [`Decoder::next_series`], without a look at labels of 1.0 that the caller knows by their bytes; such a series
-    /// [`WriteSeries::is_known`] and shows no labels.
-    ///
-    /// Nearly all that a sender sends are labels that it sent a moment ago.
-    pub fn next_series_by(
-        &mut self,
-        mut is_known: impl FnMut(RawLabels<'a>) -> bool,
-    ) -> Result<Option<&WriteSeries<'a>>, DecodeError> {
+    /// Finds the next series without a look at what it has; `None` behind the last one.
+    pub fn next_raw(&mut self) -> Result<Option<RawSeries<'a>>, DecodeError> {
         while let Some((number, field)) = self.fields.next()? {
             match (self.version, number) {
-                (Version::V1, 1) => {
-                    let body = field.message()?;
-                    let labels = RawLabels::at(body.rest());
-                    if !is_known(labels) || !self.series.read_known(body.clone(), labels)? {
-                        self.series.read(body)?;
-                    }
-                    return Ok(Some(&self.series));
-                }
-                (Version::V2, 5) => {
-                    let body = field.message()?;
-                    self.n_metadata += usize::from(self.series.read_referring(body, &self.symbols)?);
-                    return Ok(Some(&self.series));
+                (Version::V1, 1) | (Version::V2, 5) => {
+                    return Ok(Some(RawSeries::of(self.version, field.message()?)));
                 }
                 (Version::V1, 3) => {
                     field.message()?;
@@ -165,6 +222,20 @@ impl<'a> Decoder<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// Reads a series that was found, checked to its end.
+    pub fn read(&mut self, raw: &RawSeries<'a>) -> Result<&WriteSeries<'a>, DecodeError> {
+        match self.version {
+            Version::V1 => self.series.read(raw)?,
+            Version::V2 => self.n_metadata += usize::from(self.series.read_referring(raw, &self.symbols)?),
+        }
+        Ok(&self.series)
+    }
+
+    /// The symbols of a request of 2.0; `None` stands for one that is not UTF-8.
+    pub fn symbols(&self) -> &[Option<&'a str>] {
+        &self.symbols
     }
 
     /// How many metadata entries were passed so far.
@@ -178,39 +249,26 @@ impl<'a> WriteSeries<'a> {
         self.labels.clear();
         self.exemplars.clear();
         (self.n_samples, self.n_exemplars, self.n_histograms, self.start_ms) = (0, 0, 0, 0);
-        (self.is_utf8, self.has_symbols, self.is_known) = (true, true, false);
+        (self.is_utf8, self.has_symbols, self.is_whole) = (true, true, true);
         (self.histogram_field, self.fields) = (histogram_field, fields.clone());
     }
 
-    /// Whether its labels were passed over, as somebody knows them.
-    pub fn is_known(&self) -> bool {
-        self.is_known
-    }
-
-    /// Reads a series of 1.0 behind its labels; `false` if it has more of them.
-    fn read_known(&mut self, mut fields: Fields<'a>, labels: RawLabels<'a>) -> Result<bool, DecodeError> {
-        fields.take(labels.0.len())?;
-        let has_more = self.read_from(fields)?;
-        self.is_known = !has_more;
-        Ok(!has_more)
+    /// Whether all its labels are in [`RawSeries::labels`].
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// Reads a series of 1.0.
-    fn read(&mut self, fields: Fields<'a>) -> Result<(), DecodeError> {
-        self.read_from(fields).map(drop)
-    }
-
-    /// Reads what is left of a series of 1.0; tells whether labels were among it.
-    fn read_from(&mut self, mut fields: Fields<'a>) -> Result<bool, DecodeError> {
+    fn read(&mut self, raw: &RawSeries<'a>) -> Result<(), DecodeError> {
+        let mut fields = raw.body.clone();
         self.begin(&fields, 4);
-        let mut has_labels = false;
         while let Some((number, field)) = fields.next()? {
             match number {
                 1 => {
                     if self.labels.len() == LABELS_MAX {
                         return Err(DecodeError { at: field.at, reason: "series has too many labels" });
                     }
-                    has_labels = true;
+                    self.is_whole &= fields.rest().len() >= raw.rest.len();
                     let (name, value) = label(field.message()?)?;
                     match (std::str::from_utf8(name), std::str::from_utf8(value)) {
                         (Ok(name), Ok(value)) => self.labels.push((name, value)),
@@ -232,11 +290,12 @@ impl<'a> WriteSeries<'a> {
                 _ => {}
             }
         }
-        Ok(has_labels)
+        Ok(())
     }
 
     /// Reads a series of 2.0; tells whether it has metadata.
-    fn read_referring(&mut self, mut fields: Fields<'a>, symbols: &[Option<&'a str>]) -> Result<bool, DecodeError> {
+    fn read_referring(&mut self, raw: &RawSeries<'a>, symbols: &[Option<&'a str>]) -> Result<bool, DecodeError> {
+        let mut fields = raw.body.clone();
         self.begin(&fields, 3);
         let mut has_metadata = false;
         // A label is two numbers, and a field may end between them.
@@ -244,6 +303,7 @@ impl<'a> WriteSeries<'a> {
         while let Some((number, field)) = fields.next()? {
             match number {
                 1 => {
+                    self.is_whole &= fields.rest().len() >= raw.rest.len();
                     let mut n_labels = self.labels.len();
                     field.uints(|number| match name.take() {
                         None => name = Some(number),

@@ -281,49 +281,98 @@ fn all_that_is_known_of_a_series() {
     assert_eq!(sizes, [2, 2]);
 }
 
-#[test]
-fn labels_that_are_known_by_their_bytes() {
-    let set = |pairs: &[(&str, &str)]| Labels::from_pairs(pairs.iter().copied());
-    let long = "x".repeat(300);
-    let sets = [set(&[("__name__", "m"), ("job", "a")]), set(&[("__name__", &long)]), Labels::empty()];
-    let mut encoder = Encoder::new();
-    for labels in &sets {
-        encoder.push(labels, &[Sample { t_ms: 1, value: 2.0 }]);
+/// What is seen at a glance of a body is what reading finds. How many series were seen so, of how many.
+fn glances(version: Version, body: &[u8]) -> Result<(usize, usize), DecodeError> {
+    let mut decoder = Decoder::of(version, body)?;
+    let (mut seen, mut n) = (0, 0);
+    while let Some(raw) = decoder.next_raw()? {
+        let symbols: Vec<Option<usize>> = raw.symbols().collect();
+        let texts = |at: &Option<usize>| decoder.symbols().get((*at)?).copied().flatten().map(str::to_owned);
+        let texts: Option<Vec<String>> = symbols.iter().map(texts).collect();
+        let glance = raw.sample();
+        let series = decoder.read(&raw)?;
+        if let Some((start_ms, sample)) = glance {
+            let read: Vec<_> = series.started_samples().map(|(start, s)| (start, s.t_ms, s.value.to_bits())).collect();
+            assert_eq!(read, [(start_ms, sample.t_ms, sample.value.to_bits())], "{version:?} {body:?}");
+            assert_eq!((series.n_histograms, series.n_exemplars, series.is_whole()), (0, 0, true), "{body:?}");
+        }
+        if version == Version::V2 && series.is_whole() && series.label_set().is_ok() {
+            let pairs: Vec<&str> = series.labels.iter().flat_map(|(name, value)| [*name, *value]).collect();
+            assert_eq!(texts.as_deref().unwrap_or_default(), pairs, "{body:?}");
+        }
+        seen += usize::from(glance.is_some());
+        n += 1;
     }
-    let body = encoder.finish();
-    for known in [None, Some(0), Some(1), Some(2)] {
-        let mut decoder = Decoder::new(&body);
-        for (at, labels) in sets.iter().enumerate() {
-            // Each is itself, and no other.
-            let is_it = |raw: RawLabels<'_>| {
-                assert_eq!(sets.each_ref().map(|other| raw.are(other)), [0, 1, 2].map(|other| other == at));
-                known == Some(at)
-            };
-            let series = decoder.next_series_by(is_it).unwrap().unwrap();
-            assert_eq!((series.is_known(), series.samples().count()), (known == Some(at), 1));
-            if !series.is_known() && !labels.is_empty() {
-                assert_eq!(series.label_set().as_ref(), Ok(labels));
+    Ok((seen, n))
+}
+
+#[test]
+fn series_at_a_glance() {
+    let sets = [("job", "a"), ("job", "b"), ("long", &"x".repeat(300))]
+        .map(|(name, value)| Labels::from_pairs([("__name__", "m"), (name, value)]));
+    let meaning = Meaning { kind: MetricKind::Counter, help: "job".to_owned(), unit: String::new() };
+    for version in [Version::V1, Version::V2] {
+        let mut encoder = Encoder::of(version);
+        for value in [0.0, 2.5, f64::NAN] {
+            for labels in &sets {
+                encoder.push_series(labels, &Samples::of_floats(vec![1_700_000_000_000], vec![value]), &[], None);
             }
         }
-        assert!(decoder.next_series().unwrap().is_none());
+        let started = Samples { starts: vec![5], ..Samples::of_floats(vec![10], vec![1.0]) };
+        encoder.push_series(&sets[0], &started, &[], Some(&meaning));
+        assert_eq!(glances(version, &encoder.finish()), Ok((10, 10)));
+        // More than one sample, none, or something else, is not seen at a glance.
+        let mut encoder = Encoder::of(version);
+        encoder.push_series(&sets[0], &Samples::of_floats(vec![10, 20], vec![1.0, 2.0]), &[], None);
+        encoder.push_series(&sets[0], &Samples { histograms: histograms(), ..Samples::default() }, &[], None);
+        encoder.push_series(&sets[0], &Samples::default(), &[], Some(&meaning));
+        encoder.push_series(&sets[0], &Samples::of_floats(vec![-1], vec![1.0]), &[], None);
+        assert_eq!(glances(version, &encoder.finish()), Ok((0, 4)));
     }
-    for other in
-        [&[("__name__", "m")][..], &[("__name__", "m"), ("job", "b")], &[("__name__", "m"), ("job", "a"), ("k", "v")]]
-    {
-        let mut decoder = Decoder::new(&body);
-        let _ = decoder.next_series_by(|raw| {
-            assert!(!raw.are(&set(other)), "{other:?}");
-            false
-        });
+    let labels_of = |version, body: &[u8]| -> Vec<Vec<u8>> {
+        let mut decoder = Decoder::of(version, body).unwrap();
+        std::iter::from_fn(|| decoder.next_raw().unwrap().map(|raw| raw.labels().to_vec())).collect()
+    };
+    let mut encoder = Encoder::new();
+    for labels in [&sets[0], &sets[1], &sets[2], &sets[0], &Labels::empty()] {
+        encoder.push(labels, &[Sample { t_ms: 1, value: 2.0 }]);
     }
-    // A label behind the samples belongs to the series as well: it is not the one that is known.
+    let found = labels_of(Version::V1, &encoder.finish());
+    let at = |labels: &Vec<u8>| found.iter().position(|other| other == labels);
+    assert_eq!(found.iter().map(at).collect::<Vec<_>>(), [0, 1, 2, 0, 4].map(Some));
+    // A label behind the samples belongs to the series as well: those in front are not all.
     let label = |name: &[u8], value: &[u8]| [&[10, name.len() as u8], name, &[18, value.len() as u8], value].concat();
     let first = [&[10, 13][..], &label(b"__name__", b"m")].concat();
     let late = [&[10, 6][..], &label(b"a", b"b")].concat();
     let series = [&first[..], &[18, 0], &late].concat();
     let body = [&[10, series.len() as u8], &series[..]].concat();
     let mut decoder = Decoder::new(&body);
-    let series = decoder.next_series_by(|raw| raw.are(&set(&[("__name__", "m")]))).unwrap().unwrap();
-    assert!(!series.is_known());
-    assert_eq!(series.label_set(), Ok(set(&[("__name__", "m"), ("a", "b")])));
+    let raw = decoder.next_raw().unwrap().unwrap();
+    assert_eq!((raw.labels(), raw.sample()), (&first[..], None));
+    let series = decoder.read(&raw).unwrap();
+    assert!(!series.is_whole());
+    assert_eq!(series.label_set(), Ok(Labels::from_pairs([("__name__", "m"), ("a", "b")])));
+}
+
+proptest! {
+    #[test]
+    fn a_glance_is_right_whatever_is_written(
+        samples in prop::collection::vec((any::<i64>(), any::<f64>(), 0i64..3), 1..4),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+    ) {
+        for version in [Version::V1, Version::V2] {
+            let mut encoder = Encoder::of(version);
+            for (t_ms, value, start_ms) in &samples {
+                let labels = Labels::from_pairs([("__name__", "m"), ("job", "a")]);
+                let samples = Samples { starts: vec![*start_ms], ..Samples::of_floats(vec![*t_ms], vec![*value]) };
+                encoder.push_series(&labels, &samples, &[], None);
+            }
+            let mut body = encoder.finish();
+            for (at, byte) in &changes {
+                let at = at.index(body.len());
+                body[at] = *byte;
+            }
+            let _ = glances(version, &body);
+        }
+    }
 }

@@ -58,18 +58,23 @@ pub(super) fn version(
     Ok(version)
 }
 
-/// Decompresses `body` after a look at the size that it declares: a few bytes can declare gigabytes.
-pub(super) fn decompress(body: &[u8]) -> Result<Vec<u8>, ReceiveError> {
+/// Decompresses `body` into `buffer`, whatever is in that, after a look at the size that it declares: a few bytes can declare
+/// gigabytes.
+pub(super) fn decompress<'b>(body: &[u8], buffer: &'b mut Vec<u8>) -> Result<&'b [u8], ReceiveError> {
     if body.len() > BODY_BYTES_MAX {
         return Err(ReceiveError::BodyTooLarge);
     }
     if body.is_empty() {
         return Err(ReceiveError::Snappy);
     }
-    match snap::raw::decompress_len(body) {
-        Ok(length) if length > BODY_BYTES_MAX => Err(ReceiveError::DecodedTooLarge),
-        Ok(_) => snap::raw::Decoder::new().decompress_vec(body).map_err(|_| ReceiveError::Snappy),
-        // The library refuses what does not fit into 32 bits; Go does so with the same words as anything else.
-        Err(_) => Err(ReceiveError::Snappy),
+    // The library refuses what does not fit into 32 bits; Go does so with the same words as anything else.
+    let length = snap::raw::decompress_len(body).map_err(|_| ReceiveError::Snappy)?;
+    if length > BODY_BYTES_MAX {
+        return Err(ReceiveError::DecodedTooLarge);
     }
+    if buffer.len() < length {
+        buffer.resize(length, 0);
+    }
+    let length = snap::raw::Decoder::new().decompress(body, buffer).map_err(|_| ReceiveError::Snappy)?;
+    Ok(&buffer[..length])
 }

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use relatum_model::storage::{Append, Cancel, Position, Refused, Scope, Select, SeriesRef, Tail, TimeRange};
+use relatum_model::Sample;
+use relatum_model::storage::{
+    Append, Cancel, KnownSample, Position, Refused, Scope, Select, SeriesRef, Tail, TimeRange,
+};
 use relatum_tsdb::{Options, Store};
 
 use crate::faulty_fs::{After, FaultyFs};
@@ -83,7 +86,7 @@ fn run(operations: Vec<Operation>) -> Result<(), TestCaseError> {
     };
     let mut store = Store::open(Path::new("/d"), on(&fs)).unwrap();
     let mut model = Model::default();
-    let mut refs = BTreeMap::new();
+    let (mut refs, mut names) = (BTreeMap::new(), BTreeMap::new());
     for operation in operations {
         match operation {
             Operation::Batch { samples, commit } => {
@@ -98,10 +101,18 @@ fn run(operations: Vec<Operation>) -> Result<(), TestCaseError> {
                     };
                     // References from before, also those that do not fit any more.
                     let cached = refs.get(&(n / 2)).copied().unwrap_or(SeriesRef::NONE);
-                    let taken = appender.append(cached, &labels, t_ms, f64::from_bits(bits));
+                    let value = f64::from_bits(bits);
+                    // By name alone, as long as the series is there.
+                    let known = names.get(&n).copied().unwrap_or(SeriesRef::NONE);
+                    let sample = KnownSample { series: known, start_ms: 0, sample: Sample { t_ms, value } };
+                    let taken = match appender.append_known(&[sample]) {
+                        0 => appender.append(cached, &labels, t_ms, value),
+                        _ => Ok(known),
+                    };
                     prop_assert_eq!(taken.clone().map(|_| ()), expected.clone());
                     if let Ok(reference) = taken {
                         refs.insert(n / 2, reference);
+                        names.insert(n, reference);
                         after.entry(name).or_default().entry(t_ms).or_insert(bits);
                     }
                 }
@@ -118,11 +129,13 @@ fn run(operations: Vec<Operation>) -> Result<(), TestCaseError> {
             Operation::Compact => store.compact().unwrap(),
             Operation::Reopen => {
                 drop(store);
+                names.clear();
                 store = Store::open(Path::new("/d"), on(&fs)).unwrap();
                 prop_assert_eq!(&store.opened().dropped, &vec![]);
             }
             Operation::Kill => {
                 fs = fs.after(After::Kill);
+                names.clear();
                 store = Store::open(Path::new("/d"), on(&fs)).unwrap();
                 prop_assert_eq!(&store.opened().dropped, &vec![]);
             }
