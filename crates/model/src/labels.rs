@@ -5,6 +5,7 @@
 
 mod running;
 
+use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -156,21 +157,78 @@ impl Labels {
         LabelsBuilder { pairs: self.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect() }
     }
 
+    /// The labels as `(name, encoded)`, sorted by name. The second parts of some of them, one behind the other, are what
+    /// [`Labels::encoded`] gives of a set of those labels alone.
+    pub fn pieces(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut rest = self.encoded();
+        std::iter::from_fn(move || {
+            let whole = Some(rest).filter(|rest| !rest.is_empty())?;
+            let (name, behind) = field(whole);
+            (_, rest) = field(behind);
+            Some((name, &whole[..whole.len() - rest.len()]))
+        })
+    }
+
     /// The labels for which `keep(name)` holds.
-    pub fn filtered(&self, mut keep: impl FnMut(&str) -> bool) -> Labels {
+    pub fn filtered(&self, keep: impl FnMut(&str) -> bool) -> Labels {
         let mut text = String::with_capacity(self.0.len());
-        for (name, value) in self {
-            if keep(name) {
-                push_field(&mut text, name);
-                push_field(&mut text, value);
+        self.encode_filtered(keep, &mut text);
+        Labels(Arc::from(text))
+    }
+
+    /// Appends to `text` what [`Labels::encoded`] gives of the labels for which `keep(name)` holds.
+    pub fn encode_filtered(&self, mut keep: impl FnMut(&str) -> bool, text: &mut String) {
+        let whole = self.encoded();
+        // Neighbours that stay are copied at once.
+        let (mut from, mut at) = (0, 0);
+        while at < whole.len() {
+            let (name, behind) = field(&whole[at..]);
+            let (_, rest) = field(behind);
+            let end = whole.len() - rest.len();
+            if !keep(name) {
+                text.push_str(&whole[from..at]);
+                from = end;
+            }
+            at = end;
+        }
+        text.push_str(&whole[from..]);
+    }
+
+    /// The labels for which `keep(name)` holds, with `others`, which are sorted by name, in place of those they share a name
+    /// with; an empty value takes a label away. `text` is room to work in.
+    pub fn overlaid(&self, mut keep: impl FnMut(&str) -> bool, others: &[(&str, &str)], text: &mut String) -> Labels {
+        fn push(text: &mut String, (name, value): (&str, &str)) {
+            if !value.is_empty() {
+                push_field(text, name);
+                push_field(text, value);
             }
         }
-        Labels(Arc::from(text))
+        text.clear();
+        let mut others = others.iter().copied().peekable();
+        for (name, piece) in self.pieces() {
+            while let Some(other) = others.next_if(|other| other.0 < name) {
+                push(text, other);
+            }
+            match others.next_if(|other| other.0 == name) {
+                Some(other) => push(text, other),
+                None if keep(name) => text.push_str(piece),
+                None => {}
+            }
+        }
+        others.for_each(|other| push(text, other));
+        Labels(Arc::from(text.as_str()))
     }
 
     /// These labels without the metric's name.
     pub fn without_metric_name(&self) -> Labels {
         if self.metric_name().is_none() { self.clone() } else { self.filtered(|name| name != METRIC_NAME) }
+    }
+}
+
+/// Maps by label sets can be asked with an encoding, so that no set must be made to look for it.
+impl Borrow<str> for Labels {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
@@ -459,6 +517,28 @@ mod tests {
             let (left, right) = (Labels::from_pairs(a.clone()), Labels::from_pairs(b.clone()));
             prop_assert_eq!(left.cmp(&right), a.iter().cmp(b.iter()));
             prop_assert_eq!(left.iter().count(), a.len());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parts_of_sets_are_sets(
+            labels in prop::collection::btree_map("[abc]{1,2}", prop_oneof!["[ab]{1,3}", "a{60,70}"], 0..6),
+            others in prop::collection::btree_map("[abc]{1,2}", "[ab]{0,2}", 0..4),
+            dropped in "[abc]{1,2}",
+        ) {
+            let set = Labels::from_pairs(labels.clone());
+            let (keep, mut text) = (|name: &str| *name != *dropped, String::from("x"));
+            let kept = set.filtered(keep);
+            prop_assert!(kept.iter().eq(set.iter().filter(|(name, _)| keep(name))));
+            set.encode_filtered(keep, &mut text);
+            prop_assert_eq!(&text[1..], kept.encoded());
+            let strung: String = set.pieces().filter(|(name, _)| keep(name)).map(|(_, piece)| piece).collect();
+            prop_assert_eq!(&*strung, kept.encoded());
+            let mut builder = kept.to_builder();
+            others.iter().for_each(|(name, value)| { builder.set(name, value); });
+            let others: Vec<(&str, &str)> = others.iter().map(|(name, value)| (&**name, &**value)).collect();
+            prop_assert_eq!(set.overlaid(keep, &others, &mut text), builder.build());
         }
     }
 

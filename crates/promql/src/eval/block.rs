@@ -121,6 +121,17 @@ impl Column {
         }
     }
 
+    /// Replaces every value by what `f` makes of it and of that of `other` at the same step, [`absent`] for nothing; where
+    /// `other` has none, it goes.
+    #[inline]
+    pub(crate) fn meet(&mut self, other: &Column, f: impl Fn(f64, f64) -> f64) {
+        let first = self.first;
+        for (at, value) in self.values.iter_mut().enumerate().filter(|(_, value)| !is_absent(**value)) {
+            let other = other.at(first + at);
+            *value = if is_absent(other) { absent() } else { f(*value, other) };
+        }
+    }
+
     /// Takes over the values of `other`; `false` if both have one at the same step.
     fn merge(&mut self, other: &Column) -> bool {
         if other.values.is_empty() || self.values.is_empty() {

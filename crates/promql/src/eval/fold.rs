@@ -206,7 +206,7 @@ impl Evaluator<'_> {
         // A sample is a time and a value; what folds values may need more room.
         self.budget.charge(steps.count.saturating_mul(size_of::<Option<F>>() / 16))?;
         let mut slots: Vec<Option<F>> = Vec::new();
-        let mut rows = Vec::with_capacity(members.len());
+        let mut rows = Vec::with_capacity(grouping.labels.len());
         for (members, labels) in members.iter().zip(&grouping.labels) {
             self.budget.check()?;
             self.budget.charge(steps.count)?;

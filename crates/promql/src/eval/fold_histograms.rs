@@ -1,13 +1,15 @@
 //! `sum` and `avg` of native histograms, and what becomes of groups that have floats as well.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+use relatum_model::Labels;
 use relatum_model::histogram::CounterReset;
 
 use super::groups::Grouping;
 use super::histogram_column::cost;
-use super::{Block, Evaluator, Row, absent};
+use super::{Block, Column, Evaluator, Row, absent};
 use crate::annotation::texts;
 use crate::error::QueryError;
 use crate::functions::sum::Sum;
@@ -74,6 +76,8 @@ impl Evaluator<'_> {
         span: Span,
     ) -> Result<Block, QueryError> {
         let members = grouping.members();
+        let mut places: HashMap<Labels, usize, RandomState> =
+            folded.rows.iter().enumerate().map(|(at, row)| (row.labels.clone(), at)).collect();
         for (members, labels) in members.iter().zip(&grouping.labels) {
             if members.iter().all(|at| rows[*at].histograms.is_empty()) {
                 continue;
@@ -103,13 +107,10 @@ impl Evaluator<'_> {
                     }
                 }
             }
-            let at = match folded.rows.iter().position(|row| row.labels == *labels) {
-                Some(at) => at,
-                None => {
-                    folded.rows.push(Row::of_floats(labels.clone(), super::Column::default()));
-                    folded.rows.len() - 1
-                }
-            };
+            let at = *places.entry(labels.clone()).or_insert_with(|| {
+                folded.rows.push(Row::of_floats(labels.clone(), Column::default()));
+                folded.rows.len() - 1
+            });
             let row = &mut folded.rows[at];
             row.drop_name = members.iter().any(|at| rows[*at].drop_name);
             let mut is_mixed = false;
@@ -135,8 +136,9 @@ impl Evaluator<'_> {
         }
         folded.rows.retain(|row| !row.is_empty());
         // The order of groups is that of their first members.
-        let place = |row: &Row| grouping.labels.iter().position(|labels| *labels == row.labels);
-        folded.rows.sort_by_cached_key(place);
+        let places: HashMap<&Labels, usize, RandomState> =
+            grouping.labels.iter().enumerate().map(|(at, labels)| (labels, at)).collect();
+        folded.rows.sort_by_cached_key(|row| places.get(&row.labels));
         Ok(folded)
     }
 }

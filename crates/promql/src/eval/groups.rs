@@ -24,27 +24,60 @@ impl Grouping {
     }
 
     /// The rows of each group, in their order.
-    pub(super) fn members(&self) -> Vec<Vec<usize>> {
-        let mut members = vec![Vec::new(); self.labels.len()];
-        for (row, group) in self.of_row.iter().enumerate() {
-            members[*group].push(row);
+    pub(super) fn members(&self) -> Members {
+        Members::new(&self.of_row, self.labels.len())
+    }
+}
+
+/// The rows of each group, one behind the other.
+pub(super) struct Members {
+    rows: Vec<usize>,
+    // Where those of each group end; they begin where those of the one before end.
+    ends: Vec<usize>,
+}
+
+impl Members {
+    /// Of rows whose groups these are, of which there are so many.
+    pub(super) fn new(of_row: &[usize], n_groups: usize) -> Self {
+        // First how many each has, then where each begins, and at last, with all in their places, where each ends.
+        let mut ends = vec![0; n_groups];
+        of_row.iter().for_each(|group| ends[*group] += 1);
+        let mut next = 0;
+        for end in &mut ends {
+            next += std::mem::replace(end, next);
         }
-        members
+        let mut rows = vec![0; of_row.len()];
+        for (row, group) in of_row.iter().enumerate() {
+            rows[ends[*group]] = row;
+            ends[*group] += 1;
+        }
+        Members { rows, ends }
+    }
+
+    /// The rows of one group, in their order.
+    pub(super) fn of(&self, group: usize) -> &[usize] {
+        let from = group.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.rows[from..self.ends[group]]
+    }
+
+    /// The rows of every group.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[usize]> {
+        (0..self.ends.len()).map(|group| self.of(group))
     }
 }
 
 /// The groups that were met so far, in the order in which they were.
 ///
-/// The labels of a group are made once, when it is met; later rows are only compared with what they have in common.
+/// The labels of a group are made once, when it is met; those of later rows are only compared with them, in their encoding.
 #[derive(Clone)]
 pub(crate) struct Groups {
     by: Grouped,
     pub(super) labels: Vec<Labels>,
-    places: HashMap<Box<[u8]>, usize, RandomState>,
-    // The labels of a row that count, one after the other.
-    key: Vec<u8>,
-    // The key and the place of the row before: neighbours often belong together.
-    last: Option<(Vec<u8>, usize)>,
+    places: HashMap<Labels, usize, RandomState>,
+    // The labels of a row that count, encoded.
+    key: String,
+    // The place of the row before: neighbours often belong together.
+    last: usize,
 }
 
 impl Groups {
@@ -55,59 +88,39 @@ impl Groups {
     /// Groups by the labels `names`, or by all others but the name of the metric.
     pub(super) fn by(without: bool, mut names: Vec<String>) -> Self {
         names.sort_unstable();
-        let by = Grouped { without, names };
-        Groups { by, labels: Vec::new(), places: HashMap::default(), key: Vec::new(), last: None }
+        Groups::of_kind(Grouped { without, names })
+    }
+
+    fn of_kind(by: Grouped) -> Self {
+        Groups { by, labels: Vec::new(), places: HashMap::default(), key: String::new(), last: 0 }
     }
 
     /// The same groups, of which none was met yet.
     pub(super) fn like(&self) -> Self {
-        Groups { by: self.by.clone(), labels: Vec::new(), places: HashMap::default(), key: Vec::new(), last: None }
+        Groups::of_kind(self.by.clone())
     }
 
     /// The number of the group that `labels` belong to, as if they had none that say what the metric is if those are `bare`.
     pub(super) fn of(&mut self, labels: &Labels, bare: bool) -> usize {
-        let by = &self.by;
-        let counts = |name: &str| by.counts(name) && !(bare && is_metadata(name));
-        self.key.clear();
-        if by.without {
-            labels.iter().filter(|(name, _)| counts(name)).for_each(|label| push_label(&mut self.key, label));
-        } else {
-            // Both are sorted, so most labels are passed by with one look, and those behind the last name need none.
-            let mut wanted = by.names.iter().map(String::as_str).filter(|name| !(bare && is_metadata(name))).peekable();
-            for (name, value) in labels {
-                while wanted.next_if(|wanted| *wanted < name).is_some() {}
-                match wanted.peek() {
-                    None => break,
-                    Some(wanted) if *wanted == name => push_label(&mut self.key, (name, value)),
-                    Some(_) => {}
-                }
-            }
+        if let Some(group) = self.find(labels, bare) {
+            return group;
         }
-        if let Some((key, place)) = &self.last
-            && *key == self.key
-        {
-            return *place;
-        }
-        let place = match self.places.get(self.key.as_slice()) {
-            Some(place) => *place,
-            None => {
-                self.labels.push(labels.filtered(counts));
-                self.places.insert(self.key.as_slice().into(), self.labels.len() - 1);
-                self.labels.len() - 1
-            }
-        };
-        let (key, of_last) = self.last.get_or_insert_default();
-        key.clear();
-        key.extend_from_slice(&self.key);
-        *of_last = place;
-        place
+        let labels = Labels::from_encoded(&self.key).expect("some labels of a set, in their order, are a set");
+        self.last = self.labels.len();
+        self.places.insert(labels.clone(), self.last);
+        self.labels.push(labels);
+        self.last
     }
-}
 
-fn push_label(key: &mut Vec<u8>, (name, value): (&str, &str)) {
-    for text in [name, value] {
-        key.extend_from_slice(&(text.len() as u32).to_le_bytes());
-        key.extend_from_slice(text.as_bytes());
+    /// As [`Groups::of`], if the group was met.
+    pub(super) fn find(&mut self, labels: &Labels, bare: bool) -> Option<usize> {
+        self.key.clear();
+        self.by.push_key(labels, bare, &mut self.key);
+        if self.labels.get(self.last).is_some_and(|last| *last.encoded() == *self.key) {
+            return Some(self.last);
+        }
+        self.last = *self.places.get(self.key.as_str())?;
+        Some(self.last)
     }
 }
 
@@ -120,8 +133,22 @@ struct Grouped {
 }
 
 impl Grouped {
-    fn counts(&self, name: &str) -> bool {
-        let is_named = self.names.iter().any(|label| label == name);
-        if self.without { name != METRIC_NAME && !is_named } else { is_named }
+    /// Appends the encoding of those of `labels` that count.
+    fn push_key(&self, labels: &Labels, bare: bool, key: &mut String) {
+        if self.without {
+            let is_named = |name: &str| self.names.iter().any(|label| label == name);
+            labels.encode_filtered(|name| name != METRIC_NAME && !is_named(name) && !(bare && is_metadata(name)), key);
+            return;
+        }
+        // Both are sorted, so most labels are passed by with one look, and those behind the last name need none.
+        let mut wanted = self.names.iter().map(String::as_str).filter(|name| !(bare && is_metadata(name))).peekable();
+        for (name, piece) in labels.pieces() {
+            while wanted.next_if(|wanted| *wanted < name).is_some() {}
+            match wanted.peek() {
+                None => break,
+                Some(wanted) if *wanted == name => key.push_str(piece),
+                Some(_) => {}
+            }
+        }
     }
 }

@@ -8,64 +8,45 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 use relatum_model::Labels;
-use relatum_model::labels::METRIC_NAME;
 
 use super::binary::{Element, both, changes_metric, element};
 use super::binary_histograms::{Combination, Operand, combine};
-use super::groups::Groups as Signatures;
-use super::names::{in_braces, is_metadata};
+use super::groups::{Groups as Signatures, Members};
+use super::names::{has_type, in_braces, is_metadata};
 use super::{Block, Column, Evaluator, HistogramColumn, Row, Steps, execution, is_absent};
 use crate::annotation::Annotations;
 use crate::error::QueryError;
 use crate::syntax::{Binary, BinaryOp, Cardinality, VectorMatching};
 
-/// The labels by which a row finds its partners.
-pub(super) fn signature(labels: &Labels, matching: &VectorMatching) -> Labels {
-    if matching.on {
-        labels.filtered(|name| matching.labels.iter().any(|label| label == name))
-    } else {
-        labels.filtered(|name| name != METRIC_NAME && !matching.labels.iter().any(|label| label == name))
-    }
-}
-
-/// The rows of one signature.
-struct Group {
-    signature: Labels,
-    many: Vec<usize>,
-    ones: Vec<usize>,
-}
-
-/// The rows of both sides by signature, and for each row the number of its group.
+/// The rows of both sides by signature, and for each row the number of its signature.
 struct Groups {
-    all: Vec<Group>,
+    signatures: Vec<Labels>,
     of_many: Vec<usize>,
     of_ones: Vec<usize>,
+    many: Members,
+    ones: Members,
 }
 
 impl Groups {
     fn new(many: &Block, ones: &Block, matching: &VectorMatching) -> Self {
-        let mut signatures = Signatures::by(!matching.on, matching.labels.clone());
-        let mut groups = Groups { all: Vec::new(), of_many: Vec::new(), of_ones: Vec::new() };
-        let mut place = |labels: &Labels, all: &mut Vec<Group>| {
-            let group = signatures.of(labels, false);
-            if group == all.len() {
-                let signature = signatures.labels[group].clone();
-                all.push(Group { signature, many: Vec::new(), ones: Vec::new() });
-            }
-            group
-        };
-        for (at, row) in ones.rows.iter().enumerate() {
-            let group = place(&row.labels, &mut groups.all);
-            groups.all[group].ones.push(at);
-            groups.of_ones.push(group);
-        }
-        for (at, row) in many.rows.iter().enumerate() {
-            let group = place(&row.labels, &mut groups.all);
-            groups.all[group].many.push(at);
-            groups.of_many.push(group);
-        }
-        groups
+        let mut signatures = signatures(matching);
+        let mut of =
+            |block: &Block| -> Vec<usize> { block.rows.iter().map(|row| signatures.of(&row.labels, false)).collect() };
+        let (of_ones, of_many) = (of(ones), of(many));
+        let signatures = signatures.labels;
+        let (many, ones) = (Members::new(&of_many, signatures.len()), Members::new(&of_ones, signatures.len()));
+        Groups { signatures, of_many, of_ones, many, ones }
     }
+
+    /// Whether every row has a signature of its own on its side.
+    fn are_pairs(&self) -> bool {
+        self.many.iter().zip(self.ones.iter()).all(|(many, ones)| many.len() <= 1 && ones.len() <= 1)
+    }
+}
+
+/// The labels by which rows find their partners.
+pub(super) fn signatures(matching: &VectorMatching) -> Signatures {
+    Signatures::by(!matching.on, matching.labels.clone())
 }
 
 /// One side of a meeting: a row, or the value in place of one that is missing.
@@ -103,10 +84,12 @@ struct Meeting<'a> {
     is_swapped: bool,
     drops_name: bool,
     drops_name_later: bool,
+    // The labels that the "many" side takes over, sorted.
+    include: Vec<&'a str>,
     steps: Steps,
 }
 
-/// What came of two partners: the result, and at which steps they met at all.
+/// What came of two partners: the result, and at which steps they met at all, if somebody asked.
 struct Outcome {
     row: Row,
     met: Vec<usize>,
@@ -133,6 +116,9 @@ impl Evaluator<'_> {
         {
             return Ok(Block::default());
         }
+        let mut include: Vec<&str> = matching.include.iter().map(String::as_str).collect();
+        include.sort_unstable();
+        include.dedup();
         let mut meeting = Meeting {
             node,
             matching,
@@ -140,30 +126,34 @@ impl Evaluator<'_> {
             is_swapped,
             drops_name: (node.return_bool && !self.settings.delayed_name_removal) || changes_metric(node.op),
             drops_name_later: node.return_bool && self.settings.delayed_name_removal,
+            include,
             steps,
         };
         let groups = Groups::new(&many, &ones, matching);
+        if !has_fill && groups.are_pairs() && meeting.keeps_signatures(&many) {
+            return self.between_pairs(&meeting, &groups, many, &ones);
+        }
         // The first conflict is the one to tell, so behind an ambiguous step nothing more is looked for.
         let ambiguous = meeting.find_ambiguous(&groups, &many, &ones, has_fill);
         if let Some((step, _)) = &ambiguous {
             meeting.steps.count = *step;
         }
 
+        let mut text = String::new();
         let mut outcomes: Vec<(usize, Outcome)> = Vec::with_capacity(many.rows.len());
-        for (row, &at) in many.rows.iter().zip(&groups.of_many) {
+        for (row, &group) in many.rows.iter().zip(&groups.of_many) {
             self.budget.check()?;
-            let group = &groups.all[at];
-            let needs_met = group.many.len() > 1;
-            for one in &group.ones {
+            let needs_met = groups.many.of(group).len() > 1;
+            for one in groups.ones.of(group) {
                 let partner = Partner::Row(&ones.rows[*one]);
-                let outcome = self.meet(&meeting, Partner::Row(row), partner, needs_met, |_| true)?;
-                outcomes.push((at, outcome));
+                let outcome = self.meet(&meeting, Partner::Row(row), partner, needs_met, |_| true, &mut text)?;
+                outcomes.push((group, outcome));
             }
             if let Some(value) = fill_ones {
-                let partner = Partner::Fill { value, labels: &group.signature };
-                let is_alone = |step| group.ones.iter().all(|one| !ones.rows[*one].has(step));
-                let outcome = self.meet(&meeting, Partner::Row(row), partner, needs_met, is_alone)?;
-                outcomes.push((at, outcome));
+                let partner = Partner::Fill { value, labels: &groups.signatures[group] };
+                let is_alone = |step| groups.ones.of(group).iter().all(|one| !ones.rows[*one].has(step));
+                let outcome = self.meet(&meeting, Partner::Row(row), partner, needs_met, is_alone, &mut text)?;
+                outcomes.push((group, outcome));
             }
         }
         meeting.refuse_conflicts(&outcomes, &groups)?;
@@ -171,12 +161,11 @@ impl Evaluator<'_> {
             return Err(error);
         }
         if let Some(value) = fill_many {
-            for (row, &at) in ones.rows.iter().zip(&groups.of_ones) {
-                let group = &groups.all[at];
-                let partner = Partner::Fill { value, labels: &group.signature };
-                let is_alone = |step| group.many.iter().all(|one| !many.rows[*one].has(step));
-                let outcome = self.meet(&meeting, partner, Partner::Row(row), false, is_alone)?;
-                outcomes.push((at, outcome));
+            for (row, &group) in ones.rows.iter().zip(&groups.of_ones) {
+                let partner = Partner::Fill { value, labels: &groups.signatures[group] };
+                let is_alone = |step| groups.many.of(group).iter().all(|one| !many.rows[*one].has(step));
+                let outcome = self.meet(&meeting, partner, Partner::Row(row), false, is_alone, &mut text)?;
+                outcomes.push((group, outcome));
             }
         }
         let rows = outcomes.into_iter().map(|(_, outcome)| outcome.row).filter(|row| row.slots() > 0).collect();
@@ -187,6 +176,46 @@ impl Evaluator<'_> {
         Ok(block)
     }
 
+    /// The operation where every row has one partner at most, and no two results the same labels: there is nothing to be in
+    /// conflict, and what came from the "many" side becomes the result where it is.
+    fn between_pairs(
+        &mut self,
+        meeting: &Meeting<'_>,
+        groups: &Groups,
+        mut many: Block,
+        ones: &Block,
+    ) -> Result<Block, QueryError> {
+        let mut text = String::new();
+        let mut n_rows = 0;
+        for at in 0..many.rows.len() {
+            if at % ROWS_BETWEEN_CHECKS == 0 {
+                self.budget.check()?;
+            }
+            let Some(one) = groups.ones.of(groups.of_many[at]).first() else { continue };
+            let (row, one) = (&mut many.rows[at], &ones.rows[*one]);
+            if meeting.needs_all(Partner::Row(row), Partner::Row(one)) {
+                let outcome = self.meet(meeting, Partner::Row(row), Partner::Row(one), false, |_| true, &mut text)?;
+                *row = outcome.row;
+            } else {
+                let f = meeting.f;
+                match meeting.is_swapped {
+                    true => row.floats.meet(&one.floats, |value, other| f(other, value)),
+                    false => row.floats.meet(&one.floats, f),
+                }
+                if !row.floats.is_empty() {
+                    row.labels = meeting.result_labels(&row.labels, &one.labels, &mut text);
+                    row.drop_name = meeting.drops_name_later;
+                }
+            }
+            if !row.is_empty() {
+                many.rows.swap(n_rows, at);
+                n_rows += 1;
+            }
+        }
+        many.rows.truncate(n_rows);
+        Ok(many)
+    }
+
     /// Lets two partners meet, within the budget.
     fn meet(
         &mut self,
@@ -195,23 +224,46 @@ impl Evaluator<'_> {
         one: Partner<'_>,
         needs_met: bool,
         may_meet: impl Fn(usize) -> bool,
+        text: &mut String,
     ) -> Result<Outcome, QueryError> {
         self.budget.charge(meeting.steps.count)?;
-        let has_histograms = |partner: Partner<'_>| matches!(partner, Partner::Row(row) if !row.histograms.is_empty());
-        // Trimming is for histograms, so whoever else comes is told.
-        let is_trimming = matches!(meeting.node.op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
-        let outcome = if is_trimming || has_histograms(many) || has_histograms(one) {
+        let mut outcome = if meeting.needs_all(many, one) {
             meeting.meet_all(many, one, needs_met, may_meet, &mut self.annotations)
         } else {
             meeting.meet(many, one, needs_met, may_meet)
         };
+        if outcome.row.slots() > 0 || !outcome.met.is_empty() {
+            outcome.row.labels = meeting.result_labels(many.labels(), one.labels(), text);
+        }
         self.budget.release(meeting.steps.count);
         self.budget.charge(outcome.row.slots())?;
         Ok(outcome)
     }
 }
 
+/// Between so many rows the clock is looked at.
+const ROWS_BETWEEN_CHECKS: usize = 64;
+
 impl Meeting<'_> {
+    /// Whether these partners have more than floats to look at.
+    fn needs_all(&self, many: Partner<'_>, one: Partner<'_>) -> bool {
+        let has_histograms = |partner: Partner<'_>| matches!(partner, Partner::Row(row) if !row.histograms.is_empty());
+        // Trimming is for histograms, so whoever else comes is told.
+        let is_trimming = matches!(self.node.op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
+        is_trimming || has_histograms(many) || has_histograms(one)
+    }
+
+    /// Whether results have all labels of their signatures, so that those of two signatures differ.
+    fn keeps_signatures(&self, many: &Block) -> bool {
+        // What is taken over from the "one" side is no label of `on`, and the same on both sides otherwise.
+        !self.drops_name
+            || if self.matching.on {
+                !self.matching.labels.iter().any(|name| is_metadata(name))
+            } else {
+                !many.rows.iter().any(|row| has_type(&row.labels))
+            }
+    }
+
     /// Lets two partners meet at the steps where both are there and `may_meet` holds.
     fn meet(&self, many: Partner<'_>, one: Partner<'_>, needs_met: bool, may_meet: impl Fn(usize) -> bool) -> Outcome {
         let mut floats = Column::default();
@@ -244,12 +296,7 @@ impl Meeting<'_> {
                 floats.push(step, value);
             }
         }
-        let labels = if floats.slots() > 0 || !met.is_empty() {
-            self.result_labels(many.labels(), one.labels())
-        } else {
-            Labels::empty()
-        };
-        Outcome { row: Row { drop_name: self.drops_name_later, ..Row::of_floats(labels, floats) }, met }
+        Outcome { row: Row { drop_name: self.drops_name_later, ..Row::of_floats(Labels::empty(), floats) }, met }
     }
 
     /// As [`Meeting::meet`], of partners that may have histograms.
@@ -283,28 +330,22 @@ impl Meeting<'_> {
                 Combination::Filtered | Combination::Refused => {}
             }
         }
-        let is_empty = floats.slots() == 0 && histograms.is_empty() && met.is_empty();
-        let labels = if is_empty { Labels::empty() } else { self.result_labels(many.labels(), one.labels()) };
-        Outcome { row: Row { labels, drop_name: self.drops_name_later, floats, histograms }, met }
+        Outcome { row: Row { labels: Labels::empty(), drop_name: self.drops_name_later, floats, histograms }, met }
     }
 
-    fn result_labels(&self, many: &Labels, one: &Labels) -> Labels {
+    /// The labels of the result of two partners; `text` is room to work in.
+    fn result_labels(&self, many: &Labels, one: &Labels, text: &mut String) -> Labels {
         let matching = self.matching;
+        let is_one_to_one = matching.cardinality == Cardinality::OneToOne;
+        if !is_one_to_one && !self.drops_name && self.include.is_empty() {
+            return many.clone();
+        }
         let named = |name: &str| matching.labels.iter().any(|label| label == name);
-        let keeps = |name: &str| {
-            !(self.drops_name && is_metadata(name))
-                && (matching.cardinality != Cardinality::OneToOne || named(name) == matching.on)
-        };
-        let labels = many.filtered(keeps);
-        if matching.include.is_empty() {
-            return labels;
-        }
-        let mut builder = labels.to_builder();
-        for name in &matching.include {
-            // An empty value removes the label.
-            builder.set(name.as_str(), one.value(name));
-        }
-        builder.build()
+        let keeps =
+            |name: &str| !(self.drops_name && is_metadata(name)) && (!is_one_to_one || named(name) == matching.on);
+        // An empty value removes the label.
+        let taken: Vec<(&str, &str)> = self.include.iter().map(|name| (*name, one.value(name))).collect();
+        many.overlaid(keeps, &taken, text)
     }
 
     /// The first step at which several rows of one signature are on the side that must have one, and what is wrong there.
@@ -316,9 +357,9 @@ impl Meeting<'_> {
         has_fill: bool,
     ) -> Option<(usize, QueryError)> {
         let mut found: Option<(usize, QueryError)> = None;
-        for group in groups.all.iter().filter(|group| group.ones.len() > 1) {
+        for (group, signature) in groups.ones.iter().zip(&groups.signatures).filter(|(ones, _)| ones.len() > 1) {
             for step in 0..found.as_ref().map_or(self.steps.count, |(step, _)| *step) {
-                let mut present = group.ones.iter().filter(|one| ones.rows[**one].has(step));
+                let mut present = group.iter().filter(|one| ones.rows[**one].has(step));
                 let (Some(first), Some(second)) = (present.next(), present.next()) else { continue };
                 // Where the other side has no element at all, nobody asks.
                 if !has_fill && many.rows.iter().all(|row| !row.has(step)) {
@@ -331,7 +372,7 @@ impl Meeting<'_> {
                 let error = execution(format!(
                     "found duplicate series for the match group {} on the {side} hand-side of the operation: [{}, {}];\
                      many-to-many matching not allowed: matching labels must be unique on one side",
-                    in_braces(&group.signature),
+                    in_braces(signature),
                     names[0],
                     names[1],
                 ));
@@ -346,7 +387,7 @@ impl Meeting<'_> {
     fn refuse_conflicts(&self, outcomes: &[(usize, Outcome)], groups: &Groups) -> Result<(), QueryError> {
         let is_one_to_one = self.matching.cardinality == Cardinality::OneToOne;
         let mut met: HashMap<(usize, Option<&Labels>), Vec<bool>, RandomState> = HashMap::default();
-        for (group, outcome) in outcomes.iter().filter(|(group, _)| groups.all[*group].many.len() > 1) {
+        for (group, outcome) in outcomes.iter().filter(|(group, _)| groups.many.of(*group).len() > 1) {
             // Without grouping any two results are one too many, with it two with the same labels.
             let labels = if is_one_to_one { None } else { Some(&outcome.row.labels) };
             let steps = met.entry((*group, labels)).or_insert_with(|| vec![false; self.steps.count]);

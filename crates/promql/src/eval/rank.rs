@@ -152,7 +152,7 @@ impl Evaluator<'_> {
                 continue;
             }
             let k = (k as usize).min(block.rows.len());
-            for members in &members {
+            for members in members.iter() {
                 heap.elements.clear();
                 for &row in members {
                     let Some(value) = place_of(&block.rows[row], step, op == AggregateOp::Limitk) else { continue };
@@ -194,7 +194,7 @@ impl Evaluator<'_> {
             if ratio == 0.0 {
                 continue;
             }
-            for members in &members {
+            for members in members.iter() {
                 heap.elements.clear();
                 for &row in members {
                     let Some(value) = place_of(&block.rows[row], step, true) else { continue };

@@ -1,11 +1,8 @@
 //! `and`, `or`, `unless`: which elements are there, whatever their values.
 
-use std::collections::HashMap;
-
-use relatum_model::Labels;
-
-use super::matching::signature;
-use super::{Block, Evaluator, Steps};
+use super::groups::Groups as Signatures;
+use super::matching::signatures;
+use super::{Block, Evaluator, Row, Steps};
 use crate::error::QueryError;
 use crate::syntax::{Binary, BinaryOp, VectorMatching};
 
@@ -21,18 +18,15 @@ impl Evaluator<'_> {
         let matching = node.matching.as_ref().unwrap_or(&default);
         match node.op {
             BinaryOp::And => {
-                let present = self.presence(&right, matching, steps)?;
-                filter(&mut left, matching, &present, true);
+                self.presence(&right, matching, steps)?.filter(&mut left, true);
                 Ok(left)
             }
             BinaryOp::Unless => {
-                let present = self.presence(&right, matching, steps)?;
-                filter(&mut left, matching, &present, false);
+                self.presence(&right, matching, steps)?.filter(&mut left, false);
                 Ok(left)
             }
             _ => {
-                let present = self.presence(&left, matching, steps)?;
-                filter(&mut right, matching, &present, false);
+                self.presence(&left, matching, steps)?.filter(&mut right, false);
                 left.rows.append(&mut right.rows);
                 // At a single step two elements with the same labels are for the end of the evaluation to judge.
                 if !(steps.is_instant && self.settings.delayed_name_removal) {
@@ -43,37 +37,44 @@ impl Evaluator<'_> {
         }
     }
 
-    /// For each signature, at which steps a row has a value.
-    fn presence(
-        &mut self,
-        block: &Block,
-        matching: &VectorMatching,
-        steps: Steps,
-    ) -> Result<HashMap<Labels, Vec<bool>>, QueryError> {
-        let mut present: HashMap<Labels, Vec<bool>> = HashMap::new();
+    fn presence(&mut self, block: &Block, matching: &VectorMatching, steps: Steps) -> Result<Presence, QueryError> {
+        let mut presence = Presence { signatures: signatures(matching), steps: steps.count, present: Vec::new() };
         for row in &block.rows {
-            let steps_present = match present.entry(signature(&row.labels, matching)) {
-                std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-                std::collections::hash_map::Entry::Vacant(entry) => {
-                    self.budget.charge(steps.count)?;
-                    entry.insert(vec![false; steps.count])
-                }
-            };
-            for step in row.steps() {
-                steps_present[step] = true;
-            }
+            self.budget.charge(presence.add(row))?;
         }
-        Ok(present)
+        Ok(presence)
     }
 }
 
-/// Keeps the values at steps where the other side has a partner, or where it has none.
-fn filter(block: &mut Block, matching: &VectorMatching, present: &HashMap<Labels, Vec<bool>>, keep_matched: bool) {
-    block.rows.retain_mut(|row| match present.get(&signature(&row.labels, matching)) {
-        None => !keep_matched,
-        Some(present) => {
-            row.retain(|step| present[step] == keep_matched);
-            !row.is_empty()
+/// For each signature, at which steps a row has a value.
+struct Presence {
+    signatures: Signatures,
+    steps: usize,
+    // As many for each signature as there are steps.
+    present: Vec<bool>,
+}
+
+impl Presence {
+    /// Adds a row; gives how many samples are held for it from now on.
+    fn add(&mut self, row: &Row) -> usize {
+        let first = self.signatures.of(&row.labels, false) * self.steps;
+        let is_new = first == self.present.len();
+        if is_new {
+            self.present.resize(first + self.steps, false);
         }
-    });
+        row.steps().for_each(|step| self.present[first + step] = true);
+        if is_new { self.steps } else { 0 }
+    }
+
+    /// Keeps the values at steps where there is a partner, or where there is none.
+    fn filter(&mut self, block: &mut Block, keep_matched: bool) {
+        block.rows.retain_mut(|row| match self.signatures.find(&row.labels, false) {
+            None => !keep_matched,
+            Some(signature) => {
+                let present = &self.present[signature * self.steps..][..self.steps];
+                row.retain(|step| present[step] == keep_matched);
+                !row.is_empty()
+            }
+        });
+    }
 }
