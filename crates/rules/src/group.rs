@@ -1,10 +1,11 @@
 //! A group of rules: evaluated together, one after the other, at the same times.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
 use relatum_config::prometheus::GlobalConfig;
 use relatum_config::rules::{Rule, RuleGroup, RuleKind};
 use relatum_config::template::{Query, QuerySample};
@@ -144,9 +145,12 @@ struct RuleState {
     last_error: Option<String>,
     evaluated_at_ms: Option<i64>,
     took: Duration,
-    /// What the last evaluation appended, so that what is gone can be ended.
-    series: HashSet<Labels>,
+    /// What the last evaluation appended, so that what is gone can be ended, and how the store calls it.
+    series: Appended,
 }
+
+/// Series that were appended to, and how the store calls them.
+type Appended = HashMap<Labels, SeriesRef, RandomState>;
 
 impl RuleState {
     fn new(rule: &Rule) -> Self {
@@ -158,7 +162,7 @@ impl RuleState {
             last_error: None,
             evaluated_at_ms: None,
             took: Duration::ZERO,
-            series: HashSet::new(),
+            series: Appended::default(),
         }
     }
 }
@@ -245,7 +249,7 @@ impl Group {
                 }
             }
         }
-        self.orphans.extend(old_rules.into_iter().flat_map(|(_, state)| state.series));
+        self.orphans.extend(old_rules.into_iter().flat_map(|(_, state)| state.series.into_keys()));
     }
 
     /// Evaluates every rule in order at `tick.now_ms`. A rule that fails is marked and does not stop the others.
@@ -279,7 +283,7 @@ impl Group {
         }
         if !self.orphans.is_empty() {
             let ends = self.orphans.drain().map(|labels| (labels, Recorded::Float(stale_nan()))).collect::<Vec<_>>();
-            if let Err(error) = append(tick.append, &ends, at_ms) {
+            if let Err(error) = append(tick.append, &ends, &mut Appended::default(), at_ms) {
                 warn!(group = self.source.definition.name, error, "series of removed rules cannot be ended");
             }
         }
@@ -329,9 +333,13 @@ impl Group {
     /// Ends every series of the group: it was removed. Its firing alerts are resolved; they are returned to be sent.
     pub fn retire(&mut self, tick: &Tick<'_>) -> Vec<Alert> {
         let at_ms = tick.now_ms - ms(self.source.query_offset);
-        let series = self.rules.iter_mut().flat_map(|state| state.series.drain()).chain(self.orphans.drain());
+        let series = self
+            .rules
+            .iter_mut()
+            .flat_map(|state| state.series.drain().map(|(labels, _)| labels))
+            .chain(self.orphans.drain());
         let ends: Vec<(Labels, Recorded)> = series.map(|labels| (labels, Recorded::Float(stale_nan()))).collect();
-        if let Err(error) = append(tick.append, &ends, at_ms) {
+        if let Err(error) = append(tick.append, &ends, &mut Appended::default(), at_ms) {
             warn!(group = self.source.definition.name, error, "series of a removed group cannot be ended");
         }
         for alerts in self.rules.iter_mut().filter_map(|state| state.alerts.as_mut()) {
@@ -443,28 +451,31 @@ fn evaluate_rule(
         (None, RuleKind::Record { name }) => record(name, &rule.labels, &samples, limit)?,
         (None, RuleKind::Alert { .. }) => unreachable!("an alerting rule has its alerts"),
     };
-    let now: HashSet<Labels> = series.iter().map(|(labels, _)| labels.clone()).collect();
+    let known = |labels: &Labels| state.series.get(labels).copied().unwrap_or_default();
+    let mut now: Appended = series.iter().map(|(labels, _)| (labels.clone(), known(labels))).collect();
     let n_samples = series.len() as u64;
-    series.extend(state.series.difference(&now).map(|gone| (gone.clone(), Recorded::Float(stale_nan()))));
-    append(tick.append, &series, at_ms)?;
+    let gone = state.series.keys().filter(|labels| !now.contains_key(*labels));
+    series.extend(gone.map(|gone| (gone.clone(), Recorded::Float(stale_nan()))));
+    append(tick.append, &series, &mut now, at_ms)?;
     state.series = now;
     Ok(n_samples)
 }
 
-/// Appends in one batch. A sample that is refused because a newer one is there already, as after a clock step, is left out.
-fn append(store: &dyn Append, series: &[(Labels, Recorded)], at_ms: i64) -> Result<(), String> {
+/// Appends in one batch; `known` tells how the store calls its series, and learns it. A sample that is refused because a newer one is there already, as after a clock step, is left out.
+fn append(store: &dyn Append, series: &[(Labels, Recorded)], known: &mut Appended, at_ms: i64) -> Result<(), String> {
     if series.is_empty() {
         return Ok(());
     }
     let mut appender = store.appender();
     let mut refused = None;
     for (labels, value) in series {
+        let cached = known.get(labels).copied().unwrap_or_default();
         let appended = match value {
-            Recorded::Float(value) => appender.append(SeriesRef::NONE, labels, at_ms, *value),
-            Recorded::Histogram(histogram) => appender.append_histogram(SeriesRef::NONE, labels, at_ms, 0, histogram),
+            Recorded::Float(value) => appender.append(cached, labels, at_ms, *value),
+            Recorded::Histogram(histogram) => appender.append_histogram(cached, labels, at_ms, 0, histogram),
         };
         match appended {
-            Ok(_) => {}
+            Ok(cached) => known.get_mut(labels).into_iter().for_each(|known| *known = cached),
             Err(error @ (Refused::OutOfOrder | Refused::DuplicateTimestamp | Refused::TooOld)) => {
                 refused.get_or_insert((labels, error));
             }

@@ -1,8 +1,9 @@
 //! Recording rules: what an expression gives becomes a series of its own.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use relatum_model::labels::METRIC_NAME;
 use relatum_model::{Labels, NativeHistogram};
 use relatum_promql::VectorSample;
@@ -26,16 +27,15 @@ pub(crate) fn record(
     if limit > 0 && samples.len() > limit {
         return Err(format!("exceeded limit of {limit} with {} series", samples.len()));
     }
-    let mut seen = HashSet::with_capacity(samples.len());
+    let mut own = BTreeMap::from([(METRIC_NAME, name)]);
+    own.extend(labels.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    let own: Vec<(&str, &str)> = own.into_iter().collect();
+    let mut text = String::new();
+    let mut seen = HashSet::with_capacity_and_hasher(samples.len(), RandomState::default());
     samples
         .iter()
         .map(|sample| {
-            let mut builder = sample.labels.to_builder();
-            builder.set(METRIC_NAME, name);
-            for (name, value) in labels {
-                builder.set(name, value);
-            }
-            let labels = builder.build();
+            let labels = sample.labels.overlaid(|_| true, &own, &mut text);
             if !seen.insert(labels.clone()) {
                 return Err("vector contains metrics with the same labelset after applying rule labels".to_owned());
             }
