@@ -11,8 +11,10 @@ pub(crate) fn plan(data: &Value) -> String {
     for node in nodes {
         let indent = "  ".repeat(node["depth"].as_u64().unwrap_or(0).min(40) as usize);
         let series = node["series"].as_u64().map_or_else(|| "-".to_owned(), |series| series.to_string());
+        // What a query has more than once is evaluated where it comes first.
+        let shared = if node["shared"].as_bool() == Some(true) { " (as above)" } else { "" };
         table.row([
-            format!("{indent}{}", node["expr"].as_str().unwrap_or_default()),
+            format!("{indent}{}{shared}", node["expr"].as_str().unwrap_or_default()),
             format!("{:.3}", node["seconds"].as_f64().unwrap_or(0.0) * 1000.0),
             series,
             node["samplesRead"].as_u64().unwrap_or(0).to_string(),
@@ -35,6 +37,10 @@ mod tests {
         assert!(lines[2].starts_with("sum(up) / 2") && lines[2].contains("12.500"), "{text}");
         assert!(lines[3].starts_with("  sum(up)") && lines[4].starts_with("  2"), "{text}");
         assert!(lines[4].contains(" - "), "{text}");
+        let mut again = node(1, "sum(up)", Some(1));
+        again["shared"] = true.into();
+        let text = plan(&serde_json::json!({ "plan": [again] }));
+        assert!(text.contains("  sum(up) (as above)"), "{text}");
         assert_eq!(plan(&serde_json::json!({})), "");
     }
 }

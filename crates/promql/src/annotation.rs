@@ -50,8 +50,8 @@ struct Annotation {
     text: String,
     span: Span,
     repair: Option<Repair>,
-    // How often it arose, if that is counted.
-    times: usize,
+    // How often it arose; `None` if that is not counted.
+    times: Option<usize>,
 }
 
 /// The annotations of one query.
@@ -69,10 +69,7 @@ impl Annotations {
 
     /// Warns about the expression at `span`, and counts how often.
     pub(crate) fn warn_again(&mut self, span: Span, text: String) {
-        match self.places.get(&text) {
-            Some(&at) => self.entries[at].times += 1,
-            None => self.warn(span, text),
-        }
+        self.place(Annotation { severity: Severity::Warning, text, span, repair: None, times: Some(1) });
     }
 
     /// Informs about the expression at `span`.
@@ -86,19 +83,34 @@ impl Annotations {
     }
 
     fn add(&mut self, severity: Severity, span: Span, text: String, repair: Option<Repair>) {
-        match self.places.get(&text) {
-            Some(&at) => {
-                let entry = &mut self.entries[at];
-                match (&mut entry.repair, repair) {
-                    // The place stays that of the first one, as Prometheus merges into the older annotation.
-                    (Some(older), Some(newer)) => older.merge(&newer),
-                    _ => entry.span = span,
-                }
+        self.place(Annotation { severity, text, span, repair, times: None });
+    }
+
+    fn place(&mut self, newer: Annotation) {
+        let Some(&at) = self.places.get(&newer.text) else {
+            self.places.insert(newer.text.clone(), self.entries.len());
+            self.entries.push(newer);
+            return;
+        };
+        let older = &mut self.entries[at];
+        // The place stays that of the first one where Prometheus merges into the older annotation.
+        match (&mut older.times, newer.times, &mut older.repair, newer.repair) {
+            (Some(times), Some(more), ..) => *times += more,
+            (_, _, Some(repair), Some(more)) => repair.merge(&more),
+            _ => older.span = newer.span,
+        }
+    }
+
+    /// Adds all annotations of `others`, as if they arose anew, so many bytes further behind in the text.
+    pub(crate) fn take_over(&mut self, others: &Annotations, by: isize) {
+        for other in &others.entries {
+            let mut other = other.clone();
+            // The empty one is for what has no place.
+            if other.span != Span::default() {
+                let moved = |at: usize| at.saturating_add_signed(by);
+                other.span = Span::new(moved(other.span.start), moved(other.span.end));
             }
-            None => {
-                self.places.insert(text.clone(), self.entries.len());
-                self.entries.push(Annotation { severity, text, span, repair, times: 1 });
-            }
+            self.place(other);
         }
     }
 
@@ -125,8 +137,8 @@ impl Annotation {
                 rfc3339(repair.t_ms.1),
             ));
         }
-        if self.times > 1 && query.is_some() {
-            out.push_str(&format!(" ({} occurrences)", self.times));
+        if let Some(times) = self.times.filter(|times| *times > 1 && query.is_some()) {
+            out.push_str(&format!(" ({times} occurrences)"));
         }
         if let Some(query) = query {
             let before = &query.as_bytes()[..self.span.start.min(query.len())];

@@ -7,7 +7,7 @@ use relatum_model::storage::{Cancel, Scope, Select};
 
 use crate::annotation::Annotations;
 use crate::error::QueryError;
-use crate::eval::{Block, BucketUse, Budget, Evaluated, Evaluator, Settings, Steps, Views, histogram_sample};
+use crate::eval::{Block, BucketUse, Budget, Evaluated, Evaluator, Settings, Shared, Steps, Views, histogram_sample};
 use crate::probe::{Measuring, Probe};
 use crate::syntax::{DurationContext, Expr, ParseError, ParseOptions, ValueType, parse};
 use crate::value::{Value, VectorSample};
@@ -29,6 +29,8 @@ pub struct EngineOptions {
     pub delayed_name_removal: bool,
     /// Take the type of a metric from its label `__type__`: `type-and-unit-labels`.
     pub type_and_unit_labels: bool,
+    /// Evaluate what a query has more than once only once.
+    pub shares: bool,
     /// Let functions of counters look at when samples began to count: `use-start-timestamps`.
     pub start_timestamps: bool,
 }
@@ -43,6 +45,7 @@ impl Default for EngineOptions {
             syntax: ParseOptions::default(),
             delayed_name_removal: false,
             type_and_unit_labels: false,
+            shares: true,
             start_timestamps: false,
         }
     }
@@ -175,7 +178,7 @@ impl Engine {
     ) -> Result<Answer, QueryError> {
         let steps = Steps::instant(at_ms);
         let durations = DurationContext { step_ms: 0, range_ms: 0 };
-        let mut evaluator = self.evaluator(source, scope, (at_ms, at_ms), durations, options);
+        let mut evaluator = self.evaluator(source, scope, query, (at_ms, at_ms), durations, options);
         let start = Instant::now();
         let value = self.instant_value(&mut evaluator, query, steps);
         evaluator.measuring.finish(start.elapsed(), Duration::ZERO, evaluator.budget.peak());
@@ -227,7 +230,7 @@ impl Engine {
         }
         let steps = Steps::range(start_ms, end_ms, step_ms);
         let durations = DurationContext { step_ms, range_ms: end_ms.saturating_sub(start_ms) };
-        let mut evaluator = self.evaluator(source, scope, (start_ms, end_ms), durations, options);
+        let mut evaluator = self.evaluator(source, scope, query, (start_ms, end_ms), durations, options);
         let start = Instant::now();
         let series = self.range_series(&mut evaluator, query, steps);
         let evaluated = start.elapsed();
@@ -271,6 +274,7 @@ impl Engine {
         &self,
         source: &'a dyn Select,
         scope: &'a Scope,
+        query: Query<'_>,
         bounds_ms: (i64, i64),
         durations: DurationContext,
         options: &QueryOptions,
@@ -298,6 +302,7 @@ impl Engine {
             buckets_asked: BucketUse::default(),
             sink: None,
             measuring: Measuring::new(options.probe.clone()),
+            shared: if own.shares { Shared::within(query.expr, query.text) } else { Shared::default() },
         }
     }
 }

@@ -28,6 +28,13 @@ pub enum QueryError {
     TooManySamples,
 }
 
+impl QueryError {
+    /// Whether the query would have had a result if it had needed less at once.
+    pub(crate) fn is_of_size(&self) -> bool {
+        matches!(self, QueryError::TooManySamples)
+    }
+}
+
 impl From<SelectError> for QueryError {
     fn from(error: SelectError) -> Self {
         match error {

@@ -48,6 +48,8 @@ pub struct Node {
     pub series: Option<usize>,
     /// The samples that it and the nodes inside read.
     pub samples_read: u64,
+    /// Whether nothing was evaluated, because the query has the same expression elsewhere and its value was at hand.
+    pub is_shared: bool,
 }
 
 impl Probe {
@@ -85,6 +87,16 @@ impl Meter {
         self.looked_at.fetch_add(looked_at as u64, Ordering::Relaxed);
     }
 
+    /// The samples that the steps looked at so far.
+    pub(crate) fn looked_at(&self) -> u64 {
+        self.looked_at.load(Ordering::Relaxed)
+    }
+
+    /// Counts samples that were looked at before and whose result is used again: they count for each use.
+    pub(crate) fn count_looked_at(&self, samples: u64) {
+        self.looked_at.fetch_add(samples, Ordering::Relaxed);
+    }
+
     fn read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
     }
@@ -112,6 +124,15 @@ impl Measuring {
 
     /// Says that the evaluation of `expr` begins; [`Measuring::end`] is to follow.
     pub(crate) fn begin(&mut self, expr: &Expr) -> Option<Begun> {
+        self.begin_node(expr, false)
+    }
+
+    /// As [`Measuring::begin`], where a value is at hand.
+    pub(crate) fn begin_shared(&mut self, expr: &Expr) -> Option<Begun> {
+        self.begin_node(expr, true)
+    }
+
+    fn begin_node(&mut self, expr: &Expr, is_shared: bool) -> Option<Begun> {
         let probe = self.probe.as_ref().filter(|probe| probe.explains)?;
         // A pair of parentheses does nothing of its own.
         if matches!(expr, Expr::Paren(_)) {
@@ -122,8 +143,8 @@ impl Measuring {
         probe.change(|stats| {
             if stats.nodes.len() < NODES_MAX {
                 at = Some(stats.nodes.len());
-                let node = Node { depth, expr: expr.to_string(), took: Duration::ZERO, series: None, samples_read: 0 };
-                stats.nodes.push(node);
+                let (expr, took) = (expr.to_string(), Duration::ZERO);
+                stats.nodes.push(Node { depth, expr, took, series: None, samples_read: 0, is_shared });
             }
         });
         self.depth += 1;

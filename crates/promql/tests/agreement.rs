@@ -248,4 +248,35 @@ proptest! {
         let in_parts = shown(&engine, &memory.in_parts(part_series), &query, step_ms);
         prop_assert_eq!(in_parts, whole, "{}", query);
     }
+
+    /// What a query has more than once gives to the bit, and with the same notes at the same places, what it gives when it is
+    /// evaluated each time.
+    #[test]
+    fn what_is_shared_is_the_same(
+        memory in series(),
+        (a, b) in (query(), query()),
+        form in prop::sample::select(vec![
+            "(A) / on (job, le) ((A) + on (job, le) (B))", "sum by (job) (A) / count by (job) (A)", "(A) or (B) or (A) or (B)",
+            "max_over_time((A)[4m:30s]) - min_over_time((A)[4m:30s]) or (A)", "(A) unless  ((A)  > 3)", "-(A) or abs(A)",
+            "topk(1, A) or bottomk(1, A) or scalar(A) * (B)", "sum(A) + sum(A @ 600) + sum(A offset 1m)", "avg(rate(m[3m])) / sum(rate(m[3m]))",
+        ]),
+        (in_parts, delayed) in any::<(bool, bool)>(),
+        step_ms in 20_000..200_000i64,
+    ) {
+        let is_modified = form.contains("A @") || form.contains("A offset");
+        let a = if is_modified { "m" } else { a.as_str() };
+        let query = form.replace('A', a).replace('B', &b);
+        let engine = |shares| Engine::new(EngineOptions {
+            syntax: ParseOptions::all(),
+            delayed_name_removal: delayed,
+            shares,
+            ..EngineOptions::default()
+        });
+        let memory = if in_parts { memory.in_parts(1) } else { memory };
+        let ask = |shares| {
+            let answer = engine(shares).range(&memory, &Scope::all(), &query, 0, LENGTH_MS, step_ms, &QueryOptions::default());
+            (answer.map(|answer| (answer.warnings, answer.infos)).ok(), shown(&engine(shares), &memory, &query, step_ms))
+        };
+        prop_assert_eq!(ask(true), ask(false), "{}", query);
+    }
 }

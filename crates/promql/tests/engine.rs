@@ -6,7 +6,7 @@ use relatum_model::Labels;
 use relatum_model::storage::{Cancel, Scope};
 use relatum_promql::memory::Memory;
 use relatum_promql::syntax::ParseOptions;
-use relatum_promql::{Answer, Engine, EngineOptions, QueryError, QueryOptions, Value};
+use relatum_promql::{Answer, Engine, EngineOptions, Probe, QueryError, QueryOptions, Value};
 
 /// Two counters and a gauge, each with a sample every 15 seconds for ten minutes.
 fn samples() -> Memory {
@@ -147,4 +147,60 @@ fn many_series_are_read_ahead_in_their_order() {
     cancel.cancel();
     let cancelled = ask(usize::MAX, "sum(load)", &QueryOptions { cancel, ..QueryOptions::default() });
     assert!(matches!(cancelled, Err(QueryError::Cancelled)), "{cancelled:?}");
+}
+
+/// What a query has more than once is read once, and the plan says so; what the steps look at counts each time.
+#[test]
+fn what_is_there_twice_is_evaluated_once() {
+    // The query, and which of its nodes have their value from another one.
+    let rows: &[(&str, &[&str])] = &[
+        ("load", &[]),
+        ("load / on () sum(requests_total)", &[]),
+        ("load / (load + load)", &["load", "load"]),
+        ("sum(requests_total) / count(requests_total)", &["requests_total"]),
+        ("sum(load) / sum(load)", &["sum(load)"]),
+        ("(load + 1) * (load + 1)", &["load + 1"]),
+        ("load + load offset 1m", &[]),
+        ("load[5m:1m] ", &[]),
+        ("sum_over_time(load[5m]) + sum_over_time(load[5m])", &["sum_over_time(load[5m])"]),
+        // Not the same text, so annotations would not be at the same places.
+        ("sum_over_time(load[5m]) + sum_over_time( load[5m])", &[]),
+        ("sum_over_time(sum(load)[5m:1m]) - max_over_time(sum(load)[5m:1m])", &["sum(load)"]),
+        ("1 + 1 + scalar(load) + scalar(load)", &["scalar(load)"]),
+        ("time() + time() + load + sum(load)", &["load"]),
+    ];
+    for (query, shared) in rows {
+        let stats = |shares| {
+            let engine = Engine::new(EngineOptions { shares, ..EngineOptions::default() });
+            let probe = Probe::explaining();
+            let options = QueryOptions { probe: Some(probe.clone()), ..QueryOptions::default() };
+            let answer = engine.instant(&samples(), &Scope::all(), query, 600_000, &options);
+            (answer.unwrap_or_else(|error| panic!("{query}: {error}")).value, probe.stats())
+        };
+        let ((value, with), (expected, without)) = (stats(true), stats(false));
+        assert_eq!(value, expected, "{query}");
+        let found: Vec<&str> = with.nodes.iter().filter(|node| node.is_shared).map(|node| node.expr.as_str()).collect();
+        assert_eq!(found, *shared, "{query}");
+        assert!(without.nodes.iter().all(|node| !node.is_shared), "{query}");
+        assert_eq!(with.samples_looked_at, without.samples_looked_at, "{query}");
+        assert_eq!(with.samples_read < without.samples_read, !shared.is_empty(), "{query}");
+    }
+}
+
+/// What would be too much to be held is not shared, and the query works as it does without.
+#[test]
+fn nothing_fails_for_being_shared() {
+    let mut memory = Memory::new();
+    for n in 0..200 {
+        memory.add(&Labels::from_pairs([("__name__", "x".to_owned()), ("n", n.to_string())]), 0, f64::from(n));
+    }
+    for (samples_max, is_shared) in [(100_000, true), (1000, false), (300, false)] {
+        let engine = Engine::new(EngineOptions { samples_max, ..EngineOptions::default() });
+        let probe = Probe::explaining();
+        let options = QueryOptions { probe: Some(probe.clone()), ..QueryOptions::default() };
+        let answer = engine.range(&memory, &Scope::all(), "sum(x) / count(x)", 0, 9000, 1000, &options).unwrap();
+        let Value::Matrix(matrix) = answer.value else { panic!("a range gives a matrix") };
+        assert!(matrix.len() == 1 && matrix[0].samples.values.iter().all(|value| *value == 99.5), "{matrix:?}");
+        assert_eq!(probe.stats().nodes.iter().any(|node| node.is_shared), is_shared, "{samples_max}");
+    }
 }

@@ -15,10 +15,13 @@ impl Evaluator<'_> {
             Some(param) => Some((self.scalars(param, steps)?, param.without_parens())),
             None => None,
         };
-        if let Some(folded) = self.fold_streaming(node, steps)? {
-            return Ok(folded);
-        }
-        let block = self.vector(&node.expr, steps)?;
+        let block = match self.shared_value(node.expr.without_parens(), steps)? {
+            Some(value) => value.into_vector(),
+            None => match self.fold_streaming(node, steps)? {
+                Some(folded) => return Ok(folded),
+                None => self.vector(&node.expr, steps)?,
+            },
+        };
         let grouping = Grouping::new(node, &block.rows);
         let has_histograms = block.rows.iter().any(|row| !row.histograms.is_empty());
         match (node.op, param) {

@@ -69,6 +69,7 @@ impl Evaluator<'_> {
         let mut first = &*node.left;
         while let Expr::Binary(next) = first
             && !(steps.count > 1 && is_worth_one_step(first))
+            && !self.shared.has(first)
         {
             chain.push(next);
             first = &next.left;

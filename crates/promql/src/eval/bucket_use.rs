@@ -6,7 +6,7 @@ use crate::syntax::{BinaryOp, Call};
 ///
 /// Those that only count or add up need none. Inside a subquery buckets are needed in any case, to see a reset between two of its
 /// moments.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct BucketUse {
     only_counts: bool,
     needs_buckets: bool,

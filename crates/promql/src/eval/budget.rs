@@ -10,6 +10,8 @@ use crate::error::QueryError;
 #[derive(Debug)]
 pub(crate) struct Budget {
     samples: usize,
+    // Those that stay whatever is settled.
+    kept: usize,
     peak: usize,
     samples_max: usize,
     watch: Watch,
@@ -40,14 +42,15 @@ impl Budget {
     pub(crate) fn new(samples_max: usize, timeout: Duration, cancel: Cancel) -> Self {
         // A timeout too long for the clock is as good as none.
         let deadline = if timeout.is_zero() { None } else { Instant::now().checked_add(timeout) };
-        Budget { samples: 0, peak: 0, samples_max, watch: Watch { deadline, cancel } }
+        Budget { samples: 0, kept: 0, peak: 0, samples_max, watch: Watch { deadline, cancel } }
     }
 
     /// Counts samples that are about to be held.
     pub(crate) fn charge(&mut self, samples: usize) -> Result<(), QueryError> {
         self.samples = self.samples.saturating_add(samples);
-        self.peak = self.peak.max(self.samples);
-        if self.samples > self.samples_max { Err(QueryError::TooManySamples) } else { Ok(()) }
+        let held = self.samples.saturating_add(self.kept);
+        self.peak = self.peak.max(held);
+        if held > self.samples_max { Err(QueryError::TooManySamples) } else { Ok(()) }
     }
 
     /// Counts samples that are held no more.
@@ -60,7 +63,7 @@ impl Budget {
         self.peak
     }
 
-    /// How many samples are held.
+    /// How many samples are held, but for those that are kept.
     pub(crate) fn held(&self) -> usize {
         self.samples
     }
@@ -71,9 +74,20 @@ impl Budget {
         self.charge(0)
     }
 
+    /// Counts samples that are held until somebody lets them go, whatever is settled in between. There is to be room for them.
+    pub(crate) fn keep(&mut self, samples: usize) {
+        self.kept = self.kept.saturating_add(samples);
+        self.peak = self.peak.max(self.samples.saturating_add(self.kept));
+    }
+
+    /// Counts samples that are kept no more.
+    pub(crate) fn let_go(&mut self, samples: usize) {
+        self.kept = self.kept.saturating_sub(samples);
+    }
+
     /// How many samples more may be held.
     pub(crate) fn room(&self) -> usize {
-        self.samples_max.saturating_sub(self.samples)
+        self.samples_max.saturating_sub(self.samples).saturating_sub(self.kept)
     }
 
     /// Whether to go on. Cheap enough for every series, too dear for every sample.

@@ -29,6 +29,7 @@ mod rank;
 mod relabel;
 mod select;
 mod set;
+mod shared;
 mod steps;
 mod subquery;
 mod views;
@@ -42,6 +43,7 @@ pub(crate) use bucket_use::BucketUse;
 pub(crate) use budget::Budget;
 pub(crate) use fold_streaming::Sink;
 pub(crate) use histogram_column::HistogramColumn;
+pub(crate) use shared::Shared;
 pub(crate) use steps::Steps;
 pub(crate) use subquery::histogram_sample;
 pub(crate) use views::Views;
@@ -81,10 +83,11 @@ pub(crate) struct Evaluator<'a> {
     /// Where the rows of the next selector or range function go instead of into a block.
     pub(crate) sink: Option<Sink>,
     pub(crate) measuring: Measuring,
+    pub(crate) shared: Shared,
 }
 
 /// The value of an expression that is not a range vector.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Evaluated {
     Scalar(Scalars),
     Text(String),
@@ -97,6 +100,22 @@ impl Evaluated {
             Evaluated::Scalar(scalars) => scalars.slots(),
             Evaluated::Text(_) => 0,
             Evaluated::Vector(block) => block.slots(),
+        }
+    }
+
+    /// The vector that it is.
+    fn into_vector(self) -> Block {
+        match self {
+            Evaluated::Vector(block) => block,
+            other => unreachable!("types were checked by the parser, but here is {other:?} for a vector"),
+        }
+    }
+
+    /// How many series it has.
+    fn rows(&self) -> Option<usize> {
+        match self {
+            Evaluated::Vector(block) => Some(block.rows.len()),
+            Evaluated::Scalar(_) | Evaluated::Text(_) => None,
         }
     }
 }
@@ -132,6 +151,14 @@ impl Evaluator<'_> {
                 ValueType::Vector | ValueType::Matrix => Evaluated::Vector(Block::default()),
             });
         }
+        match self.shared_value(expr, steps)? {
+            Some(value) => Ok(value),
+            None => self.eval_anew(expr, steps),
+        }
+    }
+
+    /// As [`Evaluator::eval`], whether the value is at hand or not.
+    fn eval_anew(&mut self, expr: &Expr, steps: Steps) -> Result<Evaluated, QueryError> {
         let held = self.budget.held();
         let value = if steps.count > 1 && invariant::is_worth_one_step(expr) {
             let value = self.node(expr, Steps::instant(steps.start_ms))?;
@@ -146,11 +173,7 @@ impl Evaluator<'_> {
     fn node(&mut self, expr: &Expr, steps: Steps) -> Result<Evaluated, QueryError> {
         let begun = self.measuring.begin(expr);
         let value = self.node_unmeasured(expr, steps);
-        let series = match &value {
-            Ok(Evaluated::Vector(block)) => Some(block.rows.len()),
-            _ => None,
-        };
-        self.measuring.end(begun, series);
+        self.measuring.end(begun, value.as_ref().ok().and_then(Evaluated::rows));
         value
     }
 
@@ -196,10 +219,7 @@ impl Evaluator<'_> {
 
     /// An instant vector at `steps`.
     pub(crate) fn vector(&mut self, expr: &Expr, steps: Steps) -> Result<Block, QueryError> {
-        match self.eval(expr, steps)? {
-            Evaluated::Vector(block) => Ok(block),
-            other => unreachable!("types were checked by the parser, but here is {other:?} for a vector"),
-        }
+        self.eval(expr, steps).map(Evaluated::into_vector)
     }
 
     /// A number for each of `steps`.

@@ -40,6 +40,7 @@ pub(crate) fn plan(stats: &QueryStats) -> Value {
             "seconds": node.took.as_secs_f64(),
             "series": node.series,
             "samplesRead": node.samples_read,
+            "shared": node.is_shared,
         })
     });
     nodes.collect()
