@@ -8,6 +8,7 @@
 
 pub(crate) mod decoder;
 pub(crate) mod image;
+mod open;
 
 use std::sync::Arc;
 
@@ -16,17 +17,14 @@ use relatum_model::storage::TimeRange;
 
 use crate::block::column::encode_decimals;
 use crate::block::decoder::{decode_integers, decode_values};
-use crate::system::expect_use_of;
 use crate::times::RecentTimes;
 
 use self::decoder::ChunkDecoder;
+pub(crate) use self::open::OpenChunk;
 
 /// How many samples a chunk holds before the next one is begun. Fewer cost more bytes in headers, more cost a point query
 /// the decoding of samples that it does not need.
 pub(crate) const CHUNK_SAMPLES_MAX: u32 = 120;
-
-/// The buffer of an open chunk grows by this.
-const GROWTH_BYTES: usize = 32;
 
 /// A finished chunk. Clones share the bytes.
 #[derive(Debug, Clone)]
@@ -86,20 +84,6 @@ impl Chunk {
     }
 }
 
-/// The chunk of a series that still grows.
-#[derive(Debug, Default)]
-pub(crate) struct OpenChunk {
-    // Begins with the time of the first sample.
-    bytes: Vec<u8>,
-    count: u32,
-    // Bits of the last byte that are not used yet.
-    bits_free: u8,
-    window: Window,
-    last_ms: i64,
-    delta_ms: i64,
-    last_bits: u64,
-}
-
 /// Which bits of the last difference of values were written.
 #[derive(Debug, Clone, Copy, Default)]
 struct Window {
@@ -119,152 +103,6 @@ impl Window {
     fn difference(self, inside: u64) -> u64 {
         // What comes from disk may say anything; what was written here fits.
         inside.wrapping_shl(64u32.wrapping_sub(u32::from(self.leading) + u32::from(self.length)))
-    }
-}
-
-impl OpenChunk {
-    /// How many samples there are.
-    pub(crate) fn count(&self) -> u32 {
-        self.count
-    }
-
-    /// The time of the first sample; meaningless in an empty chunk.
-    pub(crate) fn min_ms(&self) -> i64 {
-        self.bytes.first_chunk().map_or(0, |first| i64::from_be_bytes(*first))
-    }
-
-    /// The time and the value's bits of the last sample; `None` in an empty chunk.
-    pub(crate) fn last(&self) -> Option<(i64, u64)> {
-        (self.count > 0).then_some((self.last_ms, self.last_bits))
-    }
-
-    /// Says that a sample will be added soon.
-    #[inline]
-    pub(crate) fn expect_push(&self) {
-        if let Some(last) = self.bytes.last() {
-            expect_use_of(last);
-        }
-    }
-
-    /// Adds a sample that is newer than all others.
-    pub(crate) fn push(&mut self, t_ms: i64, bits: u64) {
-        debug_assert!(self.count == 0 || t_ms > self.last_ms, "samples of a chunk are pushed in order");
-        if self.count == 0 {
-            self.put(t_ms as u64, 64);
-            self.put(bits, 64);
-        } else {
-            let delta = t_ms.wrapping_sub(self.last_ms);
-            let (time, n_time) = time_bits(zigzag(delta.wrapping_sub(self.delta_ms)));
-            let (value, n_value) = self.value_bits(bits ^ self.last_bits);
-            match (n_time, n_value) {
-                (..=64, ..=64) if n_time + n_value <= 64 => {
-                    self.put((time as u64) << n_value | value as u64, n_time + n_value);
-                }
-                _ => {
-                    self.put_wide(time, n_time);
-                    self.put_wide(value, n_value);
-                }
-            }
-            self.delta_ms = delta;
-        }
-        self.last_ms = t_ms;
-        self.last_bits = bits;
-        self.count += 1;
-    }
-
-    /// Adds the samples inside `range` to `samples`.
-    pub(crate) fn push_to(&self, range: TimeRange, samples: &mut Samples) {
-        BitsIter::new(&self.bytes, self.count).push_to(range, samples);
-    }
-
-    /// Closes the chunk and leaves an empty one in its place; `None` if there was nothing in it.
-    pub(crate) fn finish(&mut self) -> Option<Chunk> {
-        if self.count == 0 {
-            return None;
-        }
-        let chunk = self.snapshot();
-        *self = OpenChunk::default();
-        Some(chunk)
-    }
-
-    /// The same for a chunk that is full: it takes less room than one of a few samples would.
-    pub(crate) fn finish_full(&mut self, recent: &mut RecentTimes) -> Option<Chunk> {
-        self.finish().map(|chunk| chunk.packed(recent))
-    }
-
-    /// What is in the chunk now.
-    pub(crate) fn snapshot(&self) -> Chunk {
-        Chunk {
-            min_ms: self.min_ms(),
-            max_ms: self.last_ms,
-            count: self.count,
-            form: Form::Bits(Arc::from(self.bytes.as_slice())),
-        }
-    }
-
-    /// How a difference of values is written: the bits and their number.
-    fn value_bits(&mut self, difference: u64) -> (u128, u32) {
-        if difference == 0 {
-            return (0, 1);
-        }
-        let leading = difference.leading_zeros() as u8;
-        let trailing = difference.trailing_zeros() as u8;
-        let length = 64 - leading - trailing;
-        let Window { leading: window_leading, length: window_length } = self.window;
-        let fits = window_length > 0 && leading >= window_leading && trailing >= 64 - window_leading - window_length;
-        // A new window costs 12 bits more; a wide old one is left when that pays at once.
-        if fits && window_length <= length + 12 {
-            let bits = difference >> (64 - window_leading - window_length);
-            ((0b10 << window_length) | u128::from(bits), 2 + u32::from(window_length))
-        } else {
-            self.window = Window { leading, length };
-            let window = (0b11 << 12) | (u128::from(leading) << 6) | u128::from(length - 1);
-            ((window << length) | u128::from(difference >> trailing), 14 + u32::from(length))
-        }
-    }
-
-    /// Writes the lowest `n` bits of `value`, which may be more than 64.
-    fn put_wide(&mut self, value: u128, n: u32) {
-        if n > 64 {
-            self.put((value >> 64) as u64, n - 64);
-        }
-        self.put(value as u64, n.min(64));
-    }
-
-    /// Writes the lowest `n` bits of `value`, highest first.
-    fn put(&mut self, value: u64, n: u32) {
-        // What is written in the last byte, then the value, from the highest bit on.
-        let used = (8 - u32::from(self.bits_free)) % 8;
-        let last = if used > 0 { self.bytes.pop().unwrap_or(0) } else { 0 };
-        let value = value & (u64::MAX >> (64 - n));
-        let n_bytes = (used + n).div_ceil(8) as usize;
-        let length = self.bytes.len();
-        if self.bytes.capacity() - length < 16 {
-            // Not twice as much: what a buffer has too much, it has once a series.
-            self.bytes.reserve_exact(GROWTH_BYTES);
-        }
-        // Whole words, of which the rest is cut off: a copy of a length that is known is one instruction.
-        if used + n <= 64 {
-            let word = (u64::from(last) << 56) | (value << (64 - used - n));
-            self.bytes.extend_from_slice(&word.to_be_bytes());
-        } else {
-            let word = (u128::from(last) << 120) | (u128::from(value) << (128 - used - n));
-            self.bytes.extend_from_slice(&word.to_be_bytes());
-        }
-        self.bytes.truncate(length + n_bytes);
-        self.bits_free = (n_bytes as u32 * 8 - used - n) as u8;
-    }
-}
-
-/// How a change of the distance of times is written: the bits and their number.
-fn time_bits(change: u64) -> (u128, u32) {
-    let bits = u128::from(change);
-    match change {
-        0 => (0, 1),
-        1..0x80 => ((0b10 << 7) | bits, 2 + 7),
-        0x80..0x4000 => ((0b110 << 14) | bits, 3 + 14),
-        0x4000..0x100_0000 => ((0b1110 << 24) | bits, 4 + 24),
-        _ => ((0b1111 << 64) | bits, 4 + 64),
     }
 }
 

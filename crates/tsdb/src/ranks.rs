@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::index::reserve_little;
 use crate::series::MemSeries;
 
 /// What stands for a slot without a series.
@@ -49,7 +50,7 @@ impl Ranks {
         let places: Vec<usize> = new.iter().map(place).collect();
         let Some(first) = places.first().copied() else { return };
         let mut behind = self.by_rank.split_off(first).into_iter();
-        self.by_rank.reserve(behind.len() + new.len());
+        self.by_rank.reserve_exact(behind.len() + new.len());
         let mut moved = first;
         for (series, place) in new.into_iter().zip(places) {
             self.by_rank.extend(behind.by_ref().take(place - moved));
@@ -88,6 +89,7 @@ pub(crate) struct Ranking {
 impl Ranking {
     /// Notes a series that came.
     pub(crate) fn insert(&mut self, series: &Arc<MemSeries>) {
+        reserve_little(&mut self.unranked);
         self.unranked.push(Arc::clone(series));
     }
 

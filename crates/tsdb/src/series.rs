@@ -64,12 +64,13 @@ pub(crate) enum Phase {
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) phase: Phase,
-    // A block may have a newer sample than `newest`: only late ones were read back from the log.
+    // A block may have a newer sample than `newest` tells: only late ones were read back from the log.
     unsure: bool,
-    // Sorted by time and disjoint, all before `open`.
-    closed: Vec<Chunk>,
+    // So many of the closed chunks are set aside, see `Aside`.
+    n_aside: u32,
+    // Those that are set aside, then the others; either are sorted by time and disjoint, and the others are before `open`.
+    chunks: Vec<Chunk>,
     open: OpenChunk,
-    newest: Option<(i64, u64)>,
     version: Version,
     last_commit: u64,
     rare: Option<Box<Rare>>,
@@ -78,12 +79,14 @@ pub(crate) struct State {
 /// What a series has only now and then.
 #[derive(Debug, Default)]
 struct Rare {
+    // The newest sample, if it is not the last one of the open chunk.
+    newest: Option<(i64, u64)>,
     // Samples that came behind a newer one of the series, sorted by time.
     late: Vec<LateSample>,
     // Native histograms, sorted by time.
     histograms: Vec<HeldHistogram>,
-    // What a cut is moving into blocks.
-    aside: Option<Aside>,
+    // What a cut is moving into blocks beside chunks.
+    aside: Option<Box<Aside>>,
     // Versions before the last one that a reader may still ask for.
     versions: Vec<Version>,
     // When floats began to count.
@@ -92,7 +95,8 @@ struct Rare {
 
 impl Rare {
     fn is_empty(&self) -> bool {
-        self.late.is_empty()
+        self.newest.is_none()
+            && self.late.is_empty()
             && self.histograms.is_empty()
             && self.aside.is_none()
             && self.versions.is_empty()
@@ -101,10 +105,10 @@ impl Rare {
 }
 
 /// Samples that are on their way into a block: readers that were there before the block still find them here.
+///
+/// Most are in chunks, which stay where they are and are counted only: that a cut begins takes no memory.
 #[derive(Debug, Default)]
 struct Aside {
-    // As in `State`.
-    chunks: Vec<Chunk>,
     late: Vec<LateSample>,
     histograms: Vec<HeldHistogram>,
 }
@@ -143,8 +147,24 @@ impl State {
         self.rare.as_ref().map_or(&[], |rare| &rare.histograms)
     }
 
+    /// The closed chunks that no cut is moving.
+    fn closed(&self) -> &[Chunk] {
+        &self.chunks[self.n_aside as usize..]
+    }
+
+    /// The chunks that a cut is moving.
+    fn chunks_aside(&self) -> &[Chunk] {
+        &self.chunks[..self.n_aside as usize]
+    }
+
+    /// What else it is moving.
     fn put_aside(&self) -> Option<&Aside> {
-        self.rare.as_ref().and_then(|rare| rare.aside.as_ref())
+        self.rare.as_ref().and_then(|rare| rare.aside.as_deref())
+    }
+
+    /// Whether a cut is moving anything.
+    fn has_aside(&self) -> bool {
+        self.n_aside > 0 || self.put_aside().is_some()
     }
 
     fn starts(&self) -> &Starts {
@@ -160,7 +180,7 @@ impl State {
     /// Says when the float of `t_ms` began to count, which is 0 if that is not known.
     pub(crate) fn set_start(&mut self, t_ms: i64, start_ms: i64) {
         if start_ms != 0 || !self.starts().is_empty() {
-            let newest_ms = self.newest.map(|(newest_ms, _)| newest_ms);
+            let newest_ms = self.newest().map(|(newest_ms, _)| newest_ms);
             self.rare_mut().starts.set(t_ms, start_ms, newest_ms);
         }
     }
@@ -202,7 +222,21 @@ impl State {
 
     /// The newest sample, as time and value's bits.
     pub(crate) fn newest(&self) -> Option<(i64, u64)> {
-        self.newest
+        self.newest_elsewhere().or(self.open.last())
+    }
+
+    /// The same, unless the open chunk ends with it.
+    fn newest_elsewhere(&self) -> Option<(i64, u64)> {
+        self.rare.as_ref().and_then(|rare| rare.newest)
+    }
+
+    /// Says that this is the newest sample, wherever it is.
+    fn set_newest(&mut self, newest: Option<(i64, u64)>) {
+        let elsewhere = newest.filter(|_| newest != self.open.last());
+        if elsewhere.is_some() || self.newest_elsewhere().is_some() {
+            self.rare_mut().newest = elsewhere;
+            self.shrink();
+        }
     }
 
     /// The newest sample if a reader of `commit` sees it inside `range`, and it is a float; found without decoding anything.
@@ -215,7 +249,7 @@ impl State {
     pub(crate) fn push_newest_float(&self, range: TimeRange, commit: u64, samples: &mut Samples) -> bool {
         let Some((t_ms, bits)) = self.open.last() else { return false };
         // A histogram, or a sample that is in a block already, may be newer than what is in the open chunk.
-        let is_newest = self.newest.is_some_and(|(newest_ms, _)| newest_ms == t_ms);
+        let is_newest = self.newest_elsewhere().is_none();
         let is_seen = is_newest && self.last_commit <= commit && range.contains(t_ms);
         if is_seen {
             samples.push(t_ms, f64::from_bits(bits));
@@ -233,7 +267,7 @@ impl State {
         decoder: &mut ChunkDecoder,
         samples: &mut Samples,
     ) -> bool {
-        if self.rare.is_some() {
+        if self.rare.is_some() || self.n_aside > 0 {
             return false;
         }
         let Some(range) = self.visible(range, commit) else { return true };
@@ -261,7 +295,7 @@ impl State {
 
     /// Whether there is no sample at all.
     pub(crate) fn is_empty(&self) -> bool {
-        self.closed.is_empty()
+        self.chunks.is_empty()
             && self.open.count() == 0
             && self.late().is_empty()
             && self.held().is_empty()
@@ -270,7 +304,7 @@ impl State {
 
     /// Whether the newest sample before the last cut has to be looked up in the blocks.
     pub(crate) fn is_unsure(&self) -> bool {
-        self.unsure || self.newest.is_none()
+        self.unsure || self.newest().is_none()
     }
 
     /// Says that a sample was read back for a time before the last cut.
@@ -288,14 +322,14 @@ impl State {
 
     /// Says that the series has a sample elsewhere: later ones are judged by it.
     pub(crate) fn seed(&mut self, t_ms: i64, bits: u64) {
-        if self.newest.is_none_or(|(newest_ms, _)| t_ms > newest_ms) {
-            self.newest = Some((t_ms, bits));
+        if self.newest().is_none_or(|(newest_ms, _)| t_ms > newest_ms) {
+            self.set_newest(Some((t_ms, bits)));
         }
     }
 
     /// How many samples there are before `end_ms`, or a few more.
     pub(crate) fn samples_before(&self, end_ms: i64) -> u64 {
-        let closed = self.closed.iter().take_while(|chunk| chunk.max_ms < end_ms);
+        let closed = self.closed().iter().take_while(|chunk| chunk.max_ms < end_ms);
         let closed: u64 = closed.map(|chunk| u64::from(chunk.count())).sum();
         let open = if self.open.last().is_some_and(|(last_ms, _)| last_ms < end_ms) { self.open.count() } else { 0 };
         let late = self.late().partition_point(|sample| sample.t_ms < end_ms);
@@ -305,21 +339,21 @@ impl State {
 
     /// How many samples there are.
     pub(crate) fn samples(&self) -> u64 {
-        let aside = self.put_aside();
-        let chunks = self.closed.iter().chain(aside.iter().flat_map(|aside| &aside.chunks));
-        let aside = aside.map_or(0, |aside| aside.late.len() + aside.histograms.len());
+        let aside = self.put_aside().map_or(0, |aside| aside.late.len() + aside.histograms.len());
         let late = self.late().len() + self.held().len() + aside;
-        chunks.map(|chunk| u64::from(chunk.count())).sum::<u64>() + u64::from(self.open.count()) + late as u64
+        self.chunks.iter().map(|chunk| u64::from(chunk.count())).sum::<u64>()
+            + u64::from(self.open.count())
+            + late as u64
     }
 
     /// How many chunks there are, that which grows included.
     pub(crate) fn chunks(&self) -> usize {
-        self.closed.len() + usize::from(self.open.count() > 0)
+        self.closed().len() + usize::from(self.open.count() > 0)
     }
 
     /// The time of the oldest sample that no cut is moving.
     pub(crate) fn oldest_ms(&self) -> Option<i64> {
-        let chunk = self.closed.first().map(|chunk| chunk.min_ms);
+        let chunk = self.closed().first().map(|chunk| chunk.min_ms);
         let chunk = chunk.or_else(|| self.open.last().map(|_| self.open.min_ms()));
         let late = self.late().first().map(|sample| sample.t_ms);
         let histogram = self.held().first().map(|held| held.t_ms);
@@ -334,71 +368,91 @@ impl State {
         let before = TimeRange { min_ms: i64::MIN, max_ms: end_ms.saturating_sub(1) };
         // Nothing of it is in order if not even its first moment is visible.
         let max_ms = self.visible(before, commit).map_or(i64::MIN, |range| range.max_ms);
-        let (mut late, mut histograms, mut earlier) = (Vec::new(), Vec::new(), None);
+        let newest = self.newest();
+        self.set_chunks_aside(max_ms);
+        self.set_newest(newest);
         if let Some(rare) = &mut self.rare {
-            late.extend(rare.late.extract_if(.., |sample| sample.commit <= commit && sample.t_ms <= max_ms));
+            let mut late: Vec<_> =
+                rare.late.extract_if(.., |sample| sample.commit <= commit && sample.t_ms <= max_ms).collect();
             rare.late.shrink_to_fit();
             // Those are seen by their commit alone, so the span that was asked for counts.
-            histograms.extend(rare.histograms.extract_if(.., |held| held.commit <= commit && held.t_ms < end_ms));
+            let mut histograms: Vec<_> =
+                rare.histograms.extract_if(.., |held| held.commit <= commit && held.t_ms < end_ms).collect();
             rare.histograms.shrink_to_fit();
-            earlier = rare.aside.take();
-        }
-        let whole = self.closed.partition_point(|chunk| chunk.max_ms <= max_ms);
-        let mut chunks: Vec<Chunk> = self.closed.drain(..whole).collect();
-        // At most one chunk lies on both sides.
-        if self.closed.first().is_some_and(|chunk| chunk.min_ms <= max_ms) {
-            let (old, new): (Vec<_>, Vec<_>) = self.closed[0].iter().partition(|(t_ms, _)| *t_ms <= max_ms);
-            let chunk_of = |samples| pack(samples).1.finish();
-            chunks.extend(chunk_of(old));
-            self.closed.splice(..1, chunk_of(new));
-        } else if self.closed.is_empty() && self.open.last().is_some() && self.open.min_ms() <= max_ms {
-            let (old, new): (Vec<_>, Vec<_>) = self.open.snapshot().iter().partition(|(t_ms, _)| *t_ms <= max_ms);
-            chunks.extend(pack(old).1.finish());
-            self.open = pack(new).1;
-        }
-        self.closed.shrink_to_fit();
-        if let Some(earlier) = earlier {
-            let Aside { chunks: earlier_chunks, late: earlier_late, histograms: earlier_histograms } = earlier;
-            if chunks.first().is_none_or(|chunk| earlier_chunks.last().is_none_or(|last| last.max_ms < chunk.min_ms)) {
-                chunks.splice(..0, earlier_chunks);
-            } else {
-                // Samples that came late while the failed cut waited; they may lie between the others.
-                let mut all: Vec<_> = earlier_chunks.iter().chain(&chunks).flat_map(Chunk::iter).collect();
-                all.sort_unstable_by_key(|(t_ms, _)| *t_ms);
-                let (closed, mut open) = pack(all);
-                chunks = closed.into_iter().chain(open.finish()).collect();
+            if let Some(earlier) = rare.aside.take() {
+                late.extend(earlier.late);
+                late.sort_unstable_by_key(|sample| sample.t_ms);
+                histograms.extend(earlier.histograms);
+                histograms.sort_unstable_by_key(|held| held.t_ms);
             }
-            late.extend(earlier_late);
-            late.sort_unstable_by_key(|sample| sample.t_ms);
-            histograms.extend(earlier_histograms);
-            histograms.sort_unstable_by_key(|held| held.t_ms);
+            if !late.is_empty() || !histograms.is_empty() {
+                rare.aside = Some(Box::new(Aside { late, histograms }));
+            }
         }
-        let any = !chunks.is_empty() || !late.is_empty() || !histograms.is_empty();
-        if any {
-            self.rare_mut().aside = Some(Aside { chunks, late, histograms });
+        self.has_aside()
+    }
+
+    /// The same with what is in chunks up to `max_ms`.
+    fn set_chunks_aside(&mut self, max_ms: i64) {
+        let earlier = self.n_aside as usize;
+        let mut end = earlier + self.closed().partition_point(|chunk| chunk.max_ms <= max_ms);
+        // At most one chunk lies on both sides.
+        let split = |samples: &mut dyn Iterator<Item = (i64, u64)>| -> (Vec<_>, Vec<_>) {
+            samples.partition(|(t_ms, _)| *t_ms <= max_ms)
+        };
+        if let Some(chunk) = self.chunks.get(end) {
+            if chunk.min_ms <= max_ms {
+                let (old, new) = split(&mut chunk.iter());
+                let parts = [old, new].into_iter().filter_map(|samples| pack(samples).1.finish());
+                self.chunks.splice(end..=end, parts);
+                end += 1;
+            }
+        } else if self.open.last().is_some() && self.open.min_ms() <= max_ms {
+            let (old, new) = split(&mut self.open.snapshot().iter());
+            self.chunks.reserve_exact(1);
+            self.chunks.extend(pack(old).1.finish());
+            self.open = pack(new).1;
+            end += 1;
         }
-        any
+        let is_sorted = self.chunks[..end].is_sorted_by(|before, after| before.max_ms < after.min_ms);
+        if !is_sorted {
+            // Samples that came late while an earlier cut that failed waited; they may lie between the others.
+            let mut all: Vec<_> = self.chunks[..end].iter().flat_map(Chunk::iter).collect();
+            all.sort_unstable_by_key(|(t_ms, _)| *t_ms);
+            let (closed, mut open) = pack(all);
+            let repacked: Vec<Chunk> = closed.into_iter().chain(open.finish()).collect();
+            let n = repacked.len();
+            self.chunks.splice(..end, repacked);
+            end = n;
+        }
+        self.chunks.shrink_to_fit();
+        self.n_aside = end as u32;
     }
 
     /// What is set aside, sorted by time.
     pub(crate) fn aside(&self, range: TimeRange) -> Samples {
-        let Some(aside) = self.put_aside() else { return Samples::default() };
-        let mut samples = aside.snapshot(range, u64::MAX).decode();
+        if !self.has_aside() {
+            return Samples::default();
+        }
+        let mut samples = self.snapshot_of_aside(range, u64::MAX).decode();
         self.starts().fill(&mut samples);
         samples
     }
 
     /// The spans of time in which something is set aside.
     pub(crate) fn aside_spans(&self) -> Vec<TimeRange> {
-        let Some(aside) = self.put_aside() else { return Vec::new() };
-        let chunks = aside.chunks.iter().map(|chunk| TimeRange { min_ms: chunk.min_ms, max_ms: chunk.max_ms });
-        let late = aside.late.iter().map(|sample| TimeRange { min_ms: sample.t_ms, max_ms: sample.t_ms });
-        let histograms = aside.histograms.iter().map(|held| TimeRange { min_ms: held.t_ms, max_ms: held.t_ms });
-        chunks.chain(late).chain(histograms).collect()
+        let chunks = self.chunks_aside().iter().map(|chunk| TimeRange { min_ms: chunk.min_ms, max_ms: chunk.max_ms });
+        let aside = self.put_aside();
+        let late = aside.into_iter().flat_map(|aside| &aside.late).map(|sample| sample.t_ms);
+        let histograms = aside.into_iter().flat_map(|aside| &aside.histograms).map(|held| held.t_ms);
+        chunks.chain(late.chain(histograms).map(|t_ms| TimeRange { min_ms: t_ms, max_ms: t_ms })).collect()
     }
 
     /// Drops what was set aside: it is in a block, and no reader looks for it here.
     pub(crate) fn forget_aside(&mut self) {
+        self.chunks.drain(..self.n_aside as usize);
+        self.chunks.shrink_to_fit();
+        self.n_aside = 0;
         let oldest_ms = self.oldest_ms();
         if let Some(rare) = &mut self.rare {
             rare.aside = None;
@@ -419,15 +473,17 @@ impl State {
         oldest_reader: u64,
         recent: &mut RecentTimes,
     ) -> bool {
-        if self.newest.is_none_or(|(newest_ms, _)| t_ms > newest_ms) {
+        if self.newest().is_none_or(|(newest_ms, _)| t_ms > newest_ms) {
             self.begin_version(commit, t_ms, oldest_reader);
             if self.open.count() >= CHUNK_SAMPLES_MAX {
                 // One more and no room in advance: few are ever held.
-                self.closed.reserve_exact(1);
-                self.closed.extend(self.open.finish_full(recent));
+                self.chunks.reserve_exact(1);
+                self.chunks.extend(self.open.finish_full(recent));
             }
             self.open.push(t_ms, bits);
-            self.newest = Some((t_ms, bits));
+            if self.rare.is_some() {
+                self.set_newest(Some((t_ms, bits)));
+            }
             self.last_commit = commit;
             return true;
         }
@@ -449,11 +505,12 @@ impl State {
     ///
     /// Returns `false`, and changes nothing, if a sample for that moment is there already.
     pub(crate) fn push_histogram(&mut self, commit: u64, t_ms: i64, histogram: Encoded) -> bool {
-        if self.newest.is_some_and(|(newest_ms, _)| t_ms <= newest_ms) && self.value_at(t_ms).is_some() {
+        let newest = self.newest();
+        if newest.is_some_and(|(newest_ms, _)| t_ms <= newest_ms) && self.value_at(t_ms).is_some() {
             return false;
         }
-        if self.newest.is_none_or(|(newest_ms, _)| t_ms > newest_ms) {
-            self.newest = Some((t_ms, histogram.fingerprint()));
+        if newest.is_none_or(|(newest_ms, _)| t_ms > newest_ms) {
+            self.set_newest(Some((t_ms, histogram.fingerprint())));
         }
         let held = &mut self.rare_mut().histograms;
         let at = held.partition_point(|held| held.t_ms < t_ms);
@@ -464,7 +521,7 @@ impl State {
 
     /// The bits of the value stored for exactly `t_ms`; for a native histogram, its fingerprint.
     pub(crate) fn value_at(&self, t_ms: i64) -> Option<u64> {
-        if let Some((newest_ms, bits)) = self.newest
+        if let Some((newest_ms, bits)) = self.newest()
             && newest_ms == t_ms
         {
             return Some(bits);
@@ -480,15 +537,16 @@ impl State {
         if self.open.last().is_some_and(|(last_ms, _)| (self.open.min_ms()..=last_ms).contains(&t_ms)) {
             return find(&self.open.snapshot());
         }
-        let at = self.closed.partition_point(|chunk| chunk.max_ms < t_ms);
-        let closed = self.closed.get(at).filter(|chunk| chunk.min_ms <= t_ms).and_then(find);
-        closed.or_else(|| {
+        let at_in = |chunks: &[Chunk]| {
+            let at = chunks.partition_point(|chunk| chunk.max_ms < t_ms);
+            chunks.get(at).filter(|chunk| chunk.min_ms <= t_ms).and_then(find)
+        };
+        at_in(self.closed()).or_else(|| at_in(self.chunks_aside())).or_else(|| {
             let aside = self.put_aside()?;
-            let chunk = aside.chunks.iter().find(|chunk| (chunk.min_ms..=chunk.max_ms).contains(&t_ms));
             let late = || aside.late.iter().find(|sample| sample.t_ms == t_ms).map(|sample| sample.bits);
             let held =
                 || aside.histograms.iter().find(|held| held.t_ms == t_ms).map(|held| held.histogram.fingerprint());
-            chunk.and_then(find).or_else(late).or_else(held)
+            late().or_else(held)
         })
     }
 
@@ -499,13 +557,14 @@ impl State {
         self.shrink();
         let (Some(first), Some(last)) = (settled.first(), settled.last()) else { return };
         let (first_ms, last_ms) = (first.t_ms, last.t_ms);
-        let from = self.closed.partition_point(|chunk| chunk.max_ms < first_ms);
-        let to = self.closed.partition_point(|chunk| chunk.min_ms <= last_ms).max(from);
+        let (aside, closed) = (self.n_aside as usize, self.closed());
+        let from = aside + closed.partition_point(|chunk| chunk.max_ms < first_ms);
+        let to = (aside + closed.partition_point(|chunk| chunk.min_ms <= last_ms)).max(from);
         let reopen = self.open.count() > 0 && last_ms >= self.open.min_ms();
         let open = reopen.then(|| std::mem::take(&mut self.open).snapshot());
-        let to = if reopen { self.closed.len() } else { to };
+        let to = if reopen { self.chunks.len() } else { to };
         let (mut chunks, mut rest) = {
-            let mut old = self.closed[from..to].iter().chain(&open).flat_map(Chunk::iter).peekable();
+            let mut old = self.chunks[from..to].iter().chain(&open).flat_map(Chunk::iter).peekable();
             let mut new = settled.iter().map(|sample| (sample.t_ms, sample.bits)).peekable();
             pack(std::iter::from_fn(|| match (old.peek(), new.peek()) {
                 (Some(a), Some(b)) if a.0 <= b.0 => old.next(),
@@ -518,14 +577,19 @@ impl State {
         } else {
             chunks.extend(rest.finish());
         }
-        self.closed.splice(from..to, chunks);
+        self.chunks.splice(from..to, chunks);
     }
 
     /// Drops what is wholly before `cutoff_ms`; samples that share a chunk with a newer one stay.
     pub(crate) fn truncate(&mut self, cutoff_ms: i64) {
-        let gone = self.closed.partition_point(|chunk| chunk.max_ms < cutoff_ms);
-        self.closed.drain(..gone);
-        self.closed.shrink_to_fit();
+        let (aside, gone) = (self.n_aside as usize, self.closed().partition_point(|chunk| chunk.max_ms < cutoff_ms));
+        self.chunks.drain(aside..aside + gone);
+        self.chunks.shrink_to_fit();
+        let newest = self.newest();
+        if self.open.last().is_some_and(|(last_ms, _)| last_ms < cutoff_ms) {
+            self.open = OpenChunk::default();
+            self.set_newest(newest);
+        }
         if let Some(rare) = &mut self.rare {
             let gone = rare.late.partition_point(|sample| sample.t_ms < cutoff_ms);
             rare.late.drain(..gone);
@@ -533,9 +597,6 @@ impl State {
             rare.histograms.drain(..gone);
             rare.starts.forget_before(cutoff_ms);
             self.shrink();
-        }
-        if self.open.last().is_some_and(|(last_ms, _)| last_ms < cutoff_ms) {
-            self.open = OpenChunk::default();
         }
     }
 
@@ -552,9 +613,7 @@ impl State {
 
     /// The closed chunks that reach into `range`.
     fn closed_in(&self, range: TimeRange) -> &[Chunk] {
-        let from = self.closed.partition_point(|chunk| chunk.max_ms < range.min_ms);
-        let to = self.closed.partition_point(|chunk| chunk.min_ms <= range.max_ms);
-        self.closed.get(from..to).unwrap_or(&[])
+        reaching(self.closed(), range)
     }
 
     fn open_reaches(&self, range: TimeRange) -> bool {
@@ -563,8 +622,7 @@ impl State {
 
     /// Whether a reader of `commit` sees a sample inside `range`.
     pub(crate) fn has_samples(&self, range: TimeRange, commit: u64) -> bool {
-        let aside = self.put_aside();
-        let of_aside = aside.iter().flat_map(|aside| &aside.histograms);
+        let of_aside = self.put_aside().into_iter().flat_map(|aside| &aside.histograms);
         if self.held().iter().chain(of_aside).any(|held| held.is_seen(range, commit)) {
             return true;
         }
@@ -581,16 +639,29 @@ impl State {
                     || self.open.last().is_some_and(|(last_ms, _)| range.contains(last_ms))
                     || reaches(&self.open.snapshot()))
             || self.late().iter().any(|sample| sample.commit <= commit && range.contains(sample.t_ms))
-            || aside.is_some_and(|aside| !aside.snapshot(range, commit).decode().is_empty())
+            || self.has_aside() && !self.snapshot_of_aside(range, commit).decode().is_empty()
     }
 
     /// What a reader of `commit` sees inside `range`, ready to be decoded without the lock.
     pub(crate) fn snapshot(&self, range: TimeRange, commit: u64) -> Snapshot {
         let mut snapshot = self.snapshot_without_aside(range, commit);
-        if let Some(aside) = self.put_aside() {
-            let mut of_aside = aside.snapshot(snapshot.range, commit);
-            of_aside.histograms = held_in(&aside.histograms, range, commit);
+        if self.has_aside() {
+            let mut of_aside = self.snapshot_of_aside(snapshot.range, commit);
+            of_aside.histograms =
+                self.put_aside().map_or(Vec::new(), |aside| held_in(&aside.histograms, range, commit));
             snapshot.aside = Some(Box::new(of_aside));
+        }
+        snapshot
+    }
+
+    /// The same of nothing but what a cut is moving into blocks.
+    fn snapshot_of_aside(&self, range: TimeRange, commit: u64) -> Snapshot {
+        let mut snapshot =
+            Snapshot { range, chunks: reaching(self.chunks_aside(), range).to_vec(), ..Snapshot::default() };
+        if let Some(aside) = self.put_aside() {
+            let late = aside.late.iter().filter(|sample| sample.commit <= commit && range.contains(sample.t_ms));
+            snapshot.late = late.map(|sample| (sample.t_ms, sample.bits)).collect();
+            snapshot.histograms = held_in(&aside.histograms, range, commit);
         }
         snapshot
     }
@@ -624,18 +695,11 @@ fn held_in(histograms: &[HeldHistogram], range: TimeRange, commit: u64) -> Vec<(
     seen.map(|held| (held.t_ms, held.histogram.clone())).collect()
 }
 
-impl Aside {
-    fn snapshot(&self, range: TimeRange, commit: u64) -> Snapshot {
-        let reaches = |chunk: &&Chunk| chunk.max_ms >= range.min_ms && chunk.min_ms <= range.max_ms;
-        let late = self.late.iter().filter(|sample| sample.commit <= commit && range.contains(sample.t_ms));
-        Snapshot {
-            range,
-            chunks: self.chunks.iter().filter(reaches).cloned().collect(),
-            late: late.map(|sample| (sample.t_ms, sample.bits)).collect(),
-            histograms: held_in(&self.histograms, range, commit),
-            ..Snapshot::default()
-        }
-    }
+/// Those of `chunks`, which are sorted, that reach into `range`.
+fn reaching(chunks: &[Chunk], range: TimeRange) -> &[Chunk] {
+    let from = chunks.partition_point(|chunk| chunk.max_ms < range.min_ms);
+    let to = chunks.partition_point(|chunk| chunk.min_ms <= range.max_ms);
+    chunks.get(from..to).unwrap_or(&[])
 }
 
 #[cfg(test)]

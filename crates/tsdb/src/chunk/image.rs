@@ -15,6 +15,9 @@ use crate::block::layout::Damage;
 const BITS: u8 = 0;
 const COLUMNS: u8 = 1;
 
+/// No sample of an open chunk takes more.
+const SAMPLE_BYTES_MAX: usize = 19;
+
 /// The columns of times in one frame by their address, with their numbers: each is written once.
 ///
 /// They are held, so that an address stands for one column as long as the frame is open.
@@ -101,7 +104,7 @@ impl OpenChunk {
         put_varint(out, zigzag(self.delta_ms));
         out.extend_from_slice(&self.last_bits.to_le_bytes());
         out.extend_from_slice(&[self.bits_free, self.window.leading, self.window.length]);
-        put_bytes(out, &self.bytes);
+        put_bytes(out, self.written());
     }
 
     /// Reads a chunk that goes on growing.
@@ -116,13 +119,16 @@ impl OpenChunk {
         if bits_free > 7 || leading > 63 || length > 64 || leading + length > 64 {
             return Err(Damage("a chunk cannot go on like this"));
         }
-        let bytes = take_bytes(cursor)?.to_vec();
+        let bytes: Box<[u8]> = Box::from(take_bytes(cursor)?);
         // The first time and the first value stand there as they are.
         if bytes.len() < 16 {
             return Err(Damage("a chunk ends early"));
         }
-        let chunk =
-            OpenChunk { bytes, count, bits_free, window: Window { leading, length }, last_ms, delta_ms, last_bits };
+        if bytes.len() > count as usize * SAMPLE_BYTES_MAX {
+            return Err(Damage("a chunk of too many bytes"));
+        }
+        let (used, count, window) = (bytes.len() as u16, count as u8, Window { leading, length });
+        let chunk = OpenChunk { bytes, last_ms, delta_ms, last_bits, used, count, bits_free, window };
         if chunk.min_ms() > last_ms {
             return Err(Damage("a chunk ends before it begins"));
         }

@@ -15,7 +15,11 @@ use crate::index::Index;
 use crate::series::MemSeries;
 use crate::wal::FileKind;
 use crate::wal::frame::{FILE_HEADER_BYTES, FileHeader, PAYLOAD_BYTES_MAX, close_frame, open_frame};
-use crate::wal::record::PART_BYTES;
+
+/// A longer frame is followed by the next one: that of a target's series shares most of its columns of times.
+const FRAME_BYTES: usize = 256 << 10;
+/// Few series take more behind that.
+const FRAME_BYTES_SPARE: usize = 16 << 10;
 
 /// The kinds of frames, in the order in which they stand.
 pub(super) const SUMMARY: u8 = 1;
@@ -97,7 +101,7 @@ impl ImageWriter {
         let header = FileHeader::new(FileKind::Head, number);
         let file = fs.create(path)?;
         let mut buffer = header.encode().to_vec();
-        buffer.reserve(PART_BYTES);
+        buffer.reserve(FRAME_BYTES + FRAME_BYTES_SPARE);
         file.append(&buffer)?;
         buffer.clear();
         Ok(ImageWriter { file, salt: header.salt, commit, part: 0, buffer, written: FILE_HEADER_BYTES as u64 })
@@ -198,7 +202,7 @@ impl ImageWriter {
 
     /// Begins a new frame of the same kind if this one is long enough.
     fn split(&mut self, kind: u8) -> io::Result<bool> {
-        let is_long = self.buffer.len() > PART_BYTES;
+        let is_long = self.buffer.len() > FRAME_BYTES;
         if is_long {
             self.end(false)?;
             self.begin(kind);

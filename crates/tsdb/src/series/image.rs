@@ -20,7 +20,7 @@ impl State {
     /// Writes what a reader of `commit` sees, except what a cut has in blocks already (`in_blocks`). `times` are the columns
     /// that the frame has.
     pub(crate) fn encode(&self, out: &mut Vec<u8>, times: &mut TimesWritten, commit: u64, in_blocks: bool) {
-        if self.last_commit <= commit && (in_blocks || self.put_aside().is_none()) {
+        if self.last_commit <= commit && (in_blocks || !self.has_aside()) {
             self.encode_all(out, times);
         } else {
             self.as_of(commit, in_blocks).encode_all(out, times);
@@ -43,9 +43,9 @@ impl State {
             phase: Phase::Listed,
             // Whether a block had a newer one is not known any more.
             unsure: true,
-            closed,
+            n_aside: 0,
+            chunks: closed,
             open,
-            newest,
             version: Version::default(),
             last_commit: commit,
             rare: None,
@@ -53,22 +53,21 @@ impl State {
         if !histograms.is_empty() || self.has_starts() {
             state.rare = Some(Box::new(Rare { histograms, starts: self.starts().clone(), ..Rare::default() }));
         }
+        state.set_newest(newest);
         state
     }
 
     fn encode_all(&self, out: &mut Vec<u8>, times: &mut TimesWritten) {
-        let newest_elsewhere = self.newest != self.open.last();
+        let newest_elsewhere = self.newest_elsewhere();
         let has_rare = !self.late().is_empty() || !self.held().is_empty() || self.has_starts();
         let flag = |is: bool, bit: u8| if is { bit } else { 0 };
-        out.push(flag(self.unsure, UNSURE) | flag(newest_elsewhere, NEWEST_ELSEWHERE) | flag(has_rare, RARE));
-        if newest_elsewhere {
-            // Without any there would be none in the open chunk either, so there is one.
-            let (t_ms, bits) = self.newest.unwrap_or_default();
+        out.push(flag(self.unsure, UNSURE) | flag(newest_elsewhere.is_some(), NEWEST_ELSEWHERE) | flag(has_rare, RARE));
+        if let Some((t_ms, bits)) = newest_elsewhere {
             put_varint(out, zigzag(t_ms));
             out.extend_from_slice(&bits.to_le_bytes());
         }
-        put_varint(out, self.closed.len() as u64);
-        self.closed.iter().for_each(|chunk| chunk.encode(out, times));
+        put_varint(out, self.closed().len() as u64);
+        self.closed().iter().for_each(|chunk| chunk.encode(out, times));
         self.open.encode(out);
         if has_rare {
             put_varint(out, self.late().len() as u64);
@@ -114,9 +113,11 @@ impl State {
             return Err(Damage("a series has a newer sample than its newest"));
         }
         closed.shrink_to_fit();
-        let unsure = flags & UNSURE != 0;
-        let version = Version::default();
-        Ok(State { phase: Phase::Listed, unsure, closed, open, newest, version, last_commit: commit, rare })
+        let mut state =
+            State { phase: Phase::Listed, chunks: closed, open, rare, last_commit: commit, ..State::default() };
+        state.unsure = flags & UNSURE != 0;
+        state.set_newest(newest);
+        Ok(state)
     }
 }
 
