@@ -9,6 +9,7 @@ use relatum_model::storage::{AppendError, Appender, ExemplarRefused, KnownSample
 use relatum_model::{Labels, NativeHistogram, Sample};
 
 use crate::core::Core;
+use crate::durable::Writing;
 use crate::head::reference_of;
 use crate::histogram::{Encoded, HISTOGRAM_BYTES_MAX};
 use crate::series::{MemSeries, Phase};
@@ -32,6 +33,8 @@ pub(crate) struct Batch<'s> {
     // The values of series that got a late sample in this batch, by number and time.
     moments: HashMap<(u64, i64), u64, FixedState>,
     exemplars: Vec<PendingExemplar>,
+    // Until it is handed on.
+    writing: Option<Writing<'s>>,
 }
 
 /// An exemplar that was accepted.
@@ -55,7 +58,8 @@ pub(crate) struct Pending {
     pub(crate) t_ms: i64,
     /// The value's bits; of a native histogram, its fingerprint.
     pub(crate) bits: u64,
-    pub(crate) histogram: Option<Encoded>,
+    // In a box: few are histograms, and whatever is moved for every sample counts.
+    pub(crate) histogram: Option<Box<Encoded>>,
     /// When a float began to count; 0 if that is not known.
     pub(crate) start_ms: i64,
     // The sample of the same series that was accepted before this one.
@@ -102,6 +106,7 @@ impl<'s> Batch<'s> {
             tips,
             moments: HashMap::default(),
             exemplars: Vec::new(),
+            writing: Some(store.durable.begin()),
         }
     }
 
@@ -112,7 +117,7 @@ impl<'s> Batch<'s> {
         t_ms: i64,
         bits: u64,
         start_ms: i64,
-        histogram: Option<Encoded>,
+        histogram: Option<Box<Encoded>>,
     ) -> Result<SeriesRef, Refused> {
         if t_ms > self.newest_allowed_ms {
             return Err(Refused::TooFarInFuture);
@@ -138,7 +143,7 @@ impl<'s> Batch<'s> {
         series: Arc<MemSeries>,
         t_ms: i64,
         (bits, start_ms): (u64, i64),
-        histogram: Option<Encoded>,
+        histogram: Option<Box<Encoded>>,
     ) -> Result<(), Refused> {
         let same = |stored: u64| if stored == bits { Ok(()) } else { Err(Refused::DuplicateTimestamp) };
         let tip = self.tips.get(&series.id).copied();
@@ -300,7 +305,7 @@ impl Appender for Batch<'_> {
         let taken = if encoded.bytes().len() > HISTOGRAM_BYTES_MAX {
             Err(Refused::NativeHistogram)
         } else {
-            self.append_one(cached, labels, t_ms, encoded.fingerprint(), 0, Some(encoded))
+            self.append_one(cached, labels, t_ms, encoded.fingerprint(), 0, Some(Box::new(encoded)))
         };
         taken.inspect_err(|reason| self.store.counters().refused(reason))
     }
@@ -325,7 +330,8 @@ impl Appender for Batch<'_> {
 
     fn commit(mut self: Box<Self>) -> Result<(), AppendError> {
         let store = self.store;
-        store.commit(|| {
+        let Some(writing) = self.writing.take() else { return Ok(()) };
+        store.commit(writing, || {
             self.readmit();
             let begun = |series: &MemSeries| {
                 let tip = self.tips.get(&series.id);

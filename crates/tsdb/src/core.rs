@@ -12,10 +12,12 @@ use tracing::{error, info, warn};
 
 use crate::batch::{Admitted, Pending, PendingExemplar};
 use crate::blocks::Blocks;
+use crate::durable::{Durable, Writing};
 use crate::error::OpenError;
 use crate::exemplars::Exemplars;
 use crate::followers::Followers;
 use crate::head::Head;
+use crate::histogram::Encoded;
 use crate::log_files::{self, Departed, LogFiles};
 use crate::metadata::{self, Metadata};
 use crate::options::{Durability, Options, millis};
@@ -33,7 +35,7 @@ use crate::wal::record::{
 use crate::wal::writer::{self, Segment, WriteFailure, Writer};
 
 /// A larger buffer than this is given back after the commit that needed it.
-const BUFFER_BYTES_KEPT: usize = 512 << 10;
+const BUFFER_BYTES_KEPT: usize = 64 << 10;
 
 /// Room is made for no more samples before they come.
 const BATCH_SAMPLES_EXPECTED: usize = 10_000;
@@ -44,9 +46,7 @@ pub(crate) struct Core {
     options: Options,
     head: Head,
     log: Mutex<Log>,
-    // The last commit that is on disk. Locked before `log`, and held while the disk works: those who wait for it then find
-    // their own commit done as well.
-    durable: Mutex<u64>,
+    pub(crate) durable: Durable,
     pub(crate) readers: Readers,
     files: Mutex<LogFiles>,
     pub(crate) followers: Followers,
@@ -147,7 +147,7 @@ impl Core {
                 frames: Vec::new(),
                 recent: RecentTimes::default(),
             }),
-            durable: Mutex::new(replayed.last_commit),
+            durable: Durable::new(replayed.last_commit),
             readers: Readers::default(),
             files: Mutex::new(replayed.files),
             followers: Followers::default(),
@@ -323,7 +323,9 @@ impl Core {
     }
 
     /// Commits what `admit` returns; nothing else is committed from its call on.
-    pub(crate) fn commit(&self, admit: impl FnOnce() -> Admitted) -> Result<(), AppendError> {
+    ///
+    /// `writing` ends when the batch is written: from then on nobody has to wait for it.
+    pub(crate) fn commit(&self, writing: Writing<'_>, admit: impl FnOnce() -> Admitted) -> Result<(), AppendError> {
         let (commit, pending) = {
             let mut log = self.log();
             self.check_poison()?;
@@ -359,6 +361,7 @@ impl Core {
             }
             (commit, pending)
         };
+        drop(writing);
         self.spare.keep_pending(pending);
         match self.options.durability {
             Durability::Process => Ok(()),
@@ -384,7 +387,7 @@ impl Core {
                     state.set_start(*t_ms, *start_ms);
                     state.push(commit, *t_ms, *bits, oldest_reader, recent)
                 }
-                Some(histogram) => state.push_histogram(commit, *t_ms, histogram.clone()),
+                Some(histogram) => state.push_histogram(commit, *t_ms, Encoded::clone(histogram)),
             };
             newest_ms = newest_ms.max(*t_ms);
         }
@@ -420,22 +423,18 @@ impl Core {
 
     /// Returns when `commit` is on disk.
     fn make_durable(&self, commit: u64) -> Result<(), AppendError> {
-        let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
-        if *durable >= commit {
-            return Ok(());
-        }
-        self.check_poison()?;
-        // Others that are about to write their commit do so first and share the sync: it costs as much as the rest of a commit.
-        std::thread::yield_now();
-        let (segment, last_commit, end) = {
-            let log = self.log();
-            (log.writer.segment().clone(), log.last_commit, end_of(&log.writer))
+        let sync = || {
+            let (segment, last_commit, end) = {
+                let log = self.log();
+                (log.writer.segment().clone(), log.last_commit, end_of(&log.writer))
+            };
+            writer::sync(&segment).map_err(|failure| self.fail(failure))?;
+            self.counters.wal_syncs.add(1);
+            // Before those who waited go on: they look for what they wrote.
+            self.readers.publish(last_commit, end);
+            Ok(last_commit)
         };
-        writer::sync(&segment).map_err(|failure| self.fail(failure))?;
-        self.counters.wal_syncs.add(1);
-        *durable = last_commit;
-        self.readers.publish(last_commit, end);
-        Ok(())
+        self.durable.reach(commit, || self.check_poison(), sync)
     }
 
     fn rotate(&self, log: &mut Log) -> Result<(), AppendError> {

@@ -18,6 +18,7 @@ mod compact;
 mod core;
 mod cut;
 mod delete;
+mod durable;
 mod error;
 mod exemplars;
 mod followers;

@@ -29,7 +29,9 @@ pub(crate) fn expect_use_of<T>(value: &T) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         const LINE_BYTES: usize = 64;
         let begin = std::ptr::from_ref(value).cast::<i8>();
-        for offset in (0..size_of::<T>()).step_by(LINE_BYTES) {
+        // The last byte may lie in one line more than the length alone takes.
+        let last = size_of::<T>().saturating_sub(1);
+        for offset in (0..last).step_by(LINE_BYTES).chain([last]) {
             #[expect(unsafe_code, reason = "the instruction takes a bare address")]
             // SAFETY: the instruction is a hint: it changes nothing a program can see and cannot fail, whatever the address; it
             // is part of every processor of this architecture. The address lies inside `value` all the same.
