@@ -202,7 +202,10 @@ mod tests {
         let mut all = BTreeMap::new();
         for (owner, version) in bags {
             let role = if owner.starts_with(APPLICATION) { Role::Requirer } else { Role::Provider };
-            all.insert((role, (*owner).to_owned()), Bag { version: *version, content: BTreeMap::new() });
+            all.insert(
+                (role, (*owner).to_owned()),
+                Bag { version: *version, content: crate::packed::PackedBag::default() },
+            );
         }
         let interface = "prometheus_scrape".to_owned();
         StoredRelation { id, interface, provider: endpoint("zinc"), requirer: endpoint(APPLICATION), bags: all }

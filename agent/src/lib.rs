@@ -23,6 +23,7 @@ pub mod log;
 pub mod metrics;
 pub mod offers;
 pub mod options;
+pub mod packed;
 pub mod pipeline;
 pub mod relate;
 pub mod replay;

@@ -40,12 +40,12 @@ fn sides<'a>(relation: &'a StoredRelation, unit: &UnitName) -> impl Iterator<Ite
 
 fn info(unit: &UnitName, role: Role, relation: &StoredRelation, world: &World) -> UnitRelation {
     let bag = |role: Role, owner: &str| {
-        relation.bags.get(&(role, owner.to_owned())).map(|bag| bag.content.clone()).unwrap_or_default()
+        relation.bags.get(&(role, owner.to_owned())).map(|bag| bag.content.read()).unwrap_or_default()
     };
     let other = role.other();
     let related = relation.bags.iter().filter(|((of, owner), _)| *of == other && owner.parse::<UnitName>().is_ok());
     let related: BTreeMap<String, ScopedData> = related
-        .map(|((_, owner), bag)| (owner.clone(), ScopedData { in_scope: true, data: bag.content.clone() }))
+        .map(|((_, owner), bag)| (owner.clone(), ScopedData { in_scope: true, data: bag.content.read() }))
         .collect();
     let offers = &world.offers;
     UnitRelation {

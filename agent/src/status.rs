@@ -12,6 +12,7 @@ use crate::control::{
     ApplicationStatus, ModelStatus, Problem, RelationDetail, RelationStatus, Status, StatusInfo, UnitDetail, UnitStatus,
 };
 use crate::offers::Live;
+use crate::packed::PackedBag;
 use crate::pipeline::Report;
 use crate::pipeline::desire::Yield;
 use crate::store::{Endpoint, Role, StoredRelation, World};
@@ -129,7 +130,7 @@ pub fn relation_detail(relation: &StoredRelation, report: &Report, problems: &[P
     let role = our_role(relation);
     let (ours, theirs) = (relation.end(role), relation.end(role.other()));
     let bag = |role: Role, owner: &str| {
-        relation.bags.get(&(role, owner.to_owned())).map(|bag| bag.content.clone()).unwrap_or_default()
+        relation.bags.get(&(role, owner.to_owned())).map(|bag| bag.content.read()).unwrap_or_default()
     };
     let units: BTreeMap<UnitName, UnitDetail> = relation
         .bags
@@ -137,7 +138,7 @@ pub fn relation_detail(relation: &StoredRelation, report: &Report, problems: &[P
         .filter(|((bag_role, _), _)| *bag_role == role.other())
         .filter_map(|((_, owner), bag)| {
             let name = owner.parse::<UnitName>().ok()?;
-            Some((name, UnitDetail { name: owner.clone(), data: bag.content.clone() }))
+            Some((name, UnitDetail { name: owner.clone(), data: bag.content.read() }))
         })
         .collect();
     RelationDetail {
@@ -214,7 +215,7 @@ fn applications(world: &World, relations: &[RelationStatus], problems: &[Problem
 fn units(report: &Report, problems: &[Problem], facts: &Facts) -> Vec<UnitStatus> {
     let world = &report.world;
     let mut units = Vec::new();
-    let mut bags: HashMap<&str, Vec<&Databag>> = HashMap::new();
+    let mut bags: HashMap<&str, Vec<&PackedBag>> = HashMap::new();
     for ((_, owner), bag) in world.relations.iter().flat_map(|relation| &relation.bags) {
         bags.entry(owner).or_default().push(&bag.content);
     }
@@ -236,7 +237,7 @@ fn units(report: &Report, problems: &[Problem], facts: &Facts) -> Vec<UnitStatus
 }
 
 /// What the unit says of its address in any relation; keys from the most to the least telling.
-fn address(bags: Option<&Vec<&Databag>>) -> String {
+fn address(bags: Option<&Vec<&PackedBag>>) -> String {
     const KEYS: [&str; 5] = [
         "prometheus_scrape_unit_address",
         "public_address",
@@ -244,7 +245,8 @@ fn address(bags: Option<&Vec<&Databag>>) -> String {
         "ingress-address",
         "private-address",
     ];
-    let said = |key: &&str| bags.into_iter().flatten().find_map(|bag| bag.get(*key));
+    let bags: Vec<Databag> = bags.into_iter().flatten().map(|bag| bag.read()).collect();
+    let said = |key: &&str| bags.iter().find_map(|bag| bag.get(*key));
     KEYS.iter().find_map(said).cloned().unwrap_or_default()
 }
 

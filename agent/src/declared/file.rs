@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::control::{Document, Relate};
+use crate::packed::PackedText;
 
 /// A file that an entry names is read up to this size.
 const NAMED_BYTES_MAX: u64 = 16 << 20;
@@ -52,7 +53,7 @@ pub struct Declared {
     /// The application at the other side.
     pub application: String,
     /// What is asked for, as if it had been typed: a [`Relate`] as JSON, which is how it is compared and kept.
-    pub request: Arc<str>,
+    pub request: Arc<PackedText>,
     /// The line it begins on.
     pub line: u64,
 }
@@ -158,7 +159,7 @@ fn understood(entry: Entry, line: u64, folder: &Path) -> Result<Declared, String
     let application = request.name.clone().or_else(|| default.map(str::to_owned));
     let application = application.ok_or("a databag-file needs the name of its application beside it")?;
     request.name = Some(application.clone());
-    let request = serde_json::to_string(&request).expect("a request is JSON").into();
+    let request = PackedText::new(&serde_json::to_string(&request).expect("a request is JSON")).into();
     Ok(Declared { endpoint, application, request, line })
 }
 
@@ -184,7 +185,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("cpu.rules"), "groups: []").unwrap();
         let shown = |one: Declared| {
-            let request: Relate = serde_json::from_str(&one.request).unwrap();
+            let request: Relate = serde_json::from_str(&one.request.read()).unwrap();
             format!("{} {} {:?}", one.line, one.application, request.arguments)
         };
         let seen = parse(text, folder.path());

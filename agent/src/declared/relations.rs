@@ -245,7 +245,7 @@ fn apply(wanted: &Wanted, change: &Change<'_>) -> Result<Vec<(String, u64, Failu
             continue;
         }
         let attempt = change.attempt(|| -> Result<u64, RelateError> {
-            let request = serde_json::from_str(&one.request).expect("what was written as a request is one");
+            let request = serde_json::from_str(&one.request.read()).expect("what was written as a request is one");
             let relation = relate::declare(&request, &world, change)?;
             change.put_declaration(relation, &declaration)?;
             Ok(relation)

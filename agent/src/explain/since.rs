@@ -60,7 +60,7 @@ pub(super) fn since(
             false => at(&serde_json::from_str(text).ok()?, &source.path).cloned(),
         }
     };
-    let now = says(bag.content.get(&source.key));
+    let now = says(bag.content.read().get(&source.key));
     for before in history.of(relation, role, &source.owner) {
         if says(before.content.as_ref().and_then(|content| content.get(&source.key))) != now {
             let revision = before.revision;

@@ -31,7 +31,7 @@ pub(crate) fn of(world: &World, show_secrets: bool) -> Files {
         let role = if relation.requirer.application == APPLICATION { Role::Requirer } else { Role::Provider };
         let ours = &relation.end(role).name;
         for ((bag_role, owner), content) in &relation.bags {
-            let mut content = content.content.clone();
+            let mut content = content.content.read();
             hide(&mut content, show_secrets);
             // A relation with ourselves has two bags of one owner.
             let is_ambiguous = relation.provider.application == relation.requirer.application;

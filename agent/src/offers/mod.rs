@@ -40,8 +40,8 @@ pub(crate) fn our_bags(relation: &StoredRelation) -> (String, Bags) {
     let mut bags = Bags::default();
     for ((_, owner), bag) in ours {
         match owner == APPLICATION {
-            true => bags.application.clone_from(&bag.content),
-            false => drop(bags.units.insert(owner.clone(), bag.content.clone())),
+            true => bags.application = bag.content.read(),
+            false => drop(bags.units.insert(owner.clone(), bag.content.read())),
         }
     }
     (bags.revision(number.unwrap_or(0)), bags)

@@ -165,6 +165,7 @@ impl RenderedDirectory {
         let done = self.run(steps, wanted, workload);
         if matches!(done, Ok(()) | Err(ApplyError::Absent)) {
             self.remember(steps);
+            self.share(wanted);
         } else {
             self.is_unsure = true;
         }
@@ -175,19 +176,21 @@ impl RenderedDirectory {
     fn remember(&mut self, steps: &[Step]) {
         for step in steps {
             match step {
-                Step::Write { path, text } => {
+                Step::Write { path, .. } => {
                     // One that is gone again already is missed by the next look.
                     let Ok(metadata) = fs::metadata(self.path.join(&**path)) else { continue };
                     self.stamps.insert(path.to_string(), stamp(&metadata));
-                    self.files.insert(Arc::clone(path), Arc::clone(text));
                 }
-                Step::Remove { path } => {
-                    self.stamps.remove(&**path);
-                    self.files.remove(path);
-                }
+                Step::Remove { path } => drop(self.stamps.remove(&**path)),
                 Step::Reload => {}
             }
         }
+    }
+
+    /// Knows the files by `same`, which says what they say: one text for both, and whoever compares the two finds at once that they are
+    /// alike.
+    pub fn share(&mut self, same: &Files) {
+        self.files = same.clone();
     }
 
     fn run(&self, steps: &[Step], wanted: &Files, workload: &dyn Workload) -> Result<(), ApplyError> {

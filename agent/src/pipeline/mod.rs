@@ -8,7 +8,6 @@ pub mod apply;
 pub mod check;
 pub mod desire;
 pub mod observe;
-pub mod packed;
 mod parallel;
 pub mod plan;
 pub mod publish;
@@ -253,6 +252,7 @@ impl Pipeline {
         while checked.is_loadable {
             let steps = plan(&observed.current, &checked.wanted, self.is_loaded && !workload.needs_reload());
             if steps.is_empty() {
+                self.rendered.share(&checked.wanted);
                 return (Vec::new(), true);
             }
             let begun = Instant::now();

@@ -8,6 +8,7 @@ use imbl::ordmap::DiffItem;
 use relatum_relations::bag::Databag;
 
 use super::desire::BagKey;
+use crate::packed::PackedBag;
 use crate::store::{Bag, Relations, Role, Store, StoreError, World};
 
 /// Our bags, by relation, role and owner.
@@ -58,7 +59,7 @@ impl Settled {
         }
         let differs = |(id, role, owner): &BagKey, bag: &Databag| {
             let known = world.relation(*id).and_then(|relation| relation.bags.get(&(*role, owner.clone())));
-            known.map_or(!bag.is_empty(), |known| known.content != *bag)
+            known.map_or(!bag.is_empty(), |known| known.content != PackedBag::new(bag))
         };
         found.into_iter().filter(|(key, bag)| differs(key, bag)).collect()
     }
@@ -71,7 +72,7 @@ pub fn foresee(world: &mut World, bags: &Bags) -> bool {
     let is_changed = !differing.is_empty();
     for ((id, role, owner), bag) in differing {
         if let Some(relation) = world.relations.get_mut(*id) {
-            relation.bags.insert((*role, owner.clone()), Bag { version, content: bag.clone() });
+            relation.bags.insert((*role, owner.clone()), Bag { version, content: PackedBag::new(bag) });
         }
     }
     if is_changed {

@@ -227,6 +227,7 @@ fn one_bad_relation_harms_only_itself() {
     let told = |report: &Report| {
         report.world.relations.nth(1).unwrap().bags[&(Role::Requirer, "prometheus".to_owned())]
             .content
+            .read()
             .get("event")
             .cloned()
     };
@@ -315,7 +316,7 @@ fn publishing_writes_only_what_changed() {
     bench.relate("grafana-source", Some("units: {grafana/0: {}}"));
     let report = bench.run();
     let bag =
-        |owner: &str| report.world.relations.nth(0).unwrap().bags[&(Role::Provider, owner.to_owned())].content.clone();
+        |owner: &str| report.world.relations.nth(0).unwrap().bags[&(Role::Provider, owner.to_owned())].content.read();
     assert_eq!(bag("prometheus/0")["grafana_source_host"], "http://127.0.0.1:9090");
     assert!(bag("prometheus")["grafana_source_data"].contains("\"timeInterval\": \"1m\""));
     assert_eq!(bench.run().world.revision, report.world.revision);
@@ -325,7 +326,7 @@ fn publishing_writes_only_what_changed() {
     let changed = bench.run();
     assert_eq!(changed.changed, ["grafana-datasource.yml", "prometheus.yml"]);
     assert!(
-        changed.world.relations.nth(0).unwrap().bags[&(Role::Provider, "prometheus".to_owned())].content["grafana_source_data"]
+        changed.world.relations.nth(0).unwrap().bags[&(Role::Provider, "prometheus".to_owned())].content.read()["grafana_source_data"]
             .contains("15s")
     );
 }
@@ -388,8 +389,9 @@ fn every_interface_gets_its_answer() {
                 .any(|end| end.application == "prometheus" && end.name == endpoint)
         };
         let stored = report.world.relations.iter().find(relation).unwrap();
-        let ours = stored.bags.iter().find(|((_, known), _)| known == owner).map(|(_, bag)| &bag.content);
-        let value = ours.and_then(|bag| bag.get(key)).unwrap_or_else(|| panic!("{endpoint}: no {key} in {ours:?}"));
+        let ours = stored.bags.iter().find(|((_, known), _)| known == owner).map(|(_, bag)| bag.content.read());
+        let value =
+            ours.as_ref().and_then(|bag| bag.get(key)).unwrap_or_else(|| panic!("{endpoint}: no {key} in {ours:?}"));
         assert!(value.contains(part), "{endpoint}: {key} is {value}");
     }
     let files = bench.disk();

@@ -16,6 +16,7 @@ use super::render::Renderer;
 use crate::control::Problem;
 use crate::declared::local::LocalFiles;
 use crate::dialect::{Dialect, Layout};
+use crate::packed::PackedBag;
 use crate::store::{Bag, Endpoint, Model, Role, StoredRelation, World};
 use crate::workload::Files;
 
@@ -184,8 +185,8 @@ impl Related {
         };
         for ((_, owner), bag) in stored.bags.iter().filter(|((role, _), _)| *role == ours.other()) {
             match owner.rsplit_once('/').and_then(|(_, number)| number.parse().ok()) {
-                Some(number) => drop(related.units.insert(number, bag.content.clone())),
-                None => related.app.clone_from(&bag.content),
+                Some(number) => drop(related.units.insert(number, bag.content.read())),
+                None => related.app = bag.content.read(),
             }
         }
         related
@@ -238,9 +239,9 @@ impl State {
             if (stored.provider.application == APPLICATION) == is_ours { Role::Provider } else { Role::Requirer };
         let key = (role, owner.to_owned());
         let version = stored.bags.get(&key).map_or(0, |known| known.version);
-        if stored.bags.get(&key).is_none_or(|known| known.content != *content) {
+        if stored.bags.get(&key).is_none_or(|known| known.content != PackedBag::new(content)) {
             let mut stored = (**stored).clone();
-            stored.bags.insert(key, Bag { version: version + 1, content: content.clone() });
+            stored.bags.insert(key, Bag { version: version + 1, content: PackedBag::new(content) });
             self.relations.insert(id, Arc::new(stored));
         }
     }

@@ -36,7 +36,7 @@ pub(super) fn relate(
         let bags = bags
             .flat_map(|relation| relation.bags.iter())
             .filter(|((bag_role, owner), _)| *bag_role == role && owner.contains('/'));
-        present.extend(bags.filter_map(|(_, bag)| settings.authority(&bag.content).map(str::to_owned)));
+        present.extend(bags.filter_map(|(_, bag)| settings.authority(&bag.content.read()).map(str::to_owned)));
         // Saying again that an address is there changes nothing, whatever else the application was told.
         let repeats = wanted.authorities.iter().all(|authority| present.contains(authority));
         if !(repeats && wanted.is_plain && settings.endpoint == endpoint.name) {
@@ -90,7 +90,7 @@ pub(super) fn declare(
         let units = stored.bags.iter().filter(|((bag_role, owner), _)| *bag_role == role && owner.contains('/'));
         for ((_, unit), bag) in units {
             match before
-                .authority(&bag.content)
+                .authority(&bag.content.read())
                 .filter(|authority| wanted.authorities.iter().any(|one| one == authority))
             {
                 Some(authority) => drop(present.insert(authority.to_owned(), unit.clone())),

@@ -170,7 +170,7 @@ fn restore_bags(then: &StoredRelation, now: &StoredRelation, change: &Change<'_>
     let is_to_write = |application: &str| is_new || application != APPLICATION;
     for ((role, owner), bag) in &then.bags {
         if is_to_write(&then.end(*role).application) {
-            change.put_bag(then.id, *role, owner, &bag.content)?;
+            change.put_bag(then.id, *role, owner, &bag.content.read())?;
         }
     }
     let is_gone = |key: &&(crate::store::Role, String)| !then.bags.contains_key(*key);

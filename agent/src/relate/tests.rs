@@ -134,7 +134,7 @@ fn addresses_make_an_application() {
     );
     let world = bench.store.world().unwrap();
     let bags = &world.relations.nth(0).unwrap().bags;
-    let bag = |role, owner: &str| &bags[&(role, owner.to_owned())].content;
+    let bag = |role, owner: &str| bags[&(role, owner.to_owned())].content.read();
     let app = bag(Role::Provider, "targets");
     assert_eq!(
         app["scrape_metadata"],
@@ -176,7 +176,7 @@ fn options_become_the_job() {
     };
     bench.ok(request.clone());
     let world = bench.store.world().unwrap();
-    let app = &world.relations.nth(0).unwrap().bags[&(Role::Provider, "web".to_owned())].content;
+    let app = world.relations.nth(0).unwrap().bags[&(Role::Provider, "web".to_owned())].content.read();
     let job: serde_json::Value = serde_json::from_str(&app["scrape_jobs"]).unwrap();
     assert_eq!(
         job[0],
@@ -191,7 +191,7 @@ fn options_become_the_job() {
     );
     assert!(app["alert_rules"].contains("site_12de4fae_web_g_rules"));
     assert_eq!(
-        world.relations.nth(0).unwrap().bags[&(Role::Provider, "web/0".to_owned())].content["prometheus_scrape_unit_address"],
+        world.relations.nth(0).unwrap().bags[&(Role::Provider, "web/0".to_owned())].content.read()["prometheus_scrape_unit_address"],
         "h.example:443"
     );
     let with = |change: fn(&mut Relate)| {
@@ -223,7 +223,10 @@ fn alertmanagers_are_units_with_a_url() {
     let world = bench.store.world().unwrap();
     let relation = &world.relations.nth(0).unwrap();
     assert_eq!(relation.provider.to_string(), "alertmanager:alerting");
-    assert_eq!(relation.bags[&(Role::Provider, "alertmanager/0".to_owned())].content["url"], "http://127.0.0.1:9093");
+    assert_eq!(
+        relation.bags[&(Role::Provider, "alertmanager/0".to_owned())].content.read()["url"],
+        "http://127.0.0.1:9093"
+    );
     bench.refused(
         Relate { interval: Some("1m".into()), ..words("alertmanager a:1") },
         Usage,
@@ -241,7 +244,7 @@ fn databags_are_taken_as_they_are() {
     ));
     assert_eq!((outcome.application.as_str(), outcome.added.len()), ("zinc", 2));
     let world = bench.store.world().unwrap();
-    let app = &world.relations.nth(0).unwrap().bags[&(Role::Provider, "zinc".to_owned())].content;
+    let app = world.relations.nth(0).unwrap().bags[&(Role::Provider, "zinc".to_owned())].content.read();
     // Nothing is judged here; a structure becomes JSON as Python writes it, and an empty value is no key.
     assert_eq!((app["scrape_jobs"].as_str(), app.get("empty")), ("[1", None));
     assert_eq!(app["scrape_metadata"], "{\"charm_name\": \"zinc-k8s\", \"\\u00e9\": 1}");
@@ -255,7 +258,7 @@ fn databags_are_taken_as_they_are() {
     assert_eq!(
         (
             world.relations.len(),
-            world.relations.nth(0).unwrap().bags[&(Role::Provider, "zinc/0".to_owned())].content["a"].as_str()
+            world.relations.nth(0).unwrap().bags[&(Role::Provider, "zinc/0".to_owned())].content.read()["a"].as_str()
         ),
         (1, "c")
     );
@@ -263,7 +266,7 @@ fn databags_are_taken_as_they_are() {
     // The name may stand where others have the bag.
     bench.ok(file("app: mysql\napplication-data: {k: v}\nunits: {mysql/0: {}}"));
     let world = bench.store.world().unwrap();
-    assert_eq!(world.relations.nth(1).unwrap().bags[&(Role::Provider, "mysql".to_owned())].content["k"], "v");
+    assert_eq!(world.relations.nth(1).unwrap().bags[&(Role::Provider, "mysql".to_owned())].content.read()["k"], "v");
 
     // The endpoints of other applications are known from their relations.
     bench.refused(

@@ -17,6 +17,7 @@ use super::events::Visible;
 use super::{ReplayError, certificate};
 use crate::control::Problem;
 use crate::declared::local::LocalFiles;
+use crate::packed::PackedBag;
 use crate::pipeline::desire::Us;
 use crate::pipeline::observe::{FileOptions, Observed, Place};
 use crate::store::{Bag, Endpoint, Model, Relations, Role, StoredRelation, World};
@@ -198,7 +199,7 @@ impl Saved {
         let ours = Endpoint { application: APPLICATION.to_owned(), name: self.endpoint.clone() };
         let theirs = Endpoint { application: self.remote_app.clone(), name: self.endpoint.clone() };
         let (provider, requirer) = if role == Role::Provider { (ours, theirs) } else { (theirs, ours) };
-        let bag = |content: &Databag| Bag { version: 1, content: content.clone() };
+        let bag = |content: &Databag| Bag { version: 1, content: PackedBag::new(content) };
         let mut bags = BTreeMap::from([
             ((role, APPLICATION.to_owned()), bag(&self.local_app_data)),
             ((role, us.to_string()), bag(&self.local_unit_data)),

@@ -147,7 +147,7 @@ impl<'a> Change<'a> {
         let sql = "INSERT OR REPLACE INTO declared (relation, file, endpoint, application, request)
                    VALUES (?1, ?2, ?3, ?4, ?5)";
         let Declaration { file, endpoint, application, request } = declaration;
-        self.execute("write a declared relation", sql, (relation, file, endpoint, application, request))?;
+        self.execute("write a declared relation", sql, (relation, file, endpoint, application, request.read()))?;
         self.count_declaration(relation)
     }
 

@@ -10,6 +10,7 @@ use rusqlite::{Connection, Params, Row};
 use super::offers::Offers;
 use super::relations::Relations;
 use super::{Attempt, StoreError};
+use crate::packed::{PackedBag, PackedText};
 
 /// Everything at one revision. What did not change between two revisions is shared by both.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,7 +50,7 @@ pub struct Declaration {
     /// The application at the other side.
     pub application: String,
     /// What the file asks for, as JSON; may hold secrets.
-    pub request: Arc<str>,
+    pub request: Arc<PackedText>,
 }
 
 /// The model's name and uuid; both empty before [`super::Change::set_model`].
@@ -178,7 +179,7 @@ pub struct Bag {
     /// The revision that wrote it last.
     pub version: u64,
     /// The content.
-    pub content: Databag,
+    pub content: PackedBag,
 }
 
 /// By relation, which bags the agent's passes have seen last.
@@ -269,7 +270,8 @@ fn catch_up(connection: &Connection, world: &mut World) -> Result<bool, StoreErr
 fn declarations(connection: &Connection, id: Option<u64>) -> Result<BTreeMap<u64, Declaration>, StoreError> {
     let read = |row: &Row<'_>| {
         let (file, endpoint, application) = (row.get(1)?, row.get(2)?, row.get(3)?);
-        Ok((row.get(0)?, Declaration { file, endpoint, application, request: row.get(4)? }))
+        let request = PackedText::new(row.get_ref(4)?.as_str()?).into();
+        Ok((row.get(0)?, Declaration { file, endpoint, application, request }))
     };
     let sql = format!("SELECT relation, file, endpoint, application, request FROM declared {}", only("relation", id));
     Ok(rows_of(connection, &sql, [id], read).attempt("read the declared relations")?.into_iter().collect())
@@ -372,7 +374,8 @@ fn relations(connection: &Connection, id: Option<u64>) -> Result<Vec<StoredRelat
         let damaged =
             |reason: String| StoreError::Damaged { what: format!("databag of {owner} in relation {relation}"), reason };
         let role = Role::parse(&role).ok_or_else(|| damaged(format!("role {role}")))?;
-        let content = serde_json::from_str(&content).map_err(|error| damaged(error.to_string()))?;
+        let content: Databag = serde_json::from_str(&content).map_err(|error| damaged(error.to_string()))?;
+        let content = PackedBag::new(&content);
         if let Ok(at) = relations.binary_search_by_key(&relation, |relation| relation.id) {
             relations[at].bags.insert((role, owner), Bag { version, content });
         }

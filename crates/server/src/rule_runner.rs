@@ -27,6 +27,10 @@ use crate::flags::Flags;
 use crate::http::query_stats::{Turn, stats};
 use crate::query_log::{Asked, By, QueryLog, warn_if_slow};
 
+/// With more groups than this, what is measured of each is shown of all together: whoever relates very many applications would store
+/// more of the server than of them.
+const GROUPS_SHOWN_MAX: usize = 200;
+
 /// How many groups evaluate at once for each core: while one waits for the disk, another can go on.
 const TURNS_PER_CORE: usize = 2;
 
@@ -208,18 +212,27 @@ impl RuleRunner {
     /// How the rules do, under Prometheus' names.
     pub(crate) fn metrics(&self) -> Vec<MetricFamily> {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
-        let groups = self.groups();
         let mut rules = MetricFamily::new(MetricKind::Gauge, "prometheus_rule_group_rules", "The number of rules.");
         let mut took = MetricFamily::new(
             MetricKind::Gauge,
             "prometheus_rule_group_last_duration_seconds",
             "The duration of the last rule group evaluation.",
         );
-        for group in &groups {
-            let labels =
-                Labels::from_pairs([("rule_group", format!("{};{}", group.source.file(), group.source.name()))]);
-            rules.push(labels.clone(), group.rules.len() as f64);
-            took.push(labels, group.took.as_secs_f64());
+        {
+            let running = lock(&self.running);
+            let groups = || running.iter().flat_map(|file| &file.groups).map(|group| lock(&group.slot.view));
+            if groups().count() > GROUPS_SHOWN_MAX {
+                rules.push(Labels::empty(), groups().map(|group| group.rules.len() as f64).sum());
+                let longest = groups().map(|group| group.took).max().unwrap_or_default();
+                took.push(Labels::empty(), longest.as_secs_f64());
+            } else {
+                for group in groups() {
+                    let name = format!("{};{}", group.source.file(), group.source.name());
+                    let labels = Labels::from_pairs([("rule_group", name)]);
+                    rules.push(labels.clone(), group.rules.len() as f64);
+                    took.push(labels, group.took.as_secs_f64());
+                }
+            }
         }
         vec![
             MetricFamily::counter(

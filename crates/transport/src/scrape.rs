@@ -1,6 +1,6 @@
 //! Scraping: asks targets for their metrics at regular times and stores what they answer.
 //!
-//! [`Scraper::prepare`] finds the targets of all jobs and [`Scraper::commit`] gives each a task of its own. What a task stores
+//! [`Scraper::prepare`] finds the targets of all jobs and [`Scraper::commit`] has each wait for its turns. What a turn stores
 //! beside the samples (`up` and its relatives, staleness markers), which labels it gives them and what it says when it fails
 //! are Prometheus'.
 
@@ -13,6 +13,7 @@ mod intervals;
 mod job;
 mod metadata;
 mod plan;
+mod queue;
 mod run;
 mod schedule;
 mod status;
@@ -32,7 +33,7 @@ use relatum_model::Labels;
 use relatum_model::exposition::{MetricFamily, MetricKind};
 use relatum_model::storage::Append;
 use thiserror::Error;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
@@ -41,7 +42,8 @@ use crate::http::{HttpClients, HttpError};
 use counters::Counters;
 use job::Job;
 use plan::{Step, plan};
-use run::{Assignment, Runner, Shared};
+use queue::Queue;
+use run::{Assignment, Running, Shared};
 use target::{JobTargets, job_targets};
 
 pub use metadata::FamilyMetadata;
@@ -133,7 +135,6 @@ pub struct Scraper {
     shared: Arc<Shared>,
     clients: HttpClients,
     jobs: Mutex<Jobs>,
-    tasks: TaskTracker,
 }
 
 /// The jobs that run, and what they came from.
@@ -169,6 +170,10 @@ impl Jobs {
     }
 }
 
+/// With more jobs than this, what is counted of each is shown of all together: there may be one job for every unit, and what a server
+/// says of each of them would soon be most of what it stores.
+const JOBS_SHOWN_MAX: usize = 200;
+
 fn above_zero(value: f64) -> Option<f64> {
     (value > 0.0).then_some(value)
 }
@@ -177,7 +182,7 @@ fn above_zero(value: f64) -> Option<f64> {
 struct Pool {
     prepared: Arc<PreparedPool>,
     // In the order of the prepared targets.
-    running: Vec<Running>,
+    running: Vec<Arc<Running>>,
     n_syncs: u64,
     n_refused: u64,
 }
@@ -188,10 +193,10 @@ impl Pool {
         self.prepared.targets.active.iter().zip(&self.running).map(move |(target, running)| {
             let last = running.state.last();
             let status = TargetStatus {
-                discovered_labels: target.discovered.clone(),
+                discovered_labels: target.discovered(&self.prepared.source),
                 labels: target.labels.clone(),
                 pool: name.to_owned(),
-                url: target.url.clone(),
+                url: target.url.to_string(),
                 health: last.health,
                 last_error: last.error,
                 last_scrape_ms: last.started_ms,
@@ -202,12 +207,6 @@ impl Pool {
             (status, last.is_denied)
         })
     }
-}
-
-struct Running {
-    assignment: watch::Sender<Assignment>,
-    state: Arc<status::TargetState>,
-    stop: CancellationToken,
 }
 
 /// One job with its targets, not yet running.
@@ -251,17 +250,14 @@ impl Scraper {
         let shared = Shared {
             append,
             counters: Counters::default(),
+            queue: Queue::default(),
+            tasks: TaskTracker::new(),
             storing: Semaphore::new(storing_max),
             storing_max,
             buffers: Mutex::new(Vec::new()),
             shutdown: CancellationToken::new(),
         };
-        Scraper {
-            shared: Arc::new(shared),
-            clients: HttpClients::default(),
-            jobs: Mutex::default(),
-            tasks: TaskTracker::new(),
-        }
+        Scraper { shared: Arc::new(shared), clients: HttpClients::default(), jobs: Mutex::default() }
     }
 
     /// Finds the targets of all jobs, reads the files they name and builds their clients; changes nothing yet. The jobs are those
@@ -356,6 +352,9 @@ impl Scraper {
                 Err(errors) => errors.iter().for_each(|error| error!(%error, "scrape jobs not changed")),
             };
         }
+        if running.n_commits == 0 {
+            self.shared.tasks.spawn(Arc::clone(&self.shared).give_turns());
+        }
         let (mut n_started, mut kept) = (0, HashSet::with_hasher(FixedState::default()));
         for (name, prepared) in prepared.changed {
             let pool = match running.pools.remove(&name) {
@@ -367,7 +366,7 @@ impl Scraper {
         }
         for name in prepared.gone.difference(&kept) {
             let pool = running.pools.remove(name);
-            pool.into_iter().flat_map(|pool| pool.running).for_each(|target| target.stop.cancel());
+            pool.into_iter().flat_map(|pool| pool.running).for_each(|target| target.stop(&self.shared));
         }
         running.seed = job::seed(&prepared.global);
         running.own = prepared.own;
@@ -409,35 +408,22 @@ impl Scraper {
             let assign = |delay| Assignment { job, target: Arc::clone(target), delay };
             running.push(match step {
                 Step::Keep(at) | Step::Change(at) => {
-                    let task = old_running[at].take().expect("a plan names each running target once");
-                    let before = Arc::clone(&task.assignment.borrow().job);
+                    let target = old_running[at].take().expect("a plan names each running target once");
+                    let before = target.job();
                     if matches!(step, Step::Change(_)) || !before.asks_alike(&prepared.job) {
-                        task.assignment.send_replace(assign(next_delay()));
+                        target.change(&self.shared, assign(next_delay()));
                     } else if !Arc::ptr_eq(&before, &prepared.job) {
-                        task.assignment.send_replace(assign(None));
+                        target.change(&self.shared, assign(None));
                     }
-                    task
+                    target
                 }
-                Step::Start => self.start(assign(next_delay())),
+                Step::Start => Running::start(&self.shared, assign(next_delay())),
             });
         }
         for gone in old_running.into_iter().flatten() {
-            gone.stop.cancel();
+            gone.stop(&self.shared);
         }
         Pool { prepared, running, n_syncs: n_syncs + 1, n_refused: n_refused + n_refused_now }
-    }
-
-    fn start(&self, assignment: Assignment) -> Running {
-        let (assignment, assignment_now) = watch::channel(assignment);
-        let (state, stop) = (Arc::new(status::TargetState::default()), CancellationToken::new());
-        let runner = Runner {
-            shared: Arc::clone(&self.shared),
-            state: Arc::clone(&state),
-            assignment: assignment_now,
-            stop: stop.clone(),
-        };
-        self.tasks.spawn(runner.run());
-        Running { assignment, state, stop }
     }
 
     /// The targets that are scraped, by job and in the order in which the job lists them.
@@ -492,18 +478,15 @@ impl Scraper {
     /// call.
     pub fn take_described(&self, each: &mut dyn FnMut(&str, MetricKind, &str, &str)) {
         // Targets are asked without the lock: one that is being scraped answers when that is done.
-        let states: Vec<_> = {
-            let all = self.lock();
-            all.pools.values().flat_map(|pool| &pool.running).map(|running| Arc::clone(&running.state)).collect()
-        };
-        states.iter().for_each(|state| state.metadata.take_news(each));
+        let running: Vec<Arc<Running>> = self.lock().pools.values().flat_map(|pool| &pool.running).cloned().collect();
+        running.iter().for_each(|target| target.state.metadata.take_news(each));
     }
 
     /// Stops all tasks and waits for what they are storing. The series go on when the same targets are scraped again.
     pub async fn shutdown(&self) {
         self.shared.shutdown.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
     }
 
     /// What happened so far.
@@ -516,6 +499,10 @@ impl Scraper {
         // A job of which there is nothing to say has no series: with one job a unit there are very many of them.
         let by_pool = |kind, name: &str, help: &str, value: fn(&Pool) -> Option<f64>| {
             let mut family = MetricFamily::new(kind, name, help);
+            if pools.len() > JOBS_SHOWN_MAX {
+                family.push(Labels::empty(), pools.values().filter_map(value).sum());
+                return family;
+            }
             for (name, pool) in pools {
                 if let Some(value) = value(pool) {
                     family.push(Labels::from_pairs([("scrape_job", name.as_str())]), value);

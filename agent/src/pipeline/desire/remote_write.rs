@@ -50,7 +50,7 @@ impl Desired {
                 _ => Arc::new(Sender::read(view, us)),
             };
             remembered.insert(view.stored.id, (Arc::clone(view.stored), Arc::clone(&sender)));
-            let mut bag = view.our_bag().cloned().unwrap_or_default();
+            let mut bag = view.our_bag().unwrap_or_default();
             match remote_write::event(&sender.received) {
                 Some(event) => bag.insert(EVENT.to_owned(), event),
                 None => bag.remove(EVENT),

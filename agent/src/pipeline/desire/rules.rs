@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Desired;
 use super::view::Ends;
-use crate::pipeline::packed::Packed;
+use crate::packed::PackedList;
 
 /// One file of rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,13 +18,13 @@ pub struct Rules {
     pub file_name: String,
     /// How many rules all groups have together.
     pub n_rules: usize,
-    groups: Packed,
+    groups: PackedList,
 }
 
 impl Rules {
     pub(super) fn new(ends: Ends, file: RuleFile) -> Self {
         let n_rules = file.groups.iter().map(|group| group["rules"].as_array().map_or(0, Vec::len)).sum();
-        Rules { ends, file_name: file.file_name, n_rules, groups: Packed::new(&file.groups) }
+        Rules { ends, file_name: file.file_name, n_rules, groups: PackedList::new(&file.groups) }
     }
 
     /// The groups, in the order of the file.

@@ -20,8 +20,8 @@ use super::view::{Ends, View};
 use super::{MATERIALS, RelationKey, Us, problem};
 use crate::charm_config::Settings;
 use crate::control::Problem;
+use crate::packed::PackedList;
 use crate::pipeline::observe::Place;
-use crate::pipeline::packed::Packed;
 use crate::workload::Files;
 
 /// The name of the job that scrapes the server, and of the one that scrapes an agent beside its server; no peer gets them.
@@ -33,12 +33,12 @@ const AGENT_JOB: &str = "relatum";
 pub struct Jobs {
     /// Whose they are.
     pub ends: Ends,
-    jobs: Packed,
+    jobs: PackedList,
 }
 
 impl Jobs {
     pub(super) fn new(ends: Ends, jobs: &[Value]) -> Self {
-        Jobs { ends, jobs: Packed::new(jobs) }
+        Jobs { ends, jobs: PackedList::new(jobs) }
     }
 
     /// The jobs, in the order of the file.

@@ -133,7 +133,7 @@ impl Scrapes {
             |name: &Arc<str>| self.basis.reserved.contains(&&**name) || self.owners(name).any(|owner| owner != id);
         let is_clashing = scrape.has_double || scrape.names.iter().any(is_taken);
         let runs = !is_clashing && !scrape.jobs.is_empty();
-        let mut bag = view.our_bag().cloned().unwrap_or_default();
+        let mut bag = view.our_bag().unwrap_or_default();
         match &scrape.event {
             Some(event) => bag.insert(scrape::EVENT.to_owned(), event.clone()),
             None => bag.remove(scrape::EVENT),

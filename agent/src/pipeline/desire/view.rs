@@ -57,9 +57,9 @@ impl<'a> View<'a> {
     }
 
     /// What we have published for our application.
-    pub(super) fn our_bag(&self) -> Option<&'a Databag> {
+    pub(super) fn our_bag(&self) -> Option<Databag> {
         let bag = self.stored.bags.get(&(self.role, APPLICATION.to_owned()));
-        bag.map(|bag| &bag.content)
+        bag.map(|bag| bag.content.read())
     }
 
     /// How the relation is named in paths and problems.
@@ -98,9 +98,9 @@ fn side(stored: &StoredRelation, role: Role) -> Side {
         }
         match owner.parse::<UnitName>() {
             Ok(unit) => {
-                side.units.insert(unit, bag.content.clone());
+                side.units.insert(unit, bag.content.read());
             }
-            Err(_) => side.app_bag = bag.content.clone(),
+            Err(_) => side.app_bag = bag.content.read(),
         }
     }
     side

@@ -34,7 +34,7 @@ impl Bench {
     /// What we published in relation `id`.
     fn requests(&self, report: &Report, id: u64) -> Vec<Value> {
         let relation = report.world.relation(id).unwrap();
-        let bag = &relation.bags[&(Role::Requirer, "prometheus/0".to_owned())].content;
+        let bag = relation.bags[&(Role::Requirer, "prometheus/0".to_owned())].content.read();
         assert!(!bag.values().any(|value| value.contains("PRIVATE")));
         serde_json::from_str(&bag["certificate_signing_requests"]).unwrap()
     }

@@ -62,7 +62,7 @@ fn said(store: &Mutex<Store>, owner: &str) -> BTreeMap<u64, Databag> {
     let bag = |relation: &Arc<crate::store::StoredRelation>| {
         let role = if relation.provider.application == "prometheus" { Role::Provider } else { Role::Requirer };
         let bag = relation.bags.get(&(role, owner.to_owned()));
-        (relation.id, bag.map(|bag| bag.content.clone()).unwrap_or_default())
+        (relation.id, bag.map(|bag| bag.content.read()).unwrap_or_default())
     };
     world.relations.iter().map(bag).collect()
 }

@@ -27,7 +27,7 @@ impl Bench {
             file: "site.yaml".to_owned(),
             endpoint: "metrics-endpoint".to_owned(),
             application: "targets".to_owned(),
-            request: "{}".into(),
+            request: Arc::new(crate::packed::PackedText::new("{}")),
         };
         self.store.mutate::<_, StoreError>("declare", |change| change.put_declaration(relation, &declaration)).unwrap();
     }

@@ -47,9 +47,8 @@ pub(crate) struct Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EntryIndex(usize);
 
-impl SeriesCache {
-    /// A cache that knows nothing.
-    pub(crate) fn new() -> Self {
+impl Default for SeriesCache {
+    fn default() -> Self {
         SeriesCache {
             entries: Vec::new(),
             by_text: HashTable::new(),
@@ -60,7 +59,9 @@ impl SeriesCache {
             forced_flushes: 0,
         }
     }
+}
 
+impl SeriesCache {
     /// Finds the series written as `text`; the flag tells whether this scrape had it already.
     pub(crate) fn find(&mut self, text: &str) -> Option<(EntryIndex, bool)> {
         let at = match self.entries.get(self.cursor) {
@@ -233,7 +234,7 @@ mod tests {
 
     #[test]
     fn vanished_series() {
-        let mut cache = SeriesCache::new();
+        let mut cache = SeriesCache::default();
         assert!(scrape(&mut cache, &["a", "b", "c d"], false).is_empty());
         assert!(scrape(&mut cache, &["a", "b", "c d"], false).is_empty());
         assert_eq!(scrape(&mut cache, &["c d", "a"], false), [r#"{b="x"}"#]);
@@ -249,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_scrape_given_up_half_way_ends_what_it_had_seen_too() {
-        let mut cache = SeriesCache::new();
+        let mut cache = SeriesCache::default();
         scrape(&mut cache, &["a", "b"], false);
         let (index, repeated) = cache.find("a").expect("it was inserted");
         assert!(!repeated);
@@ -260,7 +261,7 @@ mod tests {
 
     #[test]
     fn repeated_texts_and_changed_meanings() {
-        let mut cache = SeriesCache::new();
+        let mut cache = SeriesCache::default();
         scrape(&mut cache, &["a", "b"], false);
         assert_eq!(cache.find("b").map(|(_, repeated)| repeated), Some(false));
         assert_eq!(cache.find("b").map(|(_, repeated)| repeated), Some(true));
@@ -273,7 +274,7 @@ mod tests {
 
     #[test]
     fn failing_scrapes_cannot_fill_the_memory() {
-        let mut cache = SeriesCache::new();
+        let mut cache = SeriesCache::default();
         for round in 0..100 {
             let texts: Vec<String> = (0..100).map(|n| format!("s{round}_{n}")).collect();
             scrape(&mut cache, &texts.iter().map(String::as_str).collect::<Vec<_>>(), true);

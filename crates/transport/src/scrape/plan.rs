@@ -46,9 +46,9 @@ mod tests {
 
     fn target(instance: &str, hash: u64) -> Target {
         Target {
-            discovered: Labels::empty(),
+            at: (0, 0),
             labels: Labels::from_pairs([("instance", instance)]),
-            url: format!("http://{instance}/metrics"),
+            url: format!("http://{instance}/metrics").into(),
             interval: Duration::from_secs(15),
             timeout: Duration::from_secs(10),
             hash,

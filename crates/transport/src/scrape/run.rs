@@ -1,4 +1,4 @@
-//! The task of one target: waits, asks, stores, until it is told to stop.
+//! The life of one target: it waits, asks, stores, until it is told to stop.
 //!
 //! ```text
 //!            .--------- changed ---------.
@@ -7,20 +7,25 @@
 //!            |                 |
 //!            '----- stop ------'-> series ended        (shutdown: just gone, the series go on after the restart)
 //! ```
+//!
+//! A target that waits is a place in a queue and nothing more: most of very many targets wait most of the time. It has a task of its own
+//! only for its turn, which ends with the target back in the queue.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use relatum_model::storage::Append;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{debug, error, warn};
 
 use super::body::Body;
 use super::counters::Counters;
 use super::fetch::fetch;
 use super::job::Job;
+use super::queue::{Place, Queue};
 use super::schedule::Schedule;
 use super::status::TargetState;
 use super::store::{Memory, Store};
@@ -28,10 +33,14 @@ use super::target::Target;
 use super::{ScrapeError, failure_log};
 use crate::time::now_ms;
 
-/// What all tasks share.
+/// What all targets share.
 pub(crate) struct Shared {
     pub(crate) append: Arc<dyn Append>,
     pub(crate) counters: Counters,
+    /// Those that wait, each with the time at which it is due, milliseconds since 1970.
+    pub(crate) queue: Queue<(Arc<Running>, i64)>,
+    /// The turns that are under way.
+    pub(crate) tasks: TaskTracker,
     /// Bounds how many scrapes are unpacked and stored at once, and with them the memory of unpacked bodies.
     pub(crate) storing: Semaphore,
     pub(crate) storing_max: usize,
@@ -43,6 +52,9 @@ pub(crate) struct Shared {
 /// A buffer above this size is given back to the system after use.
 const BUFFER_BYTES_KEPT: usize = 4 << 20;
 
+/// How long a target waits that is due when no clock goes any more.
+const LONGEST_WAIT: Duration = Duration::from_secs(365 * 86_400);
+
 impl Shared {
     fn buffer(&self) -> Vec<u8> {
         self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
@@ -53,9 +65,23 @@ impl Shared {
             self.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
         }
     }
+
+    /// Gives every target its turn when it is due, until the shutdown.
+    pub(crate) async fn give_turns(self: Arc<Self>) {
+        loop {
+            let due = tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => return,
+                due = self.queue.due() => due,
+            };
+            for (target, due_ms) in due {
+                self.tasks.spawn(target.turn(Arc::clone(&self), due_ms));
+            }
+        }
+    }
 }
 
-/// What a task has to do now.
+/// What a target has to do now.
 #[derive(Clone)]
 pub(crate) struct Assignment {
     pub(crate) job: Arc<Job>,
@@ -78,154 +104,253 @@ impl Assignment {
     }
 }
 
-/// The task; see the module.
-pub(crate) struct Runner {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) state: Arc<TargetState>,
-    pub(crate) assignment: watch::Receiver<Assignment>,
-    /// The target is no longer wanted.
-    pub(crate) stop: CancellationToken,
+/// A target that runs; see the module.
+pub(crate) struct Running {
+    pub(crate) state: TargetState,
+    life: Mutex<Life>,
 }
 
-/// What interrupts waiting and asking.
-enum Interruption {
-    Changed,
+struct Life {
+    now: Assignment,
+    /// What was decided during a turn, for its end.
+    news: Option<News>,
+    phase: Phase,
+    /// Whether the next scrape is the first, out of turn.
+    is_first: bool,
+    last_started: Option<Instant>,
+    /// What the last scrape left; nothing before the first, and while one is stored.
+    memory: Option<Box<Memory>>,
+}
+
+enum News {
+    Changed(Assignment),
     Stopped,
-    ShutDown,
 }
 
-impl Runner {
-    pub(crate) async fn run(mut self) {
-        let mut now = self.assignment.borrow_and_update().clone();
-        let mut memory = Box::new(Memory::new());
-        let mut schedule = now.schedule();
-        let (mut due_ms, mut is_first) = now.first_due(now_ms());
-        let mut last_started: Option<Instant> = None;
-        let end = loop {
-            let wait = Duration::from_millis(u64::try_from(due_ms - now_ms()).unwrap_or(0));
-            let interrupted = tokio::select! {
-                biased;
-                interruption = self.interruption() => Err(interruption),
-                fetched = async {
-                    tokio::time::sleep(wait).await;
-                    let (started, started_ms) = (Instant::now(), now_ms());
-                    // In a box of its own, as most of the time most targets wait, and then need no room for asking.
-                    (Box::pin(fetch(&now.job, &now.target)).await, started, started_ms)
-                } => Ok(fetched),
-            };
-            match interrupted {
-                Ok((fetched, started, started_ms)) => {
-                    let t_ms = schedule.timestamp(due_ms, started_ms);
-                    if let Some(last) = last_started.replace(started) {
-                        self.shared.counters.intervals.observe(now.target.interval, started.duration_since(last));
-                    }
-                    memory = self.store(&now, memory, fetched, started, started_ms, t_ms).await;
-                    let done_ms = now_ms();
-                    due_ms = if is_first { schedule.next_after_first(done_ms) } else { schedule.next_after(done_ms) };
-                    let missed = (done_ms - t_ms).max(0) as u128 / now.target.interval.as_millis().max(1);
-                    self.shared.counters.skipped_ticks.add(u64::try_from(missed).unwrap_or(0));
-                    is_first = false;
-                }
-                Err(Interruption::Changed) => {
-                    let before = std::mem::replace(&mut now, self.assignment.borrow_and_update().clone());
-                    schedule = now.schedule();
-                    if !Arc::ptr_eq(&before.job, &now.job) {
-                        memory.cache.forget_meanings();
-                    }
-                    (due_ms, is_first) = now.first_due(now_ms());
-                    debug!(target = now.target.url, "target changed");
-                }
-                Err(end) => break end,
-            }
-        };
-        if let Interruption::Stopped = end {
-            self.end(now, memory).await;
+enum Phase {
+    Waiting(Place),
+    /// Dropping what is inside interrupts it.
+    Asking {
+        _go_on: oneshot::Sender<()>,
+    },
+    /// From when it is due until it asks, and from when it is answered until it waits: not to be interrupted.
+    Busy,
+}
+
+impl Running {
+    /// Puts a new target into the queue.
+    pub(crate) fn start(shared: &Shared, assignment: Assignment) -> Arc<Self> {
+        let (due_ms, is_first) = assignment.first_due(now_ms());
+        let running = Arc::new(Running {
+            state: TargetState::default(),
+            life: Mutex::new(Life {
+                now: assignment,
+                news: None,
+                phase: Phase::Busy,
+                is_first,
+                last_started: None,
+                memory: None,
+            }),
+        });
+        running.wait(&mut running.life(), shared, due_ms);
+        running
+    }
+
+    /// The job that it belongs to.
+    pub(crate) fn job(&self) -> Arc<Job> {
+        let life = self.life();
+        match &life.news {
+            Some(News::Changed(next)) => Arc::clone(&next.job),
+            _ => Arc::clone(&life.now.job),
         }
     }
 
-    async fn interruption(&mut self) -> Interruption {
-        tokio::select! {
-            biased;
-            () = self.shared.shutdown.cancelled() => Interruption::ShutDown,
-            () = self.stop.cancelled() => Interruption::Stopped,
-            changed = self.assignment.changed() => match changed {
-                Ok(()) => Interruption::Changed,
-                // Nobody can want anything of it any more.
-                Err(_) => Interruption::ShutDown,
-            },
+    /// Has it go on as `assignment` says.
+    pub(crate) fn change(self: &Arc<Self>, shared: &Shared, assignment: Assignment) {
+        let mut life = self.life();
+        if self.leaves_queue(&mut life, shared) {
+            self.begin_anew(&mut life, shared, assignment);
+        } else {
+            life.news = Some(News::Changed(assignment));
+        }
+    }
+
+    /// Ends it and its series. Needs a Tokio runtime.
+    pub(crate) fn stop(self: &Arc<Self>, shared: &Arc<Shared>) {
+        let mut life = self.life();
+        if self.leaves_queue(&mut life, shared) {
+            shared.tasks.spawn(Arc::clone(self).end(Arc::clone(shared)));
+        } else {
+            life.news = Some(News::Stopped);
+        }
+    }
+
+    /// Takes it out of the queue; false if it is at its turn, which is interrupted if it asks.
+    fn leaves_queue(&self, life: &mut Life, shared: &Shared) -> bool {
+        match std::mem::replace(&mut life.phase, Phase::Busy) {
+            // It may be out of the queue and not have begun yet.
+            Phase::Waiting(place) => shared.queue.remove(place).is_some(),
+            Phase::Asking { .. } | Phase::Busy => false,
+        }
+    }
+
+    fn wait(self: &Arc<Self>, life: &mut Life, shared: &Shared, due_ms: i64) {
+        let wait = Duration::from_millis(u64::try_from(due_ms.saturating_sub(now_ms())).unwrap_or(0));
+        let now = tokio::time::Instant::now();
+        let due = now.checked_add(wait).unwrap_or(now + LONGEST_WAIT);
+        life.phase = Phase::Waiting(shared.queue.insert(due, (Arc::clone(self), due_ms)));
+    }
+
+    fn begin_anew(self: &Arc<Self>, life: &mut Life, shared: &Shared, assignment: Assignment) {
+        let before = std::mem::replace(&mut life.now, assignment);
+        if let Some(memory) = life.memory.as_mut().filter(|_| !Arc::ptr_eq(&before.job, &life.now.job)) {
+            memory.cache.forget_meanings();
+        }
+        debug!(target = life.now.target.url, "target changed");
+        let due_ms;
+        (due_ms, life.is_first) = life.now.first_due(now_ms());
+        self.wait(life, shared, due_ms);
+    }
+
+    /// Asks and stores once, as it was due at `due_ms`, and puts the target back into the queue.
+    async fn turn(self: Arc<Self>, shared: Arc<Shared>, due_ms: i64) {
+        // Where the target shall change or stop already, there is nobody to ask.
+        if let Some((now, interrupted)) = self.ask() {
+            let (started, started_ms) = (Instant::now(), now_ms());
+            let fetched = tokio::select! {
+                biased;
+                () = shared.shutdown.cancelled() => return,
+                _ = interrupted => None,
+                fetched = fetch(&now.job, &now.target) => Some(fetched),
+            };
+            if let Some(fetched) = fetched {
+                let t_ms = now.schedule().timestamp(due_ms, started_ms);
+                self.answered(&shared, now.target.interval, started);
+                self.store(&shared, &now, fetched, started, started_ms, t_ms).await;
+                if shared.shutdown.is_cancelled() {
+                    return;
+                }
+                let missed = (now_ms() - t_ms).max(0) as u128 / now.target.interval.as_millis().max(1);
+                shared.counters.skipped_ticks.add(u64::try_from(missed).unwrap_or(0));
+            }
+        }
+        if self.goes_on(&shared) {
+            return;
+        }
+        self.end(shared).await;
+    }
+
+    /// Begins to ask, unless there is news.
+    fn ask(&self) -> Option<(Assignment, oneshot::Receiver<()>)> {
+        let mut life = self.life();
+        life.phase = Phase::Busy;
+        if life.news.is_some() {
+            return None;
+        }
+        let (go_on, interrupted) = oneshot::channel();
+        life.phase = Phase::Asking { _go_on: go_on };
+        Some((life.now.clone(), interrupted))
+    }
+
+    fn answered(&self, shared: &Shared, interval: Duration, started: Instant) {
+        let mut life = self.life();
+        life.phase = Phase::Busy;
+        if let Some(last) = life.last_started.replace(started) {
+            shared.counters.intervals.observe(interval, started.duration_since(last));
+        }
+    }
+
+    /// Puts the target back into the queue; false if it shall stop.
+    fn goes_on(self: &Arc<Self>, shared: &Shared) -> bool {
+        let mut life = self.life();
+        match life.news.take() {
+            None => {
+                let (schedule, done_ms) = (life.now.schedule(), now_ms());
+                let was_first = std::mem::take(&mut life.is_first);
+                let due_ms = if was_first { schedule.next_after_first(done_ms) } else { schedule.next_after(done_ms) };
+                self.wait(&mut life, shared, due_ms);
+                true
+            }
+            Some(News::Changed(assignment)) => {
+                self.begin_anew(&mut life, shared, assignment);
+                true
+            }
+            Some(News::Stopped) => false,
         }
     }
 
     /// Unpacks and stores on a blocking thread, and notes how it went.
     async fn store(
-        &self,
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
         now: &Assignment,
-        mut memory: Box<Memory>,
         fetched: Result<Body, ScrapeError>,
         started: Instant,
         started_ms: i64,
         t_ms: i64,
-    ) -> Box<Memory> {
-        let (shared, state, now) = (Arc::clone(&self.shared), Arc::clone(&self.state), now.clone());
+    ) {
         let _permit = shared.storing.acquire().await.expect("the semaphore is never closed");
-        let stored = {
-            let shared = Arc::clone(&shared);
-            tokio::task::spawn_blocking(move || {
-                let mut buffer = shared.buffer();
-                let text = fetched.and_then(|body| {
-                    body.unpack(now.job.body_bytes_max, &mut buffer)?;
-                    Ok(body.content_type)
-                });
-                let text = text.as_ref().map(|content_type| (buffer.as_slice(), content_type.as_str()));
-                let flushes_before = memory.cache.forced_flushes();
-                let result = Store {
-                    append: &*shared.append,
-                    job: &now.job,
-                    target: &now.target,
-                    metadata: &state.metadata,
-                    counters: &shared.counters,
-                }
+        let (running, shared, now) = (Arc::clone(self), Arc::clone(shared), now.clone());
+        let stored = tokio::task::spawn_blocking(move || {
+            let mut memory = running.life().memory.take().unwrap_or_default();
+            let mut buffer = shared.buffer();
+            let text = fetched.and_then(|body| {
+                body.unpack(now.job.body_bytes_max, &mut buffer)?;
+                Ok(body.content_type)
+            });
+            let text = text.as_ref().map(|content_type| (buffer.as_slice(), content_type.as_str()));
+            let flushes_before = memory.cache.forced_flushes();
+            let result = running
+                .store_of(&shared, &now)
                 .scrape(&mut memory, t_ms, text.map_err(Clone::clone), || started.elapsed());
-                shared.give_back(buffer);
-                let counters = &shared.counters;
-                counters.forced_flushes.add(memory.cache.forced_flushes() - flushes_before);
-                counters.scrapes.add(1);
-                if let Err(failure) = &result {
-                    debug!(target = now.target.url, error = %failure, "scrape failed");
-                    counters.failed_scrapes.add(1);
-                    log_failure(&now, failure);
-                    counters.exceeded_body_size_limit.add(u64::from(*failure == ScrapeError::BodySizeLimit));
-                }
-                state.cached_series.store(memory.cache.len(), Ordering::Relaxed);
-                state.report(result, started_ms, started.elapsed());
-                memory
-            })
-        };
-        match stored.await {
-            Ok(memory) => memory,
-            Err(failure) => {
-                // A panic is a fault of ours; this target begins anew, the others do not notice.
-                error!(error = %failure, "storing a scrape failed");
-                Box::new(Memory::new())
+            shared.give_back(buffer);
+            let counters = &shared.counters;
+            counters.forced_flushes.add(memory.cache.forced_flushes() - flushes_before);
+            counters.scrapes.add(1);
+            if let Err(failure) = &result {
+                debug!(target = now.target.url, error = %failure, "scrape failed");
+                counters.failed_scrapes.add(1);
+                log_failure(&now, failure);
+                counters.exceeded_body_size_limit.add(u64::from(*failure == ScrapeError::BodySizeLimit));
             }
+            running.state.cached_series.store(memory.cache.len(), Ordering::Relaxed);
+            running.state.report(result, started_ms, started.elapsed());
+            running.life().memory = Some(memory);
+        });
+        if let Err(failure) = stored.await {
+            // A panic is a fault of ours; this target begins anew, the others do not notice.
+            error!(error = %failure, "storing a scrape failed");
         }
     }
 
-    async fn end(&self, now: Assignment, mut memory: Box<Memory>) {
-        let (shared, state) = (Arc::clone(&self.shared), Arc::clone(&self.state));
+    fn store_of<'a>(&'a self, shared: &'a Shared, now: &'a Assignment) -> Store<'a> {
+        Store {
+            append: &*shared.append,
+            job: &now.job,
+            target: &now.target,
+            metadata: &self.state.metadata,
+            counters: &shared.counters,
+        }
+    }
+
+    async fn end(self: Arc<Self>, shared: Arc<Shared>) {
         let ended = tokio::task::spawn_blocking(move || {
-            let store = Store {
-                append: &*shared.append,
-                job: &now.job,
-                target: &now.target,
-                metadata: &state.metadata,
-                counters: &shared.counters,
+            let (now, memory) = {
+                let mut life = self.life();
+                (life.now.clone(), life.memory.take())
             };
-            store.end(&mut memory, now_ms());
+            // Without a scrape there is nothing to end.
+            if let Some(mut memory) = memory {
+                self.store_of(&shared, &now).end(&mut memory, now_ms());
+            }
         });
         if let Err(failure) = ended.await {
             error!(error = %failure, "storing staleness markers failed");
         }
+    }
+
+    fn life(&self) -> MutexGuard<'_, Life> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -36,10 +36,11 @@ const REPORT_NAMES: [&str; 8] = [
 const REPORT_NAMES_PLAIN: usize = 5;
 
 /// What is remembered of a target from scrape to scrape.
+#[derive(Default)]
 pub(crate) struct Memory {
     pub(crate) cache: SeriesCache,
-    // In the order of `REPORT_NAMES`, as many as were needed yet.
-    report: Vec<(Labels, SeriesRef)>,
+    // In the order of `REPORT_NAMES`, as many as were needed yet. Their labels are the store's to keep.
+    report: Vec<SeriesRef>,
     // When the last scrape was that a staleness marker must end.
     last_t_ms: Option<i64>,
 }
@@ -54,13 +55,6 @@ struct Counts {
 
 /// The outcome of getting the body: the text, or why there is none.
 pub(crate) type Fetched<'a> = Result<(&'a [u8], &'a str), ScrapeError>;
-
-impl Memory {
-    /// Remembers nothing.
-    pub(crate) fn new() -> Self {
-        Memory { cache: SeriesCache::new(), report: Vec::new(), last_t_ms: None }
-    }
-}
 
 /// Stores scrapes of one target of one job.
 pub(crate) struct Store<'a> {
@@ -310,12 +304,14 @@ impl Store<'_> {
 
     fn report(&self, appender: &mut dyn Appender, memory: &mut Memory, t_ms: i64, value: impl Fn(usize) -> f64) {
         let count = if self.job.config.extra_scrape_metrics { REPORT_NAMES.len() } else { REPORT_NAMES_PLAIN };
-        for name in &REPORT_NAMES[memory.report.len().min(count)..count] {
-            memory.report.push((report_labels(name, &self.target.labels), SeriesRef::NONE));
+        if memory.report.len() < count {
+            memory.report.reserve_exact(count - memory.report.len());
+            memory.report.resize(count, SeriesRef::NONE);
         }
-        for (index, (labels, reference)) in memory.report.iter_mut().enumerate().take(count) {
+        for (index, (reference, name)) in memory.report.iter_mut().zip(REPORT_NAMES).enumerate().take(count) {
+            let labels = appender.labels(*reference).unwrap_or_else(|| report_labels(name, &self.target.labels));
             // Out of order or a repetition when a target came back as another one: the series goes on there.
-            if let Ok(known) = appender.append(*reference, labels, t_ms, value(index)) {
+            if let Ok(known) = appender.append(*reference, &labels, t_ms, value(index)) {
                 *reference = known;
             }
         }

@@ -24,12 +24,12 @@ const RESERVED_PREFIX: &str = "__";
 /// One HTTP endpoint to scrape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// The labels before relabelling.
-    pub(crate) discovered: Labels,
+    /// In which list of the job it is, and at which place of the list.
+    pub(crate) at: (u32, u32),
     /// The labels that every sample gets.
     pub(crate) labels: Labels,
     /// Where it is. May be no URL at all if relabelling made it so; then each scrape fails and says why.
-    pub(crate) url: String,
+    pub(crate) url: Box<str>,
     /// How often it is scraped.
     pub(crate) interval: Duration,
     /// How long a scrape may take.
@@ -64,10 +64,10 @@ pub(crate) struct RefusedTarget {
 pub(crate) fn job_targets(job: &ScrapeConfig) -> JobTargets {
     let mut targets = JobTargets::default();
     let mut seen = HashSet::with_hasher(FixedState::default());
-    for group in &job.static_configs {
-        for address in &group.targets {
+    for (list, group) in (0..).zip(&job.static_configs) {
+        for (place, address) in (0..).zip(&group.targets) {
             let discovered = discovered_labels(job, group, address);
-            match relabelled(job, &discovered) {
+            match relabelled(job, &discovered, (list, place)) {
                 // The same labels at the same place twice are one target.
                 Ok(Some(target)) if !seen.insert(target.hash) => {}
                 Ok(Some(target)) => targets.active.push(Arc::new(target)),
@@ -83,6 +83,16 @@ pub(crate) fn job_targets(job: &ScrapeConfig) -> JobTargets {
         }
     }
     targets
+}
+
+impl Target {
+    /// Its labels before relabelling, which few ask for: made anew from `job`, whose target it is.
+    pub(crate) fn discovered(&self, job: &ScrapeConfig) -> Labels {
+        let (list, place) = self.at;
+        let group = job.static_configs.get(list as usize);
+        let labels = |group: &StaticConfig| Some(discovered_labels(job, group, group.targets.get(place as usize)?));
+        group.and_then(labels).unwrap_or_default()
+    }
 }
 
 /// The labels that relabelling sees first: those of the target, and of the job where the target has none.
@@ -116,7 +126,7 @@ fn discovered_labels(job: &ScrapeConfig, group: &StaticConfig, address: &str) ->
 }
 
 /// Relabels and checks one target; `None` if relabelling drops it. The texts of errors are Prometheus'.
-fn relabelled(job: &ScrapeConfig, discovered: &Labels) -> Result<Option<Target>, String> {
+fn relabelled(job: &ScrapeConfig, discovered: &Labels, at: (u32, u32)) -> Result<Option<Target>, String> {
     let mut labels = discovered.to_builder();
     if !relabel::apply(&job.relabel_configs, &mut labels) {
         return Ok(None);
@@ -142,7 +152,7 @@ fn relabelled(job: &ScrapeConfig, discovered: &Labels) -> Result<Option<Target>,
     let identity = labels.retain(|name, _| !name.starts_with(META_PREFIX)).build();
     let hash = FixedState::default().hash_one((identity.encoded(), &url));
     let public = identity.filtered(|name| !name.starts_with(RESERVED_PREFIX));
-    Ok(Some(Target { discovered: discovered.clone(), labels: public, url, interval, timeout, hash }))
+    Ok(Some(Target { at, labels: public, url: url.into(), interval, timeout, hash }))
 }
 
 fn duration(labels: &LabelsBuilder, label: &str, what: &str) -> Result<Duration, String> {
@@ -210,7 +220,7 @@ mod tests {
     #[track_caller]
     fn check(job: &str, expected: &[(&str, &str)]) {
         let found = targets(job);
-        let shown: Vec<(String, &str)> = found.active.iter().map(|t| (t.labels.to_string(), t.url.as_str())).collect();
+        let shown: Vec<(String, &str)> = found.active.iter().map(|t| (t.labels.to_string(), &*t.url)).collect();
         let shown: Vec<(&str, &str)> = shown.iter().map(|(labels, url)| (labels.as_str(), *url)).collect();
         assert_eq!(shown, expected, "refused: {:?}", found.refused);
     }
