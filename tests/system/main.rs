@@ -10,6 +10,7 @@ mod commands;
 mod conformance;
 mod crash;
 mod declared;
+mod descriptions;
 mod engine_on_store;
 mod external_queries;
 mod external_workload;
@@ -52,6 +53,7 @@ fn main() {
         conformance::trials(),
         crash::trials(),
         declared::trials(),
+        descriptions::trials(),
         engine_on_store::trials(),
         bad_input::trials(),
         charms::trials(),

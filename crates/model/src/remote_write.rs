@@ -2,15 +2,18 @@
 //! `io.prometheus.write.v2.Request` (2.0).
 //!
 //! [`Decoder`] reads both; it walks over the bytes and borrows from them, because a general protobuf decoder spends most of its
-//! time on strings that are looked at once. Metadata is counted, not read. [`Encoder`] writes them.
+//! time on strings that are looked at once. What they say of metrics is counted there and read by [`descriptions`]. [`Encoder`] writes
+//! them.
 
 mod decode;
+mod descriptions;
 mod encode;
 mod histogram;
 
 use thiserror::Error;
 
 pub use decode::{Decoder, RawSeries, WriteSeries};
+pub use descriptions::{Description, descriptions};
 pub use encode::{Encoder, Meaning};
 pub use histogram::HistogramFault;
 

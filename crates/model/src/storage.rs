@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use thiserror::Error;
 
 use crate::exemplar::Exemplar;
+use crate::exposition::MetricKind;
 use crate::histogram::NativeHistogram;
 use crate::labels::Labels;
 use crate::matcher::Matcher;
@@ -406,6 +407,13 @@ pub trait Appender: Send {
     ) -> Result<bool, ExemplarRefused> {
         let _ = (cached, labels, exemplar);
         Ok(false)
+    }
+
+    /// Says what a metric is: it is known from now on, whatever becomes of the batch.
+    ///
+    /// A store that does not keep that passes over it.
+    fn describe(&mut self, metric: &str, kind: MetricKind, help: &str, unit: &str) {
+        let _ = (metric, kind, help, unit);
     }
 
     /// Makes the batch durable, then visible, as a whole.

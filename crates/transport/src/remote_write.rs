@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use relatum_model::exposition::MetricFamily;
 pub use relatum_model::remote_write::Version;
-use relatum_model::remote_write::{DecodeError, Decoder, HistogramFault, RawSeries, WriteSeries};
+use relatum_model::remote_write::{DecodeError, Decoder, HistogramFault, RawSeries, WriteSeries, descriptions};
 use relatum_model::storage::{Append, AppendError, Appender, KnownSample, Refused, SeriesRef};
 use relatum_model::{HistogramSample, Labels};
 use thiserror::Error;
@@ -210,6 +210,12 @@ impl Receiver {
                 some.push((raw, fingerprint));
             }
             if some.is_empty() {
+                // 2.0 says it of each series every time: it is enough when one is not known yet.
+                if decoder.n_metadata() > 0 {
+                    descriptions(version, message, |said| {
+                        batch.appender.describe(said.metric, said.kind, said.help, said.unit);
+                    });
+                }
                 return Ok(());
             }
             names.clear();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use relatum_model::exemplar::Exemplar;
+use relatum_model::exposition::MetricKind;
 use relatum_model::storage::{AppendError, Appender, ExemplarRefused, KnownSample, Refused, SeriesRef};
 use relatum_model::{Labels, NativeHistogram, Sample};
 
@@ -326,6 +327,10 @@ impl Appender for Batch<'_> {
             self.exemplars.push(PendingExemplar { series, exemplar });
         }
         Ok(true)
+    }
+
+    fn describe(&mut self, metric: &str, kind: MetricKind, help: &str, unit: &str) {
+        self.store.metadata.describe(metric, kind, help, unit);
     }
 
     fn commit(mut self: Box<Self>) -> Result<(), AppendError> {

@@ -238,7 +238,7 @@ impl<'a> Decoder<'a> {
         &self.symbols
     }
 
-    /// How many metadata entries were passed so far.
+    /// How often was said what a metric is in what was read so far; see [`super::descriptions`].
     pub fn n_metadata(&self) -> usize {
         self.n_metadata
     }
@@ -293,7 +293,7 @@ impl<'a> WriteSeries<'a> {
         Ok(())
     }
 
-    /// Reads a series of 2.0; tells whether it has metadata.
+    /// Reads a series of 2.0; tells whether it says what its metric is.
     fn read_referring(&mut self, raw: &RawSeries<'a>, symbols: &[Option<&'a str>]) -> Result<bool, DecodeError> {
         let mut fields = raw.body.clone();
         self.begin(&fields, 3);
@@ -330,10 +330,8 @@ impl<'a> WriteSeries<'a> {
                     self.exemplars.extend(exemplar(field.message()?, symbols)?);
                     self.n_exemplars += 1;
                 }
-                5 => {
-                    field.message()?;
-                    has_metadata = true;
-                }
+                // Some senders have an empty one for each series.
+                5 => has_metadata |= !field.message()?.rest().is_empty(),
                 6 => self.start_ms = field.uint()?.cast_signed(),
                 _ => {}
             }

@@ -98,9 +98,13 @@ fn requests_with_symbols() {
     // The symbols come last here, and the labels in two fields, one of which ends inside a label. The sample, the exemplar and
     // the metadata of a series without them are not there.
     check_v2(
-        &with(b"\x0a\x03\x01\x02\x03\x0a\x01\x03\x12\x0d\x09\0\0\0\0\0\0\xf0\x3f\x10\x07\x18\x05\x22\x00\x2a\x00"),
+        &with(
+            b"\x0a\x03\x01\x02\x03\x0a\x01\x03\x12\x0d\x09\0\0\0\0\0\0\xf0\x3f\x10\x07\x18\x05\x22\x00\x2a\x02\x08\x01",
+        ),
         Ok("a{b=\"b\"} 1@5..7 x1 h0; m1"),
     );
+    // Metadata that says nothing.
+    check_v2(&with(b"\x0a\x02\x01\x02\x2a\x00"), Ok("a  x0 h0; m0"));
     // The start timestamp of all samples, as drafts had it, counts where the sample has none.
     check_v2(&with(b"\x0a\x02\x01\x02\x12\x02\x10\x07\x30\x03"), Ok("a 0@3..7 x0 h0; m0"));
     check_v2(&with(b"\x0a\x03\x01\x02\x03"), Ok("labels refer to symbols that are not there  x0 h0; m0"));

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use relatum_config::prometheus::OtlpConfig;
 use relatum_model::exemplar::{EXEMPLAR_CHARS_MAX, Exemplar};
+use relatum_model::exposition::MetricKind;
 use relatum_model::histogram::{Buckets, CUSTOM_SCHEMA, CounterReset, SCHEMA_MAX, SCHEMA_MIN, Span};
 use relatum_model::otlp::{
     Attributes, Data, Example, ExplicitHistogram, ExponentialBuckets, ExponentialHistogram, Metric, Point,
@@ -112,20 +113,21 @@ impl<'s> Batch<'s> {
 
     fn metric(&mut self, metric: &Metric, resource: &ResourceLabels, scope: &[(String, String)]) -> Done {
         let refused = |text: String| Err(OtlpReceiveError::Metric(text));
-        let (kind, kind_name) = match &metric.data {
+        let (kind, measured) = match &metric.data {
             Data::None => return refused(format!("metric {:?} has no data of a known kind", metric.name)),
-            Data::Gauge(_) => (Kind::Gauge, "gauge"),
-            Data::Sum { is_monotonic: true, .. } => (Kind::Counter, "counter"),
-            Data::Sum { .. } => (Kind::Other, "gauge"),
-            Data::Histogram { .. } | Data::Exponential { .. } => (Kind::Other, "histogram"),
-            Data::Summary(_) => (Kind::Other, "summary"),
+            Data::Gauge(_) => (Kind::Gauge, MetricKind::Gauge),
+            Data::Sum { is_monotonic: true, .. } => (Kind::Counter, MetricKind::Counter),
+            Data::Sum { .. } => (Kind::Other, MetricKind::Gauge),
+            Data::Histogram { .. } | Data::Exponential { .. } => (Kind::Other, MetricKind::Histogram),
+            Data::Summary(_) => (Kind::Other, MetricKind::Summary),
         };
         let name = self.names.metric(&metric.name, &metric.unit, kind).map_err(OtlpReceiveError::Metric)?;
         let mut typed = Vec::new();
         if self.options.type_and_unit_labels {
-            typed.push(("__type__", kind_name.to_owned()));
+            typed.push(("__type__", measured.as_str().to_owned()));
             typed.push(("__unit__", unit_name(&metric.unit)));
         }
+        self.appender.describe(&name, measured, &metric.description, &unit_name(&metric.unit));
         let place = Place { resource, scope, name, typed };
         match &metric.data {
             Data::None => Ok(()),
