@@ -1,6 +1,7 @@
 //! `relatum tsdb`: looking at the files of a store, and taking samples from Prometheus and back.
 
 mod analyze;
+mod bench;
 mod create_blocks;
 mod damage;
 mod dump;
@@ -44,6 +45,8 @@ enum What {
     Import(import::Args),
     /// Write blocks that Prometheus reads
     Export(export::Args),
+    /// Measure what a store costs on this machine and this disk
+    Bench(bench::Args),
     /// Add samples of any age
     CreateBlocksFrom(create_blocks::Args),
 }
@@ -116,6 +119,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<ExitCode, CommandFailu
         What::Dump(args) => return dump::run(args),
         What::Import(args) => return import::run(global, args),
         What::Export(args) => return export::run(global, args),
+        What::Bench(args) => bench::run(global, args)?,
         What::CreateBlocksFrom(args) => create_blocks::run(args)?,
     }
     Ok(ExitCode::SUCCESS)
