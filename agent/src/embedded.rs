@@ -187,6 +187,11 @@ impl Workload for Embedded {
         self.engine.remotes().states().into_iter().map(remote).collect()
     }
 
+    fn copy_samples(&self, to: &Path) -> Result<bool, String> {
+        self.engine.store().snapshot(to).map_err(|error| crate::chain(&error))?;
+        Ok(true)
+    }
+
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async {
             let http = crate::lock(&self.http).take();

@@ -1,5 +1,6 @@
 //! What the rendered configuration drives: the server in this process, or a Prometheus beside it.
 
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -96,6 +97,12 @@ pub trait Workload: Send + Sync {
     /// How those do that samples are sent to; nothing where nobody can tell.
     fn remotes(&self) -> Vec<Remote> {
         Vec::new()
+    }
+
+    /// Copies its samples into the new folder `to`; `false` if it keeps its own, and an error says why they cannot be copied.
+    fn copy_samples(&self, to: &Path) -> Result<bool, String> {
+        let _ = to;
+        Ok(false)
     }
 
     /// Ends it, when no pass will come any more.

@@ -1,15 +1,19 @@
 //! `relatum backup` and `relatum restore`: all of an agent in one folder, and back.
 //!
 //! A backup is a copy of the data directory, in which the samples are a store of their own, and a list of its files with their
-//! checksums (`docs/formats/backup.md`). The list is written last, so a folder without it is no backup.
+//! checksums (`docs/formats/backup.md`). The list is written last, so a folder without it is no backup. An agent that runs goes on
+//! meanwhile: it copies state and samples itself, as they are at one moment each.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use relatum_agent::store::Store as State;
+use relatum_agent::control::MakeCopy;
+use relatum_agent::control::client::Client;
+use relatum_agent::store::{OpenError, Store as State};
 use relatum_tsdb::{Options, Store as Samples, inspect};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -24,6 +28,8 @@ const LIST: &str = "backup.json";
 const VERSION: u32 = 1;
 /// The state of relations; without it a folder is no data directory.
 const STATE: &str = "state.db";
+/// How often a file is copied that an agent changes meanwhile.
+const TRIES: usize = 5;
 /// Where the samples are.
 const SAMPLES: &str = "tsdb";
 
@@ -55,7 +61,7 @@ struct Entry {
     crc32c: u32,
 }
 
-/// Writes everything of the agent, which must not be running, into a folder and reads it back.
+/// Writes everything of the agent into a folder and reads it back.
 pub(crate) fn backup(global: &Global, args: &BackupArgs) -> Result<(), CommandFailure> {
     let data_dir = data_dir(global);
     let list = write(&data_dir, &args.to)?;
@@ -106,30 +112,35 @@ fn write(data_dir: &Path, to: &Path) -> Result<List, CommandFailure> {
         return Err(CommandFailure::failed(format!("there is no agent in {}", data_dir.display())));
     }
     check_empty(to)?;
-    // Both are held to the end: what is copied stands still.
-    let _state = State::open(data_dir, Arc::new(|| 0))
-        .map_err(|error| failed("open", data_dir, &error).hint("stop the agent first"))?;
+    let whole = match State::open(data_dir, Arc::new(|| 0)) {
+        // Both are held to the end: what is copied stands still.
+        Ok(state) => Some(state),
+        Err(OpenError::InUse(_)) => None,
+        Err(error) => return Err(failed("open", data_dir, &error)),
+    };
     let mut files = Vec::new();
     files_of(data_dir, Path::new(""), &mut files).map_err(|error| failed("read", data_dir, &error))?;
     files.retain(|path| !path.starts_with(SAMPLES));
     fs::create_dir_all(to).map_err(|error| failed("make", to, &error))?;
     let mut list = List { version: VERSION, files: Vec::new() };
-    for path in files {
-        list.files.push(copy(data_dir, to, path)?);
+    if whole.is_none() {
+        // With its log, which the copy of the agent does not need.
+        files.retain(|path| !path.as_os_str().to_string_lossy().starts_with(STATE));
+        copy_running(data_dir, to)?;
+        list.files.push(entry(to, PathBuf::from(STATE))?);
     }
-    let samples = data_dir.join(SAMPLES);
-    if samples.is_dir() {
-        let options = Options {
-            retention: Duration::ZERO,
-            sync_interval: None,
-            maintenance_interval: None,
-            ..Options::default()
-        };
-        let target = to.join(SAMPLES);
-        let store = Samples::open(&samples, options).map_err(|error| failed("open", &samples, &error))?;
-        fs::create_dir_all(target.join("wal")).map_err(|error| failed("make", &target, &error))?;
-        store.snapshot(&target).map_err(|error| failed("copy", &samples, &error))?;
-        store.close().map_err(|error| failed("close", &samples, &error))?;
+    for path in files {
+        list.files.extend(if whole.is_some() {
+            Some(copy(data_dir, to, path)?)
+        } else {
+            copy_moving(data_dir, to, path)?
+        });
+    }
+    let (samples, target) = (data_dir.join(SAMPLES), to.join(SAMPLES));
+    if whole.is_some() && samples.is_dir() {
+        copy_samples(&samples, &target)?;
+    }
+    if target.is_dir() {
         let found = inspect::verify(&target).map_err(|error| failed("read", &target, &error))?;
         if let Some(problem) = found.problems.first() {
             let text = format!("cannot back up {}: {}: {}", samples.display(), problem.file, problem.reason);
@@ -138,9 +149,7 @@ fn write(data_dir: &Path, to: &Path) -> Result<List, CommandFailure> {
         let mut copied = Vec::new();
         files_of(to, Path::new(SAMPLES), &mut copied).map_err(|error| failed("read", &target, &error))?;
         for path in copied {
-            let whole = to.join(&path);
-            let (bytes, crc32c) = checksum(&whole).map_err(|error| failed("read", &whole, &error))?;
-            list.files.push(Entry { path, bytes, crc32c });
+            list.files.push(entry(to, path)?);
         }
     }
     let path = to.join(LIST);
@@ -148,6 +157,54 @@ fn write(data_dir: &Path, to: &Path) -> Result<List, CommandFailure> {
     let written = File::create_new(&path).and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()));
     written.map_err(|error| failed("write", &path, &error))?;
     Ok(list)
+}
+
+/// Copies the samples of an agent that is stopped.
+fn copy_samples(samples: &Path, target: &Path) -> Result<(), CommandFailure> {
+    let options =
+        Options { retention: Duration::ZERO, sync_interval: None, maintenance_interval: None, ..Options::default() };
+    let store = Samples::open(samples, options).map_err(|error| failed("open", samples, &error))?;
+    fs::create_dir_all(target.join("wal")).map_err(|error| failed("make", target, &error))?;
+    store.snapshot(target).map_err(|error| failed("copy", samples, &error))?;
+    store.close().map_err(|error| failed("close", samples, &error))
+}
+
+/// Has the agent that runs in `data_dir` copy what only it can.
+fn copy_running(data_dir: &Path, to: &Path) -> Result<(), CommandFailure> {
+    // It writes with its own permissions, which need not be ours.
+    let owner = fs::metadata(data_dir.join(STATE)).map_err(|error| failed("read", data_dir, &error))?;
+    if fs::metadata(to).is_ok_and(|folder| folder.uid() != owner.uid()) {
+        chown(to, Some(owner.uid()), Some(owner.gid())).map_err(|error| failed("hand over", to, &error))?;
+    }
+    let to = fs::canonicalize(to).map_err(|error| failed("read", to, &error))?;
+    let made = crate::runtime()?.block_on(Client::new(data_dir).make_copy(&MakeCopy { to: to.clone() }))?;
+    if made.has_samples {
+        let log = to.join(SAMPLES).join("wal");
+        fs::create_dir_all(&log).map_err(|error| failed("make", &log, &error))?;
+    }
+    Ok(())
+}
+
+/// Copies a file that may change meanwhile, or go, which is `None`.
+fn copy_moving(from: &Path, to: &Path, path: PathBuf) -> Result<Option<Entry>, CommandFailure> {
+    let mut tries = 0..TRIES;
+    loop {
+        let copied = copy(from, to, path.clone());
+        if copied.is_err() && !from.join(&path).exists() {
+            let _ = fs::remove_file(to.join(&path));
+            return Ok(None);
+        }
+        if copied.is_ok() || tries.next().is_none() {
+            return copied.map(Some);
+        }
+    }
+}
+
+/// The entry of a file that was written.
+fn entry(to: &Path, path: PathBuf) -> Result<Entry, CommandFailure> {
+    let whole = to.join(&path);
+    let (bytes, crc32c) = checksum(&whole).map_err(|error| failed("read", &whole, &error))?;
+    Ok(Entry { path, bytes, crc32c })
 }
 
 fn read(from: &Path, data_dir: &Path) -> Result<List, CommandFailure> {
@@ -278,7 +335,9 @@ mod tests {
         agent(&at("data"));
         {
             let _running = State::open(&at("data"), Arc::new(|| 7)).unwrap();
-            check_refused(write(&at("data"), &at("b")), "stop the agent");
+            // Somebody holds it who answers nobody.
+            check_refused(write(&at("data"), &at("b")), "agent");
+            fs::remove_dir(at("b")).unwrap();
         }
         write(&at("data"), &at("b")).unwrap_or_else(|failure| panic!("{failure:?}"));
         check_refused(write(&at("data"), &at("b")), "it is not empty");

@@ -163,7 +163,7 @@ enum Command {
     Test(test_rules::Args),
     /// Look at the files of a store
     Tsdb(tsdb::Args),
-    /// Write all of an agent that is not running into a folder
+    /// Write all of an agent into a folder; it may go on running
     Backup(backup::BackupArgs),
     /// Make the data directory of an agent from a backup
     Restore(backup::RestoreArgs),

@@ -2,6 +2,7 @@
 //!
 //! A test whose peer or corpus is missing is skipped, and its name says what it needs.
 
+mod backups;
 mod bad_input;
 mod charms;
 mod checks;
@@ -55,6 +56,7 @@ fn main() {
         declared::trials(),
         descriptions::trials(),
         engine_on_store::trials(),
+        backups::trials(),
         bad_input::trials(),
         charms::trials(),
         checks::trials(),

@@ -13,9 +13,9 @@ use tokio::net::UnixStream;
 
 use super::{
     ChangeConfiguration, Configuration, Datasource, Explanations, Failure, History, HistoryEntry, LintReport, LogLevel,
-    LogLine, MadeOffer, MakeOffer, OfferList, Rehearsal, Rehearse, Relate, Related, RelationDetail, RemoveApplications,
-    RemoveOffer, RemoveRelation, RemoveUnits, Removed, RemovedApplications, RemovedOffer, RemovedUnits, Rendered,
-    RevisionDifference, RollBack, RolledBack, RunAction, ShownUnit, Status, Stopping, Task,
+    LogLine, MadeCopy, MadeOffer, MakeCopy, MakeOffer, OfferList, Rehearsal, Rehearse, Relate, Related, RelationDetail,
+    RemoveApplications, RemoveOffer, RemoveRelation, RemoveUnits, Removed, RemovedApplications, RemovedOffer,
+    RemovedUnits, Rendered, RevisionDifference, RollBack, RolledBack, RunAction, ShownUnit, Status, Stopping, Task,
 };
 
 /// Talks to the agent behind one socket. Every call opens a connection of its own.
@@ -58,6 +58,11 @@ impl Client {
     /// `show-relation`; `which` as in [`crate::control`].
     pub async fn show_relation(&self, which: &str, show_secrets: bool) -> Result<RelationDetail, Failure> {
         self.get(&format!("/v1/relations/{}?show_secrets={show_secrets}", percent_encode(which))).await
+    }
+
+    /// `backup`.
+    pub async fn make_copy(&self, request: &MakeCopy) -> Result<MadeCopy, Failure> {
+        self.post("/v1/copy", request).await
     }
 
     /// `offer`.

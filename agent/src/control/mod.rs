@@ -27,6 +27,7 @@
 //! | `GET /v1/datasource/grafana` | | [`Datasource`] |
 //! | `GET /v1/log?lines=&follow=` | | one [`LogLine`] per line (NDJSON), endless with `follow=true` |
 //! | `POST /v1/reload` | | [`Status`]: re-reads `relatum.yaml` and the template overrides, as SIGHUP does |
+//! | `POST /v1/copy` | [`MakeCopy`] | [`MadeCopy`] |
 //! | `POST /v1/shutdown` | | [`Stopping`] |
 //!
 //! Whatever changes state is answered when the pass that includes the change is over. Anything but a 2xx carries a [`Failure`].
@@ -39,9 +40,10 @@ pub use types::{
     ApplicationStatus, BagPlace, ChangeConfiguration, ConfigOption, Configuration, ConnectionStatus, Datasource,
     Difference, Document, ExplainedLabel, ExplainedStep, Explanation, Explanations, Failure, FailureClass,
     FileDifference, History, HistoryChange, HistoryChangeKind, HistoryEntry, LintFinding, LintReport, LintSelector,
-    LintedRule, LogLevel, LogLine, MadeOffer, MakeOffer, ModelStatus, OfferList, OfferStatus, Problem, Rehearsal,
-    Rehearse, Relate, Related, RelationDetail, RelationStatus, RemoveApplications, RemoveOffer, RemoveRelation,
-    RemoveUnits, Removed, RemovedApplication, RemovedApplications, RemovedOffer, RemovedUnit, RemovedUnits, Rendered,
-    RenderedFile, RenderedPlace, RevisionDifference, RollBack, RolledBack, RunAction, ScopedData, ShownUnit,
-    ShownUnits, Since, Source, Status, StatusInfo, Stopping, Task, UnitDetail, UnitRelation, UnitStatus,
+    LintedRule, LogLevel, LogLine, MadeCopy, MadeOffer, MakeCopy, MakeOffer, ModelStatus, OfferList, OfferStatus,
+    Problem, Rehearsal, Rehearse, Relate, Related, RelationDetail, RelationStatus, RemoveApplications, RemoveOffer,
+    RemoveRelation, RemoveUnits, Removed, RemovedApplication, RemovedApplications, RemovedOffer, RemovedUnit,
+    RemovedUnits, Rendered, RenderedFile, RenderedPlace, RevisionDifference, RollBack, RolledBack, RunAction,
+    ScopedData, ShownUnit, ShownUnits, Since, Source, Status, StatusInfo, Stopping, Task, UnitDetail, UnitRelation,
+    UnitStatus,
 };

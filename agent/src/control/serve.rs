@@ -1,5 +1,6 @@
 //! The agent's end of the control socket.
 
+mod copy;
 mod explain;
 mod history;
 mod offers;
@@ -104,7 +105,8 @@ async fn accept(agent: Arc<Agent>, listener: UnixListener) {
             }
         };
         let router = if peer::may_connect(&stream) { &allowed } else { &refused };
-        let service = TowerToHyperService::new(router.clone().layer(Extension(peer::caller(&stream))));
+        let (caller, is_owner) = (Extension(peer::caller(&stream)), Extension(peer::is_owner(&stream)));
+        let service = TowerToHyperService::new(router.clone().layer(caller).layer(is_owner));
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
@@ -138,6 +140,7 @@ fn router(agent: Arc<Agent>) -> Router {
         .route("/v1/reload", post(do_reload))
         .route("/v1/shutdown", post(do_shutdown))
         .merge(offers::routes())
+        .merge(copy::routes())
         .merge(explain::routes())
         .merge(history::routes())
         .merge(rehearsal::routes())

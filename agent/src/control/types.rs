@@ -1,5 +1,6 @@
 //! Requests and answers of the control API.
 
+mod copy;
 mod explain;
 mod history;
 mod lint;
@@ -15,6 +16,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use copy::{MadeCopy, MakeCopy};
 pub use explain::{BagPlace, ExplainedLabel, ExplainedStep, Explanation, Explanations, RenderedPlace, Since};
 pub use history::{History, HistoryChange, HistoryChangeKind, HistoryEntry, RevisionDifference, RollBack, RolledBack};
 pub use lint::{LintFinding, LintReport, LintSelector, LintedRule};

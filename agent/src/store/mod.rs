@@ -33,6 +33,9 @@ pub use world::{Application, Bag, Declaration, Endpoint, Model, Origin, Role, Se
 /// Milliseconds since 1970, from whoever keeps the time.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
+/// The file in a data directory.
+const FILE: &str = "state.db";
+
 /// The author of what the agent does by itself.
 const AGENT: &str = "agent";
 
@@ -97,6 +100,14 @@ pub enum StoreError {
         /// The cause.
         source: rusqlite::Error,
     },
+    /// A copy cannot be made.
+    #[error("cannot write the copy {}", path.display())]
+    Copy {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
     /// Somebody edited the file by hand.
     #[error("cannot understand {what} in the state store: {reason}")]
     Damaged {
@@ -122,7 +133,7 @@ impl Store {
     /// Opens or makes the state in `data_dir`, which is made as well, readable for its owner only.
     pub fn open(data_dir: &Path, clock: Clock) -> Result<Store, OpenError> {
         let lock = lock(data_dir)?;
-        let path = data_dir.join("state.db");
+        let path = data_dir.join(FILE);
         // SQLite gives its journal the mode of the file; bags hold passwords.
         private(&path).map_err(|source| OpenError::Directory { path: data_dir.to_owned(), source })?;
         let open = || -> rusqlite::Result<(Connection, i64)> {
@@ -194,6 +205,19 @@ impl Store {
         let made = journal::in_full(&transaction, change_set.revision())?;
         // Dropping the transaction takes everything back.
         Ok((change_set.world()?, made.map_or_else(Vec::new, |made| made.changes)))
+    }
+
+    /// Copies everything into the new file `state.db` in `dir`; returns its revision.
+    pub fn copy_to(&self, dir: &Path) -> Result<u64, StoreError> {
+        let path = dir.join(FILE);
+        // SQLite fills an empty file, which nobody else may read.
+        let made = private(&path).map_err(|source| StoreError::Copy { path: path.clone(), source })?;
+        let Some(text) = path.to_str() else {
+            return Err(StoreError::Copy { path, source: io::Error::other("its name is not UTF-8") });
+        };
+        self.connection.execute("VACUUM INTO ?1", [text]).attempt("write a copy")?;
+        made.sync_all().map_err(|source| StoreError::Copy { path: path.clone(), source })?;
+        self.revision()
     }
 
     /// Everything as it was right after `revision`; `None` if the history does not reach there.

@@ -26,6 +26,16 @@ pub(super) fn caller(stream: &UnixStream) -> Caller {
     Caller(format!("user {}", user.map_or_else(|| credentials.uid().to_string(), |user| user.name)))
 }
 
+/// Whether a request comes from root or the agent's own user, who may have it write files where they say.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct IsOwner(pub(super) bool);
+
+/// Tells it of the user at the other end of `stream`.
+pub(super) fn is_owner(stream: &UnixStream) -> IsOwner {
+    let own = nix::unistd::geteuid().as_raw();
+    IsOwner(stream.peer_cred().is_ok_and(|credentials| credentials.uid() == 0 || credentials.uid() == own))
+}
+
 /// Whom the agent knows.
 #[derive(Debug, Clone, Default)]
 struct Known {
