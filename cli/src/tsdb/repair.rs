@@ -25,19 +25,27 @@ pub(crate) struct Args {
 pub(crate) fn run(global: &Global, args: &Args) -> Result<ExitCode, CommandFailure> {
     let dir = &args.dir;
     let before = inspect::verify(dir).map_err(|error| unreadable(dir, &error))?;
-    if args.dry_run || before.problems.is_empty() {
-        let data = json!({ "problems": damage::as_json(&before.problems), "repairs": [] });
+    let is_well = before.problems.is_empty() && before.set_aside.is_empty();
+    if args.dry_run || is_well {
+        let data = json!({
+            "problems": damage::as_json(&before.problems),
+            "setAside": before.set_aside,
+            "repairs": [],
+        });
         global.format.print(&data, |_| {
             let mut text = String::new();
             for problem in &before.problems {
                 text += &format!("would repair {}: {}\n", problem.file, problem.reason);
             }
-            if before.problems.is_empty() {
+            for file in &before.set_aside {
+                text += &format!("would bring back {file}, as far as it can be read\n");
+            }
+            if is_well {
                 text += &format!("{}\n", good("everything is as it was written"));
             }
             text
         })?;
-        return Ok(if before.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        return Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let failed = |error: &dyn std::error::Error| CommandFailure::failed(chain(error));
     let store = open_store(dir)?;
@@ -50,6 +58,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<ExitCode, CommandFailu
         "problems": damage::as_json(&before.problems),
         "repairs": repairs.iter().map(|repair| json!({
             "file": repair.file,
+            "keptAs": repair.kept_as,
             "reason": repair.reason,
             "replacedBy": repair.replaced_by,
             "samplesKept": repair.samples_kept,
@@ -64,6 +73,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<ExitCode, CommandFailu
             "reason": dropped.reason,
         })).collect::<Vec<_>>(),
         "left": damage::as_json(&after.problems),
+        "setAside": after.set_aside,
     });
     global.format.print(&data, |_| {
         let mut text = String::new();
@@ -80,7 +90,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<ExitCode, CommandFailu
             if repair.is_uncertain {
                 text += ", and what else it held is not known";
             }
-            text += &format!("\n  the damaged file stays as {}.damaged\n", repair.file);
+            text += &format!("\n  the damaged file stays as {}\n", repair.kept_as);
         }
         for dropped in &dropped {
             text += &format!(
@@ -90,6 +100,9 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<ExitCode, CommandFailu
         }
         for problem in &after.problems {
             text += &format!("still damaged: {}: {}\n", problem.file, problem.reason);
+        }
+        for file in &after.set_aside {
+            text += &format!("{file}: nothing of it can be read; it is in no answer and may be removed\n");
         }
         if after.problems.is_empty() {
             text += &format!("{}\n", good("what is left is sound"));

@@ -15,6 +15,7 @@ pub(crate) mod layout;
 pub(crate) mod merge;
 pub(crate) mod postings;
 pub(crate) mod reader;
+mod salvage;
 pub(crate) mod summary;
 pub(crate) mod symbols;
 pub(crate) mod writer;

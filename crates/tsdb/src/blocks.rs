@@ -54,7 +54,7 @@ impl Blocks {
                 (None, CATALOG) => has_catalog = true,
                 (None, RESERVE) => {}
                 (None, UNFINISHED_CATALOG) => remove(&*fs, &dir.join(name))?,
-                (None, other) if other.ends_with(DAMAGED) => {}
+                (None, other) if other.ends_with(DAMAGED) || other.ends_with(SALVAGED) => {}
                 (None, other) if other.ends_with(".deleted.tmp") => remove(&*fs, &dir.join(name))?,
                 (None, other) if deleted::number_of(other).is_some() => lists.extend(deleted::number_of(other)),
                 (None, _) => recovery.foreign(format!("blocks/{name}")),
@@ -80,7 +80,9 @@ impl Blocks {
                 blocks.push(Arc::new(block));
             }
         }
-        for number in lists.iter().filter(|number| !catalog.blocks.contains(number)) {
+        // What was deleted from a block that is set aside must not come back with it.
+        let is_set_aside = |number: u64| fs.open(&dir.join(format!("{}{DAMAGED}", file_name(number)))).is_ok();
+        for number in lists.iter().filter(|number| !catalog.blocks.contains(number) && !is_set_aside(**number)) {
             remove(&*fs, &dir.join(deleted::file_name(*number)))?;
         }
         recovery.blocks = blocks.len() as u64;
@@ -177,15 +179,34 @@ impl Blocks {
         }
     }
 
-    /// Keeps a copy of a damaged block's file under another name, under which it is left alone.
-    pub(crate) fn keep_damaged(&self, number: u64) -> io::Result<()> {
-        let kept = self.dir.join(format!("{}{DAMAGED}", file_name(number)));
+    /// Keeps a copy of a damaged block's file under the name `kept`, under which it is left alone.
+    pub(crate) fn keep_damaged(&self, number: u64, kept: &str) -> io::Result<()> {
+        let kept = self.dir.join(kept);
         match self.fs.remove(&kept) {
             // Half a copy is what an earlier attempt left.
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         self.copy(&self.dir.join(file_name(number)), &kept)
+    }
+
+    /// The numbers of the blocks that were set aside because they could not be opened.
+    pub(crate) fn set_aside(&self) -> io::Result<Vec<u64>> {
+        let names = self.fs.list(&self.dir)?;
+        let mut numbers: Vec<u64> =
+            names.iter().filter_map(|name| name.strip_suffix(DAMAGED)).filter_map(number_of).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// Says that what can be read of a block that was set aside is in other blocks now.
+    pub(crate) fn salvaged(&self, number: u64) -> io::Result<()> {
+        let name = file_name(number);
+        self.fs.rename(&self.dir.join(format!("{name}{DAMAGED}")), &self.dir.join(format!("{name}{SALVAGED}")))?;
+        match self.fs.remove(&self.dir.join(deleted::file_name(number))) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => self.fs.sync_dir(&self.dir),
+        }
     }
 
     /// The newest sample of a series, as time and bits. What is damaged is passed over.
@@ -313,8 +334,10 @@ struct CatalogFailure {
     replaced: bool,
 }
 
-/// What a damaged file's name ends in once it was set aside.
+/// What a damaged file's name ends in once it was set aside: nothing of it is in any answer.
 pub(crate) const DAMAGED: &str = ".damaged";
+/// The same once what can be read of it is in another block.
+pub(crate) const SALVAGED: &str = ".salvaged";
 
 fn open_block(fs: &dyn Fs, dir: &Path, number: u64, recovery: &mut Recovery) -> Result<Option<Block>, OpenError> {
     let name = file_name(number);

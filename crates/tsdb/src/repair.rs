@@ -1,4 +1,5 @@
-//! Repairing a store: what is damaged is written anew without the damage, and the damaged file is kept under another name.
+//! Repairing a store: what is damaged is written anew without the damage, and the damaged file is kept under another name. What was
+//! set aside when the store was opened is brought back as far as it can be read.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -10,15 +11,18 @@ use tracing::info;
 
 use crate::block::Block;
 use crate::block::layout::Damage;
-use crate::block::reader::{ChunkReader, Index};
+use crate::block::reader::{ChunkReader, Index, OpenBlockError};
 use crate::block::writer::{BlockWriter, file_name};
+use crate::blocks::{DAMAGED, SALVAGED};
 use crate::core::Core;
 
 /// What became of a damaged file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repair {
-    /// The damaged file, which has `.damaged` behind its name now, unless it belonged to the log.
+    /// The damaged file.
     pub file: String,
+    /// The name under which it stays.
+    pub kept_as: String,
     /// What was wrong with it.
     pub reason: String,
     /// The file that holds what could be read of it, if anything could.
@@ -41,6 +45,10 @@ impl Core {
             let repaired = self.repair_block(block, reason);
             repairs.push(repaired.map_err(|source| AppendError::Write { what: file_name(block.number), source })?);
         }
+        for number in self.set_aside()? {
+            let repaired = self.repair_set_aside(number);
+            repairs.extend(repaired.map_err(|source| AppendError::Write { what: file_name(number), source })?);
+        }
         if log_is_damaged {
             // It holds what lives and nothing that is damaged; the files it replaces go.
             self.checkpoint()?;
@@ -48,10 +56,55 @@ impl Core {
         Ok(repairs)
     }
 
+    fn set_aside(&self) -> Result<Vec<u64>, AppendError> {
+        let failed = |source| AppendError::Write { what: self.blocks.dir().display().to_string(), source };
+        self.blocks.set_aside().map_err(failed)
+    }
+
+    /// Brings back what can be read of a block that could not be opened; `None` if nothing can.
+    fn repair_set_aside(&self, number: u64) -> io::Result<Option<Repair>> {
+        let file = format!("{}{DAMAGED}", file_name(number));
+        let block = match Block::open_set_aside(&*self.options().fs, &self.blocks.dir().join(&file), number) {
+            Ok(block) => block,
+            Err(OpenBlockError::Read(error)) => return Err(error),
+            Err(OpenBlockError::Bad(_)) => return Ok(None),
+        };
+        let (mut repair, new) = self.salvage_block(&block, "its header is damaged".to_owned())?;
+        if new.is_empty() {
+            return Ok(None);
+        }
+        let replaced = self.blocks.replace(&[], new, None);
+        self.readers.changed(block.summary.min_ms);
+        replaced?;
+        // Whoever dies before does it once more: what two blocks have is seen once.
+        self.blocks.salvaged(number)?;
+        repair.file = file;
+        info!(block = %repair.file, samples = repair.samples_kept, "brought a block back that was set aside");
+        Ok(Some(repair))
+    }
+
     fn repair_block(&self, block: &Arc<Block>, reason: Damage) -> io::Result<Repair> {
+        let (mut repair, new) = self.salvage_block(block, reason.to_string())?;
+        if new.is_empty() {
+            repair.kept_as = format!("{}{DAMAGED}", repair.file);
+        }
+        // Before it goes: whoever dies in between repairs it once more.
+        self.blocks.keep_damaged(block.number, &repair.kept_as)?;
+        let replaced = self.blocks.replace(&[block.number], new, None);
+        // What was left out because of what is beside it is seen again.
+        self.readers.changed(block.summary.min_ms);
+        replaced?;
+        info!(block = %repair.file, reason = %repair.reason, samples = repair.samples_kept, "repaired a block");
+        Ok(repair)
+    }
+
+    /// Writes what can be read of a block into a new one, if anything can.
+    fn salvage_block(&self, block: &Block, reason: String) -> io::Result<(Repair, Vec<Arc<Block>>)> {
+        let file = file_name(block.number);
         let mut repair = Repair {
-            file: file_name(block.number),
-            reason: reason.to_string(),
+            kept_as: format!("{file}{SALVAGED}"),
+            file,
+            reason,
             replaced_by: None,
             samples_kept: 0,
             chunks_lost: 0,
@@ -72,14 +125,7 @@ impl Core {
         if !written {
             self.blocks.discard(number);
         }
-        // Before it goes: whoever dies in between repairs it once more.
-        self.blocks.keep_damaged(block.number)?;
-        let replaced = self.blocks.replace(&[block.number], new, None);
-        // What was left out because of what is beside it is seen again.
-        self.readers.changed(block.summary.min_ms);
-        replaced?;
-        info!(block = %repair.file, reason = %repair.reason, samples = repair.samples_kept, "repaired a block");
-        Ok(repair)
+        Ok((repair, new))
     }
 
     /// Writes what can be read of a block into block `number`; whether there was anything.

@@ -13,10 +13,10 @@ pub(crate) const VERSION: u32 = 1;
 /// The size of a file's header.
 pub(crate) const HEADER_BYTES: usize = 32;
 /// The size of what ends a file: length and checksum of the footer, and the magic.
-const TRAILER_BYTES: usize = 16;
+pub(super) const TRAILER_BYTES: usize = 16;
 
 const MAGIC: &[u8; 8] = b"RELATBLK";
-const END_MAGIC: &[u8; 8] = b"RELATEND";
+pub(super) const END_MAGIC: &[u8; 8] = b"RELATEND";
 const N_SECTIONS: usize = 6;
 
 /// What is wrong with bytes from disk.
@@ -162,7 +162,12 @@ impl Footer {
         if checksum(salt, footer) != sum {
             return Err(Damage("its footer is damaged").into());
         }
-        let mut cursor = Cursor::new(footer);
+        Ok((salt, Footer::read(footer, bytes.len() as u64)?))
+    }
+
+    /// Reads what [`Footer::encode`] wrote, without its end, in a file of so many bytes.
+    pub(super) fn read(bytes: &[u8], file_bytes: u64) -> Result<Footer, Damage> {
+        let mut cursor = Cursor::new(bytes);
         let summary = Summary {
             min_ms: unzigzag(cursor.varint()?),
             max_ms: unzigzag(cursor.varint()?),
@@ -176,10 +181,10 @@ impl Footer {
         for section in &mut sections {
             *section = Section { offset: cursor.varint()?, length: cursor.varint()?, checksum: cursor.u32()? };
             let end = section.offset.checked_add(section.length);
-            if end.is_none_or(|end| end > bytes.len() as u64) {
-                return Err(Damage("a section lies behind the end").into());
+            if end.is_none_or(|end| end > file_bytes) {
+                return Err(Damage("a section lies behind the end"));
             }
         }
-        Ok((salt, Footer { summary, sections }))
+        Ok(Footer { summary, sections })
     }
 }

@@ -23,6 +23,7 @@ use super::deleted::Deleted;
 use super::histograms::{HISTOGRAMS, decode_histograms};
 use super::layout::{BadBlock, Damage, Footer, SectionKind, Summary as BlockSummary, checksum};
 use super::postings::{self, Postings};
+use super::salvage;
 use super::summary;
 use super::symbols::Symbols;
 use super::writer::{GROUP_SERIES, file_name};
@@ -62,7 +63,24 @@ impl Block {
         let file = fs.map(&dir.join(file_name(number))).map_err(OpenBlockError::Read)?;
         let (salt, footer) = Footer::decode((*file).as_ref(), number).map_err(OpenBlockError::Bad)?;
         let deleted = Deleted::read(fs, dir, number).map_err(OpenBlockError::Read)?.map_err(OpenBlockError::Bad)?;
-        Ok(Block {
+        Ok(Block::of(number, file, salt, footer, deleted))
+    }
+
+    /// Opens what was block `number` and was set aside at `path`, as far as it can be read.
+    pub(crate) fn open_set_aside(fs: &dyn Fs, path: &Path, number: u64) -> Result<Block, OpenBlockError> {
+        let file = fs.map(path).map_err(OpenBlockError::Read)?;
+        let bytes = (*file).as_ref();
+        let (salt, footer) = match Footer::decode(bytes, number) {
+            Err(BadBlock::Damaged(_)) => salvage::footer(bytes).map_err(|damage| OpenBlockError::Bad(damage.into()))?,
+            whole => whole.map_err(OpenBlockError::Bad)?,
+        };
+        let dir = path.parent().unwrap_or(path);
+        let deleted = Deleted::read(fs, dir, number).map_err(OpenBlockError::Read)?.map_err(OpenBlockError::Bad)?;
+        Ok(Block::of(number, file, salt, footer, deleted))
+    }
+
+    fn of(number: u64, file: MappedFile, salt: u32, footer: Footer, deleted: Deleted) -> Block {
+        Block {
             number,
             summary: footer.summary,
             file,
@@ -71,7 +89,7 @@ impl Block {
             checked: OnceLock::new(),
             damage: OnceLock::new(),
             deleted: RwLock::new(Arc::new(deleted)),
-        })
+        }
     }
 
     /// How long the file is.

@@ -53,7 +53,8 @@ fn check(file: &str, at: usize) -> (usize, u64, bool) {
     }
     if file == BLOCK {
         assert_eq!(repairs.len(), 1, "byte {at}");
-        let kept = fs.files().get(Path::new(&format!("{BLOCK}.damaged"))).cloned();
+        assert_eq!(repairs[0].kept_as.ends_with(".salvaged"), repairs[0].replaced_by.is_some());
+        let kept = fs.files().get(&Path::new("/d/blocks").join(&repairs[0].kept_as)).cloned();
         assert_eq!(kept.as_ref(), files.get(Path::new(BLOCK)), "the damaged file stays");
     }
     drop(store);
@@ -79,6 +80,26 @@ fn what_can_be_read_is_kept() {
     let symbols = bytes.windows(8).position(|window| window == b"__name__").expect("there are symbols");
     let (gone, _, certain) = check(BLOCK, symbols);
     assert_eq!((gone, certain), (40 * 50, false), "without labels nothing can be named");
+}
+
+#[test]
+fn a_block_that_was_set_aside_is_brought_back() {
+    let (before, mut files) = files();
+    let block = files.get_mut(Path::new(BLOCK)).expect("there is a block");
+    block[..32].fill(0);
+    let damaged = block.clone();
+    let fs = FaultyFs::of(files);
+    let store = open(&fs);
+    assert!(count(&content(&store)) < count(&before), "nothing of it is in any answer");
+    let repairs = store.repair().unwrap();
+    assert_eq!(repairs.iter().map(|repair| (repair.samples_kept, repair.chunks_lost)).collect::<Vec<_>>(), [(2000, 0)]);
+    assert!(content(&store) == before, "all of it can be read");
+    drop(store);
+    let store = open(&fs);
+    assert!(content(&store) == before, "after a restart as well");
+    assert_eq!(store.repair().unwrap(), []);
+    assert_eq!(fs.files().get(Path::new(&format!("{BLOCK}.salvaged"))), Some(&damaged), "the damaged file stays");
+    assert_eq!((store.opened().dropped.len(), &*store.opened().foreign), (0, &[][..]));
 }
 
 #[test]
