@@ -20,6 +20,8 @@ use crate::table::Table;
 
 /// How many series a target shows.
 const SERIES_PER_TARGET: usize = 1000;
+/// How often each query is asked.
+const QUERIES: usize = 3;
 /// How many series share a metric's name.
 const SERIES_PER_METRIC: usize = 20;
 
@@ -166,18 +168,22 @@ fn open(dir: &Path, durability: Durability) -> Result<Store, CommandFailure> {
     Store::open(dir, options).map_err(|error| CommandFailure::failed(chain(&error)))
 }
 
-/// How long it takes to read all samples of the metric `name` and the series `number`; an empty text stands for all.
+/// How long it takes at best to read all samples of the metric `name` and the series `number`; an empty text stands for all.
 fn ask(store: &Store, name: &str, number: &str) -> Result<f64, CommandFailure> {
     let wanted = [("__name__", name), ("series", number)].into_iter().filter(|(_, value)| !value.is_empty());
     let matchers: Vec<Matcher> = wanted.map(|(name, value)| Matcher::equal(name, value)).collect();
     let failed = |error: &dyn std::error::Error| CommandFailure::failed(chain(error));
-    let begun = Instant::now();
-    let reader = Select::open(store, &Scope::all(), TimeRange::ALL).map_err(|error| failed(&error))?;
-    let found = reader.series(&matchers, &Hints::default(), &Cancel::new()).map_err(|error| failed(&error))?;
-    for series in found {
-        series.map_err(|error| failed(&error))?;
+    let mut best_ms = f64::INFINITY;
+    for _ in 0..QUERIES {
+        let begun = Instant::now();
+        let reader = Select::open(store, &Scope::all(), TimeRange::ALL).map_err(|error| failed(&error))?;
+        let found = reader.series(&matchers, &Hints::default(), &Cancel::new()).map_err(|error| failed(&error))?;
+        for series in found {
+            series.map_err(|error| failed(&error))?;
+        }
+        best_ms = best_ms.min(begun.elapsed().as_secs_f64() * 1e3);
     }
-    Ok(begun.elapsed().as_secs_f64() * 1e3)
+    Ok(best_ms)
 }
 
 /// One series.
