@@ -100,9 +100,14 @@ impl SeriesCache {
         &self.entries[index.0]
     }
 
-    /// Notes the store's name for the series at `index`.
-    pub(crate) fn set_reference(&mut self, index: EntryIndex, reference: SeriesRef) {
-        self.entries[index.0].reference = reference;
+    /// Notes the store's name for the series at `index`, and its own copy of the labels: two are not needed, and one that the store
+    /// knows again need not be compared.
+    pub(crate) fn set_reference(&mut self, index: EntryIndex, reference: SeriesRef, own: Option<Labels>) {
+        let entry = &mut self.entries[index.0];
+        entry.reference = reference;
+        if own.is_some() {
+            entry.labels = own;
+        }
     }
 
     /// Notes that the series at `index` has a sample now, which a staleness marker must end when the series is gone.

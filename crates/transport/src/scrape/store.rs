@@ -207,7 +207,11 @@ impl Store<'_> {
         }
         match appended {
             Ok(reference) => {
-                memory.cache.set_reference(index, reference);
+                if entry.reference != reference {
+                    // The name may stand for another series already, if retention took this one meanwhile.
+                    let own = appender.labels(reference).filter(|own| own == labels);
+                    memory.cache.set_reference(index, reference, own);
+                }
                 counts.series_added += usize::from(found.is_none());
                 if own_t_ms.is_none() || config.track_timestamps_staleness {
                     memory.cache.track(index);
