@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use relatum_tsdb::{Options, Store};
 
-use crate::faulty_fs::FaultyFs;
+use crate::faulty_fs::{After, Fault, FaultyFs};
 use crate::support::{Content, NOW_MS, content, options, write};
 
 const BLOCK: &str = "/d/blocks/0000000001.block";
@@ -100,6 +100,61 @@ fn a_block_that_was_set_aside_is_brought_back() {
     assert_eq!(store.repair().unwrap(), []);
     assert_eq!(fs.files().get(Path::new(&format!("{BLOCK}.salvaged"))), Some(&damaged), "the damaged file stays");
     assert_eq!((store.opened().dropped.len(), &*store.opened().foreign), (0, &[][..]));
+}
+
+/// Whether `all` has every sample of `part`.
+fn has(all: &Content, part: &Content) -> bool {
+    let has_series = |(name, samples): (&String, &Vec<_>)| {
+        all.get(name).is_some_and(|known| samples.iter().all(|sample| known.contains(sample)))
+    };
+    part.iter().all(has_series)
+}
+
+/// Dies at every operation of a repair: nothing that could be read goes, and the next repair ends it.
+#[track_caller]
+fn check_death(damage: impl Fn(&mut [u8])) {
+    let (_, mut files) = files();
+    damage(files.get_mut(Path::new(BLOCK)).expect("there is a block"));
+    let store = open(&FaultyFs::of(files.clone()));
+    let least = content(&store);
+    store.repair().unwrap();
+    let most = content(&store);
+    drop(store);
+    let faults = [
+        (Fault::Stop, After::Kill),
+        (Fault::Torn, After::Kill),
+        (Fault::Torn, After::PowerCut),
+        (Fault::Full, After::Kill),
+        (Fault::Lost, After::PowerCutWithZeros),
+    ];
+    for (fault, after) in faults {
+        for operation in 0.. {
+            let fs = FaultyFs::of(files.clone());
+            let store = open(&fs);
+            fs.break_at(fs.operations() + operation, fault);
+            let done = store.repair();
+            let context = format!("{fault:?} at operation {operation}, then {after:?}: {done:?}");
+            let running = content(&store);
+            assert!(has(&running, &least) && has(&most, &running), "while running, {context}");
+            let broke = fs.broke();
+            drop(store);
+            let store = open(&fs.after(after));
+            let found = content(&store);
+            assert!(has(&found, &least) && has(&most, &found), "{context}");
+            store.repair().unwrap_or_else(|error| panic!("{error}, {context}"));
+            assert!(content(&store) == most, "repaired once more, {context}");
+            if !broke {
+                assert!(operation > 3, "only {operation} operations");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn death_at_every_operation_of_a_repair() {
+    check_death(|block| block[32 + 60] ^= 0x5a);
+    check_death(|block| block[..32].fill(0));
 }
 
 #[test]
