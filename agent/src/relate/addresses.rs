@@ -84,7 +84,7 @@ pub(super) fn declare(
     change.put_application(name, Origin::Static, CHARM, &json)?;
     let remote = store::Endpoint { application: name.to_owned(), name: remote_endpoint(endpoint).to_owned() };
     let relation = join(endpoint, &remote, world, change)?;
-    let stored = world.relations.iter().find(|stored| stored.id == relation);
+    let stored = world.relation(relation);
     let mut present: BTreeMap<String, String> = BTreeMap::new();
     if let (Some(stored), Some((_, before))) = (stored, &known) {
         let units = stored.bags.iter().filter(|((bag_role, owner), _)| *bag_role == role && owner.contains('/'));

@@ -184,6 +184,10 @@ fn charm(app: &Databag) -> Option<String> {
 
 /// What the other side's endpoint was called before, or else what ours is.
 fn known_endpoint(application: &str, endpoint: &Endpoint, role: store::Role, world: &World) -> String {
+    // Most applications that come in great numbers are new.
+    if !world.applications.contains_key(application) {
+        return endpoint.name.to_owned();
+    }
     let known = world.relations.iter().find(|relation| {
         relation.end(role).application == application && relation.end(role.other()).name == endpoint.name
     });

@@ -102,23 +102,22 @@ pub(crate) fn join(
         .ok_or_else(|| Failure::failed(format!("cannot relate {}: peers are related by themselves", endpoint.name)))?;
     let ours = store::Endpoint { application: endpoints::APPLICATION.to_owned(), name: endpoint.name.to_owned() };
     let (provider, requirer) = if role == Role::Provider { (&ours, remote) } else { (remote, &ours) };
-    let present = |relation: &Arc<StoredRelation>| (&relation.provider, &relation.requirer) == (provider, requirer);
-    let taken = world.relations.iter().filter(|relation| *relation.end(role) == ours).count();
-    if let Some(limit) = endpoint.limit
-        && taken >= limit as usize
-        && !world.relations.iter().any(present)
-    {
-        return Err(Failure::failed(format!(
+    if let Some(limit) = endpoint.limit {
+        let present = |relation: &Arc<StoredRelation>| (&relation.provider, &relation.requirer) == (provider, requirer);
+        let taken = world.relations.iter().filter(|relation| *relation.end(role) == ours).count();
+        if taken >= limit as usize && !world.relations.iter().any(present) {
+            return Err(Failure::failed(format!(
             "cannot add relation \"{requirer} {provider}\": establishing a new relation for {ours} would exceed its maximum relation limit of {limit}"
         ))
         .into());
+        }
     }
     let id = change.put_relation(endpoint.interface, provider, requirer)?;
     let units = world.applications.get(endpoints::APPLICATION).map_or(&[][..], |known| &known.units);
     let units = units.iter().map(|number| format!("{}/{number}", endpoints::APPLICATION));
     for owner in [endpoints::APPLICATION.to_owned()].into_iter().chain(units) {
-        let is_there = |known: &Arc<StoredRelation>| known.id == id && known.bags.contains_key(&(role, owner.clone()));
-        if !world.relations.iter().any(is_there) {
+        let is_there = world.relation(id).is_some_and(|known| known.bags.contains_key(&(role, owner.clone())));
+        if !is_there {
             change.put_bag(id, role, &owner, &Default::default())?;
         }
     }

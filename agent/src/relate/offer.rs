@@ -47,13 +47,10 @@ pub(super) fn relate(
     let secret = Secret::new(addresses::secret_line(token)?);
     let ca = request.ca.as_ref().map(addresses::certificate).transpose()?;
     let url = url(text)?;
-    let known = world
-        .offers
-        .upstreams
-        .iter()
-        .find(|known| known.url == url && world.relations.iter().any(|relation| relation.id == known.relation));
+    let known =
+        world.offers.upstreams.iter().find(|known| known.url == url && world.relation(known.relation).is_some());
     if let Some(known) = known {
-        let relation = world.relations.iter().find(|relation| relation.id == known.relation);
+        let relation = world.relation(known.relation);
         let application = relation.map(|relation| relation.provider.application.clone()).unwrap_or_default();
         if request.name.as_ref().is_some_and(|name| *name != application) {
             return Err(Failure::failed(format!("{url} is related already, as {application:?}")).into());

@@ -91,7 +91,7 @@ pub fn remove(which: &Which, change: &Change<'_>) -> Result<StoredRelation, Rela
 
 /// Removes the relation `id`, which its file does not declare any more.
 pub(crate) fn remove_declared(id: u64, world: &World, change: &Change<'_>) -> Result<(), StoreError> {
-    match world.relations.iter().find(|relation| relation.id == id) {
+    match world.relation(id) {
         Some(relation) => take_away(relation, world, change),
         None => Ok(()),
     }

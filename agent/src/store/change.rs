@@ -88,15 +88,15 @@ impl<'a> Change<'a> {
         let ends = (&provider.application, &provider.name, &requirer.application, &requirer.name);
         let sql = "SELECT id FROM relation WHERE provider_application = ?1 AND provider_endpoint = ?2
                    AND requirer_application = ?3 AND requirer_endpoint = ?4";
-        let found = self.connection.query_row(sql, ends, |row| row.get(0)).optional().attempt("look for a relation")?;
-        if let Some(id) = found {
+        if let Some(id) = self.id("look for a relation", sql, ends)? {
             return Ok(id);
         }
         let sql = "INSERT INTO relation
                        (provider_application, provider_endpoint, requirer_application, requirer_endpoint, interface)
                    VALUES (?1, ?2, ?3, ?4, ?5) RETURNING id";
         let row = (ends.0, ends.1, ends.2, ends.3, interface);
-        self.connection.query_row(sql, row, |row| row.get(0)).attempt("write a relation")
+        let id = self.id("write a relation", sql, row)?;
+        Ok(id.expect("a row that was written has an id"))
     }
 
     /// Makes a relation that was removed again, under the id it had.
@@ -187,7 +187,7 @@ impl<'a> Change<'a> {
 
     /// Does `part` of the mutation; if it fails, this part is undone, and the others stay.
     pub fn attempt<T, E: From<StoreError>>(&self, part: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-        let run = |sql: &str| self.connection.execute_batch(sql).attempt("mark a part of a change");
+        let run = |sql| self.execute("mark a part of a change", sql, ());
         run("SAVEPOINT part")?;
         match part() {
             Ok(value) => {
@@ -195,10 +195,17 @@ impl<'a> Change<'a> {
                 Ok(value)
             }
             Err(error) => {
-                run("ROLLBACK TO part; RELEASE part")?;
+                run("ROLLBACK TO part")?;
+                run("RELEASE part")?;
                 Err(error)
             }
         }
+    }
+
+    /// The number that `sql` gives, if any.
+    fn id(&self, attempt: &'static str, sql: &str, parameters: impl Params) -> Result<Option<u64>, StoreError> {
+        let mut statement = self.connection.prepare_cached(sql).attempt(attempt)?;
+        statement.query_row(parameters, |row| row.get(0)).optional().attempt(attempt)
     }
 
     pub(super) fn execute(&self, attempt: &'static str, sql: &str, parameters: impl Params) -> Result<(), StoreError> {

@@ -39,6 +39,9 @@ const FILE: &str = "state.db";
 /// The author of what the agent does by itself.
 const AGENT: &str = "agent";
 
+/// More than there are statements: none is translated twice.
+const STATEMENTS_KEPT: usize = 64;
+
 /// How many revisions of history are kept.
 const REVISIONS_MAX: u64 = 1000;
 
@@ -145,6 +148,9 @@ impl Store {
             connection.pragma_update(None, "cache_size", -256)?;
             // Pages that a change touches again and again are written once, when it is whole, however many they are.
             connection.pragma_update(None, "cache_spill", false)?;
+            // What a part of a change would be taken back with need not survive anything.
+            connection.pragma_update(None, "temp_store", "memory")?;
+            connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
             let found = schema::migrate(&mut connection)?;
             Ok((connection, found))
         };
@@ -186,6 +192,7 @@ impl Store {
             return Ok((self.revision()?, value));
         }
         let revision = change_set.revision();
+        count_bytes(&transaction, revision).attempt("measure a change")?;
         prune(&transaction).attempt("shorten the history")?;
         transaction.commit().attempt("commit a change")?;
         Ok((revision, value))
@@ -291,6 +298,16 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Estimates what the mutation called `revision` takes in the history.
+fn count_bytes(connection: &Connection, revision: u64) -> rusqlite::Result<()> {
+    connection.execute(
+        "UPDATE revision SET bytes = (SELECT sum(100 + coalesce(length(before), 0)) FROM change WHERE revision = ?1)
+         WHERE id = ?1",
+        [revision],
+    )?;
+    Ok(())
 }
 
 /// Forgets the oldest revisions beyond the bounds.

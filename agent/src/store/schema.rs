@@ -7,7 +7,7 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// The schema this program writes.
-pub(super) const VERSION: i64 = 5;
+pub(super) const VERSION: i64 = 6;
 
 /// The n-th entry leads from schema n to n + 1.
 const STEPS: [&str; VERSION as usize] = [
@@ -117,6 +117,8 @@ ALTER TABLE revision ADD COLUMN author TEXT NOT NULL DEFAULT '';
 -- To find what stood in a row after a revision: what the next change of the same row replaced.
 CREATE INDEX change_row ON change (object, key, id);
 ",
+    // The triggers leave `revision.bytes` alone: it is counted once, when a mutation is whole.
+    "",
 ];
 
 /// The tables whose rows have a history: name, columns of the key, other columns.
@@ -169,8 +171,6 @@ fn triggers(table: &str, keys: &[&str], others: &[&str]) -> String {
              CREATE TRIGGER {table}_{event} AFTER {event} ON {table} BEGIN
                  INSERT INTO change (revision, object, key, before)
                      VALUES ((SELECT max(id) FROM revision), '{table}', {key}, {before});
-                 UPDATE revision SET bytes = bytes + 100 + coalesce(length({before}), 0)
-                     WHERE id = (SELECT max(id) FROM revision);
              END;\n"
         );
     }
