@@ -7,7 +7,9 @@ use relatum_model::storage::{Cancel, Scope, Select};
 
 use crate::annotation::Annotations;
 use crate::error::QueryError;
-use crate::eval::{Block, BucketUse, Budget, Evaluated, Evaluator, Settings, Shared, Steps, Views, histogram_sample};
+use crate::eval::{
+    Block, BucketUse, Budget, Evaluated, Evaluator, Limits, Settings, Shared, Steps, Views, histogram_sample,
+};
 use crate::probe::{Measuring, Probe};
 use crate::syntax::{DurationContext, Expr, ParseError, ParseOptions, ValueType, parse};
 use crate::value::{Value, VectorSample};
@@ -21,6 +23,8 @@ pub struct EngineOptions {
     pub timeout: Duration,
     /// How many samples a query may hold at once.
     pub samples_max: usize,
+    /// About how many bytes of memory it may take at once: values, labels and what is read for them.
+    pub bytes_max: usize,
     /// The resolution of subqueries that name none: the evaluation interval of rules.
     pub subquery_step: Duration,
     /// What of the syntax must be switched on.
@@ -41,6 +45,7 @@ impl Default for EngineOptions {
             lookback: Duration::from_secs(5 * 60),
             timeout: Duration::from_secs(2 * 60),
             samples_max: 50_000_000,
+            bytes_max: usize::MAX,
             subquery_step: Duration::from_secs(60),
             syntax: ParseOptions::default(),
             delayed_name_removal: false,
@@ -58,6 +63,8 @@ pub struct QueryOptions {
     pub lookback: Option<Duration>,
     /// How long this query may take; never longer than the engine allows.
     pub timeout: Option<Duration>,
+    /// How many series of the result are of interest, 0 for all. There may be more, but not fewer if there are so many.
+    pub limit: usize,
     /// Stops the query from another thread.
     pub cancel: Cancel,
     /// Measures the query.
@@ -179,6 +186,7 @@ impl Engine {
         let steps = Steps::instant(at_ms);
         let durations = DurationContext { step_ms: 0, range_ms: 0 };
         let mut evaluator = self.evaluator(source, scope, query, (at_ms, at_ms), durations, options);
+        evaluator.stop_at(query.expr, options.limit);
         let start = Instant::now();
         let value = self.instant_value(&mut evaluator, query, steps);
         evaluator.measuring.finish(start.elapsed(), Duration::ZERO, evaluator.budget.peak());
@@ -231,6 +239,7 @@ impl Engine {
         let steps = Steps::range(start_ms, end_ms, step_ms);
         let durations = DurationContext { step_ms, range_ms: end_ms.saturating_sub(start_ms) };
         let mut evaluator = self.evaluator(source, scope, query, (start_ms, end_ms), durations, options);
+        evaluator.stop_at(query.expr, options.limit);
         let start = Instant::now();
         let series = self.range_series(&mut evaluator, query, steps);
         let evaluated = start.elapsed();
@@ -285,6 +294,7 @@ impl Engine {
             Some(timeout) => timeout.min(own.timeout),
             None => own.timeout,
         };
+        let limits = Limits { samples: own.samples_max, bytes: own.bytes_max };
         let lookback = options.lookback.filter(|lookback| !lookback.is_zero()).unwrap_or(own.lookback);
         Evaluator {
             settings: Settings {
@@ -297,10 +307,11 @@ impl Engine {
             bounds_ms,
             durations,
             views: Views::new(source, scope),
-            budget: Budget::new(own.samples_max, timeout, options.cancel.clone()),
+            budget: Budget::new(limits, timeout, options.cancel.clone()),
             annotations: Annotations::default(),
             buckets_asked: BucketUse::default(),
             sink: None,
+            enough: None,
             measuring: Measuring::new(options.probe.clone()),
             shared: if own.shares { Shared::within(query.expr, query.text) } else { Shared::default() },
         }

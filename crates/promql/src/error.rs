@@ -26,12 +26,20 @@ pub enum QueryError {
     /// The query needs more samples at once than it may have.
     #[error("query processing would load too many samples into memory in query execution")]
     TooManySamples,
+    /// The query needs more memory at once than it may have.
+    #[error(
+        "query processing would take more memory than a query may have, which are {bytes_max} bytes (query.max-memory)"
+    )]
+    TooMuchMemory {
+        /// How much it may have.
+        bytes_max: usize,
+    },
 }
 
 impl QueryError {
     /// Whether the query would have had a result if it had needed less at once.
     pub(crate) fn is_of_size(&self) -> bool {
-        matches!(self, QueryError::TooManySamples)
+        matches!(self, QueryError::TooManySamples | QueryError::TooMuchMemory { .. })
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::eval::Cost;
 use crate::syntax::Expr;
 
 /// Of more nodes than this nothing is written down; queries that people read have fewer.
@@ -31,6 +32,8 @@ pub struct QueryStats {
     pub samples_read: u64,
     /// The most samples that were held at once.
     pub samples_peak: usize,
+    /// About how many bytes of memory it took at most.
+    pub bytes_peak: usize,
     /// The nodes of the query in the order in which their evaluation began; none if nobody asked.
     pub nodes: Vec<Node>,
 }
@@ -169,10 +172,11 @@ impl Measuring {
     }
 
     /// Says how long the whole took, and the sorting of the result.
-    pub(crate) fn finish(&self, evaluation: Duration, sorting: Duration, samples_peak: usize) {
+    pub(crate) fn finish(&self, evaluation: Duration, sorting: Duration, peak: Cost) {
         let Meter { looked_at, read } = &*self.meter;
         self.set(|stats| {
-            (stats.evaluation, stats.sorting, stats.samples_peak) = (evaluation, sorting, samples_peak);
+            (stats.evaluation, stats.sorting) = (evaluation, sorting);
+            (stats.samples_peak, stats.bytes_peak) = (peak.samples, peak.bytes);
             stats.samples_looked_at = looked_at.load(Ordering::Relaxed);
             stats.samples_read = read.load(Ordering::Relaxed);
         });

@@ -96,6 +96,8 @@ impl Results {
         options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
         let RangeQuery { query, start_ms, end_ms, step_ms } = asked;
+        // What is kept is whole.
+        let options = &QueryOptions { limit: 0, ..options.clone() };
         let compute = |first_ms, last_ms| engine.range(source, scope, query, first_ms, last_ms, step_ms, options);
         let Some(last_ms) = self.last_step(engine, asked)? else { return compute(start_ms, end_ms) };
         let view = source.open(scope, TimeRange { min_ms: start_ms, max_ms: last_ms })?;

@@ -249,6 +249,45 @@ proptest! {
         prop_assert_eq!(in_parts, whole, "{}", query);
     }
 
+    /// What stops when there is enough gives to the bit what it gives of all.
+    #[test]
+    fn what_stops_early_is_the_same(
+        memory in series(),
+        part_series in 1..3usize,
+        outside in prop::sample::select(vec!["absent(A)", "scalar(A) + m", "limitk(2, A)", "limitk(scalar(n), A)", "group(A)", "limitk(1, A) or A"]),
+        input in prop::sample::select(vec!["m", "n offset 90s", r#"{__name__=~"m|n"}"#, r#"{job=~".+"}"#, "m @ 600"]),
+        delayed in any::<bool>(),
+        step_ms in 20_000..200_000i64,
+    ) {
+        let engine = Engine::new(EngineOptions {
+            syntax: ParseOptions::all(),
+            delayed_name_removal: delayed,
+            ..EngineOptions::default()
+        });
+        let memory = memory.in_parts(part_series);
+        let early = shown(&engine, &memory, &outside.replace('A', input), step_ms);
+        let whole = shown(&engine, &memory, &outside.replace('A', &format!("({input} or nothing)")), step_ms);
+        // Of a selector it is known what is absent.
+        let is_labelled = outside.starts_with("absent") && input.contains('{');
+        prop_assert!(early == whole || is_labelled, "{} of {}: {:?} is not {:?}", outside, input, early, whole);
+    }
+
+    /// The first series of a limited answer are those of the whole one, and whether there are more is known.
+    #[test]
+    fn limited_is_the_same(memory in series(), limit in 1..6usize, part_series in 1..3usize, step_ms in 20_000..200_000i64) {
+        let memory = memory.in_parts(part_series);
+        let ask = |limit| {
+            let options = QueryOptions { limit, ..QueryOptions::default() };
+            let answer = Engine::default().range(&memory, &Scope::all(), r#"{job=~".+"}"#, 0, LENGTH_MS, step_ms, &options);
+            let Value::Matrix(matrix) = answer.expect("a selector has an answer").value else { panic!("a range is a matrix") };
+            matrix
+        };
+        let (whole, limited) = (ask(0), ask(limit));
+        prop_assert_eq!(limited.len() > limit, whole.len() > limit);
+        let n = limit.min(whole.len());
+        prop_assert_eq!(format!("{:?}", &limited[..n]), format!("{:?}", &whole[..n]));
+    }
+
     /// What a query has more than once gives to the bit, and with the same notes at the same places, what it gives when it is
     /// evaluated each time.
     #[test]

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use relatum_model::storage::{Cancel, Hints, Parts, Reader, Scope, Select, SelectError, SeriesSet, TimeRange};
 use relatum_model::{Labels, Matcher, Samples};
 use relatum_promql::memory::Memory;
+use relatum_promql::syntax::ParseOptions;
 use relatum_promql::{Engine, EngineOptions, Probe, QueryError, QueryOptions};
 
 const SERIES: u32 = 8000;
@@ -168,5 +169,78 @@ fn queries_are_measured() {
         let engine = Engine::new(EngineOptions { samples_max: 10, ..EngineOptions::default() });
         engine.instant(&memory, &Scope::all(), "load_total", 60_000, &options).unwrap_err();
         assert!(failing.stats().samples_peak > 10 && failing.stats().nodes.is_empty(), "{:?}", failing.stats());
+    }
+}
+
+#[test]
+fn memory_has_a_limit() {
+    // Few samples, but labels of a kilobyte each.
+    let mut memory = Memory::new();
+    for n in 0..2000 {
+        let labels = Labels::from_pairs([("__name__", "wide_total".to_owned()), ("n", format!("{n:01000}"))]);
+        memory.add(&labels, 0, f64::from(n));
+        memory.add(&labels, 60_000, f64::from(2 * n));
+    }
+    const MIB: usize = 1 << 20;
+    for (mebibytes, query, is_refused) in [
+        (5, "wide_total", false),
+        (1, "wide_total", true),
+        // What passes through is not held, and the groups are few.
+        (1, "sum(rate(wide_total[2m]))", false),
+        (1, "sum(wide_total)", false),
+        (1, "sum by (n) (wide_total)", true),
+        (1, "count_values(\"v\", wide_total)", true),
+        (1, "topk(1, wide_total)", true),
+        (1, "wide_total unless wide_total", true),
+        (5, "label_replace(wide_total, \"m\", \"$1$1\", \"n\", \"(.*)\")", true),
+        (11, "label_replace(wide_total, \"m\", \"$1$1\", \"n\", \"(.*)\")", false),
+        // The labels of both sides, and the signatures.
+        (5, "wide_total / on (n) group_left wide_total", true),
+        (12, "wide_total / on (n) group_left wide_total", false),
+    ] {
+        for memory in [memory.clone(), memory.clone().in_parts(100)] {
+            let engine = Engine::new(EngineOptions { bytes_max: mebibytes * MIB, ..EngineOptions::default() });
+            let probe = Probe::new();
+            let options = QueryOptions { probe: Some(probe.clone()), ..QueryOptions::default() };
+            match engine.instant(&memory, &Scope::all(), query, 60_000, &options) {
+                Ok(_) => assert!(!is_refused, "{query} with {mebibytes}: {:?}", probe.stats()),
+                Err(error) => {
+                    assert!(
+                        is_refused && matches!(error, QueryError::TooMuchMemory { .. }),
+                        "{query} with {mebibytes}: {error}"
+                    );
+                    assert!(error.to_string().contains("query.max-memory"), "{error}");
+                }
+            }
+            assert_eq!(probe.stats().bytes_peak > mebibytes * MIB, is_refused, "{query}: {:?}", probe.stats());
+        }
+    }
+}
+
+/// Who asks for little reads little.
+#[test]
+fn queries_that_have_enough_stop() {
+    let memory = many().in_parts(128);
+    for (query, limit, read_max) in [
+        ("absent(load_total)", 0, 128),
+        ("scalar(load_total)", 0, 128),
+        ("limitk(5, load_total)", 0, 128),
+        ("limitk(200, load_total)", 0, 3 * 128),
+        ("group((load_total))", 0, 128),
+        ("load_total", 10, 128),
+        ("load_total > 3", 10, SERIES as usize),
+        ("limitk by (n) (5, load_total)", 0, SERIES as usize),
+        ("limitk(5, load_total) + limitk(6, load_total)", 0, SERIES as usize),
+        ("absent(nothing)", 0, 0),
+    ] {
+        for (start_ms, end_ms) in [(90_000, 90_000), (30_000, 90_000)] {
+            let (trips_at, read) = (usize::MAX, AtomicUsize::new(0));
+            let wire = Tripwire { memory: &memory, trips_at, cancel: Cancel::new(), read };
+            let options = QueryOptions { limit, ..QueryOptions::default() };
+            let engine = Engine::new(EngineOptions { syntax: ParseOptions::all(), ..EngineOptions::default() });
+            engine.range(&wire, &Scope::all(), query, start_ms, end_ms, 30_000, &options).unwrap();
+            let read = wire.read.into_inner();
+            assert!(read <= read_max && (read_max < SERIES as usize || read == read_max), "{query}: {read}");
+        }
     }
 }

@@ -477,12 +477,19 @@ fn keeps_exemplars(flags: &Flags) -> bool {
     flags.has_feature("exemplar-storage")
 }
 
+/// The part of the memory of this process that one query may take if nobody says otherwise.
+const QUERY_SHARE: usize = 4;
+
 /// The query engine that flags and configuration ask for.
 fn query_engine(flags: &Flags, config: &Config) -> relatum_promql::Engine {
     let mut options = EngineOptions {
         lookback: flags.lookback,
         timeout: flags.timeout,
         samples_max: flags.samples_max,
+        bytes_max: match flags.query_bytes_max {
+            0 => crate::memory::available_bytes().map_or(usize::MAX, |bytes| bytes / QUERY_SHARE),
+            bytes => bytes,
+        },
         subquery_step: config.global.evaluation_interval,
         delayed_name_removal: flags.has_feature("promql-delayed-name-removal"),
         type_and_unit_labels: flags.has_feature("type-and-unit-labels"),

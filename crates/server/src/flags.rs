@@ -102,6 +102,8 @@ pub struct Flags {
     pub timeout: Duration,
     /// `--query.max-samples`
     pub samples_max: usize,
+    /// `--query.max-memory` in bytes; zero for a part of what this process may have
+    pub query_bytes_max: usize,
     /// `--query.results-cache-size` in bytes; zero for none
     pub results_cache_bytes: usize,
     /// `--query.slow-after`; zero for never
@@ -151,6 +153,7 @@ impl Default for Flags {
             lookback: Duration::from_secs(300),
             timeout: Duration::from_secs(120),
             samples_max: 50_000_000,
+            query_bytes_max: 0,
             results_cache_bytes: 64 << 20,
             slow_query: Duration::ZERO,
             concurrency: 20,
@@ -229,6 +232,12 @@ const FLAGS: &[Flag] = &[
     flag("query.lookback-delta", Kind::Value, "5m", "how old the newest sample of a series may be to count"),
     flag("query.max-concurrency", Kind::Value, "20", "how many queries run at once"),
     flag("query.max-samples", Kind::Value, "50000000", "how many samples one query may load"),
+    flag(
+        "query.max-memory",
+        Kind::Value,
+        "0B",
+        "about how many bytes of memory one query may take, such as 512MB; 0 for a quarter of what the process may have",
+    ),
     flag(
         "query.results-cache-size",
         Kind::Value,
@@ -461,6 +470,7 @@ impl Flags {
             "storage.tsdb.retention.size" => format!("{}B", self.retention_bytes),
             "query.lookback-delta" => format_duration(self.lookback),
             "query.timeout" => format_duration(self.timeout),
+            "query.max-memory" => format!("{}B", self.query_bytes_max),
             "query.results-cache-size" => format!("{}B", self.results_cache_bytes),
             "query.slow-after" => format_duration(self.slow_query),
             "query.max-samples" => self.samples_max.to_string(),
@@ -534,6 +544,7 @@ impl Flags {
             "storage.tsdb.retention.size" => self.retention_bytes = bytes(value)?,
             "query.lookback-delta" => self.lookback = duration(value)?,
             "query.timeout" => self.timeout = duration(value)?,
+            "query.max-memory" => self.query_bytes_max = usize::try_from(bytes(value)?).unwrap_or(usize::MAX),
             "query.results-cache-size" => {
                 self.results_cache_bytes = usize::try_from(bytes(value)?).unwrap_or(usize::MAX);
             }
@@ -642,6 +653,7 @@ mod tests {
             Err("cannot read flag --storage.tsdb.durability=disk: it is neither process nor fsync"),
         );
         check(&["--storage.remote.read-sample-limit=1e3"], Ok(Flags { read_samples_max: 1000, ..Flags::default() }));
+        check(&["--query.max-memory=512MB"], Ok(Flags { query_bytes_max: 512 << 20, ..Flags::default() }));
         check(&["--storage.tsdb.retention.size=1.5GB"], Ok(Flags { retention_bytes: 3 << 29, ..Flags::default() }));
         let asked = Flags::parse([
             "--enable-feature=exemplar-storage,old-ui,type-and-unit-labels,promql-experimental-functions",

@@ -4,6 +4,7 @@
 //! The allocator keeps what was freed between things that stay. It gives that back when it is asked to, and it is asked only after
 //! the process has grown, so that one which just works is left alone.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use relatum_tsdb::system::give_memory_back;
@@ -14,6 +15,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// The process has grown when it has more than this many bytes more, and a share more, than it was left with.
 const GROWN_BYTES: u64 = 4 << 20;
 const GROWN_SHARE: u64 = 20;
+
+/// Where the control groups of the second version are, which every system of today has.
+const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
 
 /// Looks again and again; never ends by itself.
 pub async fn keep_small() {
@@ -40,9 +44,52 @@ pub(crate) fn resident_bytes() -> Option<u64> {
     Some(pages * 4096)
 }
 
+/// How much memory this process may have: that of the machine, or less if its control group says so; `None` where the system does
+/// not tell.
+pub(crate) fn available_bytes() -> Option<usize> {
+    let of_machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| total_bytes(&text));
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let of_groups =
+        limits(&groups).into_iter().filter_map(|path| std::fs::read_to_string(path).ok()?.trim().parse().ok());
+    of_machine.into_iter().chain(of_groups).min()
+}
+
+/// The total of `/proc/meminfo`.
+fn total_bytes(text: &str) -> Option<usize> {
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: usize = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// Where the limits of the control group of `/proc/self/cgroup` are, and of all groups around it.
+fn limits(groups: &str) -> Vec<PathBuf> {
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let own = Path::new(CONTROL_GROUPS).join(own);
+    let around = own.ancestors().take_while(|path| path.starts_with(CONTROL_GROUPS));
+    around.map(|path| path.join("memory.max")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_of_machine_and_groups() {
+        assert_eq!(total_bytes("MemFree: 1 kB\nMemTotal:       24612345 kB\n"), Some(24_612_345 * 1024));
+        assert_eq!(total_bytes("MemTotal: many\n"), None);
+        for (groups, expected) in [
+            ("0::/\n", &["/sys/fs/cgroup/memory.max"][..]),
+            (
+                "12:cpu:/x\n0::/a/b\n",
+                &["/sys/fs/cgroup/a/b/memory.max", "/sys/fs/cgroup/a/memory.max", "/sys/fs/cgroup/memory.max"],
+            ),
+            ("", &["/sys/fs/cgroup/memory.max"]),
+        ] {
+            let found: Vec<String> = limits(groups).iter().map(|path| path.display().to_string()).collect();
+            assert_eq!(found, expected, "{groups:?}");
+        }
+        assert!(available_bytes().is_none_or(|bytes| bytes > 1 << 20));
+    }
 
     #[test]
     fn only_who_has_grown_gives_back() {

@@ -15,11 +15,20 @@ impl Evaluator<'_> {
             Some(param) => Some((self.scalars(param, steps)?, param.without_parens())),
             None => None,
         };
+        let rows_wanted = match (node.op, &param) {
+            _ if node.without || !node.grouping.is_empty() => None,
+            (AggregateOp::Group, _) => Some(1),
+            (AggregateOp::Limitk, Some((k, _))) => Some(k.iter(steps.count).fold(1.0, f64::max) as usize),
+            _ => None,
+        };
         let block = match self.shared_value(node.expr.without_parens(), steps)? {
             Some(value) => value.into_vector(),
-            None => match self.fold_streaming(node, steps)? {
-                Some(folded) => return Ok(folded),
-                None => self.vector(&node.expr, steps)?,
+            None => match rows_wanted.filter(|_| self.stops_early(&node.expr)) {
+                Some(rows) => self.at_most(&node.expr, rows, steps)?,
+                None => match self.fold_streaming(node, steps)? {
+                    Some(folded) => return Ok(folded),
+                    None => self.vector(&node.expr, steps)?,
+                },
             },
         };
         let grouping = Grouping::new(node, &block.rows);

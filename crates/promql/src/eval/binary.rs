@@ -2,7 +2,7 @@
 
 use super::binary_histograms::{Combination, Operand, combine};
 use super::invariant::is_worth_one_step;
-use super::{Block, Evaluated, Evaluator, Scalars, Steps, absent, is_absent};
+use super::{Block, Cost, Evaluated, Evaluator, Scalars, Steps, absent, is_absent};
 use crate::error::QueryError;
 use crate::syntax::{Binary, BinaryOp, Expr};
 
@@ -86,13 +86,13 @@ impl Evaluator<'_> {
         first: &Expr,
         chain: &[&Binary],
         steps: Steps,
-        held: usize,
+        held: Cost,
     ) -> Result<Evaluated, QueryError> {
         let mut value = self.eval(first, steps)?;
         for node in chain.iter().rev() {
             let right = self.eval(&node.right, steps)?;
             value = self.operate(node, value, right, steps)?;
-            self.budget.settle(held.saturating_add(value.slots()))?;
+            self.budget.settle(held.plus(value.cost()))?;
         }
         Ok(value)
     }

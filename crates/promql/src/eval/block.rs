@@ -5,10 +5,12 @@
 //! the other.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::{Deref, DerefMut};
 
 use foldhash::fast::RandomState;
 use relatum_model::{Labels, is_stale, stale_nan};
 
+use super::budget::Cost;
 use super::histogram_column::HistogramColumn;
 use crate::error::QueryError;
 
@@ -23,37 +25,103 @@ pub(crate) fn is_absent(value: f64) -> bool {
     is_stale(value)
 }
 
+/// The slots of a column. An instant has one step, and a place in memory for each of so many values costs more than they do.
+#[derive(Debug, Clone)]
+enum Slots {
+    One(f64),
+    Many(Vec<f64>),
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Slots::Many(Vec::new())
+    }
+}
+
+impl Slots {
+    #[inline]
+    fn push(&mut self, value: f64) {
+        match self {
+            Slots::Many(values) if values.capacity() == 0 => *self = Slots::One(value),
+            Slots::Many(values) => values.push(value),
+            Slots::One(_) => self.many().push(value),
+        }
+    }
+
+    /// The same with room for more.
+    fn many(&mut self) -> &mut Vec<f64> {
+        if let Slots::One(value) = self {
+            *self = Slots::Many(vec![*value]);
+        }
+        match self {
+            Slots::Many(values) => values,
+            Slots::One(_) => unreachable!("it was made many"),
+        }
+    }
+}
+
+impl Deref for Slots {
+    type Target = [f64];
+
+    #[inline]
+    fn deref(&self) -> &[f64] {
+        match self {
+            Slots::One(value) => std::slice::from_ref(value),
+            Slots::Many(values) => values,
+        }
+    }
+}
+
+impl DerefMut for Slots {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [f64] {
+        match self {
+            Slots::One(value) => std::slice::from_mut(value),
+            Slots::Many(values) => values,
+        }
+    }
+}
+
 /// The values of one series over the steps of an evaluation.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Column {
     // The step of the first slot. First and last slot are not absent, unless `set` was not used to build the column.
     first: usize,
-    values: Vec<f64>,
+    values: Slots,
 }
 
 impl Column {
     /// A column from values for the steps from `first` on, with [`absent`] slots.
     pub(crate) fn from_values(first: usize, values: Vec<f64>) -> Self {
-        Column { first, values }
+        Column { first, values: Slots::Many(values) }
     }
 
     /// The same value at each of `count` steps.
     pub(crate) fn constant(value: f64, count: usize) -> Self {
-        Column { first: 0, values: vec![value; count] }
+        Column::from_values(0, vec![value; count])
     }
 
     /// Takes all values away, and keeps the memory.
     pub(crate) fn clear(&mut self) {
         self.first = 0;
-        self.values.clear();
+        match &mut self.values {
+            Slots::Many(values) => values.clear(),
+            one @ Slots::One(_) => *one = Slots::default(),
+        }
     }
 
     /// Takes values for the steps from `first` on in place of all there were, none of them [`absent`].
     #[inline]
-    pub(crate) fn set(&mut self, first: usize, values: impl ExactSizeIterator<Item = f64>) {
+    pub(crate) fn set(&mut self, first: usize, mut values: impl ExactSizeIterator<Item = f64>) {
+        self.clear();
         self.first = first;
-        self.values.clear();
-        self.values.extend(values);
+        match &mut self.values {
+            Slots::Many(room) if room.capacity() == 0 && values.len() == 1 => {
+                values.next().into_iter().for_each(|value| self.values = Slots::One(value));
+            }
+            Slots::Many(room) => room.extend(values),
+            Slots::One(_) => unreachable!("it was cleared"),
+        }
     }
 
     /// Appends a value at `step`, which is behind all that were added before.
@@ -64,7 +132,7 @@ impl Column {
         }
         let at = step - self.first;
         if at > self.values.len() {
-            self.values.resize(at, absent());
+            self.values.many().resize(at, absent());
         }
         self.values.push(value);
     }
@@ -104,7 +172,7 @@ impl Column {
     /// Replaces every value.
     #[inline]
     pub(crate) fn map(&mut self, f: impl Fn(f64) -> f64) {
-        for value in &mut self.values {
+        for value in self.values.iter_mut() {
             if !is_absent(*value) {
                 *value = f(*value);
             }
@@ -150,7 +218,7 @@ impl Column {
             }
             values.push(if is_absent(a) { b } else { a });
         }
-        *self = Column { first, values };
+        *self = Column::from_values(first, values);
         true
     }
 }
@@ -181,9 +249,14 @@ impl Row {
         self.histograms.is_empty() && self.floats.is_empty()
     }
 
-    /// What the row costs.
+    /// As how many samples its values count.
     pub(crate) fn slots(&self) -> usize {
         self.floats.slots() + self.histograms.slots()
+    }
+
+    /// What the row takes.
+    pub(crate) fn cost(&self) -> Cost {
+        Cost::from(self.slots()).with_bytes(size_of::<Row>() + labels_bytes(&self.labels))
     }
 
     /// Whether there is a value at `step`.
@@ -220,9 +293,9 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// What the block costs.
-    pub(crate) fn slots(&self) -> usize {
-        self.rows.iter().map(Row::slots).sum()
+    /// What the block takes.
+    pub(crate) fn cost(&self) -> Cost {
+        self.rows.iter().map(Row::cost).sum()
     }
 
     /// Whether two rows have the same labels, and will have them to the end.
@@ -256,6 +329,12 @@ impl Block {
         self.rows = merged;
         Ok(())
     }
+}
+
+/// What a set of labels takes; often the store has it, too, but not always.
+pub(crate) fn labels_bytes(labels: &Labels) -> usize {
+    // Its text behind two counts.
+    labels.encoded().len() + 2 * size_of::<usize>()
 }
 
 /// Two elements of one vector have the same labels.

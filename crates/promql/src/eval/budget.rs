@@ -1,4 +1,4 @@
-//! What bounds a query while it runs: its time, its caller's patience and the samples it may hold.
+//! What bounds a query while it runs: its time, its caller's patience, the samples it may hold and the memory it may take.
 
 use std::time::{Duration, Instant};
 
@@ -6,15 +6,79 @@ use relatum_model::storage::Cancel;
 
 use crate::error::QueryError;
 
+/// A sample is a time and a value; so is a slot of a column, with the room that columns grow into.
+const SAMPLE_BYTES: usize = 16;
+
+/// What something takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Cost {
+    /// As many samples as its values are.
+    pub(crate) samples: usize,
+    /// About as many bytes: labels and what stands around values count, too.
+    pub(crate) bytes: usize,
+}
+
+impl Cost {
+    /// This and more.
+    #[must_use]
+    pub(crate) fn plus(self, more: Cost) -> Cost {
+        Cost { samples: self.samples.saturating_add(more.samples), bytes: self.bytes.saturating_add(more.bytes) }
+    }
+
+    /// This and more bytes that are no samples.
+    #[must_use]
+    pub(crate) fn with_bytes(self, bytes: usize) -> Cost {
+        self.plus(Cost { samples: 0, bytes })
+    }
+
+    fn minus(self, less: Cost) -> Cost {
+        Cost { samples: self.samples.saturating_sub(less.samples), bytes: self.bytes.saturating_sub(less.bytes) }
+    }
+
+    fn max(self, other: Cost) -> Cost {
+        Cost { samples: self.samples.max(other.samples), bytes: self.bytes.max(other.bytes) }
+    }
+}
+
+impl From<usize> for Cost {
+    /// Of so many samples and nothing else.
+    fn from(samples: usize) -> Self {
+        Cost { samples, bytes: samples.saturating_mul(SAMPLE_BYTES) }
+    }
+}
+
+impl std::iter::Sum for Cost {
+    fn sum<I: Iterator<Item = Cost>>(all: I) -> Self {
+        all.fold(Cost::default(), Cost::plus)
+    }
+}
+
 /// The limits of one query and how far it is.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    samples: usize,
-    // Those that stay whatever is settled.
-    kept: usize,
-    peak: usize,
-    samples_max: usize,
+    held: Cost,
+    // What stays whatever is settled.
+    kept: Cost,
+    peak: Cost,
+    limits: Limits,
     watch: Watch,
+}
+
+/// How much a query may hold at once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) samples: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Limits {
+    /// Whether so much may be held.
+    pub(crate) fn admit(self, held: Cost) -> Result<(), QueryError> {
+        if held.samples > self.samples {
+            return Err(QueryError::TooManySamples);
+        }
+        if held.bytes > self.bytes { Err(QueryError::TooMuchMemory { bytes_max: self.bytes }) } else { Ok(()) }
+    }
 }
 
 /// The end of a query's time, and the switch that stops it.
@@ -39,55 +103,65 @@ impl Watch {
 
 impl Budget {
     /// A budget that starts to run now. A timeout of zero is none.
-    pub(crate) fn new(samples_max: usize, timeout: Duration, cancel: Cancel) -> Self {
+    pub(crate) fn new(limits: Limits, timeout: Duration, cancel: Cancel) -> Self {
         // A timeout too long for the clock is as good as none.
         let deadline = if timeout.is_zero() { None } else { Instant::now().checked_add(timeout) };
-        Budget { samples: 0, kept: 0, peak: 0, samples_max, watch: Watch { deadline, cancel } }
+        let (held, kept, peak) = Default::default();
+        Budget { held, kept, peak, limits, watch: Watch { deadline, cancel } }
     }
 
-    /// Counts samples that are about to be held.
-    pub(crate) fn charge(&mut self, samples: usize) -> Result<(), QueryError> {
-        self.samples = self.samples.saturating_add(samples);
-        let held = self.samples.saturating_add(self.kept);
+    /// Counts what is about to be held.
+    pub(crate) fn charge(&mut self, cost: impl Into<Cost>) -> Result<(), QueryError> {
+        self.held = self.held.plus(cost.into());
+        let held = self.held.plus(self.kept);
         self.peak = self.peak.max(held);
-        if held > self.samples_max { Err(QueryError::TooManySamples) } else { Ok(()) }
+        self.limits.admit(held)
     }
 
-    /// Counts samples that are held no more.
-    pub(crate) fn release(&mut self, samples: usize) {
-        self.samples = self.samples.saturating_sub(samples);
+    /// Counts what is held no more.
+    pub(crate) fn release(&mut self, cost: impl Into<Cost>) {
+        self.held = self.held.minus(cost.into());
     }
 
-    /// The most samples that were held at once.
-    pub(crate) fn peak(&self) -> usize {
+    /// The most that was held at once.
+    pub(crate) fn peak(&self) -> Cost {
         self.peak
     }
 
-    /// How many samples are held, but for those that are kept.
-    pub(crate) fn held(&self) -> usize {
-        self.samples
+    /// What is held, but for what is kept.
+    pub(crate) fn held(&self) -> Cost {
+        self.held
     }
 
-    /// Says that exactly so many samples are held: what a node of the tree holds when it is done is known best by itself.
-    pub(crate) fn settle(&mut self, samples: usize) -> Result<(), QueryError> {
-        self.samples = samples;
-        self.charge(0)
+    /// Says that exactly so much is held: what a node of the tree holds when it is done is known best by itself.
+    pub(crate) fn settle(&mut self, held: Cost) -> Result<(), QueryError> {
+        self.held = held;
+        self.charge(Cost::default())
     }
 
-    /// Counts samples that are held until somebody lets them go, whatever is settled in between. There is to be room for them.
-    pub(crate) fn keep(&mut self, samples: usize) {
-        self.kept = self.kept.saturating_add(samples);
-        self.peak = self.peak.max(self.samples.saturating_add(self.kept));
+    /// Counts what is held until somebody lets it go, whatever is settled in between. `false` if there is no room for it.
+    pub(crate) fn keep(&mut self, cost: Cost) -> bool {
+        let kept = self.kept.plus(cost);
+        let held = self.held.plus(kept);
+        let has_room = self.limits.admit(held).is_ok();
+        if has_room {
+            (self.kept, self.peak) = (kept, self.peak.max(held));
+        }
+        has_room
     }
 
-    /// Counts samples that are kept no more.
-    pub(crate) fn let_go(&mut self, samples: usize) {
-        self.kept = self.kept.saturating_sub(samples);
+    /// Counts what is kept no more.
+    pub(crate) fn let_go(&mut self, cost: Cost) {
+        self.kept = self.kept.minus(cost);
     }
 
-    /// How many samples more may be held.
-    pub(crate) fn room(&self) -> usize {
-        self.samples_max.saturating_sub(self.samples).saturating_sub(self.kept)
+    /// How much more may be held.
+    pub(crate) fn room(&self) -> Limits {
+        let held = self.held.plus(self.kept);
+        Limits {
+            samples: self.limits.samples.saturating_sub(held.samples),
+            bytes: self.limits.bytes.saturating_sub(held.bytes),
+        }
     }
 
     /// Whether to go on. Cheap enough for every series, too dear for every sample.

@@ -203,7 +203,8 @@ impl Evaluator<'_> {
     }
 
     fn scalar(&mut self, arg: &Expr, steps: Steps) -> Result<Evaluated, QueryError> {
-        let block = self.vector(arg, steps)?;
+        // Two are too many.
+        let block = self.at_most(arg, 2, steps)?;
         self.budget.charge(steps.count)?;
         // Absent until found, NaN when found again.
         let mut values = vec![absent(); steps.count];
@@ -217,7 +218,7 @@ impl Evaluator<'_> {
     }
 
     fn absent(&mut self, arg: &Expr, steps: Steps) -> Result<Block, QueryError> {
-        let block = self.vector(arg, steps)?;
+        let block = self.at_most(arg, 1, steps)?;
         self.budget.charge(steps.count)?;
         let mut found = vec![false; steps.count];
         for row in &block.rows {

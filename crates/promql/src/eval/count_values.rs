@@ -58,8 +58,9 @@ impl Evaluator<'_> {
             for (step, count) in counts {
                 floats.push(step, count);
             }
-            self.budget.charge(floats.slots())?;
-            rows.push(Row::of_floats(labels, floats));
+            let row = Row::of_floats(labels, floats);
+            self.budget.charge(row.cost())?;
+            rows.push(row);
         }
         Ok(Block { rows })
     }

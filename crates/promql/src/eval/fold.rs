@@ -3,7 +3,7 @@
 //! Rows are folded in one after the other, each into the slots of its group, so only the groups are held beside the input.
 
 use super::groups::Grouping;
-use super::{Block, Column, Evaluator, Row, Scalars, Steps, absent, is_absent};
+use super::{Block, Column, Cost, Evaluator, Row, Scalars, Steps, absent, is_absent, labels_bytes};
 use crate::error::QueryError;
 use crate::functions::quantile::quantile;
 use crate::functions::sum::{Mean, Sum};
@@ -209,7 +209,7 @@ impl Evaluator<'_> {
         let mut rows = Vec::with_capacity(grouping.labels.len());
         for (members, labels) in members.iter().zip(&grouping.labels) {
             self.budget.check()?;
-            self.budget.charge(steps.count)?;
+            self.budget.charge(Cost::from(steps.count).with_bytes(size_of::<Row>() + labels_bytes(labels)))?;
             slots.clear();
             slots.resize(steps.count, None);
             let mut drop_name = false;
@@ -257,7 +257,7 @@ impl Evaluator<'_> {
         let mut scratch = Vec::new();
         for (members, labels) in grouping.members().iter().zip(&grouping.labels) {
             self.budget.check()?;
-            self.budget.charge(steps.count)?;
+            self.budget.charge(Cost::from(steps.count).with_bytes(size_of::<Row>() + labels_bytes(labels)))?;
             let mut floats = Column::default();
             for step in 0..steps.count {
                 scratch.clear();

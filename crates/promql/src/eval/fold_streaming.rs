@@ -10,7 +10,7 @@ use relatum_model::{Labels, MatchOp};
 use super::fold::{Average, Count, Deviation, Fold, Largest, Presence, Smallest, Total, Variance};
 use super::groups::Groups;
 use super::names::has_type;
-use super::{Block, Column, Evaluator, Row, Steps, is_absent};
+use super::{Block, Column, Cost, Evaluator, Row, Steps, is_absent};
 use crate::error::QueryError;
 use crate::syntax::{Aggregate, AggregateOp, Edges, Expr};
 
@@ -19,15 +19,14 @@ pub(crate) type Sink = Box<dyn Collect>;
 
 /// Takes the rows of one aggregation.
 pub(crate) trait Collect {
-    /// Takes a row, which loses what says which metric it is if it is to be `bare`; gives how many samples are held for it from
-    /// now on.
-    fn take(&mut self, row: &Row, bare: bool) -> usize;
+    /// Takes a row, which loses what says which metric it is if it is to be `bare`; gives what is held for it from now on.
+    fn take(&mut self, row: &Row, bare: bool) -> Cost;
 
     /// Groups like those of the aggregation, none of which was met yet.
     fn new_groups(&self) -> Groups;
 
-    /// Takes what one thread made of one part; gives how many samples are held for it from now on.
-    fn take_batch(&mut self, batch: Batch, drop_name: bool) -> usize;
+    /// Takes what one thread made of one part; gives what is held for it from now on.
+    fn take_batch(&mut self, batch: Batch, drop_name: bool) -> Cost;
 
     /// The result; `None` if a row came that only an aggregation of all rows can treat.
     fn finish(self: Box<Self>) -> Option<Vec<Row>>;
@@ -75,15 +74,16 @@ struct Folding<F> {
 }
 
 impl<F: Fold> Folding<F> {
-    /// Makes room for a group if it is new; gives how many samples that holds.
-    fn admit(&mut self, group: usize) -> usize {
+    /// Makes room for a group if it is new; gives what is held for that.
+    fn admit(&mut self, group: usize) -> Cost {
         if group < self.drop_name.len() {
-            return 0;
+            return Cost::default();
         }
         self.drop_name.push(false);
         self.slots.resize(self.slots.len() + self.steps, None);
         // A sample is a time and a value; what folds values may need more room.
-        self.steps.saturating_mul(1 + size_of::<Option<F>>() / 16)
+        let samples = self.steps.saturating_mul(1 + size_of::<Option<F>>() / 16);
+        Cost::from(samples).with_bytes(self.groups.bytes(group))
     }
 
     fn add(&mut self, group: usize, first: usize, values: &[f64]) {
@@ -98,12 +98,12 @@ impl<F: Fold> Folding<F> {
 }
 
 impl<F: Fold> Collect for Folding<F> {
-    fn take(&mut self, row: &Row, bare: bool) -> usize {
+    fn take(&mut self, row: &Row, bare: bool) -> Cost {
         // Without its type a series may be the same as another one; and histograms are not floats.
         let is_typed = || has_type(&row.labels);
         self.is_beyond |= row.histograms.slots() > 0 || (bare && is_typed());
         if self.is_beyond {
-            return 0;
+            return Cost::default();
         }
         let group = self.groups.of(&row.labels, bare);
         let held = self.admit(group);
@@ -117,14 +117,14 @@ impl<F: Fold> Collect for Folding<F> {
         self.groups.like()
     }
 
-    fn take_batch(&mut self, batch: Batch, drop_name: bool) -> usize {
-        let mut held = 0;
+    fn take_batch(&mut self, batch: Batch, drop_name: bool) -> Cost {
+        let mut held = Cost::default();
         while self.known_as.len() <= batch.worker {
             self.known_as.push(Vec::new());
         }
         for labels in &batch.new_groups {
             let group = self.groups.of(labels, false);
-            held += self.admit(group);
+            held = held.plus(self.admit(group));
             self.known_as[batch.worker].push(group);
         }
         let mut from = 0;
@@ -142,14 +142,14 @@ impl<F: Fold> Collect for Folding<F> {
             return None;
         }
         let slots = self.slots.chunks_mut(self.steps.max(1));
-        let rows = slots.zip(&self.groups.labels).zip(&self.drop_name).map(|((slots, labels), drop_name)| {
+        let rows = slots.zip(&self.drop_name).enumerate().map(|(group, (slots, drop_name))| {
             let mut floats = Column::default();
             for (step, slot) in slots.iter_mut().enumerate() {
                 if let Some(fold) = slot.take() {
                     floats.push(step, fold.finish());
                 }
             }
-            Row { drop_name: *drop_name, ..Row::of_floats(labels.clone(), floats) }
+            Row { drop_name: *drop_name, ..Row::of_floats(self.groups.labels(group), floats) }
         });
         Some(rows.filter(|row| row.floats.slots() > 0).collect())
     }

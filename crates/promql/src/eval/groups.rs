@@ -1,8 +1,9 @@
 //! Groups of aggregations: which rows belong together.
 
-use std::collections::HashMap;
+use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use relatum_model::Labels;
 use relatum_model::labels::METRIC_NAME;
 
@@ -20,7 +21,8 @@ impl Grouping {
     pub(super) fn new(node: &Aggregate, rows: &[Row]) -> Self {
         let mut groups = Groups::new(node);
         let of_row = rows.iter().map(|row| groups.of(&row.labels, false)).collect();
-        Grouping { of_row, labels: groups.labels }
+        let labels = (0..groups.len()).map(|group| groups.labels(group)).collect();
+        Grouping { of_row, labels }
     }
 
     /// The rows of each group, in their order.
@@ -66,17 +68,24 @@ impl Members {
     }
 }
 
+/// What a group takes beside its labels: where they end, and its entry in the table, which is half full at least.
+const GROUP_BYTES: usize = size_of::<usize>() + 2 * (size_of::<(u64, usize)>() + 1);
+
 /// The groups that were met so far, in the order in which they were.
 ///
-/// The labels of a group are made once, when it is met; those of later rows are only compared with them, in their encoding.
+/// Labels of a group are kept as their encoding, one behind the other: those of a row are compared with them as they are, and
+/// sets are made only of groups that somebody asks for.
 #[derive(Clone)]
 pub(crate) struct Groups {
     by: Grouped,
-    pub(super) labels: Vec<Labels>,
-    places: HashMap<Labels, usize, RandomState>,
+    texts: String,
+    ends: Vec<usize>,
+    // The hash of each text, and which group has it.
+    places: HashTable<(u64, usize)>,
+    hasher: RandomState,
     // The labels of a row that count, encoded.
     key: String,
-    // The place of the row before: neighbours often belong together.
+    // The group of the row before: neighbours often belong together.
     last: usize,
 }
 
@@ -92,7 +101,8 @@ impl Groups {
     }
 
     fn of_kind(by: Grouped) -> Self {
-        Groups { by, labels: Vec::new(), places: HashMap::default(), key: String::new(), last: 0 }
+        let (texts, ends, places, hasher, key, last) = Default::default();
+        Groups { by, texts, ends, places, hasher, key, last }
     }
 
     /// The same groups, of which none was met yet.
@@ -100,27 +110,56 @@ impl Groups {
         Groups::of_kind(self.by.clone())
     }
 
+    /// How many were met.
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The labels of a group.
+    pub(super) fn labels(&self, group: usize) -> Labels {
+        Labels::from_encoded(self.text(group)).expect("some labels of a set, in their order, are a set")
+    }
+
+    /// What a group takes.
+    pub(super) fn bytes(&self, group: usize) -> usize {
+        GROUP_BYTES + self.text(group).len()
+    }
+
+    fn text(&self, group: usize) -> &str {
+        let from = group.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.texts[from..self.ends[group]]
+    }
+
     /// The number of the group that `labels` belong to, as if they had none that say what the metric is if those are `bare`.
     pub(super) fn of(&mut self, labels: &Labels, bare: bool) -> usize {
-        if let Some(group) = self.find(labels, bare) {
-            return group;
+        match self.place(labels, bare) {
+            Ok(group) => group,
+            Err(hash) => {
+                self.last = self.ends.len();
+                self.texts.push_str(&self.key);
+                self.ends.push(self.texts.len());
+                self.places.insert_unique(hash, (hash, self.last), |(hash, _)| *hash);
+                self.last
+            }
         }
-        let labels = Labels::from_encoded(&self.key).expect("some labels of a set, in their order, are a set");
-        self.last = self.labels.len();
-        self.places.insert(labels.clone(), self.last);
-        self.labels.push(labels);
-        self.last
     }
 
     /// As [`Groups::of`], if the group was met.
-    pub(super) fn find(&mut self, labels: &Labels, bare: bool) -> Option<usize> {
+    pub(super) fn find(&mut self, labels: &Labels) -> Option<usize> {
+        self.place(labels, false).ok()
+    }
+
+    /// The group of what is now in `key`, or its hash.
+    fn place(&mut self, labels: &Labels, bare: bool) -> Result<usize, u64> {
         self.key.clear();
         self.by.push_key(labels, bare, &mut self.key);
-        if self.labels.get(self.last).is_some_and(|last| *last.encoded() == *self.key) {
-            return Some(self.last);
+        if self.last < self.ends.len() && self.text(self.last) == self.key {
+            return Ok(self.last);
         }
-        self.last = *self.places.get(self.key.as_str())?;
-        Some(self.last)
+        let hash = self.hasher.hash_one(self.key.as_str());
+        let found = self.places.find(hash, |(other, group)| *other == hash && self.text(*group) == self.key);
+        self.last = found.ok_or(hash)?.1;
+        Ok(self.last)
     }
 }
 

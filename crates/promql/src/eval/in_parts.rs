@@ -16,13 +16,15 @@ use super::fold_streaming::{Batch, Sink};
 use super::frames::Frames;
 use super::groups::Groups;
 use super::names::{has_type, without_metadata};
-use super::{Column, Evaluator, Row};
+use super::{Column, Evaluator, Limits, Row};
 use crate::error::QueryError;
 
 /// Fewer parts than this are worked on at once by nobody: a thread costs as much to start.
 const PARTS_MIN: usize = 4;
 /// How many finished parts may wait for each thread.
 const PARTS_AHEAD: usize = 8;
+/// About how many rows come of a part.
+const PART_ROWS: usize = 100;
 /// A thread looks at the clock once in so many series.
 const SERIES_BETWEEN_CHECKS: usize = 16;
 
@@ -67,12 +69,14 @@ impl Evaluator<'_> {
         }
     }
 
-    /// Makes a row of every series, in the order of labels; `take` gets them.
+    /// Makes a row of every series, in the order of labels; `take` gets them until it returns `false`. That it wants no more than
+    /// `at_least` is likely, unless that is zero.
     pub(super) fn rows_of_parts(
         &mut self,
         parts: &dyn Parts,
         plan: &Plan<'_>,
-        mut take: impl FnMut(&mut Self, Made) -> Result<(), QueryError>,
+        at_least: usize,
+        mut take: impl FnMut(&mut Self, Made) -> Result<bool, QueryError>,
     ) -> Result<(), QueryError> {
         let bound = self.bound(plan);
         let meter = Arc::clone(&self.measuring.meter);
@@ -99,8 +103,14 @@ impl Evaluator<'_> {
             meter.count(read, looked_at);
             Ok(made)
         };
-        self.in_order(parts.count(), Frames::default, work, |evaluator, made| {
-            made.into_iter().try_for_each(|made| take(evaluator, made))?;
+        // Where few rows are wanted, nobody reads ahead of the parts that most likely have them.
+        let alone = if at_least == 0 { 0 } else { 1 + at_least / PART_ROWS };
+        self.in_order(parts.count(), alone, Frames::default, work, |evaluator, made| {
+            for made in made {
+                if !take(evaluator, made)? {
+                    return Ok(false);
+                }
+            }
             Ok(true)
         })
     }
@@ -127,7 +137,7 @@ impl Evaluator<'_> {
         let work = |worker: &mut Worker, part: usize| {
             let Worker { number, groups, frames, column } = worker;
             let mut batch = Batch::of(*number);
-            let known = groups.labels.len();
+            let known = groups.len();
             let mut metrics = Metrics::default();
             let (mut read, mut looked_at) = (0, 0);
             bound.visit(parts, part, |labels, samples| {
@@ -147,11 +157,11 @@ impl Evaluator<'_> {
                 true
             })?;
             meter.count(read, looked_at);
-            batch.new_groups.extend_from_slice(&groups.labels[known..]);
+            batch.new_groups.extend((known..groups.len()).map(|group| groups.labels(group)));
             Ok(batch)
         };
         let mut is_beyond = false;
-        self.in_order(parts.count(), worker, work, |evaluator, batch| {
+        self.in_order(parts.count(), 0, worker, work, |evaluator, batch| {
             is_beyond |= batch.is_beyond;
             if !is_beyond {
                 batch.metrics.iter().for_each(|metric| take_metric(evaluator, metric));
@@ -163,29 +173,32 @@ impl Evaluator<'_> {
     }
 
     fn bound(&self, plan: &Plan<'_>) -> Bound {
-        Bound { watch: self.budget.watch(), samples: self.budget.room(), n_steps: plan.n_steps }
+        Bound { watch: self.budget.watch(), room: self.budget.room(), n_steps: plan.n_steps }
     }
 
     /// Does `work` for every part, on all cores, and gives the results to `take` in the order of the parts until it returns
-    /// `false`. Each thread has a state of its own.
+    /// `false`. Each thread has a state of its own. The first parts, so many, are for this thread alone.
     fn in_order<S, R: Send>(
         &mut self,
         n_parts: usize,
+        alone: usize,
         state: impl Fn() -> S + Sync,
         work: impl Fn(&mut S, usize) -> Result<R, QueryError> + Sync,
         mut take: impl FnMut(&mut Self, R) -> Result<bool, QueryError>,
     ) -> Result<(), QueryError> {
-        let threads = if n_parts < PARTS_MIN { 1 } else { cores().min(n_parts) };
-        if threads == 1 {
-            let mut state = state();
-            for part in 0..n_parts {
-                if !take(self, work(&mut state, part)?)? {
-                    return Ok(());
-                }
+        let n_shared = n_parts.saturating_sub(alone);
+        let threads = if n_shared < PARTS_MIN { 1 } else { cores().min(n_shared) };
+        let alone = if threads == 1 { n_parts } else { alone };
+        let mut own = state();
+        for part in 0..alone {
+            if !take(self, work(&mut own, part)?)? {
+                return Ok(());
             }
+        }
+        if alone == n_parts {
             return Ok(());
         }
-        let next_part = AtomicUsize::new(0);
+        let next_part = AtomicUsize::new(alone);
         let claim = || Some(next_part.fetch_add(1, Ordering::Relaxed)).filter(|part| *part < n_parts);
         std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(threads * PARTS_AHEAD);
@@ -203,9 +216,8 @@ impl Evaluator<'_> {
                 });
             }
             drop(sender);
-            let mut own = state();
             let mut waiting = BTreeMap::new();
-            let mut turn = 0;
+            let mut turn = alone;
             while turn < n_parts {
                 while let Some(result) = waiting.remove(&turn) {
                     if !take(self, result?)? {
@@ -245,8 +257,8 @@ struct Worker {
 /// What bounds a thread.
 struct Bound {
     watch: super::budget::Watch,
-    // How many samples may be held.
-    samples: usize,
+    // What may be held.
+    room: Limits,
     n_steps: usize,
 }
 
@@ -262,9 +274,8 @@ impl Bound {
         parts.visit(part, &mut |labels, samples| {
             let checked = if seen % SERIES_BETWEEN_CHECKS == 0 { self.watch.check() } else { Ok(()) };
             seen += 1;
-            let too_many = samples.len().saturating_add(self.n_steps) > self.samples;
-            match checked {
-                Ok(()) if too_many => refused = Some(QueryError::TooManySamples),
+            let admitted = checked.and_then(|()| self.room.admit(samples.len().saturating_add(self.n_steps).into()));
+            match admitted {
                 Ok(()) if each(labels, samples) => return ControlFlow::Continue(()),
                 Ok(()) => {}
                 Err(error) => refused = Some(error),

@@ -67,7 +67,7 @@ impl Evaluator<'_> {
             }
             let identity = identity(&row.labels);
             let of_target: Vec<&Chosen> = by_name.values().filter_map(|chosen| chosen.get(&identity)).collect();
-            self.budget.charge(row.slots())?;
+            self.budget.charge(row.cost())?;
             // Which infos a target has may change on the way, and with them the labels.
             let mut columns: Vec<(Vec<usize>, Column, HistogramColumn)> = Vec::new();
             let place = |columns: &mut Vec<(Vec<usize>, Column, HistogramColumn)>, step: usize| {

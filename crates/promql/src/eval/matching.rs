@@ -13,14 +13,14 @@ use super::binary::{Element, both, changes_metric, element};
 use super::binary_histograms::{Combination, Operand, combine};
 use super::groups::{Groups as Signatures, Members};
 use super::names::{has_type, in_braces, is_metadata};
-use super::{Block, Column, Evaluator, HistogramColumn, Row, Steps, execution, is_absent};
+use super::{Block, Column, Cost, Evaluator, HistogramColumn, Row, Steps, execution, is_absent};
 use crate::annotation::Annotations;
 use crate::error::QueryError;
 use crate::syntax::{Binary, BinaryOp, Cardinality, VectorMatching};
 
 /// The rows of both sides by signature, and for each row the number of its signature.
 struct Groups {
-    signatures: Vec<Labels>,
+    signatures: Signatures,
     of_many: Vec<usize>,
     of_ones: Vec<usize>,
     many: Members,
@@ -33,9 +33,14 @@ impl Groups {
         let mut of =
             |block: &Block| -> Vec<usize> { block.rows.iter().map(|row| signatures.of(&row.labels, false)).collect() };
         let (of_ones, of_many) = (of(ones), of(many));
-        let signatures = signatures.labels;
         let (many, ones) = (Members::new(&of_many, signatures.len()), Members::new(&of_ones, signatures.len()));
         Groups { signatures, of_many, of_ones, many, ones }
+    }
+
+    fn cost(&self) -> Cost {
+        let of_signatures: usize = (0..self.signatures.len()).map(|signature| self.signatures.bytes(signature)).sum();
+        let of_rows = 2 * size_of::<usize>() * (self.of_many.len() + self.of_ones.len());
+        Cost::default().with_bytes(of_signatures + of_rows)
     }
 
     /// Whether every row has a signature of its own on its side.
@@ -130,6 +135,7 @@ impl Evaluator<'_> {
             steps,
         };
         let groups = Groups::new(&many, &ones, matching);
+        self.budget.charge(groups.cost())?;
         if !has_fill && groups.are_pairs() && meeting.keeps_signatures(&many) {
             return self.between_pairs(&meeting, &groups, many, &ones);
         }
@@ -140,6 +146,11 @@ impl Evaluator<'_> {
         }
 
         let mut text = String::new();
+        let filled: Vec<Labels> = if has_fill {
+            (0..groups.signatures.len()).map(|signature| groups.signatures.labels(signature)).collect()
+        } else {
+            Vec::new()
+        };
         let mut outcomes: Vec<(usize, Outcome)> = Vec::with_capacity(many.rows.len());
         for (row, &group) in many.rows.iter().zip(&groups.of_many) {
             self.budget.check()?;
@@ -150,7 +161,7 @@ impl Evaluator<'_> {
                 outcomes.push((group, outcome));
             }
             if let Some(value) = fill_ones {
-                let partner = Partner::Fill { value, labels: &groups.signatures[group] };
+                let partner = Partner::Fill { value, labels: &filled[group] };
                 let is_alone = |step| groups.ones.of(group).iter().all(|one| !ones.rows[*one].has(step));
                 let outcome = self.meet(&meeting, Partner::Row(row), partner, needs_met, is_alone, &mut text)?;
                 outcomes.push((group, outcome));
@@ -162,7 +173,7 @@ impl Evaluator<'_> {
         }
         if let Some(value) = fill_many {
             for (row, &group) in ones.rows.iter().zip(&groups.of_ones) {
-                let partner = Partner::Fill { value, labels: &groups.signatures[group] };
+                let partner = Partner::Fill { value, labels: &filled[group] };
                 let is_alone = |step| groups.many.of(group).iter().all(|one| !many.rows[*one].has(step));
                 let outcome = self.meet(&meeting, partner, Partner::Row(row), false, is_alone, &mut text)?;
                 outcomes.push((group, outcome));
@@ -236,7 +247,7 @@ impl Evaluator<'_> {
             outcome.row.labels = meeting.result_labels(many.labels(), one.labels(), text);
         }
         self.budget.release(meeting.steps.count);
-        self.budget.charge(outcome.row.slots())?;
+        self.budget.charge(outcome.row.cost())?;
         Ok(outcome)
     }
 }
@@ -357,7 +368,7 @@ impl Meeting<'_> {
         has_fill: bool,
     ) -> Option<(usize, QueryError)> {
         let mut found: Option<(usize, QueryError)> = None;
-        for (group, signature) in groups.ones.iter().zip(&groups.signatures).filter(|(ones, _)| ones.len() > 1) {
+        for (signature, group) in groups.ones.iter().enumerate().filter(|(_, ones)| ones.len() > 1) {
             for step in 0..found.as_ref().map_or(self.steps.count, |(step, _)| *step) {
                 let mut present = group.iter().filter(|one| ones.rows[**one].has(step));
                 let (Some(first), Some(second)) = (present.next(), present.next()) else { continue };
@@ -372,7 +383,7 @@ impl Meeting<'_> {
                 let error = execution(format!(
                     "found duplicate series for the match group {} on the {side} hand-side of the operation: [{}, {}];\
                      many-to-many matching not allowed: matching labels must be unique on one side",
-                    in_braces(signature),
+                    in_braces(&groups.signatures.labels(signature)),
                     names[0],
                     names[1],
                 ));

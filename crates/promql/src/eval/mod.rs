@@ -12,6 +12,7 @@ mod bucket_use;
 mod budget;
 mod call;
 mod count_values;
+mod enough;
 mod fold;
 mod fold_histograms;
 mod fold_streaming;
@@ -38,9 +39,10 @@ mod window_parts;
 
 use relatum_model::Series;
 
-pub(crate) use block::{Block, Column, Row, Scalars, absent, is_absent};
+pub(crate) use block::{Block, Column, Row, Scalars, absent, is_absent, labels_bytes};
 pub(crate) use bucket_use::BucketUse;
-pub(crate) use budget::Budget;
+pub(crate) use budget::{Budget, Cost, Limits};
+pub(crate) use enough::Enough;
 pub(crate) use fold_streaming::Sink;
 pub(crate) use histogram_column::HistogramColumn;
 pub(crate) use shared::Shared;
@@ -82,6 +84,8 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) buckets_asked: BucketUse,
     /// Where the rows of the next selector or range function go instead of into a block.
     pub(crate) sink: Option<Sink>,
+    /// How many rows of the next selector are enough.
+    pub(crate) enough: Option<Enough>,
     pub(crate) measuring: Measuring,
     pub(crate) shared: Shared,
 }
@@ -95,11 +99,12 @@ pub(crate) enum Evaluated {
 }
 
 impl Evaluated {
-    fn slots(&self) -> usize {
+    /// What it takes.
+    fn cost(&self) -> Cost {
         match self {
-            Evaluated::Scalar(scalars) => scalars.slots(),
-            Evaluated::Text(_) => 0,
-            Evaluated::Vector(block) => block.slots(),
+            Evaluated::Scalar(scalars) => scalars.slots().into(),
+            Evaluated::Text(text) => Cost::default().with_bytes(text.len()),
+            Evaluated::Vector(block) => block.cost(),
         }
     }
 
@@ -166,7 +171,7 @@ impl Evaluator<'_> {
         } else {
             self.node(expr, steps)?
         };
-        self.budget.settle(held.saturating_add(value.slots()))?;
+        self.budget.settle(held.plus(value.cost()))?;
         Ok(value)
     }
 

@@ -144,7 +144,7 @@ impl Evaluator<'_> {
         let members = grouping.members();
         let mut heap = Heap { elements: Vec::new(), is_before };
         let mut kept = Kept::new(block.rows.len());
-        self.budget.charge(block.slots())?;
+        self.budget.charge(block.cost())?;
         for step in 0..steps.count {
             self.budget.check()?;
             let k = k.at(step);
@@ -187,7 +187,7 @@ impl Evaluator<'_> {
         let members = grouping.members();
         let mut heap = Heap { elements: Vec::new(), is_before: smaller_first };
         let mut kept = Kept::new(block.rows.len());
-        self.budget.charge(block.slots())?;
+        self.budget.charge(block.cost())?;
         for step in 0..steps.count {
             self.budget.check()?;
             let ratio = ratio.at(step).clamp(-1.0, 1.0);

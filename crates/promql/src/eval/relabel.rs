@@ -3,7 +3,7 @@
 use relatum_model::labels::METRIC_NAME;
 
 use super::call::Args;
-use super::{Block, Evaluator, Row, Steps, execution};
+use super::{Block, Cost, Evaluator, Row, Steps, execution, labels_bytes};
 use crate::error::QueryError;
 use crate::functions::natural;
 
@@ -55,12 +55,14 @@ impl Evaluator<'_> {
         // Each reference gives the whole source at most.
         let n_references = template.matches('$').count();
         let mut block = self.vector(args.at(0), steps)?;
+        let mut text = String::new();
         for row in &mut block.rows {
             self.budget.check()?;
             let source = row.labels.value(source);
             check_length("label_replace", template.len().saturating_add(source.len().saturating_mul(n_references)))?;
             if let Some(value) = regex.replace(source, template) {
-                set_label(row, target, value);
+                set_label(row, target, &value, &mut text);
+                self.budget.charge(Cost::default().with_bytes(labels_bytes(&row.labels)))?;
             }
         }
         block.merge_duplicates()?;
@@ -77,13 +79,15 @@ impl Evaluator<'_> {
             return Err(execution(format!("invalid destination label name in label_join(): {target}")));
         }
         let mut block = self.vector(args.at(0), steps)?;
+        let mut text = String::new();
         for row in &mut block.rows {
             let values: Vec<&str> = sources.iter().map(|source| row.labels.value(source)).collect();
             let length = values.iter().map(|value| value.len().saturating_add(separator.len())).sum();
             self.budget.check()?;
             check_length("label_join", length)?;
             let value = values.join(separator);
-            set_label(row, target, value);
+            set_label(row, target, &value, &mut text);
+            self.budget.charge(Cost::default().with_bytes(labels_bytes(&row.labels)))?;
         }
         block.merge_duplicates()?;
         Ok(block)
@@ -100,10 +104,9 @@ fn check_length(function: &str, bytes: usize) -> Result<(), QueryError> {
     Ok(())
 }
 
-fn set_label(row: &mut Row, name: &str, value: String) {
-    let mut builder = row.labels.to_builder();
-    builder.set(name, value);
-    row.labels = builder.build();
+/// `text` is room to work in.
+fn set_label(row: &mut Row, name: &str, value: &str, text: &mut String) {
+    row.labels = row.labels.overlaid(|_| true, &[(name, value)], text);
     if name == METRIC_NAME {
         // Who sets the name wants to see it.
         row.drop_name = false;

@@ -6,6 +6,7 @@ use relatum_model::histogram::CounterReset;
 use relatum_model::storage::{Hints, SelectError, TimeRange};
 use relatum_model::{HistogramSample, Matcher, NativeHistogram, Samples, Series, is_stale};
 
+use super::enough::Counter;
 use super::frames::Frames;
 use super::in_parts::{Made, Plan};
 use super::window::{HistogramPoint, Notes};
@@ -65,6 +66,7 @@ impl Evaluator<'_> {
         };
         let mut block = Block::default();
         let mut sink = self.sink.take();
+        let mut counter = Counter::new(self.enough.take(), steps);
         let hints = Hints { newest_only: steps.count == 1, ..instant_hints(steps) };
         let make = |_: &mut Frames, samples: &mut Samples, column: &mut Column| {
             newest_column(samples, steps, when, lookback_ms, take, column)
@@ -79,7 +81,7 @@ impl Evaluator<'_> {
         let done = self.with_parts(matchers, range, &hints, |evaluator, parts| match &mut sink {
             Some(sink) => evaluator.fold_parts(parts, &plan, sink, |_, _| {}),
             None => evaluator
-                .rows_of_parts(parts, &plan, |evaluator, made| {
+                .rows_of_parts(parts, &plan, counter.at_least(), |evaluator, made| {
                     let row = match made {
                         Made::Row { row, .. } => row,
                         Made::Whole(series) => {
@@ -90,11 +92,12 @@ impl Evaluator<'_> {
                             row
                         }
                     };
-                    if row.slots() > 0 {
-                        evaluator.budget.charge(row.slots())?;
+                    if row.slots() > 0 && counter.wants_more() {
+                        counter.count(&row);
+                        evaluator.budget.charge(row.cost())?;
                         block.rows.push(row);
                     }
-                    Ok(())
+                    Ok(counter.wants_more())
                 })
                 .map(|()| true),
         })?;
@@ -103,6 +106,9 @@ impl Evaluator<'_> {
             return Ok(block);
         }
         self.each_series(matchers, range, &hints, |evaluator, series| {
+            if !counter.wants_more() {
+                return Ok(());
+            }
             evaluator.budget.charge(steps.count)?;
             let row = if series.samples.histograms.is_empty() {
                 let mut floats = Column::default();
@@ -119,7 +125,8 @@ impl Evaluator<'_> {
             if let Some(sink) = &mut sink {
                 return evaluator.budget.charge(sink.take(&row, false));
             }
-            evaluator.budget.charge(row.slots())?;
+            counter.count(&row);
+            evaluator.budget.charge(row.cost())?;
             block.rows.push(row);
             Ok(())
         })?;
@@ -148,7 +155,7 @@ impl Evaluator<'_> {
                 (row.floats, row.histograms) = smoothed_of_both(&samples, steps, when, lookback_ms, &mut notes);
             }
             evaluator.budget.release(steps.count);
-            evaluator.budget.charge(row.slots())?;
+            evaluator.budget.charge(row.cost())?;
             if row.slots() > 0 {
                 block.rows.push(row);
             }

@@ -2,7 +2,7 @@
 
 use super::groups::Groups as Signatures;
 use super::matching::signatures;
-use super::{Block, Evaluator, Row, Steps};
+use super::{Block, Cost, Evaluator, Row, Steps};
 use crate::error::QueryError;
 use crate::syntax::{Binary, BinaryOp, VectorMatching};
 
@@ -55,20 +55,24 @@ struct Presence {
 }
 
 impl Presence {
-    /// Adds a row; gives how many samples are held for it from now on.
-    fn add(&mut self, row: &Row) -> usize {
-        let first = self.signatures.of(&row.labels, false) * self.steps;
+    /// Adds a row; gives what is held for it from now on.
+    fn add(&mut self, row: &Row) -> Cost {
+        let signature = self.signatures.of(&row.labels, false);
+        let first = signature * self.steps;
         let is_new = first == self.present.len();
         if is_new {
             self.present.resize(first + self.steps, false);
         }
         row.steps().for_each(|step| self.present[first + step] = true);
-        if is_new { self.steps } else { 0 }
+        if !is_new {
+            return Cost::default();
+        }
+        Cost::from(self.steps).with_bytes(self.signatures.bytes(signature))
     }
 
     /// Keeps the values at steps where there is a partner, or where there is none.
     fn filter(&mut self, block: &mut Block, keep_matched: bool) {
-        block.rows.retain_mut(|row| match self.signatures.find(&row.labels, false) {
+        block.rows.retain_mut(|row| match self.signatures.find(&row.labels) {
             None => !keep_matched,
             Some(signature) => {
                 let present = &self.present[signature * self.steps..][..self.steps];

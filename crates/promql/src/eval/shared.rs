@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 
-use super::{BucketUse, Evaluated, Evaluator, Steps};
+use super::{BucketUse, Cost, Evaluated, Evaluator, Steps};
 use crate::annotation::Annotations;
 use crate::error::QueryError;
 use crate::syntax::{Expr, Span};
@@ -40,7 +40,7 @@ struct Kept {
     buckets_asked: BucketUse,
     span: Span,
     value: Evaluated,
-    slots: usize,
+    cost: Cost,
     annotations: Annotations,
     looked_at: u64,
 }
@@ -147,7 +147,7 @@ impl Evaluator<'_> {
             let begun = self.measuring.begin_shared(expr);
             let value = self.take_kept(at, expr.span());
             self.measuring.end(begun, value.rows());
-            self.budget.charge(value.slots())?;
+            self.budget.charge(value.cost())?;
             return Ok(Some(value));
         }
         let (held, looked_at) = (self.budget.held(), self.measuring.meter.looked_at());
@@ -165,16 +165,15 @@ impl Evaluator<'_> {
         self.annotations.take_over(&annotations, 0);
         let common = &mut self.shared.all[at];
         if common.uses > 0 {
-            let slots = value.slots();
+            let cost = value.cost();
             let looked_at = self.measuring.meter.looked_at() - looked_at;
             if let Some(before) = common.kept.take() {
-                self.budget.let_go(before.slots);
+                self.budget.let_go(before.cost);
             }
             // Without room for it there is nothing to keep, and no reason to fail.
-            if slots < self.budget.room() {
-                self.budget.keep(slots);
+            if self.budget.keep(cost) {
                 let (span, value) = (expr.span(), value.clone());
-                common.kept = Some(Kept { steps, buckets_asked, span, value, slots, annotations, looked_at });
+                common.kept = Some(Kept { steps, buckets_asked, span, value, cost, annotations, looked_at });
             }
         }
         Ok(Some(value))
@@ -188,7 +187,7 @@ impl Evaluator<'_> {
         self.annotations.take_over(&kept.annotations, by);
         self.measuring.meter.count_looked_at(kept.looked_at);
         if common.uses == 0 {
-            self.budget.let_go(kept.slots);
+            self.budget.let_go(kept.cost);
             return kept.value;
         }
         common.kept.insert(kept).value.clone()

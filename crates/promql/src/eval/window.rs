@@ -190,7 +190,7 @@ impl Evaluator<'_> {
                 slider.spare = row.floats;
                 return evaluator.budget.charge(taken);
             }
-            evaluator.budget.charge(row.slots())?;
+            evaluator.budget.charge(row.cost())?;
             if !keeps_name {
                 evaluator.forget_name(&mut row);
             }

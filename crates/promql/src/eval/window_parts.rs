@@ -54,7 +54,7 @@ impl Evaluator<'_> {
                 return evaluator
                     .fold_parts(parts, &plan, sink, |evaluator, metric| evaluator.doubt_metric(metric, "", arg));
             }
-            evaluator.rows_of_parts(parts, &plan, |evaluator, made| {
+            evaluator.rows_of_parts(parts, &plan, 0, |evaluator, made| {
                 let row = match made {
                     Made::Row { row, metric } => {
                         metric.iter().for_each(|metric| evaluator.doubt_metric(metric, "", arg));
@@ -65,16 +65,16 @@ impl Evaluator<'_> {
                         let samples = without_stale(samples);
                         let histograms = histogram_points(&samples);
                         let series = RangeSeries { labels, drop_name: false, samples, histograms };
-                        let Some(mut row) = evaluator.slide_row(slider, reach, series)? else { return Ok(()) };
+                        let Some(mut row) = evaluator.slide_row(slider, reach, series)? else { return Ok(true) };
                         if !slider.keeps_name {
                             evaluator.forget_name(&mut row);
                         }
                         row
                     }
                 };
-                evaluator.budget.charge(row.slots())?;
+                evaluator.budget.charge(row.cost())?;
                 block.rows.push(row);
-                Ok(())
+                Ok(true)
             })?;
             Ok(true)
         })?;

@@ -103,13 +103,14 @@ async fn run(
     };
     let millis = |ms: Option<i64>| ms.map(|ms| Duration::from_millis(ms.max(0) as u64));
     let cancel = Cancel::new();
+    let limit = params.limit()?;
     let options = QueryOptions {
+        limit,
         lookback: millis(lookback_ms),
         timeout: millis(params.duration_ms("timeout")?),
         cancel: cancel.clone(),
         probe: Some(if params.first("explain").is_empty() { Probe::new() } else { Probe::explaining() }),
     };
-    let limit = params.limit()?;
     let came = Instant::now();
     let permit = engine.query_slots().await;
     let waited = came.elapsed();

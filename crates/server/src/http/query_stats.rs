@@ -28,6 +28,7 @@ pub(crate) fn stats(stats: &QueryStats, turn: Turn) -> Value {
             "samplesRead": stats.samples_read,
             "peakSamples": stats.samples_peak,
         },
+        "memory": { "peakBytes": stats.bytes_peak },
     })
 }
 
