@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,7 +121,7 @@ fn write(data_dir: &Path, to: &Path) -> Result<List, CommandFailure> {
     let mut files = Vec::new();
     files_of(data_dir, Path::new(""), &mut files).map_err(|error| failed("read", data_dir, &error))?;
     files.retain(|path| !path.starts_with(SAMPLES));
-    fs::create_dir_all(to).map_err(|error| failed("make", to, &error))?;
+    make_private(to)?;
     let mut list = List { version: VERSION, files: Vec::new() };
     if whole.is_none() {
         // With its log, which the copy of the agent does not need.
@@ -157,6 +157,12 @@ fn write(data_dir: &Path, to: &Path) -> Result<List, CommandFailure> {
     let written = File::create_new(&path).and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()));
     written.map_err(|error| failed("write", &path, &error))?;
     Ok(list)
+}
+
+/// Makes a folder that others may not look into, as a data directory is: not all files with secrets say so themselves.
+fn make_private(dir: &Path) -> Result<(), CommandFailure> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o750).create(dir);
+    made.map_err(|error| failed("make", dir, &error))
 }
 
 /// Copies the samples of an agent that is stopped.
@@ -226,7 +232,7 @@ fn read(from: &Path, data_dir: &Path) -> Result<List, CommandFailure> {
             return Err(CommandFailure::failed(format!("{} is not as it was written", whole.display())));
         }
     }
-    fs::create_dir_all(data_dir).map_err(|error| failed("make", data_dir, &error))?;
+    make_private(data_dir)?;
     for entry in &list.files {
         copy(from, data_dir, entry.path.clone())?;
     }
@@ -340,6 +346,7 @@ mod tests {
             fs::remove_dir(at("b")).unwrap();
         }
         write(&at("data"), &at("b")).unwrap_or_else(|failure| panic!("{failure:?}"));
+        assert_eq!(fs::metadata(at("b")).unwrap().mode() & 0o007, 0, "others may look into it");
         check_refused(write(&at("data"), &at("b")), "it is not empty");
         check_refused(read(&at("b"), &at("data")), "it is not empty");
         read(&at("b"), &at("new")).unwrap_or_else(|failure| panic!("{failure:?}"));
