@@ -17,9 +17,12 @@ use crate::system::give_memory_back;
 use crate::wal::FileKind;
 use crate::wal::frame::{FileHeader, close_frame, open_frame};
 use crate::wal::record::{
-    HistogramRows, PART_BYTES, Row, SECTION_ROWS, StartRow, encode_exemplar, encode_histograms, encode_rows,
-    encode_series, encode_starts,
+    HistogramRows, Row, SECTION_ROWS, StartRow, encode_exemplar, encode_histograms, encode_rows, encode_series,
+    encode_starts,
 };
+
+/// A frame of a checkpoint that is longer is followed by the next one.
+const FRAME_BYTES: usize = 256 << 10;
 
 impl Core {
     /// Applies the retention, and writes a checkpoint when more than half of the log is samples that nobody can see any more.
@@ -277,7 +280,7 @@ impl Parts<'_> {
 
     /// Writes the frame if it is long enough, and begins the next one.
     fn split(&mut self) -> io::Result<()> {
-        if self.buffer.len() > PART_BYTES {
+        if self.buffer.len() > FRAME_BYTES {
             close_frame(&mut self.buffer, self.at, self.salt, self.commit, self.part, false);
             self.flush()?;
             self.part += 1;

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
 use relatum_model::storage::{AppendError, TimeRange};
 use tracing::info;
 
@@ -165,8 +167,9 @@ impl Core {
             spans.iter().any(|other| other.max_ms >= span.min_ms && other.min_ms <= span.max_ms)
         };
         let moved: Vec<&Arc<MemSeries>> = moved.iter().filter(inside).collect();
-        let symbols: BTreeSet<&str> =
-            moved.iter().flat_map(|series| series.labels.iter().flat_map(|(name, value)| [name, value])).collect();
+        // One by one: all of them together, each as often as there are series, would take more memory than the series.
+        let mut symbols: HashSet<&str, FixedState> = HashSet::default();
+        moved.iter().flat_map(|series| &series.labels).for_each(|(name, value)| symbols.extend([name, value]));
         let mut writer = BlockWriter::create(&*self.options().fs, self.blocks.dir(), number, (1, commit), symbols)?;
         let mut bits = Vec::new();
         for series in moved {

@@ -79,7 +79,7 @@ pub(crate) struct State {
 /// What a series has only now and then.
 #[derive(Debug, Default)]
 struct Rare {
-    // The newest sample, if it is not the last one of the open chunk.
+    // The newest sample, if the open chunk does not know it.
     newest: Option<(i64, u64)>,
     // Samples that came behind a newer one of the series, sorted by time.
     late: Vec<LateSample>,
@@ -222,18 +222,24 @@ impl State {
 
     /// The newest sample, as time and value's bits.
     pub(crate) fn newest(&self) -> Option<(i64, u64)> {
-        self.newest_elsewhere().or(self.open.last())
+        self.rare.as_ref().and_then(|rare| rare.newest).or(self.open.newest())
     }
 
     /// The same, unless the open chunk ends with it.
     fn newest_elsewhere(&self) -> Option<(i64, u64)> {
-        self.rare.as_ref().and_then(|rare| rare.newest)
+        self.newest().filter(|newest| self.open.last() != Some(*newest))
     }
 
     /// Says that this is the newest sample, wherever it is.
     fn set_newest(&mut self, newest: Option<(i64, u64)>) {
-        let elsewhere = newest.filter(|_| newest != self.open.last());
-        if elsewhere.is_some() || self.newest_elsewhere().is_some() {
+        if let Some(newest) = newest
+            && self.open.count() == 0
+        {
+            // Few series are without a sample in memory, but after a cut of everything all are.
+            self.open.remember(newest);
+        }
+        let elsewhere = newest.filter(|_| newest != self.open.newest());
+        if elsewhere.is_some() || self.rare.as_ref().is_some_and(|rare| rare.newest.is_some()) {
             self.rare_mut().newest = elsewhere;
             self.shrink();
         }

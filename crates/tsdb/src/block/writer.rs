@@ -25,7 +25,7 @@ pub(crate) const CHUNK_SAMPLES_MAX: usize = 960;
 /// One in so many series stands with all its labels; the others only say what differs from the one before.
 pub(crate) const GROUP_SERIES: usize = 16;
 
-const BUFFER_BYTES: usize = 1 << 20;
+const BUFFER_BYTES: usize = 256 << 10;
 
 /// The name of the file of block `number`.
 pub(crate) fn file_name(number: u64) -> String {

@@ -128,7 +128,8 @@ impl OpenChunk {
             return Err(Damage("a chunk of too many bytes"));
         }
         let (used, count, window) = (bytes.len() as u16, count as u8, Window { leading, length });
-        let chunk = OpenChunk { bytes, last_ms, delta_ms, last_bits, used, count, bits_free, window };
+        let chunk =
+            OpenChunk { bytes, last_ms, delta_ms, last_bits, used, count, bits_free, window, ..OpenChunk::default() };
         if chunk.min_ms() > last_ms {
             return Err(Damage("a chunk ends before it begins"));
         }

@@ -31,6 +31,8 @@ pub(crate) struct OpenChunk {
     // Bits of the last byte that are not used yet, and are zeros.
     pub(super) bits_free: u8,
     pub(super) window: Window,
+    // Whether an empty chunk knows the sample that is the last one all the same: it is elsewhere.
+    pub(super) knows_last: bool,
 }
 
 impl OpenChunk {
@@ -52,6 +54,17 @@ impl OpenChunk {
     /// The time and the value's bits of the last sample; `None` in an empty chunk.
     pub(crate) fn last(&self) -> Option<(i64, u64)> {
         (self.count > 0).then_some((self.last_ms, self.last_bits))
+    }
+
+    /// The same, and in an empty chunk what [`OpenChunk::remember`] said.
+    pub(crate) fn newest(&self) -> Option<(i64, u64)> {
+        (self.count > 0 || self.knows_last).then_some((self.last_ms, self.last_bits))
+    }
+
+    /// Tells an empty chunk of a sample that stands elsewhere: those that follow are newer.
+    pub(crate) fn remember(&mut self, (t_ms, bits): (i64, u64)) {
+        debug_assert_eq!(self.count, 0, "a chunk with samples knows its last one");
+        (self.last_ms, self.last_bits, self.knows_last) = (t_ms, bits, true);
     }
 
     /// Says that a sample will be added soon.
