@@ -231,13 +231,13 @@ const FLAGS: &[Flag] = &[
     flag("log.level", Kind::Value, "info", "error, warn, info or debug"),
     flag("query.lookback-delta", Kind::Value, "5m", "how old the newest sample of a series may be to count"),
     flag("query.max-concurrency", Kind::Value, "20", "how many queries run at once"),
-    flag("query.max-samples", Kind::Value, "50000000", "how many samples one query may load"),
     flag(
         "query.max-memory",
         Kind::Value,
         "0B",
         "about how many bytes of memory one query may take, such as 512MB; 0 for a quarter of what the process may have",
     ),
+    flag("query.max-samples", Kind::Value, "50000000", "how many samples one query may load"),
     flag(
         "query.results-cache-size",
         Kind::Value,
