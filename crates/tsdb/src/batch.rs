@@ -1,9 +1,10 @@
 //! A batch of samples between its first append and its commit.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet, HashTable};
 use relatum_model::exemplar::Exemplar;
 use relatum_model::exposition::MetricKind;
 use relatum_model::storage::{AppendError, Appender, ExemplarRefused, KnownSample, Refused, SeriesRef};
@@ -33,6 +34,8 @@ pub(crate) struct Batch<'s> {
     tips: Tips,
     // The values of series that got a late sample in this batch, by number and time.
     moments: HashMap<(u64, i64), u64, FixedState>,
+    // The numbers of those series.
+    indexed: HashSet<u64, FixedState>,
     exemplars: Vec<PendingExemplar>,
     // Until it is handed on.
     writing: Option<Writing<'s>>,
@@ -63,15 +66,16 @@ pub(crate) struct Pending {
     pub(crate) histogram: Option<Box<Encoded>>,
     /// When a float began to count; 0 if that is not known.
     pub(crate) start_ms: i64,
-    // The sample of the same series that was accepted before this one.
-    previous: Option<u32>,
+    // The sample of the same series that was accepted before this one, and the newest one of those up to this one.
+    previous: u32,
+    newest: u32,
     is_fresh: bool,
 }
 
 impl Pending {
     /// Whether it is the first sample of its series in the batch.
     pub(crate) fn is_first(&self) -> bool {
-        self.previous.is_none()
+        self.previous == NONE
     }
 
     /// Whether it is the first sample of a series that neither the log nor a reader knows.
@@ -80,17 +84,12 @@ impl Pending {
     }
 }
 
-/// How far a batch has come, by the number of the series.
-pub(crate) type Tips = HashMap<u64, Tip, FixedState>;
+/// The last sample of each series in a batch, by its place. There is one for each sample of nearly all batches, and it is looked for
+/// in no order, so all that it tells is in the sample itself.
+pub(crate) type Tips = HashTable<u32>;
 
-/// How far a batch has come with one series.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Tip {
-    newest: (i64, u64),
-    last: u32,
-    // Whether `moments` has the samples of the series.
-    indexed: bool,
-}
+/// What stands for no sample.
+const NONE: u32 = u32::MAX;
 
 impl<'s> Batch<'s> {
     pub(crate) fn new(store: &'s Core) -> Self {
@@ -106,6 +105,7 @@ impl<'s> Batch<'s> {
             pending,
             tips,
             moments: HashMap::default(),
+            indexed: HashSet::default(),
             exemplars: Vec::new(),
             writing: Some(store.durable.begin()),
         }
@@ -147,7 +147,11 @@ impl<'s> Batch<'s> {
         histogram: Option<Box<Encoded>>,
     ) -> Result<(), Refused> {
         let same = |stored: u64| if stored == bits { Ok(()) } else { Err(Refused::DuplicateTimestamp) };
-        let tip = self.tips.get(&series.id).copied();
+        let tip = self.tip(&series);
+        let newest_here = tip.map(|tip| {
+            let newest = &self.pending[self.pending[tip as usize].newest as usize];
+            (newest.t_ms, newest.bits)
+        });
         let cut_end_ms = self.store.cut_end_ms();
         let mut state = series.state();
         if t_ms < cut_end_ms && state.is_unsure() && tip.is_none() {
@@ -157,9 +161,9 @@ impl<'s> Batch<'s> {
             state = series.state();
             state.found_in_blocks(in_block);
         }
-        let newest = match (state.newest(), tip) {
-            (Some(stored), Some(tip)) if tip.newest.0 > stored.0 => Some(tip.newest),
-            (None, Some(tip)) => Some(tip.newest),
+        let newest = match (state.newest(), newest_here) {
+            (Some(stored), Some(here)) if here.0 > stored.0 => Some(here),
+            (None, here) => here,
             (stored, _) => stored,
         };
         if let Some((newest_ms, newest_bits)) = newest {
@@ -181,7 +185,7 @@ impl<'s> Batch<'s> {
                 {
                     return same(stored);
                 }
-                self.index_moments(series.id);
+                self.index_moments(series.id, tip);
                 if let Some(stored) = self.moments.get(&(series.id, t_ms)) {
                     return same(*stored);
                 }
@@ -191,39 +195,46 @@ impl<'s> Batch<'s> {
         let is_fresh = state.phase == Phase::Fresh;
         state.expect_push();
         drop(state);
-        let previous = self.place(&series, t_ms, bits);
-        self.pending.push(Pending { series, t_ms, bits, histogram, start_ms, previous, is_fresh });
+        self.push(tip, Pending { series, t_ms, bits, histogram, start_ms, previous: NONE, newest: NONE, is_fresh });
         Ok(())
     }
 
-    /// Remembers the sample that comes next as the last one of its series; returns the one before.
-    fn place(&mut self, series: &MemSeries, t_ms: i64, bits: u64) -> Option<u32> {
-        let at = u32::try_from(self.pending.len())
-            .expect("a batch of four thousand million samples does not fit into memory");
-        let id = series.id;
-        let mut previous = None;
-        self.tips
-            .entry(id)
-            .and_modify(|tip| {
-                previous = Some(tip.last);
-                tip.last = at;
-                if t_ms > tip.newest.0 {
-                    tip.newest = (t_ms, bits);
-                }
-                if tip.indexed {
-                    self.moments.insert((id, t_ms), bits);
-                }
-            })
-            .or_insert(Tip { newest: (t_ms, bits), last: at, indexed: false });
-        previous
+    /// The place of the last sample of a series in this batch.
+    fn tip(&self, series: &Arc<MemSeries>) -> Option<u32> {
+        self.tips.find(hash_of(series), |at| Arc::ptr_eq(&self.pending[*at as usize].series, series)).copied()
     }
 
-    /// Makes the samples of one series in this batch findable by time.
-    fn index_moments(&mut self, id: u64) {
-        let Some(tip) = self.tips.get_mut(&id).filter(|tip| !tip.indexed) else { return };
-        tip.indexed = true;
-        let mut at = Some(tip.last);
-        while let Some(pending) = at.map(|at| &self.pending[at as usize]) {
+    /// Adds a sample behind `tip`, which is the last one of its series.
+    fn push(&mut self, tip: Option<u32>, mut sample: Pending) {
+        let at = u32::try_from(self.pending.len()).ok().filter(|at| *at != NONE);
+        let at = at.expect("a batch of four thousand million samples does not fit into memory");
+        let hash = hash_of(&sample.series);
+        match tip {
+            None => {
+                let pending = &self.pending;
+                self.tips.insert_unique(hash, at, |at| hash_of(&pending[*at as usize].series));
+                sample.newest = at;
+            }
+            Some(tip) => {
+                if let Some(known) = self.tips.find_mut(hash, |known| *known == tip) {
+                    *known = at;
+                }
+                let newest = self.pending[tip as usize].newest;
+                let is_newer = sample.t_ms > self.pending[newest as usize].t_ms;
+                (sample.previous, sample.newest) = (tip, if is_newer { at } else { newest });
+                if self.indexed.contains(&sample.series.id) {
+                    self.moments.insert((sample.series.id, sample.t_ms), sample.bits);
+                }
+            }
+        }
+        self.pending.push(sample);
+    }
+
+    /// Makes the samples of one series in this batch findable by time; `tip` is the last one.
+    fn index_moments(&mut self, id: u64, tip: Option<u32>) {
+        let Some(tip) = tip.filter(|_| self.indexed.insert(id)) else { return };
+        let mut at = tip;
+        while let Some(pending) = self.pending.get(at as usize) {
             self.moments.insert((id, pending.t_ms), pending.bits);
             at = pending.previous;
         }
@@ -245,6 +256,7 @@ impl<'s> Batch<'s> {
         let before = std::mem::take(&mut self.pending);
         self.tips.clear();
         self.moments.clear();
+        self.indexed.clear();
         for pending in before {
             let detached = pending.series.state().phase == Phase::Detached;
             let series = if detached { self.store.find_or_make(&pending.series.labels) } else { pending.series };
@@ -338,13 +350,11 @@ impl Appender for Batch<'_> {
         let Some(writing) = self.writing.take() else { return Ok(()) };
         store.commit(writing, || {
             self.readmit();
-            let begun = |series: &MemSeries| {
-                let tip = self.tips.get(&series.id);
-                tip.is_some() || series.state().phase == Phase::Listed
-            };
+            let mut exemplars = std::mem::take(&mut self.exemplars);
+            let begun = |series: &Arc<MemSeries>| self.tip(series).is_some() || series.state().phase == Phase::Listed;
             // Those whose series got no sample after all have nothing to belong to.
-            self.exemplars.retain(|pending| begun(&pending.series));
-            Admitted { samples: std::mem::take(&mut self.pending), exemplars: std::mem::take(&mut self.exemplars) }
+            exemplars.retain(|pending| begun(&pending.series));
+            Admitted { samples: std::mem::take(&mut self.pending), exemplars }
         })
     }
 
@@ -356,6 +366,10 @@ impl Drop for Batch<'_> {
         self.store.spare.keep_tips(std::mem::take(&mut self.tips));
         self.store.spare.keep_pending(std::mem::take(&mut self.pending));
     }
+}
+
+fn hash_of(series: &MemSeries) -> u64 {
+    FixedState::default().hash_one(series.id)
 }
 
 /// Whether `labels` can name a series. `Labels` itself makes sure of order, single names and non-empty values.

@@ -23,7 +23,7 @@ impl Spare {
     /// Room for a batch of about `samples`.
     pub(crate) fn take(&self, samples: usize) -> (Vec<Pending>, Tips) {
         let pending = pop(&self.pending).unwrap_or_else(|| Vec::with_capacity(samples));
-        let tips = pop(&self.tips).unwrap_or_else(|| Tips::with_capacity_and_hasher(samples, Default::default()));
+        let tips = pop(&self.tips).unwrap_or_else(|| Tips::with_capacity(samples));
         (pending, tips)
     }
 
