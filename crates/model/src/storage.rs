@@ -442,6 +442,15 @@ pub struct TailBatch {
     pub next: Position,
 }
 
+/// How much a follower has not read yet, about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lag {
+    /// In bytes of the log.
+    pub bytes: u64,
+    /// In samples.
+    pub samples: u64,
+}
+
 /// Something whose committed samples can be followed.
 pub trait Tail: Send + Sync {
     /// The position behind everything that is committed now.
@@ -451,4 +460,10 @@ pub trait Tail: Send + Sync {
     ///
     /// [`Position::default`] is the oldest sample still kept.
     fn read(&self, from: &Position, samples_max: usize) -> Result<TailBatch, SelectError>;
+
+    /// How much there is behind `from`; nothing where nobody can tell.
+    fn lag(&self, from: &Position) -> Lag {
+        let _ = from;
+        Lag::default()
+    }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use relatum_model::Matcher;
 use relatum_model::exposition::{MetricDescription, MetricFamily, MetricKind};
 use relatum_model::storage::{
-    Append, AppendError, Appender, Exemplars, Position, Reader, Scope, Select, SelectError, SeriesExemplars, Tail,
+    Append, AppendError, Appender, Exemplars, Lag, Position, Reader, Scope, Select, SelectError, SeriesExemplars, Tail,
     TailBatch, TimeRange,
 };
 use tracing::{error, info, warn};
@@ -241,5 +241,9 @@ impl Tail for Store {
 
     fn read(&self, from: &Position, samples_max: usize) -> Result<TailBatch, SelectError> {
         self.core.tail_read(from, samples_max)
+    }
+
+    fn lag(&self, from: &Position) -> Lag {
+        self.core.tail_lag(from)
     }
 }

@@ -6,6 +6,7 @@
 //! otherwise with the blocks that do, then the checkpoint: samples may come twice, none is left out that retention keeps.
 
 mod gathered;
+mod lag;
 
 use std::io;
 use std::sync::Arc;

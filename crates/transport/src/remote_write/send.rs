@@ -266,7 +266,7 @@ impl Remotes {
             let labels = Labels::from_pairs([("remote_name", remote.id.shown_name()), ("url", remote.id.url.clone())]);
             (labels, Arc::clone(&remote.route.borrow()), &*remote.traffic)
         });
-        traffic::metrics(&remotes.collect::<Vec<_>>(), newest_ms)
+        traffic::metrics(&remotes.collect::<Vec<_>>(), newest_ms, &|position| self.tail.lag(position))
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Running>> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use relatum_model::Labels;
 use relatum_model::exemplar::Exemplar;
 use relatum_model::histogram::{Buckets, Histogram, NativeHistogram, Span};
-use relatum_model::storage::{Append, Position, SeriesRef, Tail};
+use relatum_model::storage::{Append, Lag, Position, SeriesRef, Tail};
 use relatum_tsdb::{Options, Store};
 
 use crate::faulty_fs::FaultyFs;
@@ -46,6 +46,34 @@ fn rest(store: &Store, from: &Position) -> (Vec<i64>, Position) {
         }
         at = batch.next;
     }
+}
+
+#[test]
+fn a_follower_knows_how_far_it_is_behind() {
+    let fs = FaultyFs::default();
+    let store = open(&fs, &StillClock::at(NOW_MS), 1 << 20);
+    let start = store.end();
+    assert_eq!(store.lag(&start), Lag::default());
+    for n in 0..100 {
+        commit(&store, n);
+    }
+    let mut before = store.lag(&start);
+    assert!(store.stats().wal_segment > 5 && (95..=105).contains(&before.samples), "{before:?}");
+    assert_eq!(store.lag(&Position::default()), before, "who begins at the beginning has all before it");
+    let mut at = start;
+    loop {
+        let next = store.read(&at, 20).unwrap().next;
+        let after = store.lag(&next);
+        if next == at {
+            break;
+        }
+        assert!(after.bytes < before.bytes && after.samples < before.samples, "{before:?} {after:?}");
+        (at, before) = (next, after);
+    }
+    assert_eq!(store.lag(&at), Lag::default());
+    // An empty segment is nothing to read.
+    store.checkpoint().unwrap();
+    assert_eq!(store.lag(&at), Lag::default());
 }
 
 #[test]

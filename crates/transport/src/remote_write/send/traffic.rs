@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use relatum_model::Labels;
 use relatum_model::exposition::{MetricFamily, MetricKind};
-use relatum_model::storage::Position;
+use relatum_model::storage::{Lag, Position};
 use tokio::sync::Notify;
 
 use super::parcel::Parcel;
@@ -109,6 +109,11 @@ impl Traffic {
         }
     }
 
+    /// Up to where everything is settled.
+    fn position(&self) -> Position {
+        self.place().position.clone()
+    }
+
     fn place(&self) -> MutexGuard<'_, Place> {
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -119,8 +124,12 @@ fn seconds(t_ms: i64) -> f64 {
     if t_ms == i64::MIN { 0.0 } else { t_ms as f64 / 1000.0 }
 }
 
-/// The families, under Prometheus' names where it has one.
-pub(super) fn metrics(remotes: &[(Labels, Arc<Route>, &Traffic)], newest_ms: Option<i64>) -> Vec<MetricFamily> {
+/// The families, under Prometheus' names where it has one. `lag` tells what stands behind a position.
+pub(super) fn metrics(
+    remotes: &[(Labels, Arc<Route>, &Traffic)],
+    newest_ms: Option<i64>,
+    lag: &dyn Fn(&Position) -> Lag,
+) -> Vec<MetricFamily> {
     use MetricKind::{Counter, Gauge};
     if remotes.is_empty() {
         return Vec::new();
@@ -247,6 +256,18 @@ pub(super) fn metrics(remotes: &[(Labels, Arc<Route>, &Traffic)], newest_ms: Opt
             "relatum_remote_write_failed_reads_total",
             "How often the log could not be read for a remote.",
             &|_, traffic| load(&traffic.failed_reads),
+        ),
+        family(
+            Gauge,
+            "relatum_remote_write_lag_bytes",
+            "How many bytes of the log are not delivered yet.",
+            &|_, traffic| lag(&traffic.position()).bytes as f64,
+        ),
+        family(
+            Gauge,
+            "relatum_remote_write_lag_samples",
+            "About how many samples of the log are not delivered yet.",
+            &|_, traffic| lag(&traffic.position()).samples as f64,
         ),
     ]
 }
