@@ -95,42 +95,56 @@ pub fn is_legacy_label_name(name: &str) -> bool {
 /// Writes a sample's value as Prometheus' HTTP API does: the shortest digits that read back the same, with an exponent only
 /// below 1e-6 and from 1e21 on.
 pub fn format_value(value: f64) -> String {
-    if value.is_nan() {
-        "NaN".to_owned()
-    } else if value.is_infinite() {
-        if value > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() }
-    } else {
-        let magnitude = value.abs();
-        if magnitude == 0.0 || (1e-6..1e21).contains(&magnitude) {
-            // Rust prints the shortest digits that read back the same, never with an exponent.
-            value.to_string()
-        } else {
-            let text = format!("{value:e}");
-            let (digits, exponent) = text.split_once('e').expect("{:e} always has an exponent");
-            let (sign, exponent) = match exponent.strip_prefix('-') {
-                Some(rest) => ('-', rest),
-                None => ('+', exponent),
-            };
-            format!("{digits}e{sign}{exponent:0>2}")
-        }
-    }
+    let magnitude = value.abs();
+    format(value, magnitude == 0.0 || (1e-6..1e21).contains(&magnitude))
 }
 
 /// Writes a value as Go's `%g` and the exposition formats do: the shortest digits that read back the same, with an exponent
 /// below 1e-4 and from 1e6 on.
 pub fn format_value_short(value: f64) -> String {
-    let text = format!("{value:e}");
-    match text.split_once('e') {
-        Some((digits, exponent)) => {
-            let exponent: i32 = exponent.parse().expect("{:e} writes a whole exponent");
-            if (-4..6).contains(&exponent) {
-                format_value(value)
-            } else {
-                let sign = if exponent < 0 { '-' } else { '+' };
-                format!("{digits}e{sign}{:02}", exponent.unsigned_abs())
-            }
+    let magnitude = value.abs();
+    format(value, magnitude == 0.0 || (1e-4..1e6).contains(&magnitude))
+}
+
+/// With all places written out, or with an exponent.
+fn format(value: f64, is_plain: bool) -> String {
+    if value.is_nan() {
+        return "NaN".to_owned();
+    }
+    let sign = if value.is_sign_negative() { "-" } else { "" };
+    if value.is_infinite() {
+        return if value > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() };
+    }
+    let (digits, exponent) = shortest(value.abs());
+    // How many digits stand in front of the point.
+    let whole = exponent + 1;
+    match usize::try_from(whole) {
+        _ if !is_plain => {
+            let (first, rest) = digits.split_at(1);
+            let point = if rest.is_empty() { "" } else { "." };
+            let exponent_sign = if exponent < 0 { '-' } else { '+' };
+            format!("{sign}{first}{point}{rest}e{exponent_sign}{:02}", exponent.unsigned_abs())
         }
-        None => format_value(value),
+        Ok(whole) if whole >= digits.len() => format!("{sign}{digits:0<whole$}"),
+        Ok(whole @ 1..) => format!("{sign}{}.{}", &digits[..whole], &digits[whole..]),
+        _ => format!("{sign}0.{:0<width$}{digits}", "", width = whole.unsigned_abs() as usize),
+    }
+}
+
+/// The fewest digits that read back as `value`, without zeros at their end, and the power of ten of the first one. Of two that are
+/// equally near it is the one that ends in an even digit, as in Go; the standard library takes the upper one.
+fn shortest(value: f64) -> (String, i32) {
+    let mut buffer = zmij::Buffer::new();
+    let text = buffer.format_finite(value);
+    let (number, exponent) = text.split_once('e').unwrap_or((text, "0"));
+    let exponent: i32 = exponent.parse().expect("an exponent is a whole number");
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    let all = [whole, part].concat();
+    let significant = all.trim_start_matches('0');
+    let n_leading = (all.len() - significant.len()) as i32;
+    match significant.trim_end_matches('0') {
+        "" => ("0".to_owned(), 0),
+        digits => (digits.to_owned(), exponent + whole.len() as i32 - 1 - n_leading),
     }
 }
 
@@ -145,6 +159,12 @@ mod tests {
             (-0.0, "-0"),
             (1.0, "1"),
             (0.1, "0.1"),
+            (-120.0, "-120"),
+            (100.25, "100.25"),
+            (0.0105, "0.0105"),
+            // Two texts are equally near.
+            (26_818_201_253_895.562, "26818201253895.562"),
+            (-1_172_442_968_800_055.2, "-1172442968800055.2"),
             (1e-6, "0.000001"),
             (1e-7, "1e-07"),
             (1.5e300, "1.5e+300"),

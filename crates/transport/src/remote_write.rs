@@ -201,6 +201,7 @@ impl Receiver {
         };
         let mut some = Vec::with_capacity(SERIES_AT_ONCE);
         let (mut names, mut samples) = (Vec::with_capacity(SERIES_AT_ONCE), Vec::with_capacity(SERIES_AT_ONCE));
+        let mut next = 0;
         loop {
             some.clear();
             while some.len() < SERIES_AT_ONCE
@@ -219,7 +220,8 @@ impl Receiver {
                 return Ok(());
             }
             names.clear();
-            self.known.find(some.iter().map(|(_, fingerprint)| fingerprint.unwrap_or_default()), &mut names);
+            let fingerprints = some.iter().map(|(_, fingerprint)| fingerprint.unwrap_or_default());
+            self.known.find(fingerprints, &mut next, &mut names);
             let mut at = 0;
             while at < some.len() {
                 samples.clear();

@@ -5,35 +5,40 @@
 //! share one do not happen, by chance or on purpose. Of 1.0 the fingerprint is that of the labels' bytes; of 2.0, where labels are numbers
 //! of a table that each request has anew, it is made of the fingerprints of the texts.
 
-use std::collections::HashMap;
 use std::hash::BuildHasher;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
-use foldhash::{fast, quality};
+use foldhash::quality;
+use hashbrown::HashTable;
 use relatum_model::storage::SeriesRef;
 
-const SHARDS: usize = 16;
-/// How many series are known; when a shard is full it begins anew.
+/// How many series are known; when there are more, all are forgotten.
 pub(super) const KNOWN_MAX: usize = 4 << 20;
 
 /// What tells label sets apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Fingerprint(u64, u64);
 
-/// By the first half of the fingerprint: the second half, and the series.
-type Shard = HashMap<u64, (u64, SeriesRef), fast::FixedState>;
-
 /// The series of earlier requests.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Known {
     hashers: [quality::RandomState; 2],
     // Requests come at once, and few bring anything new.
-    shards: [RwLock<Shard>; SHARDS],
+    series: RwLock<Found>,
 }
 
-impl Default for Known {
-    fn default() -> Self {
-        Known { hashers: Default::default(), shards: std::array::from_fn(|_| RwLock::default()) }
+#[derive(Debug, Default)]
+struct Found {
+    // In the order in which they came first, in which they tend to come again.
+    list: Vec<(Fingerprint, SeriesRef)>,
+    // Places in the list, by the first half of the fingerprint.
+    places: HashTable<u32>,
+}
+
+impl Found {
+    fn place(&self, labels: Fingerprint) -> Option<usize> {
+        let is_it = |place: &u32| self.list[*place as usize].0 == labels;
+        self.places.find(labels.0, is_it).map(|place| *place as usize)
     }
 }
 
@@ -63,31 +68,40 @@ impl Known {
         Some(Fingerprint(joined.0 ^ n, joined.1))
     }
 
-    /// What each of `labels` stands for, in their order; [`SeriesRef::NONE`] for what is new.
-    pub(super) fn find(&self, labels: impl Iterator<Item = Fingerprint>, found: &mut Vec<SeriesRef>) {
-        // All at once, as a lock for each would keep the processor from looking at the next while it waits for this one.
-        let shards = self.shards.each_ref().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner));
-        found.extend(labels.map(|Fingerprint(hash, check)| {
-            let known = shards[shard_of(hash)].get(&hash).filter(|(other, _)| *other == check);
-            known.map_or(SeriesRef::NONE, |(_, series)| *series)
+    /// What each of `labels` stands for, in their order; [`SeriesRef::NONE`] for what is new. `next` is where the one is expected to stand
+    /// that comes first, and then the one that would follow.
+    pub(super) fn find(&self, labels: impl Iterator<Item = Fingerprint>, next: &mut usize, found: &mut Vec<SeriesRef>) {
+        let series = self.read();
+        found.extend(labels.map(|labels| {
+            let is_next = series.list.get(*next).is_some_and(|(expected, _)| *expected == labels);
+            let Some(place) = is_next.then_some(*next).or_else(|| series.place(labels)) else { return SeriesRef::NONE };
+            *next = place + 1;
+            series.list[place].1
         }));
     }
 
-    pub(super) fn insert(&self, Fingerprint(hash, check): Fingerprint, series: SeriesRef) {
-        let mut shard = self.shards[shard_of(hash)].write().unwrap_or_else(PoisonError::into_inner);
-        if shard.len() >= KNOWN_MAX / SHARDS && !shard.contains_key(&hash) {
-            shard.clear();
+    pub(super) fn insert(&self, labels: Fingerprint, name: SeriesRef) {
+        let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
+        let Found { list, places } = &mut *series;
+        let is_it = |place: &u32| list[*place as usize].0 == labels;
+        if let Some(place) = places.find(labels.0, is_it) {
+            list[*place as usize].1 = name;
+            return;
         }
-        shard.insert(hash, (check, series));
+        if list.len() >= KNOWN_MAX {
+            list.clear();
+            places.clear();
+        }
+        list.push((labels, name));
+        places.insert_unique(labels.0, (list.len() - 1) as u32, |place| list[*place as usize].0.0);
     }
 
     /// How many are known.
     pub(super) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).len()).sum()
+        self.read().list.len()
     }
-}
 
-/// The tables use the lowest and the highest bits themselves.
-fn shard_of(hash: u64) -> usize {
-    (hash >> 32) as usize % SHARDS
+    fn read(&self) -> RwLockReadGuard<'_, Found> {
+        self.series.read().unwrap_or_else(PoisonError::into_inner)
+    }
 }
