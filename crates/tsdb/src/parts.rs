@@ -17,6 +17,9 @@ use crate::view::{BlockWalk, Selected, first_labels};
 
 /// How many series a part has: few enough that threads end at the same time, many enough that handing out parts costs nothing.
 const PART_SERIES: usize = 128;
+/// Where series are long, a part has fewer of them, of about so many samples.
+const PART_SAMPLES: f64 = 131_072.0;
+const LONG_PART_SERIES: usize = 4;
 
 /// The series that were found, and what of them a reader sees.
 pub(crate) struct ViewParts<'v> {
@@ -28,6 +31,14 @@ pub(crate) struct ViewParts<'v> {
     pub(crate) commit: u64,
     pub(crate) newest_only: bool,
     pub(crate) cancel: Cancel,
+    pub(crate) part_series: usize,
+}
+
+/// How many series each part has if those that are read have samples in `blocks`.
+pub(crate) fn part_series(blocks: &[Selected<'_>], range: TimeRange) -> usize {
+    let samples: f64 = blocks.iter().map(|block| block.samples_each(range)).sum();
+    // Also where there are none.
+    ((PART_SAMPLES / samples) as usize).clamp(LONG_PART_SERIES, PART_SERIES)
 }
 
 /// What lies between two parts.
@@ -55,7 +66,7 @@ impl ViewParts<'_> {
 
     /// Where a part begins, which is where the one before ends.
     fn edge(&self, part: usize) -> Edge {
-        let place = part.saturating_mul(PART_SERIES);
+        let place = part.saturating_mul(self.part_series);
         if place == 0 {
             return Edge::Start;
         }
@@ -69,15 +80,15 @@ impl ViewParts<'_> {
 
     fn places(&self, part: usize) -> Places {
         if self.blocks.is_empty() {
-            let from = part.saturating_mul(PART_SERIES).min(self.found.len());
-            return Places { head: from..(from + PART_SERIES).min(self.found.len()), blocks: Vec::new() };
+            let from = part.saturating_mul(self.part_series).min(self.found.len());
+            return Places { head: from..(from + self.part_series).min(self.found.len()), blocks: Vec::new() };
         }
         let (from, to) = (self.edge(part), if part + 1 < self.count() { self.edge(part + 1) } else { Edge::End });
         let within = |n: usize, before: &dyn Fn(&Labels, usize) -> usize| {
             // Most often all have the same series, so that a part has the same place everywhere.
             let place = |edge: &Edge, part: usize| match edge {
                 Edge::Start => 0,
-                Edge::At(labels) => before(labels, part.saturating_mul(PART_SERIES)),
+                Edge::At(labels) => before(labels, part.saturating_mul(self.part_series)),
                 Edge::End => n,
             };
             let from = place(&from, part);
@@ -135,7 +146,7 @@ impl ViewParts<'_> {
 
 impl Parts for ViewParts<'_> {
     fn count(&self) -> usize {
-        self.divided().map_or(self.found.len(), |block| block.numbers.len()).div_ceil(PART_SERIES)
+        self.divided().map_or(self.found.len(), |block| block.numbers.len()).div_ceil(self.part_series)
     }
 
     fn visit(

@@ -16,7 +16,7 @@ use crate::block::deleted::Deleted;
 use crate::block::layout::Damage;
 use crate::block::reader::{ChunkPlace, ChunkReader, Index, SeriesWalk};
 use crate::core::Core;
-use crate::parts::ViewParts;
+use crate::parts::{ViewParts, part_series};
 use crate::ranks::Ranks;
 use crate::readers::Ticket;
 use crate::series::MemSeries;
@@ -222,6 +222,15 @@ impl<'v> Selected<'v> {
         };
         walk.advance();
         walk
+    }
+
+    /// How many samples each of them has inside `range`, about.
+    pub(crate) fn samples_each(&self, range: TimeRange) -> f64 {
+        let of_block = self.block.summary;
+        let width = |min_ms: i64, max_ms: i64| max_ms as f64 - min_ms as f64 + 1.0;
+        let inside = width(range.min_ms.max(of_block.min_ms), range.max_ms.min(of_block.max_ms));
+        let share = (inside / width(of_block.min_ms, of_block.max_ms)).clamp(0.0, 1.0);
+        share * of_block.samples as f64 / of_block.series.max(1) as f64
     }
 
     /// The labels of the one at `place`.
@@ -447,7 +456,8 @@ impl Reader for View<'_> {
         let blocks = self.selected_blocks(matchers);
         let (range, commit) = (self.range, self.ticket.commit);
         let newest_only = hints.newest_only;
-        Ok(Some(Box::new(ViewParts { ranks, found, blocks, range, commit, newest_only, cancel: cancel.clone() })))
+        let (part_series, cancel) = (part_series(&blocks, range), cancel.clone());
+        Ok(Some(Box::new(ViewParts { ranks, found, blocks, range, commit, newest_only, cancel, part_series })))
     }
 
     fn label_sets(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<Labels>, SelectError> {

@@ -15,12 +15,28 @@ pub(crate) fn avg(values: &[f64]) -> f64 {
 
 /// The largest value; NaN only if there is nothing else.
 pub(crate) fn max(values: &[f64]) -> f64 {
-    values[best(values, |value, best| value > best)]
+    extreme(values, |value, best| value > best)
 }
 
 /// The smallest value; NaN only if there is nothing else.
 pub(crate) fn min(values: &[f64]) -> f64 {
-    values[best(values, |value, best| value < best)]
+    extreme(values, |value, best| value < best)
+}
+
+/// The first of the best values, looked for in several places at once.
+#[inline(always)]
+fn extreme(values: &[f64], is_better: impl Fn(f64, f64) -> bool + Copy) -> f64 {
+    let better = |best: f64, value: f64| if is_better(value, best) { value } else { best };
+    let mut found = [values[0]; 4];
+    let (fours, rest) = values.as_chunks::<4>();
+    for four in fours {
+        for (found, value) in found.iter_mut().zip(four) {
+            *found = better(*found, *value);
+        }
+    }
+    let found = found.into_iter().chain(rest.iter().copied()).fold(values[0], better);
+    // A NaN at the beginning gives way to any number, and of the two zeros the first one counts: nobody above knows which that is.
+    if found.is_nan() || found == 0.0 { values[best(values, is_better)] } else { found }
 }
 
 /// Where the last of the largest values is.
@@ -80,6 +96,17 @@ mod tests {
         assert!(max(&[f64::NAN]).is_nan());
         assert_eq!(last_max(&[1.0, 3.0, 3.0, 2.0]), 2);
         assert_eq!(last_min(&[1.0, 3.0, 1.0, f64::NAN]), 2);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn extremes_are_the_first_of_the_best(values in proptest::collection::vec(
+            proptest::sample::select(vec![0.0, -0.0, 1.0, 2.5, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY]), 1..30,
+        )) {
+            let first_of_the_best = |is_better: fn(f64, f64) -> bool| values[best(&values, is_better)].to_bits();
+            assert_eq!(max(&values).to_bits(), first_of_the_best(|value, best| value > best));
+            assert_eq!(min(&values).to_bits(), first_of_the_best(|value, best| value < best));
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Integers in as many bits as their spread needs: for columns that are too short for the tables of `pco`.
+//! Integers in as many bits as their spread needs: for columns that are too short for the tables of `pco`, or gain little by them.
 //!
 //! Either the integers themselves or their steps are written as distances to the smallest one. The few that would make all
 //! others wider have the bits that do not fit beside them.
@@ -51,10 +51,11 @@ pub(super) fn encode(out: &mut Vec<u8>, integers: &[i64]) {
     out.extend_from_slice(&(word as u64).to_le_bytes()[..used.div_ceil(8) as usize]);
 }
 
-/// Adds `n` integers that [`encode`] wrote to `integers`; `wide` is room to work in.
+/// Adds the first `end` of `n` integers that [`encode`] wrote to `integers`; `wide` is room to work in.
 pub(super) fn decode(
     bytes: &[u8],
     n: usize,
+    end: usize,
     wide: &mut Vec<(u64, u64)>,
     integers: &mut Vec<i64>,
 ) -> Result<(), Damage> {
@@ -78,14 +79,18 @@ pub(super) fn decode(
         wide.push((at, cursor.varint()?));
     }
     let packed = cursor.bytes((n_numbers * width as usize).div_ceil(8))?;
-    integers.reserve(n);
-    integers.extend(first.filter(|_| n > 0));
+    let end = end.min(n);
+    integers.reserve(end);
+    integers.extend(first.filter(|_| end > 0));
     let n_first = integers.len();
-    unpack(packed, n_numbers, width, integers);
+    let n_read = if first.is_some() { end.saturating_sub(1) } else { end };
+    unpack(packed, n_read, width, integers);
     let numbers = &mut integers[n_first..];
     for (at, high) in wide.iter() {
-        let at = usize::try_from(*at).ok().and_then(|at| numbers.get_mut(at));
-        *at.ok_or(Damage("a wide number lies behind the end"))? |= high.checked_shl(width).unwrap_or(0) as i64;
+        let at = usize::try_from(*at).ok().filter(|at| *at < n_numbers);
+        if let Some(number) = numbers.get_mut(at.ok_or(Damage("a wide number lies behind the end"))?) {
+            *number |= high.checked_shl(width).unwrap_or(0) as i64;
+        }
     }
     match first {
         None => numbers.iter_mut().for_each(|number| *number = min.wrapping_add(*number)),
@@ -157,7 +162,7 @@ mod tests {
 
     fn decoded(bytes: &[u8], n: usize) -> Result<Vec<i64>, Damage> {
         let mut integers = Vec::new();
-        decode(bytes, n, &mut Vec::new(), &mut integers)?;
+        decode(bytes, n, n, &mut Vec::new(), &mut integers)?;
         Ok(integers)
     }
 

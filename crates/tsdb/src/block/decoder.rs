@@ -156,7 +156,7 @@ impl IntegerDecoder {
                 integers.resize(batches(n, end), 0);
                 unpack(cursor.rest, n, integers, &mut self.packed)
             }
-            BITS => bits::decode(cursor.rest, n, &mut self.wide, integers),
+            BITS => bits::decode(cursor.rest, n, end, &mut self.wide, integers),
             _ => Err(Damage("unknown form of integers")),
         }
     }
