@@ -184,6 +184,54 @@ fn rows() -> Vec<Row> {
     ]
 }
 
+/// Queries that ask for more than anybody should have. Each names the limit that it met.
+fn queries() -> Vec<Row> {
+    use Says::{BadData, Text};
+    let ask = |query: &str| {
+        let escaped = query.replace('%', "%25").replace('+', "%2B").replace('&', "%26");
+        post("/api/v1/query", FORM, format!("query={escaped}").as_bytes())
+    };
+    let nested = |inner: &str, n: usize, around: &dyn Fn(String) -> String| {
+        (0..n).fold(inner.to_owned(), |inner, _| around(inner))
+    };
+    let labelled = r#"label_replace(vector(1), "a", "xy", "", "")"#;
+    let longer = |inner| format!(r#"label_replace({inner}, "a", "$1$1", "a", "(.*)")"#);
+    let joined = |inner| format!(r#"label_join({inner}, "a", "", "a", "a")"#);
+    let day = |inner| format!("max_over_time(({inner})[1d:1ms])");
+    let too_deep = "nested deeper than 100 levels";
+    let too_many = "would load too many samples";
+    vec![
+        ("a hundred thousand parentheses", ask(&("(".repeat(100_000) + "1")), 400, BadData(too_deep)),
+        ("a hundred thousand signs", ask(&("-".repeat(100_000) + "x")), 400, BadData(too_deep)),
+        ("twenty thousand calls", ask(&("abs(".repeat(20_000) + "x")), 400, BadData(too_deep)),
+        (
+            "twenty thousand operators",
+            ask(&("1".to_owned() + &" + 1".repeat(20_000))),
+            400,
+            BadData("more than 500 operators in a chain"),
+        ),
+        (
+            "a gigantic regex",
+            ask(&format!(r#"{{a=~"{}"}}"#, "x.*y.*|".repeat(40_000))),
+            400,
+            BadData("expression too large"),
+        ),
+        ("a regex of repeats", ask(r#"{a=~"((x{100}){100}){100}"}"#), 400, BadData("invalid repeat count")),
+        ("a label that doubles", ask(&nested(labelled, 40, &longer)), 422, Text("longer than 65536 bytes")),
+        ("a label that is joined", ask(&nested(labelled, 40, &joined)), 422, Text("longer than 65536 bytes")),
+        ("a year of milliseconds", ask("count_over_time(vector(1)[1y:1ms])"), 422, Text(too_many)),
+        ("days of days of days", ask(&nested("vector(1)", 3, &day)), 422, Text(too_many)),
+        (
+            "a year in steps of a millisecond",
+            get("/api/v1/query_range?query=1&start=0&end=31536000&step=0.001"),
+            400,
+            BadData("exceeded maximum resolution"),
+        ),
+        ("the NaN first", ask("topk(NaN, vector(1))"), 422, Text("Parameter value is NaN")),
+        ("the infinitely first", ask("bottomk(Inf, vector(1))"), 422, Text("overflows int64")),
+    ]
+}
+
 /// Everything the server says to `bytes`, after which nothing more comes from us; it closes the connection, at the latest when its
 /// patience ends.
 fn ask(authority: &str, bytes: &[u8]) -> anyhow::Result<String> {
@@ -213,7 +261,7 @@ fn requests() -> anyhow::Result<()> {
     let flags = ["--web.enable-otlp-receiver", "--web.read-timeout=2s"];
     let Server { running, authority, .. } = Server::ours(dir.path(), "global: {}\n", &flags)?;
     let before = resident_bytes(running.pid())?;
-    let rows = rows();
+    let rows: Vec<Row> = rows().into_iter().chain(queries()).collect();
     for (name, bytes, status, says) in &rows {
         let answer = ask(&authority, bytes)?;
         let shown = answer.chars().take(400).collect::<String>();

@@ -21,6 +21,10 @@ use translate::{Translated, error, translate};
 /// The longest pattern, in bytes. Selectors with thousands of host names exist; megabytes of pattern do not.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
 
+/// How many characters of a pattern may stand for more than one. Each takes kilobytes while it is compiled, before anything tells
+/// how large all of it becomes.
+const CLASSES_MAX: usize = 10_000;
+
 /// What one compiled expression may take, in bytes.
 const COMPILED_BYTES_MAX: usize = 10 << 20;
 
@@ -80,10 +84,26 @@ impl Compiled {
     }
 }
 
+/// How many characters of `pattern` stand for more than one.
+fn n_classes(pattern: &str) -> usize {
+    let mut bytes = pattern.bytes();
+    let mut found = 0;
+    while let Some(byte) = bytes.next() {
+        let is_class = match byte {
+            b'.' | b'[' => true,
+            b'\\' => bytes.next().is_some_and(|escaped| escaped.is_ascii_alphabetic()),
+            _ => false,
+        };
+        found += usize::from(is_class);
+    }
+    found
+}
+
 impl AnchoredRegex {
     /// Compiles `pattern`, unless somebody has it compiled already.
     pub fn new(pattern: &str) -> Result<Self, RegexError> {
-        if pattern.len() > PATTERN_BYTES_MAX {
+        if pattern.len() > PATTERN_BYTES_MAX || n_classes(pattern) > CLASSES_MAX {
+            // Without the pattern, which nobody would read.
             return Err(RegexError { message: "error parsing regexp: expression too large".to_owned() });
         }
         shared::compiled(pattern, || Compiled::new(pattern)).map(AnchoredRegex)
@@ -318,6 +338,10 @@ mod tests {
         // Go would take this one; the automaton would need more memory than one matcher is worth.
         assert!(AnchoredRegex::new(r"\pL{1000}").unwrap_err().message.contains("expression too large"));
         assert!(AnchoredRegex::new(&"(".repeat(100_000)).is_err());
+        let gigantic = AnchoredRegex::new(&"x.*y.*|".repeat(40_000)).unwrap_err().message;
+        assert_eq!(gigantic, "error parsing regexp: expression too large");
+        // Names of many hosts are no classes.
+        assert!(AnchoredRegex::new(&r"host-7\.example\.org|".repeat(8_000)).is_ok());
         let deep = format!("{}a{}", "(?:b|".repeat(2000), ")".repeat(2000));
         assert!(AnchoredRegex::new(&deep).unwrap_err().message.contains("nests too deeply"));
     }
