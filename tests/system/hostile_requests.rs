@@ -109,6 +109,13 @@ fn rows() -> Vec<Row> {
             Text("Method Not Allowed"),
         ),
         ("a line of four words", raw(&format!("GET /api/v1/query x HTTP/1.1\r\n{HOST}\r\n"), b""), 400, Text("")),
+        ("two hosts", raw(&format!("GET /api/v1/query HTTP/1.1\r\nHost: b\r\n{HOST}\r\n"), b""), 400, Text("Host")),
+        (
+            "chunks of chunks",
+            chunked("/api/v1/query", "Transfer-Encoding: chunked\r\n", "7\r\nquery=1\r\n0\r\n\r\n"),
+            400,
+            Text("transfer encodings"),
+        ),
         ("no host", raw("GET /api/v1/query HTTP/1.1\r\nConnection: close\r\n\r\n", b""), 400, Text("Host")),
         (
             "five hundred headers",

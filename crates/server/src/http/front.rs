@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -41,19 +41,29 @@ pub(crate) async fn cross_origin(State(engine): State<Arc<Engine>>, request: Req
     response
 }
 
-/// Refuses what two readers may understand in two ways: no host, or a body whose end is said twice.
+/// Refuses what two readers may understand in two ways: no host or several, or a body whose end is said twice.
 pub(crate) async fn one_meaning(request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    let is_hostless = request.version() == Version::HTTP_11
-        && !headers.contains_key(header::HOST)
-        && request.uri().authority().is_none();
-    if is_hostless {
-        return plain(StatusCode::BAD_REQUEST, "missing required Host header\n");
+    match two_meanings(request.version(), request.uri(), request.headers()) {
+        Some(fault) => plain(StatusCode::BAD_REQUEST, fault),
+        None => next.run(request).await,
     }
-    if headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH) {
-        return plain(StatusCode::BAD_REQUEST, "Transfer-Encoding and Content-Length in one request\n");
+}
+
+/// Why a request may be understood in two ways.
+fn two_meanings(version: Version, uri: &Uri, headers: &HeaderMap) -> Option<&'static str> {
+    let n = |name: HeaderName| headers.get_all(name).iter().count();
+    let (n_hosts, n_encodings) = (n(header::HOST), n(header::TRANSFER_ENCODING));
+    if version == Version::HTTP_11 && n_hosts == 0 && uri.authority().is_none() {
+        Some("missing required Host header\n")
+    } else if n_hosts > 1 {
+        Some("too many Host headers\n")
+    } else if n_encodings > 1 {
+        Some("too many transfer encodings\n")
+    } else if n_encodings > 0 && headers.contains_key(header::CONTENT_LENGTH) {
+        Some("Transfer-Encoding and Content-Length in one request\n")
+    } else {
+        None
     }
-    next.run(request).await
 }
 
 /// Sends whoever writes `//`, `/.` or a slash at the end to the path that is meant.
@@ -138,6 +148,36 @@ pub(crate) fn plain(status: StatusCode, text: impl Into<Body>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_with_one_meaning() {
+        use header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+        let (here, elsewhere) = ("/x", "http://a/x");
+        for (target, headers, expected) in [
+            (here, &[(HOST, "a")][..], None),
+            (here, &[(HOST, "a"), (TRANSFER_ENCODING, "chunked")], None),
+            (elsewhere, &[], None),
+            (here, &[], Some("missing required Host header\n")),
+            (here, &[(HOST, "a"), (HOST, "a")], Some("too many Host headers\n")),
+            (
+                here,
+                &[(HOST, "a"), (TRANSFER_ENCODING, "chunked"), (TRANSFER_ENCODING, "chunked")],
+                Some("too many transfer encodings\n"),
+            ),
+            (
+                here,
+                &[(HOST, "a"), (TRANSFER_ENCODING, "chunked"), (CONTENT_LENGTH, "1")],
+                Some("Transfer-Encoding and Content-Length in one request\n"),
+            ),
+        ] {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.append(name, HeaderValue::from_static(value));
+            }
+            let found = two_meanings(Version::HTTP_11, &Uri::from_static(target), &map);
+            assert_eq!(found, expected, "{target} {headers:?}");
+        }
+    }
 
     #[test]
     fn odd_paths() {
