@@ -18,6 +18,7 @@ use crate::control::Problem;
 use crate::daemon::{self, Running, StartError, Wiring};
 use crate::log::LogRing;
 use crate::options::Options;
+use crate::packed::PackedText;
 use crate::pipeline::render::{ARGUMENTS_PATH, MAIN_PATH, WEB_PATH};
 use crate::workload::{Fault, Files, Ready, Remote, Standing, Workload, differing};
 
@@ -76,8 +77,8 @@ impl Embedded {
     }
 
     fn load(&self, files: &Files) -> Result<(Loaded, Flags), Vec<Fault>> {
-        let arguments = files.get(ARGUMENTS_PATH).map(|text| &**text).unwrap_or_default();
-        let mut flags = Flags::parse_file(arguments)
+        let arguments = files.get(ARGUMENTS_PATH).map(PackedText::read).unwrap_or_default();
+        let mut flags = Flags::parse_file(&arguments)
             .map_err(|error| vec![Fault { path: ARGUMENTS_PATH.to_owned(), message: error.to_string() }])?;
         flags.durability = self.durability;
         let mut checked = crate::lock(&self.checked);
@@ -127,7 +128,8 @@ struct Below<'a> {
 impl files::Files for Below<'_> {
     fn read(&self, path: &Path) -> io::Result<Arc<str>> {
         let below = path.strip_prefix(self.root).ok().and_then(Path::to_str);
-        below.and_then(|path| self.files.get(path)).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+        let text = below.and_then(|path| self.files.get(path)).ok_or(io::ErrorKind::NotFound)?;
+        Ok(text.read().into())
     }
 
     fn matching(&self, pattern: &Path) -> io::Result<Vec<PathBuf>> {
@@ -243,7 +245,7 @@ fn file_of_job(message: &str, files: &Files) -> Option<String> {
         job.strip_prefix(name).filter(|rest| rest.is_empty() || rest.starts_with(": "))
     };
     let mut scrapes = files.iter().filter(|(path, _)| path.starts_with("scrape/"));
-    scrapes.find(|(_, text)| text.lines().any(|line| is_it(line).is_some())).map(|(path, _)| path.to_string())
+    scrapes.find(|(_, text)| text.read().lines().any(|line| is_it(line).is_some())).map(|(path, _)| path.to_string())
 }
 
 #[cfg(test)]
@@ -403,7 +405,7 @@ mod tests {
             assert_eq!(begins_well, is_answered, "{left}");
             // The first pass says otherwise: plain HTTP for everybody.
             let files: Files =
-                [MAIN_PATH, ARGUMENTS_PATH].map(|path| (Arc::from(path), Arc::from(""))).into_iter().collect();
+                [MAIN_PATH, ARGUMENTS_PATH].map(|path| (Arc::from(path), PackedText::from(""))).into_iter().collect();
             let flags = Flags { config_file: rendered.join(MAIN_PATH), ..Flags::default() };
             let below = Below { root: &rendered, files: &files };
             let loaded = embedded.engine.check(&below, &flags.config_file).unwrap();
@@ -436,7 +438,7 @@ mod tests {
             ("scrape/a_1.yml", "scrape_configs:\n- metrics_path: /m\n  job_name: juju_a-1\n"),
             ("scrape/a_2.yml", "scrape_configs:\n- job_name: \"juju_a-11\"\n"),
         ]
-        .map(|(path, text)| (Arc::from(path), Arc::from(text)))
+        .map(|(path, text)| (Arc::from(path), PackedText::from(text)))
         .into_iter()
         .collect();
         for (message, expected) in [

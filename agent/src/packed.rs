@@ -1,6 +1,7 @@
 //! Texts that are kept for long and read seldom: packed, they take a third of the room, and reading one takes some microseconds.
 
 use std::fmt;
+use std::sync::Arc;
 
 use relatum_relations::bag::Databag;
 use serde_json::Value;
@@ -12,9 +13,9 @@ const WORTH_PACKING_BYTES: usize = 200;
 const PLAIN: u8 = 0;
 const SNAPPY: u8 = 1;
 
-/// A text. Equal ones are equal when packed.
+/// A text; copies share it. Equal ones are equal when packed.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct PackedText(Box<[u8]>);
+pub struct PackedText(Arc<[u8]>);
 
 impl PackedText {
     /// Packs `text`.
@@ -28,6 +29,11 @@ impl PackedText {
         PackedText([&[PLAIN], text.as_bytes()].concat().into())
     }
 
+    /// Whether this is one copy of `other`, and not just the same text.
+    pub fn is_shared_with(&self, other: &PackedText) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The text again.
     pub fn read(&self) -> String {
         let bytes = match self.0.split_first() {
@@ -38,6 +44,18 @@ impl PackedText {
             None => Vec::new(),
         };
         String::from_utf8(bytes).expect("what was a text is one")
+    }
+}
+
+impl From<&str> for PackedText {
+    fn from(text: &str) -> Self {
+        PackedText::new(text)
+    }
+}
+
+impl From<String> for PackedText {
+    fn from(text: String) -> Self {
+        PackedText::new(&text)
     }
 }
 

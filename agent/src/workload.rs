@@ -9,10 +9,11 @@ use imbl::ordmap::DiffItem;
 
 use crate::control::Problem;
 use crate::dialect::Dialect;
+use crate::packed::PackedText;
 
 /// Rendered files: path below `rendered/` to text. Whoever keeps them shares them, and two sets of which one came from the other are
 /// compared in the time that their differences take.
-pub type Files = OrdMap<Arc<str>, Arc<str>>;
+pub type Files = OrdMap<Arc<str>, PackedText>;
 
 /// The paths that only one of two sets has, or that say something else in the other, in order.
 pub fn differing<'a>(a: &'a Files, b: &'a Files) -> impl Iterator<Item = &'a str> {

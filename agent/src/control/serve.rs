@@ -397,7 +397,7 @@ async fn show_rendered(State(agent): State<Arc<Agent>>, Query(query): Query<Secr
     let hide = |path: &str, text: String| if query.show_secrets { text } else { secrets::hide(path, text) };
     let files = files
         .iter()
-        .map(|(path, text)| RenderedFile { path: path.to_string(), text: hide(path, text.to_string()) })
+        .map(|(path, text)| RenderedFile { path: path.to_string(), text: hide(path, text.read()) })
         .collect();
     json(&Rendered { directory: agent.rendered.display().to_string(), files })
 }

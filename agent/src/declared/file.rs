@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
 use relatum_config::spelling;
 use relatum_model::yaml::{self, Spanned, YamlError};
@@ -53,7 +52,7 @@ pub struct Declared {
     /// The application at the other side.
     pub application: String,
     /// What is asked for, as if it had been typed: a [`Relate`] as JSON, which is how it is compared and kept.
-    pub request: Arc<PackedText>,
+    pub request: PackedText,
     /// The line it begins on.
     pub line: u64,
 }
@@ -159,7 +158,7 @@ fn understood(entry: Entry, line: u64, folder: &Path) -> Result<Declared, String
     let application = request.name.clone().or_else(|| default.map(str::to_owned));
     let application = application.ok_or("a databag-file needs the name of its application beside it")?;
     request.name = Some(application.clone());
-    let request = PackedText::new(&serde_json::to_string(&request).expect("a request is JSON")).into();
+    let request = PackedText::from(serde_json::to_string(&request).expect("a request is JSON"));
     Ok(Declared { endpoint, application, request, line })
 }
 

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use crate::packed::PackedText;
+
 /// A file is read up to this size.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
@@ -42,7 +44,7 @@ struct Known {
 }
 
 /// The text of a file, or why there is none.
-pub type Content = Result<std::sync::Arc<str>, String>;
+pub type Content = Result<PackedText, String>;
 
 impl Folder {
     /// The folder at `path`; only files with one of `endings`, without the dot, count.
@@ -205,8 +207,8 @@ mod tests {
         let one = read_of("one");
         let two = read_of("two");
         let again = read_of("two");
-        assert_eq!((&*one, &*two), ("one", "two"));
-        assert!(std::sync::Arc::ptr_eq(&two, &again), "what is the same is not another");
+        assert_eq!((one.read().as_str(), two.read().as_str()), ("one", "two"));
+        assert!(two.is_shared_with(&again), "what is the same is not another");
     }
 
     #[test]
@@ -223,7 +225,7 @@ mod tests {
         assert_eq!(first.keys().collect::<Vec<_>>(), ["a.yaml", "b.yml"]);
         let again = folder.read().unwrap();
         let same = |name: &str| match (&first[name], &again[name]) {
-            (Ok(a), Ok(b)) => std::sync::Arc::ptr_eq(a, b),
+            (Ok(a), Ok(b)) => a.is_shared_with(b),
             _ => false,
         };
         assert!(same("a.yaml"));
@@ -234,10 +236,10 @@ mod tests {
         fs::write(at("v2").join("l.yaml"), "new").unwrap();
         symlink("v1", at("..data")).unwrap();
         symlink("..data/l.yaml", at("l.yaml")).unwrap();
-        assert_eq!(folder.read().unwrap()["l.yaml"].as_deref(), Ok("old"));
+        assert_eq!(folder.read().unwrap()["l.yaml"], Ok("old".into()));
         symlink("v2", at("..next")).unwrap();
         fs::rename(at("..next"), at("..data")).unwrap();
-        assert_eq!(folder.read().unwrap()["l.yaml"].as_deref(), Ok("new"));
+        assert_eq!(folder.read().unwrap()["l.yaml"], Ok("new".into()));
         fs::write(at("a.yaml"), [0xff]).unwrap();
         assert!(folder.read().unwrap()["a.yaml"].is_err());
     }

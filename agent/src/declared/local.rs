@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use relatum_model::yaml;
 use serde_json::Value;
 
 use super::folder::{Content, Folder};
+use crate::packed::PackedText;
 
 /// What lies in these folders, by the path below `rendered/` that it gets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct LocalFolders {
     scrapes: Folder,
     rules: Folder,
     /// Texts of `scrape.d`, by name: as they are and as they are rendered.
-    rooted: BTreeMap<String, (Arc<str>, Arc<str>)>,
+    rooted: BTreeMap<String, (PackedText, PackedText)>,
 }
 
 impl LocalFolders {
@@ -51,9 +51,9 @@ impl LocalFolders {
             });
             for (name, mut content) in files {
                 if let (Ok(text), "scrape") = (&mut content, below) {
-                    let (given, known) = (Arc::clone(text), before.remove(&name));
+                    let (given, known) = (text.clone(), before.remove(&name));
                     *text = rooted(known, text, folder.path());
-                    self.rooted.insert(name.clone(), (given, Arc::clone(text)));
+                    self.rooted.insert(name.clone(), (given, text.clone()));
                 }
                 let source = folder.path().join(&name).display().to_string();
                 local.files.insert(rendered(below, &name, ending), (source, content));
@@ -65,10 +65,10 @@ impl LocalFolders {
 
 /// What is rendered of `text`, a file in `folder`: itself, unless it names files by relative paths. Those start at the
 /// folder, as they would for a Prometheus that reads the file there, and what is rendered lies elsewhere.
-fn rooted(known: Option<(Arc<str>, Arc<str>)>, text: &Arc<str>, folder: &Path) -> Arc<str> {
+fn rooted(known: Option<(PackedText, PackedText)>, text: &PackedText, folder: &Path) -> PackedText {
     match known {
-        Some((before, rooted)) if Arc::ptr_eq(&before, text) => rooted,
-        _ => join(text, folder).map_or_else(|| Arc::clone(text), Arc::from),
+        Some((before, rooted)) if before == *text => rooted,
+        _ => join(&text.read(), folder).map_or_else(|| text.clone(), PackedText::from),
     }
 }
 

@@ -12,6 +12,7 @@ use relatum_relations::endpoints::APPLICATION;
 use super::file::{self, Declared, Fault};
 use super::folder::{Content, Folder};
 use crate::control::{Failure, Problem};
+use crate::packed::PackedText;
 use crate::relate::{self, RelateError};
 use crate::store::{Change, Declaration, Role, Store, StoreError, World};
 
@@ -19,7 +20,8 @@ use crate::store::{Change, Declaration, Role, Store, StoreError, World};
 #[derive(Debug)]
 pub struct Declarations {
     folder: Folder,
-    understood: BTreeMap<String, (Arc<str>, Understood)>,
+    /// By file, with its text and whether it names others.
+    understood: BTreeMap<String, (PackedText, Understood, bool)>,
     settled: Option<Settled>,
 }
 
@@ -35,14 +37,7 @@ struct Settled {
 
 impl Settled {
     fn is(&self, files: &BTreeMap<String, Content>, stored: &Arc<BTreeMap<u64, Declaration>>) -> bool {
-        let is_same = |a: &Content, b: &Content| match (a, b) {
-            (Ok(a), Ok(b)) => Arc::ptr_eq(a, b),
-            (Err(a), Err(b)) => a == b,
-            _ => false,
-        };
-        Arc::ptr_eq(&self.stored, stored)
-            && self.files.keys().eq(files.keys())
-            && self.files.values().zip(files.values()).all(|(a, b)| is_same(a, b))
+        Arc::ptr_eq(&self.stored, stored) && self.files == *files
     }
 }
 
@@ -102,9 +97,9 @@ impl Declarations {
     /// Keeps the requests of all files, which are those in the store, once and not twice.
     fn share_requests(&mut self, stored: &BTreeMap<u64, Declaration>) {
         let stored: HashMap<Key<'_>, &Declaration> = stored.values().map(|known| (known.key(), known)).collect();
-        for one in self.understood.values_mut().filter_map(|(_, understood)| understood.as_mut().ok()).flatten() {
+        for one in self.understood.values_mut().filter_map(|(_, understood, _)| understood.as_mut().ok()).flatten() {
             if let Some(known) = stored.get(&one.key()).filter(|known| known.request == one.request) {
-                one.request = Arc::clone(&known.request);
+                one.request = known.request.clone();
             }
         }
     }
@@ -122,13 +117,16 @@ impl Declarations {
                     continue;
                 }
             };
-            // Files that entries name may have changed though the file has not, so such a file is always read anew.
-            let names_files = text.contains("-file") || text.contains("rules:");
-            wanted.names_files |= names_files;
-            let understood = match before.remove(&name) {
-                Some((known, understood)) if Arc::ptr_eq(&known, &text) && !names_files => understood,
-                _ => file::parse(&text, self.folder.path()),
+            let (understood, names_files) = match before.remove(&name) {
+                // Files that entries name may have changed though the file has not, so such a file is always read anew.
+                Some((known, understood, false)) if known == text => (understood, false),
+                _ => {
+                    let plain = text.read();
+                    let names_files = plain.contains("-file") || plain.contains("rules:");
+                    (file::parse(&plain, self.folder.path()), names_files)
+                }
             };
+            wanted.names_files |= names_files;
             match &understood {
                 Ok(declared) => {
                     for one in declared {
@@ -155,7 +153,7 @@ impl Declarations {
                     wanted.unclear.push(name.clone());
                 }
             }
-            self.understood.insert(name, (text, understood));
+            self.understood.insert(name, (text, understood, names_files));
         }
         wanted
     }
@@ -225,7 +223,7 @@ fn apply(wanted: &Wanted, change: &Change<'_>) -> Result<Vec<(String, u64, Failu
             file: file.clone(),
             endpoint: one.endpoint.clone(),
             application: one.application.clone(),
-            request: Arc::clone(&one.request),
+            request: one.request.clone(),
         };
         if known == Some(&declaration) {
             continue;

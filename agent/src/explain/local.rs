@@ -11,7 +11,7 @@ pub(super) fn found(question: &Question, scene: &Scene<'_>) -> Vec<Explanation> 
     for (path, (source, _)) in &scene.trace.desired.local.files {
         // What is on disk runs; a file that cannot be read now has its last good version there.
         let Some(text) = scene.observed.current.get(path.as_str()) else { continue };
-        let spans = Spans::read(text);
+        let spans = Spans::read(&text.read());
         for (job, target, line) in spans.targets() {
             if question.is_about(&[target, source], &[job], |_| None, path) {
                 found.push(explanation(scene, "target", target.to_owned(), (path, source), line));

@@ -83,7 +83,7 @@ impl<'a> Scene<'a> {
             return Err(Failure::failed(format!("there is no rendered file {file}"))
                 .hint("`relatum render` prints all of them, each with its name"));
         };
-        let n_lines = text.lines().count();
+        let n_lines = text.read().lines().count();
         match usize::try_from(line).is_ok_and(|line| (1..=n_lines).contains(&line)) {
             true => Ok(()),
             false => Err(Failure::failed(format!("{file} has no line {line}: its lines are 1 to {n_lines}"))),
@@ -134,7 +134,7 @@ impl<'a> Scene<'a> {
     ) -> RenderedPlace {
         let mut spans = self.spans.borrow_mut();
         let spans = spans.entry(file.to_owned()).or_insert_with(|| {
-            self.observed.current.get(file).map(|text| spans::Spans::read(text)).unwrap_or_default()
+            self.observed.current.get(file).map(|text| spans::Spans::read(&text.read())).unwrap_or_default()
         });
         let (template, template_line) = self.templates.place_of(template, field);
         let line = Some(line(spans)).filter(|line| *line > 0);

@@ -129,7 +129,7 @@ impl Bench {
 #[test]
 fn questions_about_nothing() {
     let bench = Bench::new();
-    let n_lines = bench.observed.current["scrape/metrics-endpoint_1.yml"].lines().count();
+    let n_lines = bench.observed.current["scrape/metrics-endpoint_1.yml"].read().lines().count();
     for (question, message, hint) in [
         ("nobody", "nothing is called \"nobody\", neither what runs nor what was left out", "ENDPOINT:ID, a rule"),
         ("zink/0", "nothing is called \"zink/0\"", "did you mean zinc/0?"),
@@ -199,7 +199,7 @@ fn answers() {
         "am/0",
         &["alertmanager h:9093 runs prometheus.yml:17 prometheus.yml:17", "  am/0 url since 4 \"http://h:9093\""],
     );
-    let file = &bench.observed.current["scrape/metrics-endpoint_1.yml"];
+    let file = bench.observed.current["scrape/metrics-endpoint_1.yml"].read();
     assert_eq!(file.lines().nth(31).map(str::trim), Some("- 10.0.0.2:81"));
     let heads = |question: &str| -> Vec<String> {
         bench.answer(question).into_iter().filter(|line| !line.starts_with(' ')).collect()

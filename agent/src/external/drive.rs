@@ -24,6 +24,7 @@ use super::{ExternalOptions, listener};
 use crate::control::Problem;
 use crate::daemon::Wiring;
 use crate::dialect::{Dialect, Layout, OLDEST, Version};
+use crate::packed::PackedText;
 use crate::pipeline::render::MAIN_PATH;
 use crate::workload::{Fault, Files, NotRun, Ready, Standing, Workload};
 
@@ -121,9 +122,10 @@ impl Workload for External {
     fn check(&self, files: &Files) -> Vec<Fault> {
         let mut faults = Vec::new();
         for (path, text) in files {
+            let text = text.read();
             let found = match &**path {
-                MAIN_PATH => Config::parse(text).err(),
-                path if path.starts_with("rules/") => RuleFile::parse(text).err(),
+                MAIN_PATH => Config::parse(&text).err(),
+                path if path.starts_with("rules/") => RuleFile::parse(&text).err(),
                 _ => None,
             };
             let fault =
@@ -374,8 +376,8 @@ impl Driver {
             Ok(running) => running,
             Err(trouble) => return Ok(Some(format!("what the workload runs cannot be seen: {}", trouble.message()))),
         };
-        let ours = files.get(MAIN_PATH).map(|text| &**text).unwrap_or_default();
-        if jobs(&running) == jobs(ours) {
+        let ours = files.get(MAIN_PATH).map(PackedText::read).unwrap_or_default();
+        if jobs(&running) == jobs(&ours) {
             return Ok(None);
         }
         let other = peer.config_file().await?;
@@ -404,8 +406,9 @@ impl Driver {
         let mut paths: Vec<&Arc<str>> = files.keys().filter(named).collect();
         if paths.is_empty() && text.contains("while applying the new configuration") {
             // It could read the main file, and what it did not like of the rest is in its log only: the rules that changed.
-            let is_changed =
-                |(path, text): &(&Arc<str>, &Arc<str>)| path.starts_with("rules/") && loaded.get(*path) != Some(*text);
+            let is_changed = |(path, text): &(&Arc<str>, &PackedText)| {
+                path.starts_with("rules/") && loaded.get(*path) != Some(*text)
+            };
             paths = files.iter().filter(is_changed).map(|(path, _)| path).collect();
         }
         match paths.as_slice() {

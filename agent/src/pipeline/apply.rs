@@ -8,7 +8,6 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use thiserror::Error;
 use tracing::error;
@@ -17,6 +16,7 @@ use super::desire::MATERIALS;
 use super::plan::Step;
 use super::render::{ARGUMENTS_PATH, DATASOURCE_PATH, MAIN_PATH, WEB_PATH};
 use crate::dialect::Layout;
+use crate::packed::PackedText;
 use crate::workload::{Fault, Files, NotRun, Workload};
 
 /// The folders below `rendered/`, and what the names of our files in them end in. Anything else is not ours to touch.
@@ -131,7 +131,7 @@ impl RenderedDirectory {
                 }
                 let stamp = stamp(&metadata);
                 let text = match self.files.get(path.as_str()) {
-                    Some(text) if self.stamps.get(&path) == Some(&stamp) => Arc::clone(text),
+                    Some(text) if self.stamps.get(&path) == Some(&stamp) => text.clone(),
                     _ => match fs::read(entry.path()) {
                         Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                         bytes => String::from_utf8(bytes.map_err(failed)?).unwrap_or_default().into(),
@@ -290,7 +290,7 @@ fn mode(path: &str, layout: Layout) -> u32 {
 /// What was there before, to be put back if something fails.
 struct Undo<'a> {
     directory: &'a RenderedDirectory,
-    before: Vec<(String, Option<Arc<str>>)>,
+    before: Vec<(String, Option<PackedText>)>,
 }
 
 impl Undo<'_> {
@@ -334,7 +334,7 @@ impl Undo<'_> {
                 let Step::Write { path, text } = step else { continue };
                 staged.push(&**path);
                 let failed = |source| ApplyError::Write { path: self.directory.path.join(&**path), source };
-                self.directory.stage(path, text).map_err(failed)?;
+                self.directory.stage(path, &text.read()).map_err(failed)?;
             }
             let failed = |source| ApplyError::Write { path: self.directory.path.clone(), source };
             self.directory.sync(&staged).map_err(failed)
@@ -351,7 +351,7 @@ impl Undo<'_> {
     fn back(&mut self) {
         for (path, before) in self.before.drain(..).rev() {
             let undone = match &before {
-                Some(text) => self.directory.write(&path, text),
+                Some(text) => self.directory.write(&path, &text.read()),
                 None => match fs::remove_file(self.directory.path.join(&path)) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                     done => done,

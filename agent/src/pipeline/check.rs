@@ -5,7 +5,6 @@
 //! so with it the whole set waits.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::desire::{Desired, Owner};
 use super::render::{ARGUMENTS_PATH, MAIN_PATH, Rendered};
@@ -28,7 +27,7 @@ pub fn check(current: &Files, rendered: &mut Rendered, desired: &Desired, worklo
     let mut wanted = std::mem::take(&mut rendered.files);
     for path in &rendered.failed {
         if let Some(last_good) = current.get(path.as_str()) {
-            wanted.insert(path.as_str().into(), Arc::clone(last_good));
+            wanted.insert(path.as_str().into(), last_good.clone());
         }
     }
     let mut problems = Vec::new();
@@ -77,7 +76,7 @@ impl Checked {
 fn replace(path: &str, current: &Files, wanted: &mut Files) -> bool {
     match (current.get(path), wanted.get(path)) {
         (Some(last_good), Some(faulty)) if last_good != faulty => {
-            wanted.insert(path.into(), Arc::clone(last_good));
+            wanted.insert(path.into(), last_good.clone());
             true
         }
         (_, Some(_)) if path != MAIN_PATH && path != ARGUMENTS_PATH => wanted.remove(path).is_some(),

@@ -390,7 +390,7 @@ impl Neighbours {
             };
             assert!(steps.len() <= 2 && steps.iter().all(is_fit), "{}: {path:?}", what());
             if path.ends_with(".yml") || path.ends_with(".rules") {
-                let read = relatum_model::yaml::from_str::<Value>(text);
+                let read = relatum_model::yaml::from_str::<Value>(&text.read());
                 assert!(read.is_ok(), "{}: {path}: {:?}", what(), read.err());
             }
         }

@@ -8,7 +8,6 @@ pub mod apply;
 pub mod check;
 pub mod desire;
 pub mod observe;
-mod parallel;
 pub mod plan;
 pub mod publish;
 pub mod rehearse;
@@ -30,6 +29,7 @@ use crate::charm_config::Settings;
 use crate::control::Problem;
 use crate::events::{self, RelationEvent, RelationEventKind};
 use crate::identity;
+use crate::packed::PackedText;
 use crate::store::{Relations, Role, Store, StoreError, World};
 use crate::telemetry::span::{self, SpanFeed};
 use crate::workload::{Files, Workload};
@@ -318,7 +318,7 @@ impl Pipeline {
 }
 
 fn datasource(wanted: &Files) -> String {
-    wanted.get(render::DATASOURCE_PATH).map(|text| text.to_string()).unwrap_or_default()
+    wanted.get(render::DATASOURCE_PATH).map(PackedText::read).unwrap_or_default()
 }
 
 #[cfg(test)]

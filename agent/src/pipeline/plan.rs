@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use imbl::ordmap::DiffItem;
 
+use crate::packed::PackedText;
 use crate::workload::Files;
 
 /// One thing to do.
@@ -14,7 +15,7 @@ pub enum Step {
         /// Below `rendered/`.
         path: Arc<str>,
         /// The whole content.
-        text: Arc<str>,
+        text: PackedText,
     },
     /// Remove a file.
     Remove {
@@ -41,7 +42,7 @@ pub fn plan(current: &Files, wanted: &Files, is_loaded: bool) -> Vec<Step> {
     for item in current.diff(wanted) {
         match item {
             DiffItem::Add(path, text) | DiffItem::Update { new: (path, text), .. } => {
-                steps.push(Step::Write { path: Arc::clone(path), text: Arc::clone(text) });
+                steps.push(Step::Write { path: Arc::clone(path), text: text.clone() });
             }
             DiffItem::Remove(path, _) => gone.push(Step::Remove { path: Arc::clone(path) }),
         }

@@ -12,6 +12,7 @@ use super::observe::Observed;
 use super::publish::foresee;
 use super::render::Renderer;
 use crate::control::{Difference, FileDifference, Problem, Rehearsal};
+use crate::packed::PackedText;
 use crate::workload::{Files, Workload, differing};
 
 /// What would be in effect.
@@ -118,7 +119,7 @@ fn difference<T: PartialEq>(before: &BTreeMap<String, T>, after: &BTreeMap<Strin
 /// The files that are otherwise in `after`.
 pub fn files(before: &Files, after: &Files) -> Vec<FileDifference> {
     let paths: Vec<String> = differing(before, after).map(str::to_owned).collect();
-    let text = |files: &Files, path: &str| files.get(path).map(|text| text.to_string());
+    let text = |files: &Files, path: &str| files.get(path).map(PackedText::read);
     let file = |path: String| FileDifference { before: text(before, &path), after: text(after, &path), path };
     paths.into_iter().map(file).collect()
 }

@@ -9,13 +9,14 @@ use imbl::ordmap::DiffItem;
 use relatum_config::prometheus::{GlobalConfig, ScrapeConfigFile};
 use relatum_model::yaml;
 use relatum_relations::charm_options::retention_size;
+use relatum_server::parallel;
 use serde_json::{Value, json};
 
 use super::desire::rules::Rules;
 use super::desire::{AUTHORITIES_PATH, Desired, Ends, Jobs, RelationKey, scrape_path};
-use super::parallel;
 use crate::control::Problem;
 use crate::dialect::{Dialect, Layout, LeftOut, OLDEST, Part, Version};
+use crate::packed::PackedText;
 use crate::templates::{Override, Template, Templates};
 use crate::workload::Files;
 
@@ -129,7 +130,7 @@ impl Renderer {
             desired.local.files.iter().filter(|(path, _)| is_split || !path.starts_with(SCRAPES))
         {
             match content {
-                Ok(text) => drop(rendered.files.insert(path.as_str().into(), Arc::clone(text))),
+                Ok(text) => drop(rendered.files.insert(path.as_str().into(), text.clone())),
                 Err(_) => drop(rendered.failed.insert(path.clone())),
             }
         }
@@ -194,7 +195,7 @@ impl Renderer {
         (self.values, self.scrapes, self.rules) = (values, scrapes, rules);
     }
 
-    fn fill(&self, template: Template, source: &Source<'_>) -> Result<(Arc<str>, LeftOut), Box<Problem>> {
+    fn fill(&self, template: Template, source: &Source<'_>) -> Result<(PackedText, LeftOut), Box<Problem>> {
         let mut left_out = LeftOut::default();
         let mut trim = Trim { version: self.dialect.version, left_out: &mut left_out };
         let text = match source {
@@ -249,6 +250,7 @@ fn local_jobs(desired: &Desired) -> (Vec<Value>, Vec<Problem>) {
     for (path, (source, content)) in desired.local.files.iter().filter(|(path, _)| path.starts_with(SCRAPES)) {
         // Why there is no text is said already.
         let Ok(text) = content else { continue };
+        let text = &text.read();
         let problem = |message: String| Problem {
             key: Some(source.clone()),
             hint: Some(format!("no job of {path} runs")),

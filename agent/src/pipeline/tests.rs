@@ -27,13 +27,13 @@ struct Recorder {
 impl Workload for Recorder {
     fn check(&self, files: &Files) -> Vec<Fault> {
         let fault = |path: &str, message: String| Fault { path: path.to_owned(), message };
-        let config = match Config::parse(&files[render::MAIN_PATH]) {
+        let config = match Config::parse(&files[render::MAIN_PATH].read()) {
             Ok(config) => config,
             Err(problems) => return problems.iter().map(|p| fault(render::MAIN_PATH, p.to_string())).collect(),
         };
         let scrapes = files.iter().filter(|(path, _)| path.starts_with("scrape/"));
         scrapes
-            .flat_map(|(path, text)| match ScrapeConfigFile::parse(text, &config.global) {
+            .flat_map(|(path, text)| match ScrapeConfigFile::parse(&text.read(), &config.global) {
                 Ok(_) => Vec::new(),
                 Err(problems) => problems.iter().map(|problem| fault(path, problem.to_string())).collect(),
             })
@@ -47,6 +47,10 @@ impl Workload for Recorder {
         }
         Ok(Box::new(Prepared { recorder: self, files: files.clone() }))
     }
+}
+
+fn texts(files: &Files) -> BTreeMap<String, String> {
+    files.iter().map(|(path, text)| (path.to_string(), text.read())).collect()
 }
 
 struct Prepared<'a> {
@@ -107,13 +111,13 @@ impl Bench {
         let report = self.pipeline.run(&self.store, &self.workload, true).unwrap();
         if report.applied {
             // The law above all others: what runs is what can be read on disk.
-            assert_eq!(self.disk(), *crate::lock(&self.workload.running));
+            assert_eq!(self.disk(), texts(&crate::lock(&self.workload.running)));
         }
         report
     }
 
-    fn disk(&self) -> Files {
-        RenderedDirectory::new(self.dir.path().join("rendered")).read().unwrap()
+    fn disk(&self) -> BTreeMap<String, String> {
+        texts(&RenderedDirectory::new(self.dir.path().join("rendered")).read().unwrap())
     }
 
     fn relate(&mut self, words: &str, databag: Option<&str>) -> u64 {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use relatum_relations::bag::Databag;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::case::Case;
 use super::events::Visible;
 use crate::control::Problem;
+use crate::packed::PackedText;
 use crate::pipeline::desire::{AUTHORITIES_PATH, Desired, MATERIALS};
 use crate::pipeline::render::DATASOURCE_PATH;
 use crate::workload::Files;
@@ -91,11 +92,11 @@ impl std::fmt::Display for ReplayedProblem {
 pub(super) fn placed(files: Files, root: &Path) -> PlacedFiles {
     let ours = format!("{}/", root.join(MATERIALS).display());
     let theirs = format!("{}/", root.display());
-    let place = |(path, text): (Arc<str>, Arc<str>)| match path.strip_prefix(&format!("{MATERIALS}/")) {
-        None => (root.join(&*path).display().to_string(), text.replace(&ours, &theirs).into()),
+    let place = |(path, text): (Arc<str>, PackedText)| match path.strip_prefix(&format!("{MATERIALS}/")) {
+        None => (root.join(&*path).display().to_string(), text.read().replace(&ours, &theirs).into()),
         Some(name) => match name.strip_prefix("juju_receive-ca-cert_") {
-            Some(number) => (format!("{AUTHORITIES}{number}"), text),
-            None => (root.join(name).display().to_string(), text),
+            Some(number) => (format!("{AUTHORITIES}{number}"), text.read().into()),
+            None => (root.join(name).display().to_string(), text.read().into()),
         },
     };
     let is_of_charm = |path: &str| path != DATASOURCE_PATH && path != AUTHORITIES_PATH;
@@ -111,7 +112,7 @@ pub(super) fn jobs(desired: &Desired) -> Vec<Value> {
             let name =
                 value.as_str().and_then(|path| path.rsplit_once('/')).map(|(_, name)| format!("{MATERIALS}/{name}"));
             if let Some(content) = name.and_then(|name| desired.materials.get(name.as_str())) {
-                *value = json!(content);
+                *value = content.read().into();
             }
         }
     }

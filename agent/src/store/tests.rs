@@ -225,7 +225,7 @@ fn what_is_remembered_is_what_is_stored() {
             file: "f".to_owned(),
             endpoint: "e".to_owned(),
             application: "app1".to_owned(),
-            request: Arc::new(crate::packed::PackedText::new("{}")),
+            request: "{}".into(),
         };
         change.put_declaration(3, &declaration)
     };

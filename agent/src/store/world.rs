@@ -50,7 +50,7 @@ pub struct Declaration {
     /// The application at the other side.
     pub application: String,
     /// What the file asks for, as JSON; may hold secrets.
-    pub request: Arc<PackedText>,
+    pub request: PackedText,
 }
 
 /// The model's name and uuid; both empty before [`super::Change::set_model`].
@@ -270,7 +270,7 @@ fn catch_up(connection: &Connection, world: &mut World) -> Result<bool, StoreErr
 fn declarations(connection: &Connection, id: Option<u64>) -> Result<BTreeMap<u64, Declaration>, StoreError> {
     let read = |row: &Row<'_>| {
         let (file, endpoint, application) = (row.get(1)?, row.get(2)?, row.get(3)?);
-        let request = PackedText::new(row.get_ref(4)?.as_str()?).into();
+        let request = PackedText::new(row.get_ref(4)?.as_str()?);
         Ok((row.get(0)?, Declaration { file, endpoint, application, request }))
     };
     let sql = format!("SELECT relation, file, endpoint, application, request FROM declared {}", only("relation", id));

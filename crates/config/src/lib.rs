@@ -6,6 +6,7 @@
 //! what a program does not have of them is for it to say, and is then refused by name: see [`prometheus::Feature`]. A text is
 //! read to its end, so all its problems come back at once.
 
+mod file_set;
 mod go_url;
 mod network;
 mod problem;
@@ -19,6 +20,7 @@ pub mod template;
 pub mod web;
 mod yaml;
 
+pub use file_set::{FileChange, FilePlace, FileSet};
 pub use network::Network;
 pub use problem::{Kind, Problem};
 pub use secret::{Secret, Url};

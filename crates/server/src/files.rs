@@ -11,11 +11,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use imbl::OrdSet;
 use relatum_config::prometheus::{
     Config, Feature, GlobalConfig, ScrapeConfig, ScrapeConfigFile, ScrapeFiles, find_duplicate_job,
 };
 use relatum_config::rules::RuleFile;
-use relatum_config::{Kind, Problem};
+use relatum_config::{FileSet, Kind, Problem};
+use sha2::{Digest as _, Sha256};
+
+use crate::parallel;
 
 /// The optional features that this server has. The use of any other is refused by its key, so that nothing in a file is ignored.
 pub const SUPPORTED: &[Feature] = &[Feature::RemoteWrite, Feature::RemoteRead, Feature::Otlp, Feature::QueryLog];
@@ -107,10 +111,12 @@ impl fmt::Display for FileProblem {
 pub struct Loaded {
     /// The main file.
     pub config: Arc<Config>,
-    /// The other files with scrape jobs and their paths, in the order of `scrape_config_files`.
+    /// The other files with scrape jobs, in the order of `scrape_config_files`.
     pub scrape_files: ScrapeFiles,
-    /// Every rule file with its path, in the order of `rule_files`.
-    pub rule_files: Arc<Vec<(Arc<Path>, Arc<RuleFile>)>>,
+    /// Every rule file, in the order of `rule_files`.
+    pub rule_files: FileSet<RuleFile>,
+    /// The names of all scrape jobs.
+    job_names: OrdSet<Arc<str>>,
 }
 
 impl Loaded {
@@ -135,9 +141,16 @@ struct ScrapeParses {
     parses: Parses<ScrapeConfigFile>,
 }
 
-/// Parses of the set that was loaded last, by path, each with the text it was made from.
+/// Parses of the set that was loaded last, by path, each with the digest of the text it was made from.
 #[derive(Debug)]
-struct Parses<T>(HashMap<PathBuf, (Arc<str>, Arc<T>)>);
+struct Parses<T>(HashMap<Arc<Path>, (Digest, Arc<T>)>);
+
+/// SHA-256: nobody can write another text with the digest of one that is known.
+type Digest = [u8; 32];
+
+fn digest(text: &str) -> Digest {
+    Sha256::digest(text.as_bytes()).into()
+}
 
 impl<T> Default for Parses<T> {
     fn default() -> Self {
@@ -147,9 +160,49 @@ impl<T> Default for Parses<T> {
 
 impl<T> Parses<T> {
     /// Takes out what `text` was parsed to when it stood at `path`.
-    fn take(&mut self, path: &Path, text: &Arc<str>) -> Option<Arc<T>> {
+    fn take(&mut self, path: &Path, text: &str) -> Option<Arc<T>> {
         let (known, parsed) = self.0.remove(path)?;
-        (Arc::ptr_eq(&known, text) || known == *text).then_some(parsed)
+        (known == digest(text)).then_some(parsed)
+    }
+
+    /// Remembers what `text` was parsed to.
+    fn put(&mut self, path: Arc<Path>, text: &str, parsed: &Arc<T>) {
+        self.0.insert(path, (digest(text), Arc::clone(parsed)));
+    }
+}
+
+impl<T: Send + Sync> Parses<T> {
+    /// Parses the files that were `found`, each with the number of its pattern, and keeps only those, so that the memory is bounded by
+    /// the configuration itself.
+    fn load(
+        &mut self,
+        files: &dyn Files,
+        found: Vec<(usize, PathBuf)>,
+        parse: impl Fn(&str, &Path) -> Result<T, Vec<Problem>> + Sync,
+        problems: &mut Vec<FileProblem>,
+    ) -> FileSet<T> {
+        let known = &std::mem::take(self).0;
+        let read = parallel::map(&found, |(_, path)| -> Result<_, Vec<FileProblem>> {
+            let text = files.read(path).map_err(|error| vec![unreadable(path, &error)])?;
+            let digest = digest(&text);
+            let parsed = match known.get(path.as_path()).filter(|(before, _)| *before == digest) {
+                Some((_, parsed)) => Arc::clone(parsed),
+                None => Arc::new(parse(&text, path).map_err(|problems| in_file(path, problems))?),
+            };
+            Ok((digest, parsed))
+        });
+        let mut set = FileSet::default();
+        for ((pattern, path), read) in found.into_iter().zip(read) {
+            match read {
+                Ok((digest, parsed)) => {
+                    let path: Arc<Path> = path.into();
+                    self.0.insert(Arc::clone(&path), (digest, Arc::clone(&parsed)));
+                    set.insert((pattern, path), parsed);
+                }
+                Err(mut found) => problems.append(&mut found),
+            }
+        }
+        set
     }
 }
 
@@ -164,7 +217,7 @@ impl Loader {
         let scrape_files = self.load_scrapes(files, &config, path, &mut problems);
         let names: Vec<String> = scrape_files.iter().map(|(path, _)| path.display().to_string()).collect();
         let named: Vec<(&str, &ScrapeConfigFile)> =
-            names.iter().zip(&scrape_files).map(|(name, (_, file))| (name.as_str(), &**file)).collect();
+            names.iter().zip(scrape_files.iter()).map(|(name, (_, file))| (name.as_str(), &**file)).collect();
         if let Some((job, first, second)) = find_duplicate_job(&config, &named) {
             let message = format!("found multiple scrape configs with job name {job:?}, the other one in {first}");
             problems.push(FileProblem { path: second.into(), problem: whole_file(message) });
@@ -173,7 +226,9 @@ impl Loader {
         if !problems.is_empty() {
             return Err(problems);
         }
-        Ok(Loaded { config: Arc::new(config), scrape_files: scrape_files.into(), rule_files: rule_files.into() })
+        let mut loaded = Loaded { config: Arc::new(config), scrape_files, rule_files, job_names: OrdSet::new() };
+        loaded.job_names = loaded.scrape_jobs().map(|job| Arc::from(job.job_name.as_str())).collect();
+        Ok(loaded)
     }
 
     fn load_scrapes(
@@ -182,39 +237,18 @@ impl Loader {
         config: &Config,
         main: &Path,
         problems: &mut Vec<FileProblem>,
-    ) -> Vec<(Arc<Path>, Arc<ScrapeConfigFile>)> {
+    ) -> ScrapeFiles {
         let mut known = self.scrapes.lock().expect("no thread panics while it holds the parses");
         if known.global != config.global {
             *known = ScrapeParses { global: config.global.clone(), ..ScrapeParses::default() };
         }
-        let mut current = Parses::default();
-        let mut scrape_files = Vec::new();
-        for path in expand(files, &config.scrape_config_files, main, problems) {
-            let text = match files.read(&path) {
-                Ok(text) => text,
-                Err(error) => {
-                    problems.push(unreadable(&path, &error));
-                    continue;
-                }
-            };
-            let parsed = match known.parses.take(&path, &text) {
-                Some(parsed) => Ok(parsed),
-                None => ScrapeConfigFile::parse_for(&text, &config.global, SUPPORTED).map(|mut file| {
-                    file.join_directory(path.parent().unwrap_or(Path::new("")));
-                    Arc::new(file)
-                }),
-            };
-            match parsed {
-                Ok(parsed) => {
-                    scrape_files.push((path.as_path().into(), Arc::clone(&parsed)));
-                    current.0.insert(path, (text, parsed));
-                }
-                Err(found) => problems.extend(in_file(&path, found)),
-            }
-        }
-        // Only what this set uses is kept, so the memory is bounded by the configuration itself.
-        known.parses = current;
-        scrape_files
+        let parse = |text: &str, path: &Path| {
+            let mut file = ScrapeConfigFile::parse_for(text, &config.global, SUPPORTED)?;
+            file.join_directory(path.parent().unwrap_or(Path::new("")));
+            Ok(file)
+        };
+        let found = expand(files, &config.scrape_config_files, main, problems);
+        known.parses.load(files, found, parse, problems)
     }
 
     fn load_rules(
@@ -223,41 +257,24 @@ impl Loader {
         config: &Config,
         main: &Path,
         problems: &mut Vec<FileProblem>,
-    ) -> Vec<(Arc<Path>, Arc<RuleFile>)> {
+    ) -> FileSet<RuleFile> {
         let mut known = self.rules.lock().expect("no thread panics while it holds the parses");
-        let mut current = Parses::default();
-        let mut rule_files = Vec::new();
-        for file in expand(files, &config.rule_files, main, problems) {
-            let text = match files.read(&file) {
-                Ok(text) => text,
-                Err(error) => {
-                    problems.push(unreadable(&file, &error));
-                    continue;
-                }
-            };
-            let parsed = match known.take(&file, &text) {
-                Some(parsed) => Ok(parsed),
-                None => RuleFile::parse(&text).map(Arc::new),
-            };
-            match parsed {
-                Ok(parsed) => {
-                    rule_files.push((file.as_path().into(), Arc::clone(&parsed)));
-                    current.0.insert(file, (text, parsed));
-                }
-                Err(found) => problems.extend(in_file(&file, found)),
-            }
-        }
-        // Only what this set uses is kept, so the memory is bounded by the configuration itself.
-        *known = current;
-        rule_files
+        let found = expand(files, &config.rule_files, main, problems);
+        known.load(files, found, |text, _| RuleFile::parse(text), problems)
     }
 }
 
-fn expand(files: &dyn Files, patterns: &[String], main: &Path, problems: &mut Vec<FileProblem>) -> Vec<PathBuf> {
+/// The files that match `patterns`, each with the number of the first pattern that it matches.
+fn expand(
+    files: &dyn Files,
+    patterns: &[String],
+    main: &Path,
+    problems: &mut Vec<FileProblem>,
+) -> Vec<(usize, PathBuf)> {
     let mut found = Vec::new();
-    for pattern in patterns {
+    for (number, pattern) in patterns.iter().enumerate() {
         match files.matching(Path::new(pattern)) {
-            Ok(paths) => found.extend(paths),
+            Ok(paths) => found.extend(paths.into_iter().map(|path| (number, path))),
             Err(error) => {
                 let message = format!("error retrieving files for {pattern:?}: {error}");
                 problems.push(FileProblem { path: main.to_owned(), problem: whole_file(message) });
@@ -266,7 +283,7 @@ fn expand(files: &dyn Files, patterns: &[String], main: &Path, problems: &mut Ve
     }
     // Two patterns may name one file.
     let mut seen = std::collections::HashSet::new();
-    found.retain(|path| seen.insert(path.clone()));
+    found.retain(|(_, path)| seen.insert(path.clone()));
     found
 }
 

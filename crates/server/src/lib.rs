@@ -14,6 +14,7 @@ mod http;
 pub mod listen;
 pub mod memory;
 mod notices;
+pub mod parallel;
 mod query_log;
 mod rule_runner;
 mod start;

@@ -1,15 +1,15 @@
 //! When groups of rules tick, and where their alerts go.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use foldhash::fast::FixedState;
 use relatum_config::prometheus::GlobalConfig;
 use relatum_config::rules::RuleFile;
+use relatum_config::{FilePlace, FileSet};
 use relatum_model::Labels;
 use relatum_model::exposition::{MetricFamily, MetricKind};
 use relatum_rules::{ActiveAlert, Group, GroupSource, GroupView, RuleQuery, Tick};
@@ -37,8 +37,7 @@ const TURNS_PER_CORE: usize = 2;
 /// Runs groups: each in a task of its own, each at its own beat.
 pub struct RuleRunner {
     shared: Arc<Shared>,
-    /// In the order of the files.
-    running: Mutex<Vec<RunningFile>>,
+    running: Mutex<RunningFiles>,
 }
 
 struct Shared {
@@ -63,12 +62,19 @@ struct Surroundings {
     slow_after: Duration,
 }
 
-/// The groups of a rule file, with the parse and the defaults that they were made of.
-struct RunningFile {
-    path: Arc<Path>,
-    file: Arc<RuleFile>,
+/// The groups of the files that were committed last.
+#[derive(Default)]
+struct RunningFiles {
+    files: FileSet<RuleFile>,
+    /// What counts where the files say nothing.
     defaults: (Duration, Duration),
-    groups: Vec<RunningGroup>,
+    groups: BTreeMap<FilePlace, Vec<RunningGroup>>,
+}
+
+impl RunningFiles {
+    fn groups(&self) -> impl Iterator<Item = &RunningGroup> {
+        self.groups.values().flatten()
+    }
 }
 
 struct RunningGroup {
@@ -116,46 +122,44 @@ impl RuleRunner {
             external_url: flags.external_url.clone(),
             slow_after: flags.slow_query,
         };
+        let defaults = (global.evaluation_interval, global.rule_query_offset);
         let mut running = lock(&self.running);
-        let wanted: HashSet<*const RuleFile, FixedState> =
-            loaded.rule_files.iter().map(|(_, file)| Arc::as_ptr(file)).collect();
-        let (kept, changed): (Vec<RunningFile>, Vec<RunningFile>) =
-            running.drain(..).partition(|running| wanted.contains(&Arc::as_ptr(&running.file)));
-        // What stays as it is is told by its address, which takes no look at it.
-        let mut kept: HashMap<*const RuleFile, RunningFile, FixedState> =
-            kept.into_iter().map(|running| (Arc::as_ptr(&running.file), running)).collect();
-        let mut changed: HashMap<Arc<Path>, RunningFile> =
-            changed.into_iter().map(|running| (Arc::clone(&running.path), running)).collect();
-        for (path, file) in loaded.rule_files.iter() {
-            let old = kept.remove(&Arc::as_ptr(file)).or_else(|| changed.remove(path));
-            running.push(self.run_file(path, file, global, old));
+        let before = std::mem::replace(&mut running.files, loaded.rule_files.clone());
+        // With other defaults no file is as it was.
+        let is_alike = std::mem::replace(&mut running.defaults, defaults) == defaults;
+        let known = if is_alike { before } else { FileSet::default() };
+        let mut old: HashMap<Arc<Path>, Vec<RunningGroup>> = HashMap::new();
+        if !is_alike {
+            old = std::mem::take(&mut running.groups).into_iter().map(|((_, path), groups)| (path, groups)).collect();
         }
-        let gone: Vec<RunningGroup> =
-            kept.into_values().chain(changed.into_values()).flat_map(|file| file.groups).collect();
+        for gone in known.changes(&loaded.rule_files).filter(|change| change.before.is_some()) {
+            let groups = running.groups.remove(gone.place);
+            old.insert(Arc::clone(&gone.place.1), groups.unwrap_or_default());
+        }
+        for change in known.changes(&loaded.rule_files) {
+            let Some(file) = change.after else { continue };
+            let (_, path) = change.place;
+            let groups = self.run_file(path, file, global, old.remove(path).unwrap_or_default());
+            running.groups.insert(change.place.clone(), groups);
+        }
         drop(running);
-        self.retire(gone);
+        self.retire(old.into_values().flatten());
     }
 
     /// Runs the groups of one file in the place of those that it had before.
     fn run_file(
         &self,
-        path: &Arc<Path>,
-        file: &Arc<RuleFile>,
+        path: &Path,
+        file: &RuleFile,
         global: &GlobalConfig,
-        before: Option<RunningFile>,
-    ) -> RunningFile {
-        let defaults = (global.evaluation_interval, global.rule_query_offset);
-        let mut old_groups = match before {
-            Some(before) if Arc::ptr_eq(&before.file, file) && before.defaults == defaults => return before,
-            Some(before) => before.groups,
-            None => Vec::new(),
-        };
+        mut before: Vec<RunningGroup>,
+    ) -> Vec<RunningGroup> {
         let name: Arc<str> = path.display().to_string().into();
         let mut groups = Vec::with_capacity(file.groups.len());
         for definition in &file.groups {
             let source = GroupSource::new(Arc::clone(&name), Arc::clone(definition), global);
-            let old = old_groups.iter().position(|old| old.source.name() == source.name());
-            groups.push(match old.map(|at| old_groups.remove(at)) {
+            let old = before.iter().position(|old| old.source.name() == source.name());
+            groups.push(match old.map(|at| before.remove(at)) {
                 Some(old) if old.source == source => old,
                 Some(old) => {
                     old.task.abort();
@@ -167,12 +171,12 @@ impl RuleRunner {
                 None => self.start(Group::new(source)),
             });
         }
-        self.retire(old_groups);
-        RunningFile { path: Arc::clone(path), file: Arc::clone(file), defaults, groups }
+        self.retire(before);
+        groups
     }
 
     /// Ends groups for good.
-    fn retire(&self, groups: Vec<RunningGroup>) {
+    fn retire(&self, groups: impl IntoIterator<Item = RunningGroup>) {
         for gone in groups {
             gone.task.abort();
             let alerts = self.shared.with_tick(now_ms(), |tick| lock(&gone.slot.group).retire(tick));
@@ -190,8 +194,8 @@ impl RuleRunner {
 
     /// Stops all groups; their state stays in the store, so that a restart goes on with it.
     pub(crate) async fn stop(&self) {
-        let running: Vec<RunningFile> = lock(&self.running).drain(..).collect();
-        for group in running.into_iter().flat_map(|file| file.groups) {
+        let running = std::mem::take(&mut *lock(&self.running));
+        for group in running.groups.into_values().flatten() {
             group.task.abort();
             let _ = group.task.await;
         }
@@ -200,7 +204,7 @@ impl RuleRunner {
     /// The groups as they stand, in the order of the files.
     pub fn groups(&self) -> Vec<GroupView> {
         let running = lock(&self.running);
-        running.iter().flat_map(|file| &file.groups).map(|group| lock(&group.slot.view).clone()).collect()
+        running.groups().map(|group| lock(&group.slot.view).clone()).collect()
     }
 
     /// The alerts that are pending or firing.
@@ -220,7 +224,7 @@ impl RuleRunner {
         );
         {
             let running = lock(&self.running);
-            let groups = || running.iter().flat_map(|file| &file.groups).map(|group| lock(&group.slot.view));
+            let groups = || running.groups().map(|group| lock(&group.slot.view));
             if groups().count() > GROUPS_SHOWN_MAX {
                 rules.push(Labels::empty(), groups().map(|group| group.rules.len() as f64).sum());
                 let longest = groups().map(|group| group.took).max().unwrap_or_default();

@@ -28,7 +28,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::FixedState;
-use relatum_config::prometheus::{GlobalConfig, ScrapeConfig, ScrapeConfigFile, ScrapeFiles};
+use relatum_config::prometheus::{GlobalConfig, ScrapeConfig, ScrapeFiles};
 use relatum_model::Labels;
 use relatum_model::exposition::{MetricFamily, MetricKind};
 use relatum_model::storage::Append;
@@ -157,14 +157,13 @@ impl Jobs {
         files: &ScrapeFiles,
         seed: u64,
     ) -> (HashSet<String, FixedState>, Vec<Arc<ScrapeConfig>>) {
-        let addresses = |files: &ScrapeFiles| -> HashSet<*const ScrapeConfigFile, FixedState> {
-            files.iter().map(|(_, file)| Arc::as_ptr(file)).collect()
-        };
-        let stays = if self.seed == seed { addresses(files) } else { HashSet::default() };
-        let is_there = if self.seed == seed { addresses(&self.files) } else { HashSet::default() };
-        let gone = self.files.iter().map(|(_, file)| file).filter(|file| !stays.contains(&Arc::as_ptr(file)));
+        // Whatever the seed moves runs otherwise.
+        let (none, is_alike) = (ScrapeFiles::default(), self.seed == seed);
+        let (before, after) = if is_alike { (&self.files, files) } else { (&self.files, &none) };
+        let gone = before.changes(after).filter_map(|change| change.before);
+        let (before, after) = if is_alike { (&self.files, files) } else { (&none, files) };
+        let new = before.changes(after).filter_map(|change| change.after);
         let gone = self.own.iter().chain(gone.flat_map(|file| &file.scrape_configs));
-        let new = files.iter().map(|(_, file)| file).filter(|file| !is_there.contains(&Arc::as_ptr(file)));
         let new = own.iter().chain(new.flat_map(|file| &file.scrape_configs));
         (gone.map(|job| job.job_name.clone()).collect(), new.cloned().collect())
     }
@@ -304,7 +303,7 @@ impl Scraper {
         Ok(PreparedScrape {
             since,
             own: own.to_vec(),
-            files: Arc::clone(files),
+            files: files.clone(),
             global: global.clone(),
             changed: pools,
             gone,
@@ -433,6 +432,10 @@ impl Scraper {
 
     /// Those of them that turned out to be in one of the networks that are denied to their job.
     pub fn denied_targets(&self) -> Vec<TargetStatus> {
+        // That is asked often, and mostly there is none.
+        if self.shared.counters.denied.load(Ordering::Relaxed) <= 0 {
+            return Vec::new();
+        }
         let jobs = self.lock();
         let bound = jobs.pools.iter().filter(|(_, pool)| !pool.prepared.source.denied_networks.is_empty());
         let targets = bound.flat_map(|(name, pool)| pool.statuses(name));

@@ -17,6 +17,7 @@ use crate::control::{Failure, History, RevisionDifference, RollBack, RolledBack}
 use crate::daemon::Agent;
 use crate::events::Event;
 use crate::history::{texts, words};
+use crate::packed::PackedText;
 use crate::pipeline::rehearse::{compare, files, forecast};
 use crate::relate::{self, RelateError};
 use crate::store::{Store, World};
@@ -89,8 +90,8 @@ async fn difference(State(agent): State<Arc<Agent>>, Query(query): Query<Differe
         let mut state = files(&texts::of(&before, true), &texts::of(&after, true));
         let (shown_before, shown_after) = (text(&before), text(&after));
         for file in &mut state {
-            file.before = shown_before.get(file.path.as_str()).map(ToString::to_string);
-            file.after = shown_after.get(file.path.as_str()).map(ToString::to_string);
+            file.before = shown_before.get(file.path.as_str()).map(PackedText::read);
+            file.after = shown_after.get(file.path.as_str()).map(PackedText::read);
         }
         let effect = |world| observe(&agent, world, &*workload).map(|observed| forecast(&observed, &*workload));
         let effect = shown(compare(&effect(before)?, &effect(after)?), query.show_secrets);

@@ -20,7 +20,7 @@ use super::view::{Ends, View};
 use super::{MATERIALS, RelationKey, Us, problem};
 use crate::charm_config::Settings;
 use crate::control::Problem;
-use crate::packed::PackedList;
+use crate::packed::{PackedList, PackedText};
 use crate::pipeline::observe::Place;
 use crate::workload::Files;
 
@@ -126,7 +126,7 @@ impl Basis {
 
 /// Certificates and keys by their path below `rendered/`.
 pub(super) fn materials(files: BTreeMap<String, Secret>) -> Files {
-    let place = |(path, secret): (String, Secret)| -> (Arc<str>, Arc<str>) {
+    let place = |(path, secret): (String, Secret)| -> (Arc<str>, PackedText) {
         let name = path.rsplit('/').next().unwrap_or(&path);
         (format!("{MATERIALS}/{name}").into(), secret.expose().into())
     };

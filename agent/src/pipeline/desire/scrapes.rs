@@ -11,13 +11,13 @@ use imbl::OrdMap;
 use relatum_relations::bag::Databag;
 use relatum_relations::endpoints::APPLICATION;
 use relatum_relations::prometheus_scrape::{self as scrape, Scraped};
+use relatum_server::parallel;
 use serde_json::Value;
 
 use super::rules::Rules;
 use super::scrape::{Basis, Jobs, Scrape, materials, n_targets};
 use super::view::View;
 use super::{BagKey, Desired, RelationKey, Yield};
-use crate::pipeline::parallel;
 use crate::store::{Relations, Role, StoredRelation};
 
 /// The endpoint.
@@ -168,7 +168,7 @@ impl Desired {
         }
         for id in scrapes.with_materials.difference(&scrapes.clashing) {
             let materials = &scrapes.known[id].1.materials;
-            self.materials.extend(materials.iter().map(|(path, text)| (Arc::clone(path), Arc::clone(text))));
+            self.materials.extend(materials.iter().map(|(path, text)| (Arc::clone(path), text.clone())));
         }
         self.add_clashing(scrapes);
     }

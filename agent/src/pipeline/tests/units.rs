@@ -52,7 +52,7 @@ impl Unit {
         let files = RenderedDirectory::new(self.dir.path().join("rendered")).read().unwrap();
         let is_of_relation = |path: &str| path.starts_with("scrape/") || path.starts_with("rules/");
         let files = files.iter().filter(|(path, _)| is_of_relation(path));
-        files.map(|(path, text)| (path.to_string(), text.to_string())).collect()
+        files.map(|(path, text)| (path.to_string(), text.read())).collect()
     }
 }
 

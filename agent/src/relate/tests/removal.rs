@@ -27,7 +27,7 @@ impl Bench {
             file: "site.yaml".to_owned(),
             endpoint: "metrics-endpoint".to_owned(),
             application: "targets".to_owned(),
-            request: Arc::new(crate::packed::PackedText::new("{}")),
+            request: "{}".into(),
         };
         self.store.mutate::<_, StoreError>("declare", |change| change.put_declaration(relation, &declaration)).unwrap();
     }

@@ -91,7 +91,7 @@ fn files_keep_what_they_declare() {
         file: "f.yaml".into(),
         endpoint: "metrics-endpoint".into(),
         application: "hand".into(),
-        request: Arc::new(crate::packed::PackedText::new("{}")),
+        request: "{}".into(),
     };
     bench.store.mutate::<_, StoreError>("declare", |change| change.put_declaration(relation, &declaration)).unwrap();
     let world = bench.now();

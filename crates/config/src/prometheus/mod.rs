@@ -48,8 +48,8 @@ pub use storage::{ChunkEncoding, Retention, StorageConfig};
 pub use tls::{TlsConfig, TlsVersion};
 pub use tracing::{TracingClient, TracingConfig};
 
-use crate::Problem;
 use crate::yaml::{self, Cursor, Findings, Section};
+use crate::{FileSet, Problem};
 
 /// The main configuration file.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -91,8 +91,8 @@ pub struct ScrapeConfigFile {
     pub uses: Vec<Use>,
 }
 
-/// Files of scrape jobs with their paths, in the order of the patterns that name them; whoever keeps them shares them.
-pub type ScrapeFiles = Arc<Vec<(Arc<Path>, Arc<ScrapeConfigFile>)>>;
+/// Files of scrape jobs.
+pub type ScrapeFiles = FileSet<ScrapeConfigFile>;
 
 impl Config {
     /// Reads the main configuration file. An empty text is a configuration of defaults.

@@ -1,13 +1,13 @@
 //! A set of which a few files changed: only those are read, so that the work is that of the change and not that of the set.
 
-use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use relatum_config::Problem;
-use relatum_config::prometheus::{Config, ScrapeConfig, ScrapeConfigFile};
+use imbl::OrdSet;
+use relatum_config::prometheus::{Config, ScrapeConfigFile};
 use relatum_config::rules::RuleFile;
+use relatum_config::{FilePlace, FileSet, Problem};
 
 use super::{Files, Loaded, Loader, Parses, SUPPORTED, Wildcard};
 
@@ -33,22 +33,21 @@ impl Loader {
             // Another set was looked at since, and what was parsed for it has its defaults.
             return None;
         }
-        let list = Listed { patterns: patterns(scrape_config_files)?, list: &mut amended.scrape_files };
-        list.amend(files, changed, &mut known.parses, parse)?;
+        let listed = Listed { patterns: patterns(scrape_config_files)?, set: &mut amended.scrape_files };
+        listed.amend(files, changed, &mut known.parses, parse)?;
         drop(known);
         let mut known = self.rules.lock().expect("no thread panics while it holds the parses");
-        let list = Listed { patterns: patterns(rule_files)?, list: &mut amended.rule_files };
-        list.amend(files, changed, &mut known, |text, _| RuleFile::parse(text))?;
+        let listed = Listed { patterns: patterns(rule_files)?, set: &mut amended.rule_files };
+        listed.amend(files, changed, &mut known, |text, _| RuleFile::parse(text))?;
         drop(known);
-        (!has_clash(loaded, &amended, changed)).then_some(amended)
+        rename(&mut amended.job_names, &loaded.scrape_files, &amended.scrape_files).then_some(amended)
     }
 }
 
 /// The files of some patterns, with what they were parsed to.
 struct Listed<'a, T> {
     patterns: Vec<Wildcard>,
-    /// In the order of the patterns, and for each in the order of the paths.
-    list: &'a mut Arc<Vec<(Arc<Path>, Arc<T>)>>,
+    set: &'a mut FileSet<T>,
 }
 
 impl<T> Listed<'_, T> {
@@ -60,28 +59,23 @@ impl<T> Listed<'_, T> {
         known: &mut Parses<T>,
         parse: impl Fn(&str, &Path) -> Result<T, Vec<Problem>>,
     ) -> Option<()> {
-        let order = |path: &Path| self.patterns.iter().position(|pattern| pattern.matches(path));
         for path in changed {
-            let Some(place) = order(path) else { continue };
-            let key = (Some(place), path.as_path());
-            let at = self.list.binary_search_by(|(other, _)| (order(other), &**other).cmp(&key));
-            match (files.read(path), at) {
-                (Ok(text), at) => {
+            let Some(pattern) = self.patterns.iter().position(|pattern| pattern.matches(path)) else { continue };
+            let place: FilePlace = (pattern, path.as_path().into());
+            match files.read(path) {
+                Ok(text) => {
                     let parsed = match known.take(path, &text) {
                         Some(parsed) => parsed,
                         None => Arc::new(parse(&text, path).ok()?),
                     };
-                    known.0.insert(path.clone(), (text, Arc::clone(&parsed)));
-                    match at {
-                        Ok(at) => list(self.list)[at].1 = parsed,
-                        Err(at) => list(self.list).insert(at, (path.as_path().into(), parsed)),
-                    }
+                    known.put(Arc::clone(&place.1), &text, &parsed);
+                    self.set.insert(place, parsed);
                 }
-                (Err(error), at) if error.kind() == io::ErrorKind::NotFound => {
-                    known.0.remove(path);
-                    at.ok().map(|at| list(self.list).remove(at));
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    known.0.remove(path.as_path());
+                    self.set.remove(&place);
                 }
-                (Err(_), _) => return None,
+                Err(_) => return None,
             }
         }
         Some(())
@@ -92,27 +86,14 @@ fn patterns(patterns: &[String]) -> Option<Vec<Wildcard>> {
     patterns.iter().map(|pattern| Wildcard::new(Path::new(pattern)).ok()).collect()
 }
 
-/// The list itself, which others share until it changes.
-fn list<T>(shared: &mut Arc<Vec<(Arc<Path>, Arc<T>)>>) -> &mut Vec<(Arc<Path>, Arc<T>)> {
-    Arc::make_mut(shared)
-}
-
-/// Whether a job in one of the files at `changed` has the name of another job; no two had one `before`.
-fn has_clash(before: &Loaded, amended: &Loaded, changed: &[PathBuf]) -> bool {
-    let changed: HashSet<&Path> = changed.iter().map(PathBuf::as_path).collect();
-    let jobs = |loaded: &'_ Loaded| -> Vec<Arc<ScrapeConfig>> {
-        let files = loaded.scrape_files.iter().filter(|(path, _)| changed.contains(&**path));
-        files.flat_map(|(_, file)| file.scrape_configs.iter().cloned()).collect()
-    };
-    let (then, now) = (jobs(before), jobs(amended));
-    let names =
-        |jobs: &[Arc<ScrapeConfig>]| -> HashSet<String> { jobs.iter().map(|job| job.job_name.clone()).collect() };
-    if names(&now).len() < now.len() {
-        return true;
+/// Makes `names`, those of all jobs, what they are with the files `after` instead of `before`. False when two jobs have one name then.
+fn rename(names: &mut OrdSet<Arc<str>>, before: &FileSet<ScrapeConfigFile>, after: &FileSet<ScrapeConfigFile>) -> bool {
+    let jobs = |file: Option<&Arc<ScrapeConfigFile>>| file.map_or(&[][..], |file| &file.scrape_configs[..]).to_vec();
+    for job in before.changes(after).flat_map(|change| jobs(change.before)) {
+        names.remove(job.job_name.as_str());
     }
-    // Only a name that these files did not have before can be another's.
-    let new = &names(&now) - &names(&then);
-    !new.is_empty() && amended.scrape_jobs().filter(|job| new.contains(&job.job_name)).count() > new.len()
+    let mut new = before.changes(after).flat_map(|change| jobs(change.after));
+    new.all(|job| names.insert(job.job_name.as_str().into()).is_none())
 }
 
 #[cfg(test)]
@@ -167,10 +148,10 @@ mod tests {
         let whole = Loader::default().load(&files, Path::new(MAIN));
         if let Some(amended) = amended {
             assert_eq!(names(&amended), names(&whole.unwrap()), "{change:?}");
-            let kept = amended.scrape_files.iter().filter(|(path, _)| !changed.iter().any(|one| **one == **path));
+            let kept = amended.scrape_files.iter().filter(|(path, _)| !changed.iter().any(|one| **one == ***path));
             for (path, file) in kept {
-                let known = before.scrape_files.iter().find(|(other, _)| other == path).unwrap();
-                assert!(Arc::ptr_eq(file, &known.1), "{} was not touched", path.display());
+                let known = before.scrape_files.iter().find(|(other, _)| *other == path).unwrap();
+                assert!(Arc::ptr_eq(file, known.1), "{} was not touched", path.display());
             }
         }
     }

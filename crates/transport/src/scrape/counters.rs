@@ -1,6 +1,6 @@
 //! What scraping counts about itself.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use super::intervals::Intervals;
 
@@ -35,4 +35,6 @@ pub(crate) struct Counters {
     pub(crate) skipped_ticks: Counter,
     pub(crate) pools: Counter,
     pub(crate) pool_reloads: Counter,
+    /// Targets that turned out to be where their job may not go, and run.
+    pub(crate) denied: AtomicI64,
 }

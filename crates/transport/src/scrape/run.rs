@@ -314,7 +314,9 @@ impl Running {
                 counters.exceeded_body_size_limit.add(u64::from(*failure == ScrapeError::BodySizeLimit));
             }
             running.state.cached_series.store(memory.cache.len(), Ordering::Relaxed);
-            running.state.report(result, started_ms, started.elapsed());
+            let is_denied = matches!(result, Err(ScrapeError::Denied(_)));
+            let before = running.state.report(result, started_ms, started.elapsed());
+            counters.denied.fetch_add(i64::from(is_denied) - i64::from(before.is_denied), Ordering::Relaxed);
             running.life().memory = Some(memory);
         });
         if let Err(failure) = stored.await {
@@ -334,6 +336,7 @@ impl Running {
     }
 
     async fn end(self: Arc<Self>, shared: Arc<Shared>) {
+        shared.counters.denied.fetch_sub(i64::from(self.state.last().is_denied), Ordering::Relaxed);
         let ended = tokio::task::spawn_blocking(move || {
             let (now, memory) = {
                 let mut life = self.life();

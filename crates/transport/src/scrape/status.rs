@@ -94,14 +94,16 @@ pub(crate) struct LastScrape {
 }
 
 impl TargetState {
-    pub(crate) fn report(&self, result: Result<(), ScrapeError>, started_ms: i64, duration: Duration) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = LastScrape {
+    /// Notes how a scrape went; gives how it went before.
+    pub(crate) fn report(&self, result: Result<(), ScrapeError>, started_ms: i64, duration: Duration) -> LastScrape {
+        let now = LastScrape {
             health: if result.is_ok() { Health::Up } else { Health::Down },
             is_denied: matches!(result, Err(ScrapeError::Denied(_))),
             error: result.err().map(|failure| failure.to_string()),
             started_ms: Some(started_ms),
             duration,
         };
+        std::mem::replace(&mut self.last.lock().unwrap_or_else(PoisonError::into_inner), now)
     }
 
     pub(crate) fn last(&self) -> LastScrape {

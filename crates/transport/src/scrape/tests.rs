@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Response, StatusCode};
 use axum::routing::get;
-use relatum_config::prometheus::Config;
+use relatum_config::prometheus::{Config, ScrapeConfigFile};
 use tokio::net::TcpListener;
 
 use super::*;
@@ -484,8 +484,11 @@ async fn only_what_changed_between_files_is_touched() {
     };
     let scraper = Scraper::new(Arc::new(MemoryStore::default()));
     let prepare = |files: &[&Arc<ScrapeConfigFile>]| {
-        let file = |file: &&Arc<ScrapeConfigFile>| (Arc::from(Path::new("f.yml")), Arc::clone(*file));
-        scraper.prepare(&[], &Arc::new(files.iter().map(file).collect()), &GlobalConfig::default())
+        let mut set = ScrapeFiles::default();
+        for (number, file) in files.iter().enumerate() {
+            set.insert((number, Path::new("f.yml").into()), Arc::clone(*file));
+        }
+        scraper.prepare(&[], &set, &GlobalConfig::default())
     };
     let a = file("[{job_name: a, static_configs: [{targets: ['h:1']}]}]");
     let b = file("[{job_name: b, static_configs: [{targets: ['h:2']}]}]");

@@ -8,7 +8,7 @@ use std::thread;
 const MIN_PER_THREAD: usize = 16;
 
 /// `work` of each of `items`, in their order.
-pub(super) fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let n_cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let n_threads = n_cores.min(items.len() / MIN_PER_THREAD);
     if n_threads < 2 {
