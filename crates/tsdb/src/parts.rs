@@ -168,12 +168,12 @@ impl Parts for ViewParts<'_> {
                 return Err(SelectError::Cancelled);
             }
             let of_head = in_head.peek().map(|series| &series.labels);
-            let Some(labels) = first_labels(of_head, &walks) else { return Ok(()) };
+            let Some(labels) = first_labels(of_head, &mut walks) else { return Ok(()) };
             let series = in_head.next_if(|series| series.labels == labels);
             samples.clear();
             newest.clear();
             let is_all = series.is_some_and(|series| self.read(series, &mut decoder, &mut newest));
-            for walk in walks.iter_mut().filter(|walk| walk.is_at(&labels)) {
+            for walk in walks.iter_mut().filter(|walk| walk.is_first) {
                 if is_all {
                     walk.advance();
                 } else {

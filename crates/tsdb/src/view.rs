@@ -84,14 +84,13 @@ impl<'s> View<'s> {
                 if cancelled {
                     return None;
                 }
-                let labels = first_labels(in_head.peek().map(|series| &series.labels), &in_blocks)?;
+                let labels = first_labels(in_head.peek().map(|series| &series.labels), &mut in_blocks)?;
                 if cancel.is_cancelled() {
                     cancelled = true;
                     return Some(Err(SelectError::Cancelled));
                 }
                 let of_head = in_head.next_if(|series| series.labels == labels);
-                let mut walks: Vec<&mut BlockWalk<'a>> =
-                    in_blocks.iter_mut().filter(|walk| walk.is_at(&labels)).collect();
+                let mut walks: Vec<&mut BlockWalk<'a>> = in_blocks.iter_mut().filter(|walk| walk.is_first).collect();
                 if let Some(made) = make(labels, of_head, &mut walks) {
                     return Some(Ok(made));
                 }
@@ -218,6 +217,7 @@ impl<'v> Selected<'v> {
             deleted: Arc::clone(&self.deleted),
             numbers: Vec::from(&self.numbers[places]).into_iter(),
             current: None,
+            is_first: false,
             chunks: Vec::new(),
         };
         walk.advance();
@@ -264,21 +264,35 @@ impl<'v> Selected<'v> {
     }
 }
 
-/// The first of the labels that the head and blocks stand at; `None` at the end of all.
-pub(crate) fn first_labels(of_head: Option<&Labels>, walks: &[BlockWalk<'_>]) -> Option<Labels> {
-    let mut first: Option<&BlockWalk<'_>> = None;
-    for walk in walks.iter().filter(|walk| walk.current.is_some()) {
+/// The first of the labels that the head and blocks stand at, which each walk then knows whether it stands at; `None` at the end of all.
+pub(crate) fn first_labels(of_head: Option<&Labels>, walks: &mut [BlockWalk<'_>]) -> Option<Labels> {
+    let mut first: Option<usize> = None;
+    for at in 0..walks.len() {
+        let (before, walk) = walks.split_at_mut(at);
+        let walk = &mut walk[0];
+        walk.is_first = false;
+        if walk.current.is_none() {
+            continue;
+        }
         // Most often all stand at the same series.
-        let is_first = match (first, of_head) {
-            (Some(first), _) => walk.running() < first.running(),
-            (None, Some(of_head)) => !walk.is_at(of_head) && walk.running() < of_head,
-            (None, None) => true,
+        let (is_same, is_before) = match (first, of_head) {
+            (Some(first), _) => {
+                let first = before[first].running();
+                (walk.running() == first, walk.running() < first)
+            }
+            (None, Some(of_head)) => {
+                let is_same = walk.is_at(of_head);
+                (is_same, !is_same && walk.running() < of_head)
+            }
+            (None, None) => (false, true),
         };
-        if is_first {
-            first = Some(walk);
+        walk.is_first = is_same || is_before;
+        if is_before {
+            before.iter_mut().for_each(|walk| walk.is_first = false);
+            first = Some(at);
         }
     }
-    first.map_or_else(|| of_head.cloned(), BlockWalk::labels)
+    first.map_or_else(|| of_head.cloned(), |first| walks[first].labels())
 }
 
 /// A walk over the selected series of one block, in the order of their labels.
@@ -290,6 +304,8 @@ pub(crate) struct BlockWalk<'v> {
     numbers: std::vec::IntoIter<u32>,
     // The number of the series it stands at.
     current: Option<u32>,
+    // Whether that was found to be the first of all.
+    pub(crate) is_first: bool,
     chunks: Vec<ChunkPlace>,
 }
 
@@ -298,7 +314,8 @@ impl<'v> BlockWalk<'v> {
         let numbers: Vec<u32> = (0..index.n_series()).collect();
         let (walk, reader) = (index.walk(), ChunkReader::new(index));
         let (deleted, numbers) = (block.deleted(), numbers.into_iter());
-        let mut all = BlockWalk { block, walk, reader, deleted, numbers, current: None, chunks: Vec::new() };
+        let (current, is_first, chunks) = (None, false, Vec::new());
+        let mut all = BlockWalk { block, walk, reader, deleted, numbers, current, is_first, chunks };
         all.advance();
         Ok(all)
     }

@@ -281,6 +281,7 @@ impl<'b> Index<'b> {
             next: 0,
             cursor: Cursor::new(&[]),
             labels: Vec::new(),
+            names: Vec::new(),
             texts: RunningLabels::default(),
             columns_end: 0,
             only_forward: false,
@@ -330,6 +331,8 @@ pub(crate) struct SeriesWalk<'b> {
     next: u32,
     cursor: Cursor<'b>,
     labels: Vec<(u32, u32)>,
+    // The texts of their names, as far as they were looked up; most series have those of the one before.
+    names: Vec<&'b str>,
     // The texts of the first of them, of which most are those of the series before.
     texts: RunningLabels,
     columns_end: u64,
@@ -376,8 +379,12 @@ impl SeriesWalk<'_> {
         chunks.clear();
         self.read(Some(chunks))?;
         let symbols = self.index.symbols;
-        for (name, value) in &self.labels[self.texts.len()..] {
-            if !self.texts.push(symbols.get(*name)?, symbols.get(*value)?) {
+        for at in self.texts.len()..self.labels.len() {
+            let (name, value) = self.labels[at];
+            if at == self.names.len() {
+                self.names.push(symbols.get(name)?);
+            }
+            if !self.texts.push(self.names[at], symbols.get(value)?) {
                 return Err(Damage("labels are out of order"));
             }
         }
@@ -407,6 +414,7 @@ impl SeriesWalk<'_> {
             }
             n => {
                 self.labels.truncate(shared);
+                self.names.truncate(shared);
                 for _ in 1..n {
                     self.labels.push((symbol(cursor)?, symbol(cursor)?));
                 }
