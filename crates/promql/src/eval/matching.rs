@@ -4,16 +4,15 @@
 //! operator it is on, and the other `many`. Conflicts are conflicts only at a step where both rows have a value, so whether there
 //! is one is looked at step by step, but only for signatures where rows could be in conflict.
 
-use std::collections::HashMap;
+mod conflicts;
 
-use foldhash::fast::RandomState;
 use relatum_model::Labels;
 
 use super::binary::{Element, both, changes_metric, element};
 use super::binary_histograms::{Combination, Operand, combine};
 use super::groups::{Groups as Signatures, Members};
-use super::names::{has_type, in_braces, is_metadata};
-use super::{Block, Column, Cost, Evaluator, HistogramColumn, Row, Steps, execution, is_absent};
+use super::names::{has_type, is_metadata};
+use super::{Block, Column, Cost, Evaluator, HistogramColumn, Row, Steps, is_absent};
 use crate::annotation::Annotations;
 use crate::error::QueryError;
 use crate::syntax::{Binary, BinaryOp, Cardinality, VectorMatching};
@@ -357,61 +356,5 @@ impl Meeting<'_> {
         // An empty value removes the label.
         let taken: Vec<(&str, &str)> = self.include.iter().map(|name| (*name, one.value(name))).collect();
         many.overlaid(keeps, &taken, text)
-    }
-
-    /// The first step at which several rows of one signature are on the side that must have one, and what is wrong there.
-    fn find_ambiguous(
-        &self,
-        groups: &Groups,
-        many: &Block,
-        ones: &Block,
-        has_fill: bool,
-    ) -> Option<(usize, QueryError)> {
-        let mut found: Option<(usize, QueryError)> = None;
-        for (signature, group) in groups.ones.iter().enumerate().filter(|(_, ones)| ones.len() > 1) {
-            for step in 0..found.as_ref().map_or(self.steps.count, |(step, _)| *step) {
-                let mut present = group.iter().filter(|one| ones.rows[**one].has(step));
-                let (Some(first), Some(second)) = (present.next(), present.next()) else { continue };
-                // Where the other side has no element at all, nobody asks.
-                if !has_fill && many.rows.iter().all(|row| !row.has(step)) {
-                    continue;
-                }
-                let (first, second) = (&ones.rows[*first].labels, &ones.rows[*second].labels);
-                let mut names = [in_braces(first), in_braces(second)];
-                names.sort();
-                let side = if self.is_swapped { "left" } else { "right" };
-                let error = execution(format!(
-                    "found duplicate series for the match group {} on the {side} hand-side of the operation: [{}, {}];\
-                     many-to-many matching not allowed: matching labels must be unique on one side",
-                    in_braces(&groups.signatures.labels(signature)),
-                    names[0],
-                    names[1],
-                ));
-                found = Some((step, error));
-                break;
-            }
-        }
-        found
-    }
-
-    /// Several results of one signature at the same step, where there may be one only.
-    fn refuse_conflicts(&self, outcomes: &[(usize, Outcome)], groups: &Groups) -> Result<(), QueryError> {
-        let is_one_to_one = self.matching.cardinality == Cardinality::OneToOne;
-        let mut met: HashMap<(usize, Option<&Labels>), Vec<bool>, RandomState> = HashMap::default();
-        for (group, outcome) in outcomes.iter().filter(|(group, _)| groups.many.of(*group).len() > 1) {
-            // Without grouping any two results are one too many, with it two with the same labels.
-            let labels = if is_one_to_one { None } else { Some(&outcome.row.labels) };
-            let steps = met.entry((*group, labels)).or_insert_with(|| vec![false; self.steps.count]);
-            for &step in &outcome.met {
-                if std::mem::replace(&mut steps[step], true) {
-                    return Err(execution(if is_one_to_one {
-                        "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"
-                    } else {
-                        "multiple matches for labels: grouping labels must ensure unique matches"
-                    }));
-                }
-            }
-        }
-        Ok(())
     }
 }
