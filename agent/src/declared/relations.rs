@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use relatum_relations::endpoints::APPLICATION;
+use sha2::{Digest as _, Sha256};
 
 use super::file::{self, Declared, Fault};
 use super::folder::{Content, Folder};
@@ -75,12 +76,23 @@ impl Declarations {
         if let Some(settled) = self.settled.as_ref().filter(|settled| settled.is(&files, &stored)) {
             return Ok(settled.problems.clone());
         }
+        let hashes = hashes(&files);
+        if self.settled.is_none() && !files.is_empty() && Some(store.declaring_files()?) == hashes {
+            self.settled = Some(Settled { files, stored, problems: Vec::new() });
+            return Ok(Vec::new());
+        }
         let given = files.clone();
         let mut wanted = self.wanted(files);
         if wanted.is_in(&stored) {
             self.share_requests(&stored);
             let problems = wanted.problems.clone();
             self.settled = (!wanted.names_files).then_some(Settled { files: given, stored, problems });
+            let is_clear = self.settled.is_some() && wanted.problems.is_empty();
+            if let Some(hashes) = hashes.filter(|_| is_clear)
+                && store.declaring_files()? != hashes
+            {
+                store.remember_declaring(&hashes)?;
+            }
             return Ok(wanted.problems);
         }
         let description = format!("declared in {}", super::RELATIONS);
@@ -170,6 +182,16 @@ impl Declarations {
         let hint = file.map(|_| "what it declared before stays".to_owned());
         Problem { key: Some(key), message, hint, ..Problem::default() }
     }
+}
+
+/// What the files say, as hashes; `None` if one cannot be read. Another version of this program may understand them otherwise.
+fn hashes(files: &BTreeMap<String, Content>) -> Option<BTreeMap<String, String>> {
+    let hash = |text: &PackedText| {
+        let mut hasher = Sha256::new_with_prefix(concat!(env!("CARGO_PKG_VERSION"), "\n"));
+        hasher.update(text.read());
+        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    files.iter().map(|(name, content)| Some((name.clone(), hash(content.as_ref().ok()?)))).collect()
 }
 
 impl Wanted {
@@ -380,6 +402,28 @@ mod tests {
         // Another file declares it still: the relation stays.
         bench.check("x.yaml", None, &["1 a 3", "3 alertmanager 0"], &["--label job"]);
         bench.check("y.yaml", None, &[], &[]);
+    }
+
+    #[test]
+    fn a_start_understands_only_what_is_not_understood_yet() {
+        let mut bench = Bench::new();
+        let of = |host: &str| {
+            format!("relations: [{{endpoint: metrics-endpoint, application: a, addresses: ['{host}:1', 'h:2']}}]")
+        };
+        bench.check("x.yaml", Some(&of("h")), &["1 a 0,1"], &[]);
+        let restart = |bench: &mut Bench| {
+            bench.declarations = Declarations::new(bench.dir.path().to_owned());
+            assert_eq!(bench.declarations.sync(&bench.store).unwrap(), []);
+            bench.declarations.understood.len()
+        };
+        assert_eq!(restart(&mut bench), 0, "the file was not parsed");
+        // It counts all the same, as soon as something is otherwise.
+        bench.check("y.yaml", Some("relations: []"), &["1 a 0,1"], &[]);
+        bench.check("x.yaml", Some(&of("other")), &["1 a 1,2"], &[]);
+        assert_eq!(restart(&mut bench), 0);
+        let forget = |change: &Change<'_>| change.forget_declaration(1);
+        crate::lock(&bench.store).mutate::<_, StoreError>("forget", forget).unwrap();
+        assert!(crate::lock(&bench.store).declaring_files().unwrap().is_empty());
     }
 
     #[test]

@@ -76,10 +76,13 @@ pub(crate) fn live(world: &World, board: &Board, remotes: &[Remote], public_url:
         let note = note_of_consumer(consumer, &connection.model, now_ms);
         live.notes.insert(relation.id, note);
     }
-    for relation in world.relations.iter() {
+    let failing: Vec<&Remote> = remotes.iter().filter(|remote| remote.failure.is_some()).collect();
+    // Mostly there is none, and there may be very many relations.
+    let asked = world.relations.iter().filter(|_| !failing.is_empty());
+    for relation in asked {
         let name = remote_name(&relation.requirer.name, relation.id);
-        let failing = |remote: &&Remote| is_of(&remote.name, &name) && remote.failure.is_some();
-        if let Some(failure) = remotes.iter().find(failing).and_then(|remote| remote.failure.as_ref()) {
+        let of_relation = |remote: &&&Remote| is_of(&remote.name, &name);
+        if let Some(failure) = failing.iter().find(of_relation).and_then(|remote| remote.failure.as_ref()) {
             live.problems.push(Problem {
                 relation: Some(key(relation)),
                 message: format!("samples are not delivered: {failure}"),

@@ -148,13 +148,20 @@ impl<'a> Change<'a> {
                    VALUES (?1, ?2, ?3, ?4, ?5)";
         let Declaration { file, endpoint, application, request } = declaration;
         self.execute("write a declared relation", sql, (relation, file, endpoint, application, request.read()))?;
+        self.forget_files()?;
         self.count_declaration(relation)
     }
 
     /// Forgets that a file declared a relation.
     pub fn forget_declaration(&self, relation: u64) -> Result<(), StoreError> {
         self.execute("forget a declared relation", "DELETE FROM declared WHERE relation = ?1", [relation])?;
+        self.forget_files()?;
         self.count_declaration(relation)
+    }
+
+    /// Nobody knows any more whether the files that were understood last declare what is declared now.
+    fn forget_files(&self) -> Result<(), StoreError> {
+        self.execute("forget the files that declare", "DELETE FROM declared_file", [])
     }
 
     /// Has the mutation count as a change though the table has no history.

@@ -14,6 +14,7 @@ mod schema;
 mod world;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::ops::RangeInclusive;
@@ -271,6 +272,27 @@ impl Store {
     /// One revision with all that it changed; `None` if it is not kept.
     pub fn revision_in_full(&self, id: u64) -> Result<Option<Revision>, StoreError> {
         journal::in_full(&self.connection, id)
+    }
+
+    /// The files that declare just what is declared, each with the hash of what it says; none if that is not known.
+    pub fn declaring_files(&self) -> Result<BTreeMap<String, String>, StoreError> {
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let files = world::rows(&self.connection, "SELECT file, sha256 FROM declared_file", read);
+        Ok(files.attempt("read which files declare relations")?.into_iter().collect())
+    }
+
+    /// Remembers what [`Store::declaring_files`] gives until something else is declared. This is bookkeeping, not a revision.
+    pub fn remember_declaring(&mut self, files: &BTreeMap<String, String>) -> Result<(), StoreError> {
+        let write = |connection: &mut Connection| -> rusqlite::Result<()> {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            transaction.execute("DELETE FROM declared_file", [])?;
+            for row in files {
+                let sql = "INSERT INTO declared_file (file, sha256) VALUES (?1, ?2)";
+                transaction.prepare_cached(sql)?.execute(row)?;
+            }
+            transaction.commit()
+        };
+        write(&mut self.connection).attempt("remember which files declare relations")
     }
 
     /// Remembers which bags of the relations in `seen` were seen last; no bags for one that is gone. This is bookkeeping, not a

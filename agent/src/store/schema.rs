@@ -7,7 +7,7 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// The schema this program writes.
-pub(super) const VERSION: i64 = 6;
+pub(super) const VERSION: i64 = 7;
 
 /// The n-th entry leads from schema n to n + 1.
 const STEPS: [&str; VERSION as usize] = [
@@ -119,6 +119,11 @@ CREATE INDEX change_row ON change (object, key, id);
 ",
     // The triggers leave `revision.bytes` alone: it is counted once, when a mutation is whole.
     "",
+    "
+-- The files that were understood last and declare what is in the table, each with the hash of what it said, so that a start need not
+-- read them all again.
+CREATE TABLE declared_file (file TEXT PRIMARY KEY, sha256 TEXT NOT NULL) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// The tables whose rows have a history: name, columns of the key, other columns.

@@ -73,10 +73,14 @@ impl Judge<'_> {
         if faults.is_empty() { self.format_faults(job) } else { faults }
     }
 
-    /// What the reader of scrape files says about `job`, read from the text that would be rendered, what is wrong with its
+    /// What the reader of scrape files says about `job`, read as the text that would be rendered, what is wrong with its
     /// certificates, and where its targets may not be.
     fn format_faults(&self, job: &Map<String, Value>) -> Vec<JobFault> {
-        let text = match yaml::to_string(&json!({"scrape_configs": [job]})) {
+        let file = json!({"scrape_configs": [job]});
+        if let Some(file) = ScrapeConfigFile::of_value(&file, self.global) {
+            return file.scrape_configs.iter().flat_map(|job| self.faults_in_effect(job)).collect();
+        }
+        let text = match yaml::to_string(&file) {
             Ok(text) => text,
             Err(error) => return vec![JobFault { path: String::new(), message: error.message, hint: None }],
         };
@@ -203,7 +207,11 @@ pub(super) struct Fault {
 
 /// What keeps `groups` from being one rule file; empty if nothing does. Judged by the text that would be rendered.
 pub(super) fn rule_groups(groups: &[&Value]) -> Vec<Fault> {
-    let text = match yaml::to_string(&json!({"groups": groups})) {
+    let file = json!({"groups": groups});
+    if RuleFile::of_value(&file).is_some() {
+        return Vec::new();
+    }
+    let text = match yaml::to_string(&file) {
         Ok(text) => text,
         Err(error) => return vec![Fault { group: None, rule: None, path: String::new(), message: error.message }],
     };

@@ -48,7 +48,7 @@ pub use storage::{ChunkEncoding, Retention, StorageConfig};
 pub use tls::{TlsConfig, TlsVersion};
 pub use tracing::{TracingClient, TracingConfig};
 
-use crate::yaml::{self, Cursor, Findings, Section};
+use crate::yaml::{self, Cursor, Findings, Node, Section};
 use crate::{FileSet, Problem};
 
 /// The main configuration file.
@@ -185,15 +185,27 @@ impl ScrapeConfigFile {
     pub fn parse(text: &str, global: &GlobalConfig) -> Result<Self, Vec<Problem>> {
         let (root, more) = yaml::parse(text).map_err(|problem| vec![problem])?;
         let findings = Findings::default();
-        let mut file = ScrapeConfigFile::default();
-        if let Some(mut section) = root.as_ref().and_then(|root| Cursor::new(root, &findings).section()) {
-            file.scrape_configs = section.take("scrape_configs").map(|c| read_jobs(c, global)).unwrap_or_default();
-            section.finish();
-        }
         if more {
             findings.general("the file has more than one YAML document");
         }
-        let found = findings.finish(root.as_ref());
+        ScrapeConfigFile::read(root.as_ref(), findings, global)
+    }
+
+    /// The same for a file that is not written yet. `None` unless all is right with it and it asks for no optional feature: reading
+    /// its text tells what is wrong.
+    pub fn of_value(file: &serde_json::Value, global: &GlobalConfig) -> Option<Self> {
+        let root = yaml::tree(file)?;
+        let file = ScrapeConfigFile::read(Some(&root), Findings::default(), global).ok()?;
+        file.uses.is_empty().then_some(file)
+    }
+
+    fn read(root: Option<&Node>, findings: Findings, global: &GlobalConfig) -> Result<Self, Vec<Problem>> {
+        let mut file = ScrapeConfigFile::default();
+        if let Some(mut section) = root.and_then(|root| Cursor::new(root, &findings).section()) {
+            file.scrape_configs = section.take("scrape_configs").map(|c| read_jobs(c, global)).unwrap_or_default();
+            section.finish();
+        }
+        let found = findings.finish(root);
         file.uses = found.uses;
         if found.problems.is_empty() { Ok(file) } else { Err(found.problems) }
     }

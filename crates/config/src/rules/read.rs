@@ -11,7 +11,7 @@ use relatum_promql::syntax::{self, Expr, ParseOptions};
 use super::{Rule, RuleFile, RuleGroup, RuleKind};
 use crate::Problem;
 use crate::template::Template;
-use crate::yaml::{self, Cursor, Findings, Section};
+use crate::yaml::{self, Cursor, Findings, Node, Section};
 
 /// Which PromQL and which names a rule file may use.
 #[derive(Debug, Clone, Default)]
@@ -31,20 +31,31 @@ impl RuleFile {
     /// Reads a rule file.
     pub fn parse_with(text: &str, options: &RuleOptions) -> Result<Self, Vec<Problem>> {
         let (root, more) = yaml::parse(text).map_err(|problem| vec![problem])?;
+        let mut file = RuleFile::read(root.as_ref(), options)?;
+        if more {
+            let warning = "multiple documents in one rule file are not supported, only the first is processed";
+            file.warnings.push(warning.to_owned());
+        }
+        Ok(file)
+    }
+
+    /// The same as [`RuleFile::parse`] for a file that is not written yet. `None` unless all is right with it: reading its text tells
+    /// what is wrong.
+    pub fn of_value(file: &serde_json::Value) -> Option<Self> {
+        RuleFile::read(Some(&yaml::tree(file)?), &RuleOptions::default()).ok()
+    }
+
+    fn read(root: Option<&Node>, options: &RuleOptions) -> Result<Self, Vec<Problem>> {
         let findings = Findings::default();
         let mut file = RuleFile::default();
-        if let Some(mut section) = root.as_ref().and_then(|root| Cursor::new(root, &findings).section()) {
+        if let Some(mut section) = root.and_then(|root| Cursor::new(root, &findings).section()) {
             let mut seen = HashSet::new();
             for item in section.take("groups").map(Cursor::items).unwrap_or_default() {
                 file.groups.extend(RuleGroup::read(item, &mut seen, options).map(Arc::new));
             }
             section.finish();
         }
-        if more {
-            let warning = "multiple documents in one rule file are not supported, only the first is processed";
-            file.warnings.push(warning.to_owned());
-        }
-        let found = findings.finish(root.as_ref());
+        let found = findings.finish(root);
         if found.problems.is_empty() { Ok(file) } else { Err(found.problems) }
     }
 }

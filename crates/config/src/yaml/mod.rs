@@ -9,12 +9,14 @@ mod emit;
 mod parse;
 mod read;
 mod scalar;
+mod tree;
 
 use std::rc::Rc;
 
 pub(crate) use emit::emit;
 pub(crate) use parse::parse;
 pub(crate) use read::{Cursor, Findings, Section};
+pub(crate) use tree::tree;
 
 /// A node of a document.
 #[derive(Debug, Clone)]
