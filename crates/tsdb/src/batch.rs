@@ -274,6 +274,14 @@ impl Appender for Batch<'_> {
     }
 
     fn append_known(&mut self, samples: &[KnownSample]) -> usize {
+        // Behind the last cut a block may have to be read, for which nobody shall wait who needs the slots.
+        let oldest_here_ms = self.store.cut_end_ms().max(self.oldest_allowed_ms);
+        let is_wanted = |known: &KnownSample| (oldest_here_ms..=self.newest_allowed_ms).contains(&known.sample.t_ms);
+        let n_wanted = samples.iter().take_while(|known| is_wanted(known)).count();
+        let samples = &samples[..n_wanted];
+        if samples.is_empty() {
+            return 0;
+        }
         let slots = self.store.head().slots();
         samples.iter().take(SERIES_AHEAD).for_each(|known| slots.expect(known.series));
         for (at, known) in samples.iter().enumerate() {
@@ -281,8 +289,7 @@ impl Appender for Batch<'_> {
                 slots.expect(later.series);
             }
             let KnownSample { series, start_ms, sample: Sample { t_ms, value } } = *known;
-            let is_wanted = (self.oldest_allowed_ms..=self.newest_allowed_ms).contains(&t_ms);
-            let Some(series) = slots.get(series).filter(|_| is_wanted) else { return at };
+            let Some(series) = slots.get(series) else { return at };
             if self.accept(Arc::clone(series), t_ms, (value.to_bits(), start_ms), None).is_err() {
                 return at;
             }

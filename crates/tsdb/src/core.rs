@@ -331,7 +331,11 @@ impl Core {
             self.check_poison()?;
             let Admitted { samples: pending, exemplars } = admit();
             if pending.is_empty() && exemplars.is_empty() {
-                return Ok(());
+                // What a repetition repeats may be written by another batch and not be on disk yet.
+                let last_commit = log.last_commit;
+                drop(log);
+                drop(writing);
+                return self.acknowledge(last_commit);
             }
             if log.writer.is_full() {
                 self.rotate(&mut log)?;
@@ -363,6 +367,11 @@ impl Core {
         };
         drop(writing);
         self.spare.keep_pending(pending);
+        self.acknowledge(commit)
+    }
+
+    /// Returns when `commit` and all before it are as durable as this store promises.
+    fn acknowledge(&self, commit: u64) -> Result<(), AppendError> {
         match self.options.durability {
             Durability::Process => Ok(()),
             Durability::Fsync => self.make_durable(commit),

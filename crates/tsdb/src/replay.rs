@@ -315,6 +315,11 @@ impl Replay {
                 fs.truncate(&path, offset).map_err(|source| OpenError::Write { path: path.clone(), source })?;
                 Ok(offset)
             }
+            None if is_last => {
+                // The process that wrote it may have died before it made this durable, and who repeats it is told that it is there.
+                fs.truncate(&path, length).map_err(|source| OpenError::Write { path: path.clone(), source })?;
+                Ok(length)
+            }
             _ => Ok(length),
         }
     }

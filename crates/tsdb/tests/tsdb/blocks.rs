@@ -4,11 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use relatum_model::storage::{Cancel, Hints, Position, Refused, Scope, Select, Tail, TimeRange};
+use relatum_model::Sample;
+use relatum_model::storage::{
+    Append, Cancel, Hints, KnownSample, Position, Refused, Scope, Select, SeriesRef, Tail, TimeRange,
+};
 use relatum_tsdb::{Options, Store};
 
 use crate::faulty_fs::{After, Fault, FaultyFs};
-use crate::support::{Content, NOW_MS, content, content_in, options, write};
+use crate::support::{Content, NOW_MS, content, content_in, labels, options, write};
 
 const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
@@ -210,4 +213,26 @@ fn a_cut_that_dies_anywhere_leaves_each_sample_once() {
     }
     in_memory.dedup();
     assert_eq!(in_memory, [750, 0], "all in memory, then all in blocks, and nothing between");
+}
+
+/// With the locks of all names held no block is read: whoever makes a series would wait for it.
+#[test]
+fn what_may_be_in_a_block_is_not_taken_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let on = Options { out_of_order_window: Duration::from_secs(10), retention: Duration::ZERO, ..options() };
+    let store = Store::open(dir.path(), on).unwrap();
+    let mut appender = store.appender();
+    let series = appender.append(SeriesRef::NONE, &labels("a"), NOW_MS, 1.0).unwrap();
+    appender.commit().unwrap();
+    store.cut().unwrap();
+    let mut appender = store.appender();
+    let series = appender.append(series, &labels("a"), NOW_MS + 5, 1.0).unwrap();
+    appender.commit().unwrap();
+    let mut appender = store.appender();
+    let known = |t_ms| KnownSample { series, start_ms: 0, sample: Sample { t_ms, value: 1.0 } };
+    assert_eq!(appender.append_known(&[known(NOW_MS + 10), known(NOW_MS - 5), known(NOW_MS + 20)]), 1);
+    assert_eq!(appender.append_known(&[known(NOW_MS - 5)]), 0);
+    appender.append(series, &labels("a"), NOW_MS - 5, 1.0).unwrap();
+    appender.commit().unwrap();
+    assert_eq!(content(&store).values().map(Vec::len).sum::<usize>(), 4);
 }

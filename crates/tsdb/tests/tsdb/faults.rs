@@ -252,3 +252,54 @@ fn a_store_whose_disk_fails_goes_on_reading() {
     assert_eq!(content(&store), before);
     assert!(store.checkpoint().is_err());
 }
+
+#[test]
+fn a_repetition_is_acknowledged_once_what_it_repeats_is_on_disk() {
+    for fails in [false, true] {
+        let fs = FaultyFs::default();
+        let store = Store::open(Path::new("/d"), options_on(&fs, Durability::Fsync)).unwrap();
+        commit(&store, 0).unwrap();
+        fs.hold_syncs(true);
+        let (first, repetition) = std::thread::scope(|scope| {
+            let first = scope.spawn(|| commit(&store, 1));
+            while fs.held() == 0 {
+                std::thread::yield_now();
+            }
+            let repetition = scope.spawn(|| commit(&store, 1));
+            // As often as would do to return at once.
+            for _ in 0..200 {
+                std::thread::yield_now();
+            }
+            let early = repetition.is_finished();
+            if fails {
+                fs.break_at(fs.operations(), Fault::Lost);
+            }
+            fs.hold_syncs(false);
+            assert!(!early, "it was acknowledged while the disk was at work");
+            (first.join().unwrap(), repetition.join().unwrap())
+        });
+        assert_eq!((first.is_err(), repetition.is_err()), (fails, fails));
+        drop(store);
+        let left = fs.after(After::PowerCut);
+        let store = Store::open(Path::new("/d"), options_on(&left, Durability::Fsync)).unwrap();
+        assert_eq!(batches(&store, "after a power cut").contains(&1), !fails);
+    }
+}
+
+#[test]
+fn what_was_read_back_is_on_disk_before_it_is_acknowledged() {
+    let fs = FaultyFs::default();
+    let store = Store::open(Path::new("/d"), options_on(&fs, Durability::Fsync)).unwrap();
+    // Written, and dead before it is synced.
+    fs.break_at(fs.operations() + 1, Fault::Stop);
+    assert!(commit(&store, 0).is_err());
+    drop(store);
+    let fs = fs.after(After::Kill);
+    let store = Store::open(Path::new("/d"), options_on(&fs, Durability::Fsync)).unwrap();
+    assert!(batches(&store, "after a restart").contains(&0), "it was written");
+    commit(&store, 0).unwrap();
+    drop(store);
+    let fs = fs.after(After::PowerCut);
+    let store = Store::open(Path::new("/d"), options_on(&fs, Durability::Fsync)).unwrap();
+    assert!(batches(&store, "after a power cut").contains(&0), "it was acknowledged");
+}

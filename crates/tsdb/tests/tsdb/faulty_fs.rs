@@ -45,10 +45,29 @@ struct State {
     reads: u64,
     unreadable: Option<u64>,
     dead: bool,
+    // Whether files are synced only once that is over, and how many wait for it.
+    holds_syncs: bool,
+    held: usize,
     lock_taken: bool,
 }
 
-#[derive(Debug, Default)]
+impl State {
+    /// What another process sees of it: what is on disk by now does not change because a process dies.
+    fn as_it_is(&self) -> FaultyFs {
+        let mut copies = BTreeMap::new();
+        let mut copy = |names: &BTreeMap<PathBuf, Arc<Mutex<Content>>>| -> BTreeMap<PathBuf, Arc<Mutex<Content>>> {
+            let mut copied = |content: &Arc<Mutex<Content>>| {
+                let made = || Arc::new(Mutex::new(content.lock().unwrap().clone()));
+                Arc::clone(copies.entry(Arc::as_ptr(content)).or_insert_with(made))
+            };
+            names.iter().map(|(path, content)| (path.clone(), copied(content))).collect()
+        };
+        let (files, durable) = (copy(&self.files), copy(&self.durable));
+        FaultyFs(Arc::new(Mutex::new(State { files, durable, ..State::default() })))
+    }
+}
+
+#[derive(Debug, Clone, Default)]
 struct Content {
     bytes: Vec<u8>,
     synced: usize,
@@ -81,6 +100,24 @@ impl FaultyFs {
         if state.unreadable == Some(this) { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
     }
 
+    /// Has every sync of a file take until this is called with `false`.
+    pub(crate) fn hold_syncs(&self, hold: bool) {
+        self.state().holds_syncs = hold;
+    }
+
+    /// How many syncs wait.
+    pub(crate) fn held(&self) -> usize {
+        self.state().held
+    }
+
+    fn wait_for_disk(&self) {
+        self.state().held += 1;
+        while self.state().holds_syncs {
+            std::thread::yield_now();
+        }
+        self.state().held -= 1;
+    }
+
     /// How many operations there were.
     pub(crate) fn operations(&self) -> u64 {
         self.state().operations
@@ -95,16 +132,18 @@ impl FaultyFs {
     /// The file system the next process finds.
     pub(crate) fn after(&self, after: After) -> FaultyFs {
         let state = self.state();
-        let names = if after == After::Kill { &state.files } else { &state.durable };
-        let files: BTreeMap<_, _> = names
+        if after == After::Kill {
+            return state.as_it_is();
+        }
+        let files: BTreeMap<_, _> = state
+            .durable
             .iter()
             .map(|(path, content)| {
                 let content = content.lock().unwrap();
                 let mut bytes = content.bytes.clone();
                 match after {
-                    After::Kill => {}
-                    After::PowerCut => bytes.truncate(content.synced),
                     After::PowerCutWithZeros => bytes[content.synced..].fill(0),
+                    _ => bytes.truncate(content.synced),
                 }
                 let synced = bytes.len();
                 (path.clone(), Arc::new(Mutex::new(Content { bytes, synced, lost: false })))
@@ -268,6 +307,7 @@ impl AppendFile for Handle {
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.fs.wait_for_disk();
         let fault = self.fs.operate()?;
         let mut content = self.content.lock().unwrap();
         if fault.is_some() {
