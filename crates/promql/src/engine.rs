@@ -188,7 +188,7 @@ impl Engine {
         let mut evaluator = self.evaluator(source, scope, query, (at_ms, at_ms), durations, options);
         evaluator.stop_at(query.expr, options.limit);
         let start = Instant::now();
-        let value = self.instant_value(&mut evaluator, query, steps);
+        let value = evaluator.sharing(|evaluator| self.instant_value(evaluator, query, steps));
         evaluator.measuring.finish(start.elapsed(), Duration::ZERO, evaluator.budget.peak());
         let value = value?;
         evaluator.budget.check()?;
@@ -241,7 +241,7 @@ impl Engine {
         let mut evaluator = self.evaluator(source, scope, query, (start_ms, end_ms), durations, options);
         evaluator.stop_at(query.expr, options.limit);
         let start = Instant::now();
-        let series = self.range_series(&mut evaluator, query, steps);
+        let series = evaluator.sharing(|evaluator| self.range_series(evaluator, query, steps));
         let evaluated = start.elapsed();
         let series = series.map(|mut series| {
             series.retain(|series| !series.samples.is_empty());

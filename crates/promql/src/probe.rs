@@ -71,6 +71,10 @@ impl Probe {
         self.measured.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn nodes(&self) -> usize {
+        self.measured.lock().unwrap_or_else(PoisonError::into_inner).nodes.len()
+    }
+
     fn change(&self, change: impl FnOnce(&mut QueryStats)) {
         change(&mut self.measured.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -111,6 +115,8 @@ pub(crate) struct Measuring {
     probe: Option<Probe>,
     pub(crate) meter: Arc<Meter>,
     depth: usize,
+    // How many nodes of other evaluations the probe had before.
+    nodes_before: usize,
 }
 
 /// A node whose evaluation began.
@@ -122,7 +128,15 @@ pub(crate) struct Begun {
 
 impl Measuring {
     pub(crate) fn new(probe: Option<Probe>) -> Self {
-        Measuring { probe, ..Measuring::default() }
+        let nodes_before = probe.as_ref().map_or(0, |probe| probe.nodes());
+        Measuring { probe, nodes_before, ..Measuring::default() }
+    }
+
+    /// Forgets what was measured of the evaluation, which begins anew.
+    pub(crate) fn start_again(&mut self) {
+        let nodes_before = self.nodes_before;
+        self.set(|stats| stats.nodes.truncate(nodes_before));
+        (self.meter, self.depth) = Default::default();
     }
 
     /// Says that the evaluation of `expr` begins; [`Measuring::end`] is to follow.

@@ -6,7 +6,7 @@ use relatum_model::Labels;
 use relatum_model::storage::{Cancel, Scope};
 use relatum_promql::memory::Memory;
 use relatum_promql::syntax::ParseOptions;
-use relatum_promql::{Answer, Engine, EngineOptions, Probe, QueryError, QueryOptions, Value};
+use relatum_promql::{Answer, Engine, EngineOptions, Probe, QueryError, QueryOptions, QueryStats, Value};
 
 /// Two counters and a gauge, each with a sample every 15 seconds for ten minutes.
 fn samples() -> Memory {
@@ -187,20 +187,96 @@ fn what_is_there_twice_is_evaluated_once() {
     }
 }
 
-/// What would be too much to be held is not shared, and the query works as it does without.
+/// One series for each of `sizes` of a metric, with one sample.
+fn sized(sizes: &[(&str, u32)]) -> Memory {
+    let mut memory = Memory::new();
+    for (name, n_series) in sizes {
+        for n in 0..*n_series {
+            let labels = Labels::from_pairs([("__name__", (*name).to_owned()), ("n", format!("{n:03}"))]);
+            memory.add(&labels, 0, f64::from(n));
+        }
+    }
+    memory
+}
+
+/// Evaluates `query` at ten steps, within limits of samples and of bytes.
+fn limited(
+    memory: &Memory,
+    query: &str,
+    shares: bool,
+    (samples_max, bytes_max): (usize, usize),
+) -> (Result<Value, String>, QueryStats) {
+    let engine = Engine::new(EngineOptions { samples_max, bytes_max, shares, ..EngineOptions::default() });
+    let probe = Probe::explaining();
+    let options = QueryOptions { probe: Some(probe.clone()), ..QueryOptions::default() };
+    let answer = engine.range(memory, &Scope::all(), query, 0, 9000, 1000, &options);
+    (answer.map(|answer| answer.value).map_err(|error| error.to_string()), probe.stats())
+}
+
+/// Where what is shared takes too much, the query works as it does without, and tells of itself what it tells without.
 #[test]
 fn nothing_fails_for_being_shared() {
-    let mut memory = Memory::new();
-    for n in 0..200 {
-        memory.add(&Labels::from_pairs([("__name__", "x".to_owned()), ("n", n.to_string())]), 0, f64::from(n));
+    let memory = sized(&[("x", 45), ("y", 60)]);
+    let unbounded = usize::MAX;
+    let ask = |query: &str, shares, limits| limited(&memory, query, shares, limits);
+    // The query, and the samples it may have: with the first number it shares, with the second it has to do without.
+    for (query, shares_with, works_with) in [
+        ("sum(x) / count(x)", 2000, 300),
+        ("(sum(x) + sum(abs(y))) / count(x)", 2000, 1000),
+        ("(count(x) + max(y * 2)) / sum(x)", 2000, 1000),
+    ] {
+        let is_shared = |stats: &QueryStats| stats.nodes.iter().any(|node| node.is_shared);
+        let (expected, without) = ask(query, false, (works_with, unbounded));
+        let expected = Ok(expected.unwrap_or_else(|error| panic!("{query}: {error}")));
+        let (value, stats) = ask(query, true, (shares_with, unbounded));
+        assert!(value == expected && is_shared(&stats), "{query}: {value:?} {stats:?}");
+        let (value, stats) = ask(query, true, (works_with, unbounded));
+        assert_eq!(value, expected, "{query}");
+        let told = |stats: &QueryStats| {
+            let nodes: Vec<_> = stats.nodes.iter().map(|node| (node.depth, node.expr.clone(), node.series)).collect();
+            (nodes, stats.samples_looked_at, stats.samples_read, stats.samples_peak, stats.bytes_peak)
+        };
+        assert_eq!(told(&stats), told(&without), "{query}");
+        assert!(!is_shared(&stats), "{query}");
     }
-    for (samples_max, is_shared) in [(100_000, true), (1000, false), (300, false)] {
-        let engine = Engine::new(EngineOptions { samples_max, ..EngineOptions::default() });
-        let probe = Probe::explaining();
-        let options = QueryOptions { probe: Some(probe.clone()), ..QueryOptions::default() };
-        let answer = engine.range(&memory, &Scope::all(), "sum(x) / count(x)", 0, 9000, 1000, &options).unwrap();
-        let Value::Matrix(matrix) = answer.value else { panic!("a range gives a matrix") };
-        assert!(matrix.len() == 1 && matrix[0].samples.values.iter().all(|value| *value == 99.5), "{matrix:?}");
-        assert_eq!(probe.stats().nodes.iter().any(|node| node.is_shared), is_shared, "{samples_max}");
+    for query in [
+        "sum(x) / count(x) + sum(abs(y))",
+        "(sum(x) + sum(abs(y))) / count(x)",
+        "sum(x) + sum(x * 2) + sum(abs(y)) + sum(x)",
+        "max(x) + sum(sort(y)) + max(x) + sum(sort(y)) + count(x) + count(y)",
+        "x > avg_over_time(x[5s:1s])",
+        "topk(3, x) + on (n) (x - count_values by (n) (\"v\", x))",
+    ] {
+        for n in 1..60 {
+            for limits in [(50 * n, unbounded), (unbounded, 1000 * n)] {
+                let (shared, unshared) = (ask(query, true, limits).0, ask(query, false, limits).0);
+                assert!(shared.is_ok() || unshared.is_err(), "{query} within {limits:?}: {shared:?}");
+            }
+        }
     }
+}
+
+/// What looks the same but is asked for at other moments, or never, is not held in vain.
+#[test]
+fn what_is_of_no_use_again_is_not_kept() {
+    let memory = sized(&[("x", 40), ("x_info", 3)]);
+    for query in [
+        "x > avg_over_time(x[5s:1s])",
+        "sum(x) - sum(avg_over_time(x[5s:1s]))",
+        "sum(x @ 5) + sum(abs(x)) - x @ 5",
+        "max_over_time(x[5s:1s]) - min_over_time(x[5s:2s])",
+        "x - timestamp(x)",
+        "timestamp((x)) + x",
+    ] {
+        let (with, without) =
+            (limited(&memory, query, true, (1500, usize::MAX)), limited(&memory, query, false, (1500, usize::MAX)));
+        assert_eq!(with.0, without.0, "{query}");
+        assert!(with.0.is_ok() && with.1.nodes.iter().all(|node| !node.is_shared), "{query}: {with:?}");
+        let peak = |stats: &QueryStats| (stats.samples_peak, stats.bytes_peak, stats.samples_read);
+        assert_eq!(peak(&with.1), peak(&without.1), "{query}");
+    }
+    // The moments are the same, whatever is made of them.
+    let (value, stats) =
+        limited(&memory, "max_over_time(x[5s:1s]) - min_over_time(x[5s:1s])", true, (5000, usize::MAX));
+    assert!(value.is_ok() && stats.nodes.iter().any(|node| node.is_shared), "{stats:?}");
 }

@@ -150,6 +150,11 @@ impl Budget {
         has_room
     }
 
+    /// Begins anew with nothing that is held or was; the time goes on.
+    pub(crate) fn start_again(&mut self) {
+        (self.held, self.kept, self.peak) = Default::default();
+    }
+
     /// Counts what is kept no more.
     pub(crate) fn let_go(&mut self, cost: Cost) {
         self.kept = self.kept.minus(cost);
