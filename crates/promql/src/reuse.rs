@@ -18,6 +18,7 @@ use relatum_model::{Labels, Samples, Series};
 
 use crate::engine::{Answer, Engine, QueryOptions};
 use crate::error::QueryError;
+use crate::eval::may_stop_early;
 use crate::value::Value;
 use kept::{Extent, Kept, Key};
 
@@ -96,10 +97,8 @@ impl Results {
         options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
         let RangeQuery { query, start_ms, end_ms, step_ms } = asked;
-        // What is kept is whole.
-        let options = &QueryOptions { limit: 0, ..options.clone() };
         let compute = |first_ms, last_ms| engine.range(source, scope, query, first_ms, last_ms, step_ms, options);
-        let Some(last_ms) = self.last_step(engine, asked)? else { return compute(start_ms, end_ms) };
+        let Some(last_ms) = self.last_step(engine, asked, options.limit)? else { return compute(start_ms, end_ms) };
         let view = source.open(scope, TimeRange { min_ms: start_ms, max_ms: last_ms })?;
         let moment = view.moment();
         if view.changed_since(moment) != i64::MAX {
@@ -169,7 +168,7 @@ impl Results {
     }
 
     /// The last step of a query whose results can be used again, which has several steps; otherwise `None`.
-    fn last_step(&self, engine: &Engine, asked: RangeQuery<'_>) -> Result<Option<i64>, QueryError> {
+    fn last_step(&self, engine: &Engine, asked: RangeQuery<'_>, limit: usize) -> Result<Option<i64>, QueryError> {
         let settings = engine.options();
         let RangeQuery { query, start_ms, end_ms, step_ms } = asked;
         // With either, labels change at the end of an evaluation, where all of its steps have a say.
@@ -177,7 +176,9 @@ impl Results {
         let length_ms = end_ms.checked_sub(start_ms).filter(|length_ms| step_ms > 0 && *length_ms >= step_ms);
         let Some(length_ms) = length_ms.filter(|_| !is_off) else { return Ok(None) };
         let expr = engine.parse(query)?;
-        Ok(steps::stand_alone(&expr).then(|| start_ms + length_ms / step_ms * step_ms))
+        // What is kept is whole, and to read some of the series is less than to read all for later.
+        let is_partial = limit > 0 && may_stop_early(&expr);
+        Ok((!is_partial && steps::stand_alone(&expr)).then(|| start_ms + length_ms / step_ms * step_ms))
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {

@@ -3,11 +3,11 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use relatum_model::storage::{Cancel, Hints, Parts, Reader, Scope, Select, SelectError, SeriesSet, TimeRange};
+use relatum_model::storage::{Cancel, Hints, Moment, Parts, Reader, Scope, Select, SelectError, SeriesSet, TimeRange};
 use relatum_model::{Labels, Matcher, Samples};
 use relatum_promql::memory::Memory;
 use relatum_promql::syntax::ParseOptions;
-use relatum_promql::{Engine, EngineOptions, Probe, QueryError, QueryOptions};
+use relatum_promql::{Engine, EngineOptions, Probe, QueryError, QueryOptions, RangeQuery, Results};
 
 const SERIES: u32 = 8000;
 
@@ -64,6 +64,11 @@ impl Reader for Watched<'_> {
     ) -> Result<Option<Box<dyn Parts + 'a>>, SelectError> {
         let parts = self.inner.parts(matchers, hints, &Cancel::new())?;
         Ok(parts.map(|inner| Box::new(WatchedParts { inner, wire: self.wire }) as _))
+    }
+
+    fn changed_since(&self, _: Moment) -> i64 {
+        // Nothing changes, so results can be kept.
+        i64::MAX
     }
 
     fn label_sets(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<Labels>, SelectError> {
@@ -191,6 +196,9 @@ fn memory_has_a_limit() {
         (1, "sum by (n) (wide_total)", true),
         (1, "count_values(\"v\", wide_total)", true),
         (1, "topk(1, wide_total)", true),
+        // Who is kept has the labels that are there.
+        (3, "topk(5000, wide_total)", false),
+        (3, "limit_ratio(1, wide_total)", false),
         (1, "wide_total unless wide_total", true),
         (5, "label_replace(wide_total, \"m\", \"$1$1\", \"n\", \"(.*)\")", true),
         (11, "label_replace(wide_total, \"m\", \"$1$1\", \"n\", \"(.*)\")", false),
@@ -199,7 +207,11 @@ fn memory_has_a_limit() {
         (12, "wide_total / on (n) group_left wide_total", false),
     ] {
         for memory in [memory.clone(), memory.clone().in_parts(100)] {
-            let engine = Engine::new(EngineOptions { bytes_max: mebibytes * MIB, ..EngineOptions::default() });
+            let engine = Engine::new(EngineOptions {
+                bytes_max: mebibytes * MIB,
+                syntax: ParseOptions::all(),
+                ..EngineOptions::default()
+            });
             let probe = Probe::new();
             let options = QueryOptions { probe: Some(probe.clone()), ..QueryOptions::default() };
             match engine.instant(&memory, &Scope::all(), query, 60_000, &options) {
@@ -228,19 +240,48 @@ fn queries_that_have_enough_stop() {
         ("limitk(200, load_total)", 0, 3 * 128),
         ("group((load_total))", 0, 128),
         ("load_total", 10, 128),
+        ("(load_total)", 10, 128),
         ("load_total > 3", 10, SERIES as usize),
         ("limitk by (n) (5, load_total)", 0, SERIES as usize),
         ("limitk(5, load_total) + limitk(6, load_total)", 0, SERIES as usize),
         ("absent(nothing)", 0, 0),
     ] {
         for (start_ms, end_ms) in [(90_000, 90_000), (30_000, 90_000)] {
-            let (trips_at, read) = (usize::MAX, AtomicUsize::new(0));
-            let wire = Tripwire { memory: &memory, trips_at, cancel: Cancel::new(), read };
-            let options = QueryOptions { limit, ..QueryOptions::default() };
-            let engine = Engine::new(EngineOptions { syntax: ParseOptions::all(), ..EngineOptions::default() });
-            engine.range(&wire, &Scope::all(), query, start_ms, end_ms, 30_000, &options).unwrap();
-            let read = wire.read.into_inner();
-            assert!(read <= read_max && (read_max < SERIES as usize || read == read_max), "{query}: {read}");
+            // It is the same whether results of other queries are kept or not.
+            for kept_bytes_max in [0, 8 << 20] {
+                let (trips_at, read) = (usize::MAX, AtomicUsize::new(0));
+                let wire = Tripwire { memory: &memory, trips_at, cancel: Cancel::new(), read };
+                let options = QueryOptions { limit, ..QueryOptions::default() };
+                let engine = Engine::new(EngineOptions { syntax: ParseOptions::all(), ..EngineOptions::default() });
+                let asked = RangeQuery { query, start_ms, end_ms, step_ms: 30_000 };
+                Results::new(kept_bytes_max).range(&engine, &wire, &Scope::all(), asked, &options).unwrap();
+                let read = wire.read.into_inner();
+                assert!(read <= read_max && (read_max < SERIES as usize || read == read_max), "{query}: {read}");
+            }
         }
+    }
+}
+
+/// Groups that values make are counted with their labels before there are too many.
+#[test]
+fn groups_of_values_take_memory() {
+    let mut memory = Memory::new();
+    let labels = Labels::from_pairs([("__name__", "x".to_owned()), ("wide", "w".repeat(1000))]);
+    const KIB: usize = 1 << 10;
+    for step in 0..1000 {
+        memory.add(&labels, step * 1000, step as f64);
+    }
+    for (kibibytes, query, is_refused) in [
+        // A thousand groups, each with a count and the place that it has.
+        (256, "count_values(\"v\", x)", true),
+        (512, "count_values(\"v\", x)", false),
+        (1024, "count_values by (wide) (\"v\", x)", true),
+        (2048, "count_values by (wide) (\"v\", x)", false),
+    ] {
+        let engine = Engine::new(EngineOptions { bytes_max: kibibytes * KIB, ..EngineOptions::default() });
+        let probe = Probe::new();
+        let options = QueryOptions { probe: Some(probe.clone()), ..QueryOptions::default() };
+        let answer = engine.range(&memory, &Scope::all(), query, 0, 999_000, 1000, &options);
+        assert_eq!(answer.is_err(), is_refused, "{query} with {kibibytes}: {:?}", probe.stats());
     }
 }

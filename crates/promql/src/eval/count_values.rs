@@ -1,14 +1,23 @@
 //! `count_values`: how many elements of a group have the same value. The groups depend on the values.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use relatum_model::Labels;
 use relatum_model::labels::METRIC_NAME;
 
-use super::{Block, Column, Evaluated, Evaluator, Row, Steps, execution};
+use super::{Block, Budget, Column, Cost, Evaluated, Evaluator, Row, Steps, execution, labels_bytes};
 use crate::error::QueryError;
 use crate::histogram::to_text;
 use crate::syntax::{Aggregate, Expr, StringLiteral};
+
+/// What a count takes beside the sample that it is.
+const COUNT_BYTES: usize = size_of::<(usize, f64)>();
+/// What a group takes beside its labels and its counts: itself, its place, its row, and the first reserve for counts.
+const GROUP_BYTES: usize = size_of::<(Labels, HashMap<usize, f64>)>()
+    + 2 * size_of::<(Labels, usize)>()
+    + size_of::<Row>()
+    + 4 * size_of::<(usize, f64)>();
 
 impl Evaluator<'_> {
     pub(super) fn count_values(&mut self, node: &Aggregate, param: &Expr, steps: Steps) -> Result<Block, QueryError> {
@@ -22,36 +31,26 @@ impl Evaluator<'_> {
             return Err(execution(format!("invalid label name {}", relatum_model::text::quote(&label))));
         }
         let block = self.vector(&node.expr, steps)?;
-        let mut places: HashMap<Labels, usize> = HashMap::new();
-        let mut groups: Vec<(Labels, HashMap<usize, f64>)> = Vec::new();
+        let mut counted = Counted::default();
         for row in &block.rows {
             self.budget.check()?;
             // Values repeat, and making labels is dear.
             let mut of_value: HashMap<u64, usize> = HashMap::new();
-            let mut place = |text: String| {
-                let labels = labels_with_value(node, &row.labels, &label, text);
-                *places.entry(labels.clone()).or_insert_with(|| {
-                    groups.push((labels, HashMap::new()));
-                    groups.len() - 1
-                })
-            };
-            let mut found: Vec<(usize, usize)> = Vec::with_capacity(row.floats.slots());
+            let named = |text| labels_with_value(node, &row.labels, &label, text);
             for (step, value) in row.floats.iter() {
-                found.push((step, *of_value.entry(value.to_bits()).or_insert_with(|| place(plain(value)))));
+                let group = match of_value.entry(value.to_bits()) {
+                    Entry::Occupied(group) => *group.get(),
+                    Entry::Vacant(new) => *new.insert(counted.group(named(plain(value)), &mut self.budget)?),
+                };
+                counted.count(group, step, &mut self.budget)?;
             }
             for (step, histogram) in row.histograms.iter() {
-                found.push((step, place(to_text(histogram))));
-            }
-            for (step, group) in found {
-                let counts = &mut groups[group].1;
-                if !counts.contains_key(&step) {
-                    self.budget.charge(1)?;
-                }
-                *counts.entry(step).or_insert(0.0) += 1.0;
+                let group = counted.group(named(to_text(histogram)), &mut self.budget)?;
+                counted.count(group, step, &mut self.budget)?;
             }
         }
-        let mut rows = Vec::with_capacity(groups.len());
-        for (labels, counts) in groups {
+        let mut rows = Vec::with_capacity(counted.groups.len());
+        for (labels, counts) in counted.groups {
             let mut counts: Vec<(usize, f64)> = counts.into_iter().collect();
             counts.sort_unstable_by_key(|(step, _)| *step);
             let mut floats = Column::default();
@@ -59,10 +58,44 @@ impl Evaluator<'_> {
                 floats.push(step, count);
             }
             let row = Row::of_floats(labels, floats);
-            self.budget.charge(row.cost())?;
+            // The labels are those of the group.
+            self.budget.charge(row.slots())?;
             rows.push(row);
         }
         Ok(Block { rows })
+    }
+}
+
+/// How often each value was met, at each step.
+#[derive(Default)]
+struct Counted {
+    places: HashMap<Labels, usize>,
+    groups: Vec<(Labels, HashMap<usize, f64>)>,
+}
+
+impl Counted {
+    /// The group with these labels, which may be a new one.
+    fn group(&mut self, labels: Labels, budget: &mut Budget) -> Result<usize, QueryError> {
+        if let Some(group) = self.places.get(&labels) {
+            return Ok(*group);
+        }
+        budget.charge(Cost::default().with_bytes(GROUP_BYTES + labels_bytes(&labels)))?;
+        let group = self.groups.len();
+        self.places.insert(labels.clone(), group);
+        self.groups.push((labels, HashMap::new()));
+        Ok(group)
+    }
+
+    fn count(&mut self, group: usize, step: usize, budget: &mut Budget) -> Result<(), QueryError> {
+        match self.groups[group].1.entry(step) {
+            Entry::Occupied(mut count) => *count.get_mut() += 1.0,
+            Entry::Vacant(first) => {
+                // Half of what is reserved is in use, about.
+                budget.charge(Cost::from(1).with_bytes(COUNT_BYTES))?;
+                first.insert(1.0);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -43,11 +43,15 @@ impl Counter {
     }
 }
 
+/// Whether `expr` is a selector that need not be read to its end if only some of its rows are wanted.
+pub(crate) fn may_stop_early(expr: &Expr) -> bool {
+    matches!(expr.without_parens(), Expr::Selector(selector) if selector.edges == Edges::Plain)
+}
+
 impl Evaluator<'_> {
     /// Whether `expr` is a selector that may stop early.
     pub(super) fn stops_early(&self, expr: &Expr) -> bool {
-        let expr = expr.without_parens();
-        matches!(expr, Expr::Selector(selector) if selector.edges == Edges::Plain) && !self.shared.has(expr)
+        may_stop_early(expr) && !self.shared.has(expr.without_parens())
     }
 
     /// Says that so many rows of `query` are enough, and one more to know that there are more; 0 for all.

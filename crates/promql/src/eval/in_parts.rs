@@ -25,6 +25,8 @@ const PARTS_MIN: usize = 4;
 const PARTS_AHEAD: usize = 8;
 /// About how many rows come of a part.
 const PART_ROWS: usize = 100;
+/// No more parts than this are for one thread alone: where many rows are wanted, reading a few in vain matters little.
+const PARTS_ALONE_MAX: usize = 8;
 /// A thread looks at the clock once in so many series.
 const SERIES_BETWEEN_CHECKS: usize = 16;
 
@@ -103,9 +105,7 @@ impl Evaluator<'_> {
             meter.count(read, looked_at);
             Ok(made)
         };
-        // Where few rows are wanted, nobody reads ahead of the parts that most likely have them.
-        let alone = if at_least == 0 { 0 } else { 1 + at_least / PART_ROWS };
-        self.in_order(parts.count(), alone, Frames::default, work, |evaluator, made| {
+        self.in_order(parts.count(), parts_alone(at_least), Frames::default, work, |evaluator, made| {
             for made in made {
                 if !take(evaluator, made)? {
                     return Ok(false);
@@ -301,8 +301,26 @@ impl Metrics {
     }
 }
 
+/// How many parts one thread reads before others join in: where few rows are wanted, nobody reads ahead of the parts that most
+/// likely have them.
+fn parts_alone(rows_wanted: usize) -> usize {
+    if rows_wanted == 0 { 0 } else { (1 + rows_wanted / PART_ROWS).min(PARTS_ALONE_MAX) }
+}
+
 /// How many threads work on one query.
 fn cores() -> usize {
     static CORES: OnceLock<usize> = OnceLock::new();
     *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_rows_are_read_by_all() {
+        for (rows_wanted, expected) in [(0, 0), (1, 1), (99, 1), (200, 3), (1000, 8), (1_000_000, 8), (usize::MAX, 8)] {
+            assert_eq!(parts_alone(rows_wanted), expected, "{rows_wanted}");
+        }
+    }
 }

@@ -42,7 +42,7 @@ use relatum_model::Series;
 pub(crate) use block::{Block, Column, Row, Scalars, absent, is_absent, labels_bytes};
 pub(crate) use bucket_use::BucketUse;
 pub(crate) use budget::{Budget, Cost, Limits};
-pub(crate) use enough::Enough;
+pub(crate) use enough::{Enough, may_stop_early};
 pub(crate) use fold_streaming::Sink;
 pub(crate) use histogram_column::HistogramColumn;
 pub(crate) use shared::Shared;

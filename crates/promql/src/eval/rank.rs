@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use relatum_model::Labels;
 
 use super::groups::Grouping;
-use super::{Block, Column, Evaluator, HistogramColumn, Row, Scalars, Steps};
+use super::{Block, Column, Cost, Evaluator, HistogramColumn, Row, Scalars, Steps};
 use crate::error::QueryError;
 use crate::syntax::AggregateOp;
 
@@ -104,6 +104,13 @@ impl Kept {
         Kept { columns: vec![Column::default(); n_rows], histograms, order: Vec::new() }
     }
 
+    /// What it takes if all of `block` is kept. The labels are those of the block.
+    fn cost(block: &Block) -> Cost {
+        let slots: usize = block.rows.iter().map(Row::slots).sum();
+        let row_bytes = size_of::<Column>() + size_of::<HistogramColumn>() + size_of::<usize>();
+        Cost::from(slots).with_bytes(block.rows.len().saturating_mul(row_bytes))
+    }
+
     fn add(&mut self, step: usize, (row, value): Element, block: &Block) {
         if self.columns[row].slots() == 0 && self.histograms[row].is_empty() {
             self.order.push(row);
@@ -144,7 +151,7 @@ impl Evaluator<'_> {
         let members = grouping.members();
         let mut heap = Heap { elements: Vec::new(), is_before };
         let mut kept = Kept::new(block.rows.len());
-        self.budget.charge(block.cost())?;
+        self.budget.charge(Kept::cost(&block))?;
         for step in 0..steps.count {
             self.budget.check()?;
             let k = k.at(step);
@@ -187,7 +194,7 @@ impl Evaluator<'_> {
         let members = grouping.members();
         let mut heap = Heap { elements: Vec::new(), is_before: smaller_first };
         let mut kept = Kept::new(block.rows.len());
-        self.budget.charge(block.cost())?;
+        self.budget.charge(Kept::cost(&block))?;
         for step in 0..steps.count {
             self.budget.check()?;
             let ratio = ratio.at(step).clamp(-1.0, 1.0);
