@@ -345,7 +345,7 @@ impl Setup {
             agent_target: given.workload_url.is_some().then(|| local.to_string()),
             url: given.workload_url.clone().unwrap_or_else(|| public_url.clone()),
             file_system_bytes: file_system_bytes(&data_dir),
-            tries_certificates: true,
+            tries_certificates: given.workload_url.is_none(),
         };
         let sources = Sources {
             templates: config.parent().unwrap_or(Path::new("/")).join("templates"),

@@ -20,6 +20,9 @@ pub struct PackedText(Arc<[u8]>);
 impl PackedText {
     /// Packs `text`.
     pub fn new(text: &str) -> Self {
+        if text.is_empty() {
+            return PackedText::default();
+        }
         if text.len() >= WORTH_PACKING_BYTES
             && let Ok(packed) = snap::raw::Encoder::new().compress_vec(text.as_bytes())
             && packed.len() < text.len()
@@ -144,7 +147,7 @@ mod tests {
             assert!(packed.0.len() <= text.len() + 1);
         }
         assert!(PackedText::new(&long).0.len() < long.len() / 10);
-        assert_eq!(PackedText::default().read(), "");
+        assert_eq!(PackedText::default(), PackedText::new(""));
     }
 
     #[test]

@@ -43,8 +43,8 @@ pub struct Place {
     pub url: String,
     /// The size of the file system that holds the samples.
     pub file_system_bytes: u64,
-    /// Whether the certificates of a job are tried before it is rendered. The charm leaves that to the server, which then refuses
-    /// the whole file.
+    /// Whether the certificates of a job are tried before it is rendered, as our own server would refuse its whole file for one.
+    /// Another server judges by itself, and a case of the charm's leaves it to that.
     pub tries_certificates: bool,
 }
 

@@ -100,9 +100,8 @@ pub(super) fn relate(
     let relation = join(endpoint, &remote, world, change)?;
     change.put_bag(relation, role, name, &bags.app)?;
     let before: BTreeSet<UnitName> = world
-        .relations
-        .iter()
-        .filter(|stored| stored.id == relation)
+        .relation(relation)
+        .into_iter()
         .flat_map(|stored| stored.bags.keys())
         .filter(|(bag_role, _)| *bag_role == role)
         .filter_map(|(_, owner)| owner.parse().ok())

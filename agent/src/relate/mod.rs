@@ -107,9 +107,10 @@ pub(crate) fn join(
         let taken = world.relations.iter().filter(|relation| *relation.end(role) == ours).count();
         if taken >= limit as usize && !world.relations.iter().any(present) {
             return Err(Failure::failed(format!(
-            "cannot add relation \"{requirer} {provider}\": establishing a new relation for {ours} would exceed its maximum relation limit of {limit}"
-        ))
-        .into());
+                "cannot add relation \"{requirer} {provider}\": establishing a new relation for {ours} would exceed its \
+                 maximum relation limit of {limit}"
+            ))
+            .into());
         }
     }
     let id = change.put_relation(endpoint.interface, provider, requirer)?;

@@ -189,6 +189,25 @@ fn history_is_bounded() {
 }
 
 #[test]
+fn the_bytes_of_the_history_are_bounded() {
+    let dir = TempDir::new().unwrap();
+    let mut store = open(&dir);
+    fill(&mut store);
+    // What a revision takes is what stood there before it.
+    let value = |number: u8| char::from(b'a' + number).to_string().repeat(10 << 20);
+    for number in 0..9 {
+        let value = value(number);
+        store.mutate::<_, StoreError>("set", |change| change.set_config("prometheus", "cpu", &value)).unwrap();
+    }
+    let kept: Vec<u64> = {
+        let mut statement = store.connection.prepare("SELECT bytes FROM revision ORDER BY id").unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    };
+    assert_eq!(kept.len(), 6, "{kept:?}");
+    assert!(kept.iter().all(|bytes| (10 << 20..11 << 20).contains(bytes)), "{kept:?}");
+}
+
+#[test]
 fn bags_seen_are_kept_without_a_revision() {
     let dir = TempDir::new().unwrap();
     let mut store = open(&dir);

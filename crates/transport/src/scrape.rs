@@ -383,6 +383,8 @@ impl Scraper {
             warn!(job = prepared.source.job_name, reason, "no target of the job is scraped");
         }
         let n_refused_now = prepared.targets.refused.len() as u64;
+        self.shared.counters.syncs.add(1);
+        self.shared.counters.refused_targets.add(n_refused_now);
         let (old_targets, mut old_running, n_syncs, n_refused) = match old {
             Some(old) => {
                 let running = old.running.into_iter().map(Some).collect();
@@ -499,11 +501,15 @@ impl Scraper {
         let counter = |name: &str, help: &str, counter: &counters::Counter| {
             MetricFamily::counter(name, help, counter.get() as f64)
         };
-        // A job of which there is nothing to say has no series: with one job a unit there are very many of them.
-        let by_pool = |kind, name: &str, help: &str, value: fn(&Pool) -> Option<f64>| {
+        let sum = |value: fn(&Pool) -> usize| pools.values().map(value).sum::<usize>() as f64;
+        // A job of which there is nothing to say has no series: with one job a unit there are very many of them. What is counted
+        // of all together goes on when a job goes.
+        let by_pool = |kind, name: &str, help: &str, value: fn(&Pool) -> Option<f64>, total: Option<f64>| {
             let mut family = MetricFamily::new(kind, name, help);
             if pools.len() > JOBS_SHOWN_MAX {
-                family.push(Labels::empty(), pools.values().filter_map(value).sum());
+                if let Some(total) = total {
+                    family.push(Labels::empty(), total);
+                }
                 return family;
             }
             for (name, pool) in pools {
@@ -519,24 +525,29 @@ impl Scraper {
                 "prometheus_target_scrape_pool_target_limit",
                 "Maximum number of targets allowed in this scrape pool.",
                 |pool| above_zero(pool.prepared.source.limits.targets as f64),
+                // Limits of different jobs are nothing together.
+                None,
             ),
             by_pool(
                 MetricKind::Gauge,
                 "prometheus_target_scrape_pool_targets",
                 "Current number of targets in this scrape pool.",
                 |pool| Some(pool.running.len() as f64),
+                Some(sum(|pool| pool.running.len())),
             ),
             by_pool(
                 MetricKind::Counter,
                 "prometheus_target_scrape_pool_sync_total",
                 "Total number of syncs that were executed on a scrape pool.",
                 |pool| Some(pool.n_syncs as f64),
+                Some(counters.syncs.get() as f64),
             ),
             by_pool(
                 MetricKind::Counter,
                 "prometheus_target_sync_failed_total",
                 "Total number of target sync failures.",
                 |pool| Some(pool.n_refused as f64),
+                Some(counters.refused_targets.get() as f64),
             ),
             counter(
                 "prometheus_target_scrape_pools_total",
@@ -548,6 +559,7 @@ impl Scraper {
                 "relatum_scrape_pool_refused_targets",
                 "Targets of the job that cannot be scraped, for instance because they have no address.",
                 |pool| above_zero(pool.prepared.targets.refused.len() as f64),
+                above_zero(sum(|pool| pool.prepared.targets.refused.len())),
             ),
             MetricFamily::gauge(
                 "relatum_scrape_cache_series",
@@ -555,8 +567,8 @@ impl Scraper {
                 pools
                     .values()
                     .flat_map(|pool| &pool.running)
-                    .map(|running| running.state.cached_series.load(Ordering::Relaxed) as f64)
-                    .sum(),
+                    .map(|running| running.state.cached_series.load(Ordering::Relaxed))
+                    .sum::<usize>() as f64,
             ),
             MetricFamily::gauge("relatum_scrape_pools", "How many scrape jobs there are.", pools.len() as f64),
             counter(

@@ -98,7 +98,8 @@ impl Judge<'_> {
     /// What is wrong with a job that is well written.
     fn faults_in_effect(&self, job: &ScrapeConfig) -> Vec<JobFault> {
         let mut faults = target_faults(job, self.permissions);
-        faults.extend((self.check_tls)(&with_texts(&job.http.tls)).err().map(tls_fault));
+        let tls = &job.http.tls;
+        faults.extend((self.check_tls)(&with_texts(tls)).err().map(|fault| tls_fault(tls, fault)));
         faults
     }
 }
@@ -113,13 +114,16 @@ fn with_texts(tls: &TlsConfig) -> TlsConfig {
     tls
 }
 
-fn tls_fault(fault: client_tls::Fault) -> JobFault {
-    let dot = if fault.key.is_empty() { "" } else { "." };
-    let hint = fault
-        .key
-        .ends_with("_file")
-        .then(|| "the text stands here whole, from its -----BEGIN to its -----END".to_owned());
-    JobFault { path: format!("tls_config{dot}{}", fault.key), message: fault.message, hint }
+fn tls_fault(tls: &TlsConfig, fault: client_tls::Fault) -> JobFault {
+    let (key, is_text) = match fault.key {
+        "ca" if tls.ca_file.is_some() => ("ca_file", true),
+        "cert" if tls.cert_file.is_some() => ("cert_file", true),
+        "key" if tls.key_file.is_some() => ("key_file", true),
+        key => (key, matches!(key, "ca" | "cert" | "key")),
+    };
+    let dot = if key.is_empty() { "" } else { "." };
+    let hint = is_text.then(|| "the text stands here whole, from its -----BEGIN to its -----END".to_owned());
+    JobFault { path: format!("tls_config{dot}{key}"), message: fault.message, hint }
 }
 
 /// The keys of `tls_config` that hold no text in PEM, such as the path of a file. Found here, it costs one job and the peer hears of it;

@@ -8,7 +8,7 @@ pub type Check = fn(&TlsConfig) -> Result<(), Fault>;
 /// Why none can.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// The key of `tls_config` at fault, as jobs spell it; empty when it is not one alone.
+    /// The key of `tls_config` at fault; empty when it is not one alone. `ca`, `cert` and `key` stand for those that end in `_file`, too.
     pub key: &'static str,
     /// What is wrong with it.
     pub message: String,

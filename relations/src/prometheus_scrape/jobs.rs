@@ -306,7 +306,7 @@ mod tests {
 
     fn refuse_rotten(tls: &TlsConfig) -> Result<(), Fault> {
         let is_rotten = tls.ca.as_ref().is_some_and(|text| text.contains("rotten"));
-        if is_rotten { Err(Fault { key: "ca_file", message: "it is rotten".to_owned() }) } else { Ok(()) }
+        if is_rotten { Err(Fault { key: "ca", message: "it is rotten".to_owned() }) } else { Ok(()) }
     }
 
     const METADATA: &str =

@@ -9,14 +9,9 @@ pub(super) fn attempt(tls: &TlsConfig) -> Result<(), Fault> {
     check_tls(tls).map_err(|error| Fault { key: key(&error), message: error.to_string() })
 }
 
-/// The key of a job's `tls_config` at fault.
+/// The key of `tls_config` at fault.
 fn key(error: &HttpError) -> &'static str {
     let HttpError::Certificate { what, .. } = error else { return "" };
-    match what.as_str() {
-        "ca" => "ca_file",
-        "cert" => "cert_file",
-        "key" => "key_file",
-        "server_name" => "server_name",
-        _ => "",
-    }
+    let keys = ["ca", "cert", "key", "server_name", "min_version", "max_version"];
+    keys.into_iter().find(|key| key == what).unwrap_or_default()
 }

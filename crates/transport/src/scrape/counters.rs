@@ -35,6 +35,10 @@ pub(crate) struct Counters {
     pub(crate) skipped_ticks: Counter,
     pub(crate) pools: Counter,
     pub(crate) pool_reloads: Counter,
+    /// How often the targets of a job were brought to what they should be.
+    pub(crate) syncs: Counter,
+    /// Targets that were left out when that was done.
+    pub(crate) refused_targets: Counter,
     /// Targets that turned out to be where their job may not go, and run.
     pub(crate) denied: AtomicI64,
 }

@@ -510,3 +510,29 @@ async fn only_what_changed_between_files_is_touched() {
     assert!(scraper.pools().is_empty());
     scraper.shutdown().await;
 }
+
+#[tokio::test]
+async fn what_is_counted_of_very_many_jobs_does_not_fall_when_one_goes() {
+    let bench = Bench::new();
+    let job = |number: usize| {
+        format!(
+            "- job_name: j{number}\n  scrape_interval: 1h\n  scrape_timeout: 1s\n  static_configs: [{{targets: ['127.0.0.1:1']}}]\n"
+        )
+    };
+    let load = |n: usize| bench.load(&(0..n).map(job).collect::<String>());
+    let value = |name: &str| {
+        let family = bench.scraper.metrics().into_iter().find(|family| family.name == name);
+        let samples = family.map(|family| family.samples).unwrap_or_default();
+        samples.iter().map(|sample| (sample.labels.is_empty(), sample.value)).collect::<Vec<_>>()
+    };
+    load(JOBS_SHOWN_MAX + 2);
+    let n_jobs = (JOBS_SHOWN_MAX + 2) as f64;
+    assert_eq!(value("prometheus_target_scrape_pool_sync_total"), [(true, n_jobs)]);
+    assert_eq!(value("prometheus_target_scrape_pool_target_limit"), []);
+    assert_eq!(value("prometheus_target_sync_failed_total"), [(true, 0.0)]);
+    load(JOBS_SHOWN_MAX + 1);
+    let [(true, synced)] = value("prometheus_target_scrape_pool_sync_total")[..] else { panic!("one for all") };
+    assert!(synced >= n_jobs, "{synced}");
+    assert_eq!(value("prometheus_target_scrape_pool_targets"), [(true, n_jobs - 1.0)]);
+    bench.scraper.shutdown().await;
+}
