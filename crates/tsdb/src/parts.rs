@@ -36,9 +36,12 @@ pub(crate) struct ViewParts<'v> {
 
 /// How many series each part has if those that are read have samples in `blocks`.
 pub(crate) fn part_series(blocks: &[Selected<'_>], range: TimeRange) -> usize {
-    let samples: f64 = blocks.iter().map(|block| block.samples_each(range)).sum();
-    // Also where there are none.
-    ((PART_SAMPLES / samples) as usize).clamp(LONG_PART_SERIES, PART_SERIES)
+    series_of(blocks.iter().map(|block| block.samples_each(range)).sum())
+}
+
+/// How many series a part has when each has so many samples in blocks; the sum of none is -0.
+fn series_of(samples: f64) -> usize {
+    ((PART_SAMPLES / samples.max(1.0)) as usize).clamp(LONG_PART_SERIES, PART_SERIES)
 }
 
 /// What lies between two parts.
@@ -201,5 +204,18 @@ fn add(samples: &mut Samples, later: &mut Samples) {
         samples.values.extend_from_slice(&later.values);
     } else {
         *samples = merge(std::mem::take(samples), std::mem::take(later));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_where_series_are_long_a_part_has_few() {
+        for (samples, expected) in [(-0.0, 128), (0.0, 128), (0.5, 128), (1024.0, 128), (4096.0, 32), (1e9, 4)] {
+            assert_eq!(series_of(samples), expected, "{samples}");
+        }
+        assert_eq!(part_series(&[], TimeRange { min_ms: 0, max_ms: 1 }), PART_SERIES);
     }
 }
