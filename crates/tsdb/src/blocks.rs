@@ -11,7 +11,7 @@ use tracing::warn;
 
 use crate::block::Block;
 use crate::block::deleted;
-use crate::block::layout::{self, BadBlock};
+use crate::block::layout::{self, BadBlock, Damage};
 use crate::block::reader::{ChunkReader, OpenBlockError};
 use crate::block::writer::{file_name, number_of};
 use crate::error::OpenError;
@@ -81,7 +81,7 @@ impl Blocks {
             }
         }
         // What was deleted from a block that is set aside must not come back with it.
-        let is_set_aside = |number: u64| fs.open(&dir.join(format!("{}{DAMAGED}", file_name(number)))).is_ok();
+        let is_set_aside = |number: u64| fs.open(&dir.join(set_aside_name(number))).is_ok();
         for number in lists.iter().filter(|number| !catalog.blocks.contains(number) && !is_set_aside(**number)) {
             remove(&*fs, &dir.join(deleted::file_name(*number)))?;
         }
@@ -199,10 +199,15 @@ impl Blocks {
         Ok(numbers)
     }
 
+    /// Opens a block that was set aside, as far as it can be read; see [`Block::open_set_aside`].
+    pub(crate) fn open_set_aside(&self, number: u64) -> Result<(Block, Option<Damage>), OpenBlockError> {
+        Block::open_set_aside(&*self.fs, &self.dir.join(set_aside_name(number)), number)
+    }
+
     /// Says that what can be read of a block that was set aside is in other blocks now.
     pub(crate) fn salvaged(&self, number: u64) -> io::Result<()> {
         let name = file_name(number);
-        self.fs.rename(&self.dir.join(format!("{name}{DAMAGED}")), &self.dir.join(format!("{name}{SALVAGED}")))?;
+        self.fs.rename(&self.dir.join(set_aside_name(number)), &self.dir.join(format!("{name}{SALVAGED}")))?;
         match self.fs.remove(&self.dir.join(deleted::file_name(number))) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => self.fs.sync_dir(&self.dir),
@@ -338,6 +343,11 @@ struct CatalogFailure {
 pub(crate) const DAMAGED: &str = ".damaged";
 /// The same once what can be read of it is in another block.
 pub(crate) const SALVAGED: &str = ".salvaged";
+
+/// The name under which block `number` was set aside.
+pub(crate) fn set_aside_name(number: u64) -> String {
+    format!("{}{DAMAGED}", file_name(number))
+}
 
 fn open_block(fs: &dyn Fs, dir: &Path, number: u64, recovery: &mut Recovery) -> Result<Option<Block>, OpenError> {
     let name = file_name(number);

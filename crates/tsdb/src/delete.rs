@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 use relatum_model::Matcher;
 use relatum_model::storage::{AppendError, TimeRange};
@@ -10,7 +9,7 @@ use tracing::info;
 
 use crate::block::Block;
 use crate::block::deleted::Deleted;
-use crate::block::layout::Damage;
+use crate::block::reader::OpenBlockError;
 use crate::blocks::Blocks;
 use crate::core::Core;
 
@@ -35,22 +34,48 @@ impl Core {
     fn mark_blocks(&self, matchers: &[Matcher], range: TimeRange) -> Result<usize, AppendError> {
         let mut n_series = 0;
         for block in self.blocks.list().iter() {
-            let summary = block.summary;
-            if summary.max_ms < range.min_ms || summary.min_ms > range.max_ms {
-                continue;
-            }
-            match mark_deleted(block, matchers, range) {
-                Ok((_, 0)) => {}
-                Ok((deleted, n)) => {
-                    let written = deleted.write(&*self.options().fs, self.blocks.dir(), block.number);
-                    written.map_err(|source| failure(self.blocks.dir(), source))?;
-                    block.set_deleted(deleted);
-                    n_series += n;
-                }
-                Err(damage) => block.report(damage),
+            match self.mark_block(block, matchers, range) {
+                Ok(n) => n_series += n,
+                Err(source) => return Err(failure(self.blocks.dir(), source)),
             }
         }
+        self.mark_set_aside(matchers, range).map_err(|source| failure(self.blocks.dir(), source))?;
         Ok(n_series)
+    }
+
+    /// Marks the samples in blocks that were set aside: a repair brings back what can be read of them.
+    fn mark_set_aside(&self, matchers: &[Matcher], range: TimeRange) -> io::Result<()> {
+        for number in self.blocks.set_aside()? {
+            match self.blocks.open_set_aside(number) {
+                Ok((block, _)) => drop(self.mark_block(&block, matchers, range)?),
+                Err(OpenBlockError::Read(error)) => return Err(error),
+                // Of what is not even known to be a block nothing comes back.
+                Err(OpenBlockError::Bad(_)) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks the samples as deleted in one block; returns in how many of its series.
+    fn mark_block(&self, block: &Block, matchers: &[Matcher], range: TimeRange) -> io::Result<usize> {
+        let summary = block.summary;
+        if summary.max_ms < range.min_ms || summary.min_ms > range.max_ms {
+            return Ok(0);
+        }
+        let numbers = block.index().and_then(|index| index.select(matchers.iter()));
+        // What cannot be read now may be there again after a repair.
+        let numbers = numbers.or_else(|damage| {
+            block.report(damage);
+            block.select_for_salvage(matchers)
+        });
+        let numbers = numbers.unwrap_or_default();
+        if !numbers.is_empty() {
+            let mut deleted = Deleted::clone(&block.deleted());
+            numbers.iter().for_each(|number| deleted.insert(*number, range));
+            deleted.write(&*self.options().fs, self.blocks.dir(), block.number)?;
+            block.set_deleted(deleted);
+        }
+        Ok(numbers.len())
     }
 
     /// Copies everything committed so far into `dir`, which must not be there or be empty, as a store of its own.
@@ -68,15 +93,6 @@ impl Core {
 
 fn failure(path: &Path, source: io::Error) -> AppendError {
     AppendError::Write { what: path.display().to_string(), source }
-}
-
-/// What is deleted from a block with this, and how many series that adds something to.
-fn mark_deleted(block: &Arc<Block>, matchers: &[Matcher], range: TimeRange) -> Result<(Deleted, usize), Damage> {
-    let index = block.index()?;
-    let numbers = index.select(matchers.iter())?;
-    let mut deleted = Deleted::clone(&block.deleted());
-    numbers.iter().for_each(|number| deleted.insert(*number, range));
-    Ok((deleted, numbers.len()))
 }
 
 impl Blocks {

@@ -115,7 +115,7 @@ fn report(number: u64, block: &Result<Block, OpenBlockError>) -> BlockReport {
     }
 }
 
-fn reason_of(error: &OpenBlockError) -> String {
+pub(crate) fn reason_of(error: &OpenBlockError) -> String {
     match error {
         OpenBlockError::Read(error) => format!("it cannot be read: {error}"),
         OpenBlockError::Bad(BadBlock::Foreign) => "it is another file under this name".to_owned(),

@@ -13,8 +13,9 @@ use crate::block::Block;
 use crate::block::layout::Damage;
 use crate::block::reader::{ChunkReader, Index, OpenBlockError};
 use crate::block::writer::{BlockWriter, file_name};
-use crate::blocks::{DAMAGED, SALVAGED};
+use crate::blocks::{SALVAGED, set_aside_name};
 use crate::core::Core;
+use crate::inspect;
 
 /// What became of a damaged file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,18 +62,37 @@ impl Core {
         self.blocks.set_aside().map_err(failed)
     }
 
-    /// Brings back what can be read of a block that could not be opened; `None` if nothing can.
+    /// Brings back what can be read of a block that could not be opened; `None` if an earlier repair did.
     fn repair_set_aside(&self, number: u64) -> io::Result<Option<Repair>> {
-        let file = format!("{}{DAMAGED}", file_name(number));
-        let block = match Block::open_set_aside(&*self.options().fs, &self.blocks.dir().join(&file), number) {
-            Ok(block) => block,
+        let file = set_aside_name(number);
+        let (block, reason) = match self.blocks.open_set_aside(number) {
+            Ok((block, Some(damage))) => (block, damage.to_string()),
+            // What a repair replaced stays damaged inside. The rest was set aside for something that is no more.
+            Ok((block, None)) if first_damage(&block).is_some() => return Ok(None),
+            Ok((block, None)) => (block, "it was set aside and is whole".to_owned()),
             Err(OpenBlockError::Read(error)) => return Err(error),
-            Err(OpenBlockError::Bad(_)) => return Ok(None),
+            Err(bad) => {
+                let (kept_as, reason) = (file.clone(), inspect::reason_of(&bad));
+                let (replaced_by, samples_kept, chunks_lost, is_uncertain) = (None, 0, 0, true);
+                return Ok(Some(Repair {
+                    file,
+                    kept_as,
+                    reason,
+                    replaced_by,
+                    samples_kept,
+                    chunks_lost,
+                    is_uncertain,
+                }));
+            }
         };
-        let (mut repair, new) = self.salvage_block(&block, "its header is damaged".to_owned())?;
-        if new.is_empty() {
-            return Ok(None);
+        let (mut repair, new) = self.salvage_block(&block, reason)?;
+        // Without damage inside, all that is missing was deleted.
+        if new.is_empty() && (repair.is_uncertain || repair.chunks_lost > 0) {
+            repair.kept_as.clone_from(&file);
+            repair.file = file;
+            return Ok(Some(repair));
         }
+        new.iter().for_each(|block| self.see_newest_ms(block.summary.max_ms));
         let replaced = self.blocks.replace(&[], new, None);
         self.readers.changed(block.summary.min_ms);
         replaced?;
@@ -86,7 +106,7 @@ impl Core {
     fn repair_block(&self, block: &Arc<Block>, reason: Damage) -> io::Result<Repair> {
         let (mut repair, new) = self.salvage_block(block, reason.to_string())?;
         if new.is_empty() {
-            repair.kept_as = format!("{}{DAMAGED}", repair.file);
+            repair.kept_as = set_aside_name(block.number);
         }
         // Before it goes: whoever dies in between repairs it once more.
         self.blocks.keep_damaged(block.number, &repair.kept_as)?;

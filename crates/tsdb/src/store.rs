@@ -154,7 +154,8 @@ impl Store {
     }
 
     /// Writes what is damaged anew without the damage: blocks of which something cannot be read, which stay beside the store under
-    /// another name, and the log if opening found damage in it.
+    /// another name, and the log if opening found damage in it. What can be read of blocks that could not be opened and were set
+    /// aside is brought back; those of which nothing can are told each time.
     pub fn repair(&self) -> Result<Vec<Repair>, AppendError> {
         let of_log =
             |dropped: &crate::Dropped| !dropped.file.ends_with(".block") && !dropped.file.starts_with("blocks/");

@@ -102,6 +102,11 @@ pub(crate) fn encode_header(number: u64) -> ([u8; HEADER_BYTES], u32) {
     (bytes, salt)
 }
 
+/// Whether `bytes` begin as a block does.
+pub(super) fn is_block(bytes: &[u8]) -> bool {
+    bytes.starts_with(MAGIC)
+}
+
 fn decode_header(bytes: &[u8], number: u64) -> Result<u32, BadBlock> {
     let header = bytes.get(..HEADER_BYTES).ok_or(Damage("it is shorter than a header"))?;
     if &header[..8] != MAGIC {

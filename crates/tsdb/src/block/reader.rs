@@ -21,7 +21,7 @@ use super::bytes::Cursor;
 use super::decoder::{ValueDecoder, decode_integers, decode_started, has_starts};
 use super::deleted::Deleted;
 use super::histograms::{HISTOGRAMS, decode_histograms};
-use super::layout::{BadBlock, Damage, Footer, SectionKind, Summary as BlockSummary, checksum};
+use super::layout::{BadBlock, Damage, Footer, SectionKind, Summary as BlockSummary, checksum, is_block};
 use super::postings::{self, Postings};
 use super::salvage;
 use super::summary;
@@ -66,17 +66,29 @@ impl Block {
         Ok(Block::of(number, file, salt, footer, deleted))
     }
 
-    /// Opens what was block `number` and was set aside at `path`, as far as it can be read.
-    pub(crate) fn open_set_aside(fs: &dyn Fs, path: &Path, number: u64) -> Result<Block, OpenBlockError> {
+    /// Opens what was block `number` and was set aside at `path`, as far as it can be read, and says what keeps it from being opened as
+    /// any other block.
+    pub(crate) fn open_set_aside(
+        fs: &dyn Fs,
+        path: &Path,
+        number: u64,
+    ) -> Result<(Block, Option<Damage>), OpenBlockError> {
         let file = fs.map(path).map_err(OpenBlockError::Read)?;
         let bytes = (*file).as_ref();
-        let (salt, footer) = match Footer::decode(bytes, number) {
-            Err(BadBlock::Damaged(_)) => salvage::footer(bytes).map_err(|damage| OpenBlockError::Bad(damage.into()))?,
-            whole => whole.map_err(OpenBlockError::Bad)?,
+        let salvaged = |damage| match salvage::footer(bytes) {
+            Ok((salt, footer)) => Ok((salt, footer, Some(damage))),
+            Err(damage) => Err(OpenBlockError::Bad(damage.into())),
+        };
+        let (salt, footer, damage) = match Footer::decode(bytes, number) {
+            Ok((salt, footer)) => (salt, footer, None),
+            Err(BadBlock::Damaged(damage)) => salvaged(damage)?,
+            // A torn header looks like anything; whole ones are those of another block.
+            Err(BadBlock::Foreign) if !is_block(bytes) => salvaged(Damage("its header is not that of a block"))?,
+            Err(bad) => return Err(OpenBlockError::Bad(bad)),
         };
         let dir = path.parent().unwrap_or(path);
         let deleted = Deleted::read(fs, dir, number).map_err(OpenBlockError::Read)?.map_err(OpenBlockError::Bad)?;
-        Ok(Block::of(number, file, salt, footer, deleted))
+        Ok((Block::of(number, file, salt, footer, deleted), damage))
     }
 
     fn of(number: u64, file: MappedFile, salt: u32, footer: Footer, deleted: Deleted) -> Block {
@@ -162,6 +174,15 @@ impl Block {
             series_table: &[],
             n_series: u32::try_from(self.summary.series).map_err(|_| Damage("too many series"))?,
         })
+    }
+
+    /// The numbers of the series that satisfy all of `matchers`, found without what only helps finding, as far as series can be read.
+    pub(crate) fn select_for_salvage(&self, matchers: &[Matcher]) -> Result<Vec<u32>, Damage> {
+        let index = self.index_for_salvage()?;
+        let mut walk = index.walk_through();
+        let readable = (0..index.n_series()).map_while(|at| walk.series(at).ok());
+        let wanted = readable.filter(|series| matchers.iter().all(|matcher| matcher.matches_labels(&series.labels)));
+        Ok(wanted.map(|series| series.number).collect())
     }
 
     fn check_index(&self) -> Result<(), Damage> {

@@ -74,7 +74,8 @@ struct TimesTable {
 }
 
 impl<'s> BlockWriter<'s> {
-    /// Begins block `number` in `dir`, of the given level and last commit. `symbols` are all names and values of the labels to come, in any order.
+    /// Begins block `number` in `dir`, of the given level and last commit. `symbols` are all names and values of the labels to come, in
+    /// any order.
     pub(crate) fn create(
         fs: &dyn Fs,
         dir: &Path,

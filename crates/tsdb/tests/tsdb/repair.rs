@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use relatum_model::Matcher;
+use relatum_model::storage::TimeRange;
 use relatum_tsdb::{Options, Store};
 
 use crate::faulty_fs::{After, Fault, FaultyFs};
-use crate::support::{Content, NOW_MS, content, options, write};
+use crate::support::{Content, NOW_MS, content, labels, options, write};
 
 const BLOCK: &str = "/d/blocks/0000000001.block";
 
@@ -70,36 +72,147 @@ fn check(file: &str, at: usize) -> (usize, u64, bool) {
 fn what_can_be_read_is_kept() {
     let (_, files) = files();
     let bytes = &files[Path::new(BLOCK)];
-    // The sections stand one behind the other; the last one, the postings, ends where the footer begins.
-    let footer = u32::from_le_bytes(bytes[bytes.len() - 16..bytes.len() - 12].try_into().unwrap()) as usize;
-    let postings = bytes.len() - 16 - footer - 10;
-    assert_eq!(check(BLOCK, postings), (0, 0, true), "the postings are made anew");
+    assert_eq!(check(BLOCK, postings(bytes)), (0, 0, true), "the postings are made anew");
     // All series share one column of times and have one of values each, which come behind it.
     assert_eq!(check(BLOCK, 32 + 60), (50, 1, true), "a column of values");
     assert_eq!(check(BLOCK, 32 + 6), (40 * 50, 40, true), "the times of all");
-    let symbols = bytes.windows(8).position(|window| window == b"__name__").expect("there are symbols");
-    let (gone, _, certain) = check(BLOCK, symbols);
+    let (gone, _, certain) = check(BLOCK, symbols(bytes));
     assert_eq!((gone, certain), (40 * 50, false), "without labels nothing can be named");
+}
+
+/// Where the postings stand in a block: in front of the footer.
+fn postings(block: &[u8]) -> usize {
+    let footer = u32::from_le_bytes(block[block.len() - 16..block.len() - 12].try_into().unwrap()) as usize;
+    block.len() - 16 - footer - 10
+}
+
+/// Where the texts of the labels stand in a block.
+fn symbols(block: &[u8]) -> usize {
+    block.windows(8).position(|window| window == b"__name__").expect("there are symbols")
 }
 
 #[test]
 fn a_block_that_was_set_aside_is_brought_back() {
-    let (before, mut files) = files();
+    for (torn, reason) in [(0, "its header is empty"), (7, "its header is not that of a block")] {
+        let (before, mut files) = files();
+        let block = files.get_mut(Path::new(BLOCK)).expect("there is a block");
+        block[..32].fill(torn);
+        let damaged = block.clone();
+        let fs = FaultyFs::of(files);
+        let store = open(&fs);
+        assert!(count(&content(&store)) < count(&before), "nothing of it is in any answer");
+        let repairs = store.repair().unwrap();
+        let told: Vec<_> = repairs.iter().map(|told| (&*told.reason, told.samples_kept, told.chunks_lost)).collect();
+        assert_eq!(told, [(reason, 2000, 0)]);
+        assert!(content(&store) == before, "all of it can be read");
+        drop(store);
+        let store = open(&fs);
+        assert!(content(&store) == before, "after a restart as well");
+        assert_eq!(store.repair().unwrap(), []);
+        assert_eq!(fs.files().get(Path::new(&format!("{BLOCK}.salvaged"))), Some(&damaged), "the damaged file stays");
+        assert_eq!((store.opened().dropped.len(), &*store.opened().foreign), (0, &[][..]));
+    }
+}
+
+#[test]
+fn what_is_brought_back_may_be_the_newest() {
+    let fs = FaultyFs::default();
+    let store = open(&fs);
+    write(&store, &[("a", NOW_MS, 1.0)]);
+    store.cut().unwrap();
+    drop(store);
+    let mut files = fs.files();
+    files.get_mut(Path::new(BLOCK)).expect("there is a block")[..32].fill(0);
+    let store = open(&FaultyFs::of(files));
+    assert_eq!(store.stats().max_time_ms, None);
+    assert_eq!(store.repair().unwrap().len(), 1);
+    assert_eq!(store.stats().max_time_ms, Some(NOW_MS));
+}
+
+#[test]
+fn what_does_not_come_back_is_told_each_time() {
+    let (_, mut files) = files();
     let block = files.get_mut(Path::new(BLOCK)).expect("there is a block");
+    let at = symbols(block);
+    block[at] ^= 0x5a;
     block[..32].fill(0);
-    let damaged = block.clone();
+    let store = open(&FaultyFs::of(files));
+    let least = content(&store);
+    for _ in 0..2 {
+        let repairs = store.repair().unwrap();
+        let told: Vec<_> = repairs.iter().map(|told| (&*told.file, &*told.kept_as, &told.replaced_by)).collect();
+        assert_eq!(told, [("0000000001.block.damaged", "0000000001.block.damaged", &None)]);
+        assert!(repairs[0].is_uncertain && content(&store) == least);
+    }
+}
+
+/// Deletes a series while a block is damaged and repairs then: all but that series is there.
+#[track_caller]
+fn check_deletion(damage: impl Fn(&mut [u8])) {
+    let (mut expected, mut files) = files();
+    damage(files.get_mut(Path::new(BLOCK)).expect("there is a block"));
     let fs = FaultyFs::of(files);
     let store = open(&fs);
-    assert!(count(&content(&store)) < count(&before), "nothing of it is in any answer");
-    let repairs = store.repair().unwrap();
-    assert_eq!(repairs.iter().map(|repair| (repair.samples_kept, repair.chunks_lost)).collect::<Vec<_>>(), [(2000, 0)]);
-    assert!(content(&store) == before, "all of it can be read");
+    store.delete(&[Matcher::equal("i", "3")], TimeRange::ALL).unwrap();
+    assert!(expected.remove(&labels("a,i=3").to_string()).is_some());
     drop(store);
     let store = open(&fs);
-    assert!(content(&store) == before, "after a restart as well");
+    assert_eq!(store.repair().unwrap().len(), 1);
+    assert!(content(&store) == expected, "what was deleted stays away, and nothing else");
+}
+
+#[test]
+fn what_was_deleted_does_not_come_back_with_a_damaged_block() {
+    check_deletion(|block| block[..32].fill(0));
+    check_deletion(|block| block[postings(block)] ^= 0x5a);
+    check_deletion(|block| {
+        block[postings(block)] ^= 0x5a;
+        block[..32].fill(7);
+    });
+}
+
+#[test]
+fn a_block_whose_deletions_are_unknown_does_not_come_back() {
+    let (before, files) = files();
+    let fs = FaultyFs::of(files);
+    let store = open(&fs);
+    store.delete(&[Matcher::equal("i", "3")], TimeRange::ALL).unwrap();
+    drop(store);
+    let list = Path::new("/d/blocks/0000000001.deleted");
+    let mut files = fs.files();
+    files.get_mut(list).expect("there is a list")[20] ^= 0x5a;
+    let store = open(&FaultyFs::of(files.clone()));
+    let repairs = store.repair().unwrap();
+    let told: Vec<_> = repairs.iter().map(|told| (&*told.reason, &told.replaced_by)).collect();
+    assert_eq!(told, [("the list of what was deleted from it is damaged", &None)]);
+    assert!(count(&content(&store)) < count(&before) / 2);
+    drop(store);
+    // Who removes the list wants all that is in the block.
+    files.remove(list);
+    let block = files.remove(Path::new(BLOCK)).expect("there is a block");
+    files.insert(format!("{BLOCK}.damaged").into(), block);
+    let store = open(&FaultyFs::of(files));
+    assert_eq!(store.repair().unwrap()[0].reason, "it was set aside and is whole");
+    assert_eq!(count(&content(&store)), count(&before) - 10, "what came after the block is not in it");
+}
+
+/// Repairs once kept all damaged files under this name.
+#[test]
+fn what_an_earlier_repair_kept_is_not_taken_again() {
+    let (_, mut files) = files();
+    files.get_mut(Path::new(BLOCK)).expect("there is a block")[32 + 60] ^= 0x5a;
+    let fs = FaultyFs::of(files);
+    let store = open(&fs);
+    assert_eq!(store.repair().unwrap().len(), 1);
+    store.delete(&[Matcher::equal("i", "3")], TimeRange::ALL).unwrap();
+    let expected = content(&store);
+    drop(store);
+    let mut files = fs.files();
+    let kept = files.remove(Path::new(&format!("{BLOCK}.salvaged"))).expect("the damaged file stays");
+    files.insert(format!("{BLOCK}.damaged").into(), kept);
+    let store = open(&FaultyFs::of(files));
     assert_eq!(store.repair().unwrap(), []);
-    assert_eq!(fs.files().get(Path::new(&format!("{BLOCK}.salvaged"))), Some(&damaged), "the damaged file stays");
-    assert_eq!((store.opened().dropped.len(), &*store.opened().foreign), (0, &[][..]));
+    assert!(content(&store) == expected);
 }
 
 /// Whether `all` has every sample of `part`.
