@@ -461,7 +461,8 @@ fn evaluate_rule(
     Ok(n_samples)
 }
 
-/// Appends in one batch; `known` tells how the store calls its series, and learns it. A sample that is refused because a newer one is there already, as after a clock step, is left out.
+/// Appends in one batch; `known` tells how the store calls its series, and learns it. A sample that is refused because a newer one
+/// is there already, as after a clock step, is left out.
 fn append(store: &dyn Append, series: &[(Labels, Recorded)], known: &mut Appended, at_ms: i64) -> Result<(), String> {
     if series.is_empty() {
         return Ok(());

@@ -16,8 +16,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(15);
 const GROWN_BYTES: u64 = 4 << 20;
 const GROWN_SHARE: u64 = 20;
 
-/// Where the control groups of the second version are, which every system of today has.
+/// Where control groups are: those of the second version, and those of the first that limit memory. A system may have both.
 const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
+const MEMORY_GROUPS: &str = "/sys/fs/cgroup/memory";
 
 /// Looks again and again; never ends by itself.
 pub async fn keep_small() {
@@ -61,12 +62,22 @@ fn total_bytes(text: &str) -> Option<usize> {
     kib.checked_mul(1024)
 }
 
-/// Where the limits of the control group of `/proc/self/cgroup` are, and of all groups around it.
+/// Where the limits of the control groups of `/proc/self/cgroup` may be, and of all groups around them. A container may see its
+/// own group as the outermost one whatever the name says, so that is always among them.
 fn limits(groups: &str) -> Vec<PathBuf> {
-    let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
-    let own = Path::new(CONTROL_GROUPS).join(own);
-    let around = own.ancestors().take_while(|path| path.starts_with(CONTROL_GROUPS));
-    around.map(|path| path.join("memory.max")).collect()
+    let lines = || groups.lines().filter_map(|line| line.split_once(':')?.1.split_once(":/"));
+    let second = lines().find_map(|(controllers, own)| controllers.is_empty().then_some(own));
+    let first =
+        lines().find_map(|(controllers, own)| controllers.split(',').any(|name| name == "memory").then_some(own));
+    let around = |root: &str, own: &str, file: &str| -> Vec<PathBuf> {
+        let own = Path::new(root).join(own);
+        own.ancestors().take_while(|path| path.starts_with(root)).map(|path| path.join(file)).collect()
+    };
+    let mut limits = around(CONTROL_GROUPS, second.unwrap_or_default(), "memory.max");
+    if let Some(own) = first {
+        limits.extend(around(MEMORY_GROUPS, own, "memory.limit_in_bytes"));
+    }
+    limits
 }
 
 #[cfg(test)]
@@ -82,6 +93,16 @@ mod tests {
             (
                 "12:cpu:/x\n0::/a/b\n",
                 &["/sys/fs/cgroup/a/b/memory.max", "/sys/fs/cgroup/a/memory.max", "/sys/fs/cgroup/memory.max"],
+            ),
+            (
+                "10:cpu,cpuacct:/c\n9:memory:/a/b\n1:name=systemd:/x\n0::/d\n",
+                &[
+                    "/sys/fs/cgroup/d/memory.max",
+                    "/sys/fs/cgroup/memory.max",
+                    "/sys/fs/cgroup/memory/a/b/memory.limit_in_bytes",
+                    "/sys/fs/cgroup/memory/a/memory.limit_in_bytes",
+                    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+                ],
             ),
             ("", &["/sys/fs/cgroup/memory.max"]),
         ] {
