@@ -14,7 +14,9 @@ impl Core {
         let (LogEnd { segment: last, offset: end }, _) = self.readers.end();
         let files = self.files();
         let checkpoint = files.checkpoint.filter(|checkpoint| checkpoint.number <= last);
-        let segments = || files.segments.iter().map(|segment| (segment.number, segment.bytes)).chain([(last, end)]);
+        // One that was just finished may be listed before the next one is published.
+        let finished = files.segments.iter().filter(|segment| segment.number < last);
+        let segments = || finished.clone().map(|segment| (segment.number, segment.bytes)).chain([(last, end)]);
         // What is behind `offset` of segment `number`, and all later segments but for their headers.
         let behind = |number: u64, offset: u64| -> u64 {
             let rest = |(other, bytes): (u64, u64)| {
@@ -28,7 +30,13 @@ impl Core {
             let (first, bytes) = checkpoint.map_or((0, 0), |checkpoint| (checkpoint.number, checkpoint.bytes));
             bytes.saturating_sub(header) + behind(first, header)
         };
+        let oldest = segments().next().map_or(last, |(number, _)| number);
         let bytes = match Place::parse(&from.0) {
+            // Without its segment it goes on behind the checkpoint, or reads blocks and all of the log.
+            Some(Place { kind: PlaceKind::Segment, number, commit, .. }) if number < oldest => match checkpoint {
+                Some(checkpoint) if checkpoint.commit <= commit => behind(checkpoint.number, header),
+                _ => all(),
+            },
             Some(Place { kind: PlaceKind::Segment, number, offset, .. }) => behind(number, offset),
             Some(Place { kind: PlaceKind::Checkpoint, number, offset, .. }) => {
                 let rest = checkpoint.filter(|checkpoint| checkpoint.number == number);

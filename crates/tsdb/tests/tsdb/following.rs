@@ -77,6 +77,22 @@ fn a_follower_knows_how_far_it_is_behind() {
 }
 
 #[test]
+fn a_follower_whose_segments_are_gone_has_all_before_it() {
+    let fs = FaultyFs::default();
+    let store = open(&fs, &StillClock::at(NOW_MS), 0);
+    let start = store.end();
+    for n in 0..100 {
+        commit(&store, n);
+        if n == 90 {
+            store.checkpoint().unwrap();
+        }
+    }
+    let lag = store.lag(&start);
+    assert!(lag.bytes > 0);
+    assert_eq!(lag, store.lag(&Position::default()), "it reads blocks, the checkpoint and the rest of the log");
+}
+
+#[test]
 fn a_slow_follower_gets_everything_once() {
     let fs = FaultyFs::default();
     let clock = StillClock::at(NOW_MS);
