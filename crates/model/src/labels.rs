@@ -5,7 +5,6 @@
 
 mod running;
 
-use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -222,13 +221,6 @@ impl Labels {
     /// These labels without the metric's name.
     pub fn without_metric_name(&self) -> Labels {
         if self.metric_name().is_none() { self.clone() } else { self.filtered(|name| name != METRIC_NAME) }
-    }
-}
-
-/// Maps by label sets can be asked with an encoding, so that no set must be made to look for it.
-impl Borrow<str> for Labels {
-    fn borrow(&self) -> &str {
-        &self.0
     }
 }
 

@@ -12,7 +12,7 @@ mod histogram;
 
 use thiserror::Error;
 
-pub use decode::{Decoder, RawSeries, WriteSeries};
+pub use decode::{Decoder, PlainSample, RawSeries, WriteSeries};
 pub use descriptions::{Description, descriptions};
 pub use encode::{Encoder, Meaning};
 pub use histogram::HistogramFault;

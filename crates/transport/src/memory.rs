@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use relatum_model::exemplar::Exemplar;
+use relatum_model::exposition::MetricKind;
 use relatum_model::storage::{
     Append, AppendError, Appender, ExemplarRefused, KnownSample, Position, Refused, SelectError, SeriesRef, Tail,
     TailBatch,
@@ -21,6 +22,8 @@ pub(crate) struct MemoryStore {
     exemplars: Mutex<Vec<(Labels, Exemplar)>>,
     /// The series by their references.
     references: Mutex<Vec<(SeriesRef, Labels)>>,
+    /// What was said of metrics, as it came.
+    described: Mutex<Vec<String>>,
     failing: AtomicBool,
     taken_by_name: AtomicUsize,
 }
@@ -56,6 +59,11 @@ impl MemoryStore {
     pub(crate) fn exemplars(&self) -> Vec<String> {
         let exemplars = self.exemplars.lock().expect("no test panics while it holds the exemplars");
         exemplars.iter().map(|(series, one)| format!("{series} {} {}@{}", one.labels, one.value, one.t_ms)).collect()
+    }
+
+    /// What was said of metrics, as it came: name, kind and help.
+    pub(crate) fn described(&self) -> Vec<String> {
+        self.described.lock().expect("no test panics while it holds the descriptions").clone()
     }
 
     /// All series as they are written, sorted.
@@ -122,6 +130,11 @@ impl Appender for Batch<'_> {
     fn append_exemplar(&mut self, _: SeriesRef, labels: &Labels, exemplar: Exemplar) -> Result<bool, ExemplarRefused> {
         self.examples.push((labels.clone(), exemplar));
         Ok(true)
+    }
+
+    fn describe(&mut self, metric: &str, kind: MetricKind, help: &str, _: &str) {
+        let mut described = self.store.described.lock().expect("no test panics while it holds the descriptions");
+        described.push(format!("{metric} {} {help}", kind.as_str()));
     }
 
     fn commit(self: Box<Self>) -> Result<(), AppendError> {

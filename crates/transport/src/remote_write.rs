@@ -5,11 +5,13 @@
 //! Status codes and texts are Prometheus', because senders decide by them what to repeat.
 
 mod known;
+mod looks;
 mod message;
 pub mod send;
 mod spare;
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use relatum_model::exposition::MetricFamily;
 pub use relatum_model::remote_write::Version;
@@ -20,6 +22,7 @@ use thiserror::Error;
 use tracing::debug;
 
 use known::{Fingerprint, KNOWN_MAX, Known};
+use looks::Looks;
 use spare::Spare;
 
 /// The largest body, as it comes and decompressed: Prometheus' bound. Whoever reads the body may stop one byte behind it.
@@ -118,6 +121,7 @@ impl Default for ReceiverOptions {
 pub struct Receiver {
     options: ReceiverOptions,
     known: Known,
+    looks: Looks,
     spare: Spare,
     requests: AtomicU64,
     refused_requests: AtomicU64,
@@ -201,7 +205,7 @@ impl Receiver {
         };
         let mut some = Vec::with_capacity(SERIES_AT_ONCE);
         let (mut names, mut samples) = (Vec::with_capacity(SERIES_AT_ONCE), Vec::with_capacity(SERIES_AT_ONCE));
-        let mut next = 0;
+        let (mut next, mut is_described) = (0, false);
         loop {
             some.clear();
             while some.len() < SERIES_AT_ONCE
@@ -211,11 +215,13 @@ impl Receiver {
                 some.push((raw, fingerprint));
             }
             if some.is_empty() {
-                // 2.0 says it of each series every time: it is enough when one is not known yet.
-                if decoder.n_metadata() > 0 {
+                // 2.0 says it of each series every time: of those that are known it is looked at now and then.
+                if decoder.n_metadata() > 0 || is_described && self.looks.is_due() {
+                    let begun = Instant::now();
                     descriptions(version, message, |said| {
                         batch.appender.describe(said.metric, said.kind, said.help, said.unit);
                     });
+                    self.looks.took(begun.elapsed());
                 }
                 return Ok(());
             }
@@ -226,8 +232,9 @@ impl Receiver {
             while at < some.len() {
                 samples.clear();
                 samples.extend(some[at..].iter().zip(&names[at..]).map_while(|((raw, _), name)| {
-                    let (start_ms, sample) = raw.sample().filter(|_| *name != SeriesRef::NONE)?;
-                    Some(KnownSample { series: *name, start_ms: batch.start_ms(start_ms), sample })
+                    let plain = raw.sample().filter(|_| *name != SeriesRef::NONE)?;
+                    is_described |= plain.is_described;
+                    Some(KnownSample { series: *name, start_ms: batch.start_ms(plain.start_ms), sample: plain.sample })
                 }));
                 // What stands behind those is no plain sample of a series that is known.
                 let end = (at + samples.len() + 1).min(some.len());
@@ -603,6 +610,31 @@ mod tests {
             }
             assert_eq!((receiver.known.len(), other.taken_by_name()), (4, 4));
         }
+    }
+
+    /// A request of 2.0 with one sample of one series, and what is said of its metric.
+    fn described(t_ms: u8, help: &str) -> Vec<u8> {
+        let message = |key: u8, parts: &[&[u8]]| {
+            let inside = parts.concat();
+            [&[key << 3 | 2, u8::try_from(inside.len()).unwrap()], &inside[..]].concat()
+        };
+        let symbols: Vec<u8> =
+            ["", "__name__", "m", help].iter().flat_map(|text| message(4, &[text.as_bytes()])).collect();
+        let sample = [&[1 << 3 | 1][..], &f64::from(t_ms).to_le_bytes(), &[2 << 3, t_ms]].concat();
+        let metadata = if help.is_empty() { Vec::new() } else { message(5, &[&[1 << 3, 1, 3 << 3, 3]]) };
+        let series = message(5, &[&message(1, &[&[1, 2]]), &message(2, &[&sample]), &metadata]);
+        snap::raw::Encoder::new().compress_vec(&[symbols, series].concat()).unwrap()
+    }
+
+    #[test]
+    fn what_is_said_of_metrics_later_is_heard() {
+        let (receiver, store) = (Receiver::default(), MemoryStore::default());
+        for (t_ms, help) in [(1, ""), (2, "first"), (3, "second")] {
+            receiver.looks.forget();
+            assert_eq!(receiver.receive(&store, V2, "snappy", &described(t_ms, help)).unwrap().samples, 1);
+        }
+        assert_eq!(store.taken_by_name(), 2, "labels are not looked at");
+        assert_eq!(store.described(), ["m counter first", "m counter second"]);
     }
 
     /// A sample that is refused among many of series that are known.

@@ -50,6 +50,17 @@ pub struct RawSeries<'a> {
     rest: &'a [u8],
 }
 
+/// All that a series has, as most do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PlainSample {
+    /// When it began to count; 0 if that is not known.
+    pub start_ms: i64,
+    /// The sample.
+    pub sample: Sample,
+    /// Whether the series says what its metric is; see [`super::descriptions`].
+    pub is_described: bool,
+}
+
 impl<'a> RawSeries<'a> {
     fn of(version: Version, body: Fields<'a>) -> Self {
         let message = body.rest();
@@ -85,9 +96,11 @@ impl<'a> RawSeries<'a> {
     /// Its sample, with when it began to count (0 if that is not known), if there is nothing behind the labels but one sample, and
     /// in 2.0 metadata.
     #[inline]
-    pub fn sample(&self) -> Option<(i64, Sample)> {
-        let (found, rest) = plain_sample(self.rest)?;
-        (rest.is_empty() || self.version == Version::V2 && is_metadata(rest)).then_some(found)
+    pub fn sample(&self) -> Option<PlainSample> {
+        let ((start_ms, sample), rest) = plain_sample(self.rest)?;
+        let is_plain = rest.is_empty() || self.version == Version::V2 && is_metadata(rest);
+        // Empty metadata is a key and a length.
+        is_plain.then_some(PlainSample { start_ms, sample, is_described: rest.len() > 2 })
     }
 }
 

@@ -295,7 +295,7 @@ fn glances(version: Version, body: &[u8]) -> Result<(usize, usize), DecodeError>
         let texts: Option<Vec<String>> = symbols.iter().map(texts).collect();
         let glance = raw.sample();
         let series = decoder.read(&raw)?;
-        if let Some((start_ms, sample)) = glance {
+        if let Some(PlainSample { start_ms, sample, .. }) = glance {
             let read: Vec<_> = series.started_samples().map(|(start, s)| (start, s.t_ms, s.value.to_bits())).collect();
             assert_eq!(read, [(start_ms, sample.t_ms, sample.value.to_bits())], "{version:?} {body:?}");
             assert_eq!((series.n_histograms, series.n_exemplars, series.is_whole()), (0, 0, true), "{body:?}");

@@ -12,7 +12,7 @@ use foldhash::quality;
 use hashbrown::HashTable;
 use relatum_model::storage::SeriesRef;
 
-/// How many series are known; when there are more, all are forgotten.
+/// How many series are known; when there are more, the half is forgotten that was not asked for since the other half came.
 pub(super) const KNOWN_MAX: usize = 4 << 20;
 
 /// What tells label sets apart.
@@ -20,11 +20,41 @@ pub(super) const KNOWN_MAX: usize = 4 << 20;
 pub(super) struct Fingerprint(u64, u64);
 
 /// The series of earlier requests.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Known {
     hashers: [quality::RandomState; 2],
     // Requests come at once, and few bring anything new.
-    series: RwLock<Found>,
+    series: RwLock<Generations>,
+    max: usize,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Known { hashers: Default::default(), series: RwLock::default(), max: KNOWN_MAX }
+    }
+}
+
+/// What was asked for lately, and before that. What is asked for again becomes young again.
+#[derive(Debug, Default)]
+struct Generations {
+    young: Found,
+    old: Found,
+}
+
+impl Generations {
+    /// Has `labels` be young; returns what is forgotten for that, to be dropped when nobody waits.
+    fn insert(&mut self, labels: Fingerprint, name: SeriesRef, max: usize) -> Option<Found> {
+        if let Some(place) = self.young.place(labels) {
+            self.young.list[place].1 = name;
+            return None;
+        }
+        let is_full = self.young.list.len() >= (max / 2).max(1);
+        let gone = is_full.then(|| std::mem::replace(&mut self.old, std::mem::take(&mut self.young)));
+        let Found { list, places } = &mut self.young;
+        list.push((labels, name));
+        places.insert_unique(labels.0, (list.len() - 1) as u32, |place| list[*place as usize].0.0);
+        gone
+    }
 }
 
 #[derive(Debug, Default)]
@@ -71,37 +101,78 @@ impl Known {
     /// What each of `labels` stands for, in their order; [`SeriesRef::NONE`] for what is new. `next` is where the one is expected to stand
     /// that comes first, and then the one that would follow.
     pub(super) fn find(&self, labels: impl Iterator<Item = Fingerprint>, next: &mut usize, found: &mut Vec<SeriesRef>) {
+        let mut old = Vec::new();
         let series = self.read();
+        let Generations { young, .. } = &*series;
         found.extend(labels.map(|labels| {
-            let is_next = series.list.get(*next).is_some_and(|(expected, _)| *expected == labels);
-            let Some(place) = is_next.then_some(*next).or_else(|| series.place(labels)) else { return SeriesRef::NONE };
-            *next = place + 1;
-            series.list[place].1
+            let is_next = young.list.get(*next).is_some_and(|(expected, _)| *expected == labels);
+            if let Some(place) = is_next.then_some(*next).or_else(|| young.place(labels)) {
+                *next = place + 1;
+                return young.list[place].1;
+            }
+            let Some(place) = series.old.place(labels) else { return SeriesRef::NONE };
+            old.push(series.old.list[place]);
+            series.old.list[place].1
         }));
+        drop(series);
+        self.insert_all(&old);
     }
 
     pub(super) fn insert(&self, labels: Fingerprint, name: SeriesRef) {
-        let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
-        let Found { list, places } = &mut *series;
-        let is_it = |place: &u32| list[*place as usize].0 == labels;
-        if let Some(place) = places.find(labels.0, is_it) {
-            list[*place as usize].1 = name;
+        self.insert_all(&[(labels, name)]);
+    }
+
+    fn insert_all(&self, some: &[(Fingerprint, SeriesRef)]) {
+        if some.is_empty() {
             return;
         }
-        if list.len() >= KNOWN_MAX {
-            list.clear();
-            places.clear();
-        }
-        list.push((labels, name));
-        places.insert_unique(labels.0, (list.len() - 1) as u32, |place| list[*place as usize].0.0);
+        let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
+        let gone: Vec<Found> =
+            some.iter().filter_map(|(labels, name)| series.insert(*labels, *name, self.max)).collect();
+        // Much memory takes its time to be given back.
+        drop(series);
+        drop(gone);
     }
 
-    /// How many are known.
+    /// How many are known; those that became young again count twice until the old ones go.
     pub(super) fn len(&self) -> usize {
-        self.read().list.len()
+        let series = self.read();
+        series.young.list.len() + series.old.list.len()
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Found> {
+    fn read(&self) -> RwLockReadGuard<'_, Generations> {
         self.series.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The names of `series`, which are their numbers, or 0 for those that are not known.
+    fn names(known: &Known, series: impl Iterator<Item = u64>, next: &mut usize) -> Vec<u64> {
+        let mut found = Vec::new();
+        known.find(series.map(|n| known.fingerprint(&n.to_le_bytes())), next, &mut found);
+        found.iter().map(|name| name.0).collect()
+    }
+
+    #[test]
+    fn what_is_not_asked_for_any_more_is_forgotten() {
+        let known = Known { max: 8, ..Known::default() };
+        let insert = |n: u64| known.insert(known.fingerprint(&n.to_le_bytes()), SeriesRef(n));
+        let mut next = 0;
+        (1..=4).for_each(insert);
+        assert_eq!(names(&known, 1..=5, &mut next), [1, 2, 3, 4, 0]);
+        // 1 and 2 come again and again, while others come and go.
+        for n in 5..100 {
+            insert(n);
+            assert_eq!(names(&known, [1, 2, n].into_iter(), &mut next), [1, 2, n]);
+            assert!(known.len() <= 8, "{} are known", known.len());
+        }
+        assert_eq!(names(&known, 3..=90, &mut next), [0; 88]);
+        // Another name counts at once.
+        known.insert(known.fingerprint(&1u64.to_le_bytes()), SeriesRef(1000));
+        assert_eq!(names(&known, 1..=2, &mut next), [1000, 2]);
+        assert!(known.read().old.list.capacity() <= 8, "memory is given back");
     }
 }
