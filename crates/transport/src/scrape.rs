@@ -642,7 +642,7 @@ impl Scraper {
     }
 }
 
-/// Stops the tasks without waiting for them; [`Scraper::shutdown`] is the way to stop them in order.
+/// Ends the turns that are under way without waiting for them; [`Scraper::shutdown`] is the way to stop them in order.
 impl Drop for Scraper {
     fn drop(&mut self) {
         self.shared.shutdown.cancel();

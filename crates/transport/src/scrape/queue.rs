@@ -51,6 +51,12 @@ impl<T> Queue<T> {
         self.lock().by_place.remove(&place)
     }
 
+    /// How much waits.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.lock().by_place.len()
+    }
+
     /// Sleeps until something is due, or may be, and takes out all that is.
     pub(crate) async fn due(&self) -> Vec<T> {
         let until = {

@@ -214,6 +214,7 @@ impl Running {
 
     /// Asks and stores once, as it was due at `due_ms`, and puts the target back into the queue.
     async fn turn(self: Arc<Self>, shared: Arc<Shared>, due_ms: i64) {
+        let _rescue = Rescue { running: &self, shared: &shared };
         // Where the target shall change or stop already, there is nobody to ask.
         if let Some((now, interrupted)) = self.ask() {
             let (started, started_ms) = (Instant::now(), now_ms());
@@ -234,10 +235,9 @@ impl Running {
                 shared.counters.skipped_ticks.add(u64::try_from(missed).unwrap_or(0));
             }
         }
-        if self.goes_on(&shared) {
-            return;
+        if !self.goes_on(&shared) {
+            Arc::clone(&self).end(Arc::clone(&shared)).await;
         }
-        self.end(shared).await;
     }
 
     /// Begins to ask, unless there is news.
@@ -354,6 +354,36 @@ impl Running {
 
     fn life(&self) -> MutexGuard<'_, Life> {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+impl Running {
+    /// A turn that ends with a panic.
+    pub(super) async fn fall(self: Arc<Self>, shared: Arc<Shared>) {
+        assert!(self.leaves_queue(&mut self.life(), &shared), "it waits");
+        let _rescue = Rescue { running: &self, shared: &shared };
+        panic!("as the test wants it");
+    }
+}
+
+/// Sees to it that a target whose turn ends with a panic gets another one.
+struct Rescue<'a> {
+    running: &'a Arc<Running>,
+    shared: &'a Arc<Shared>,
+}
+
+impl Drop for Rescue<'_> {
+    fn drop(&mut self) {
+        // A turn that is dropped without one ended well, or everything ends.
+        if !std::thread::panicking() || self.shared.shutdown.is_cancelled() {
+            return;
+        }
+        // A fault of ours; the others do not notice.
+        error!("a scrape ended with a panic");
+        if !self.running.goes_on(self.shared) {
+            self.shared.tasks.spawn(Arc::clone(self.running).end(Arc::clone(self.shared)));
+        }
     }
 }
 

@@ -75,7 +75,7 @@ pub struct TargetMetadata {
     pub families: Vec<FamilyMetadata>,
 }
 
-/// What a task tells about itself.
+/// What a target tells about itself.
 #[derive(Debug, Default)]
 pub(crate) struct TargetState {
     last: Mutex<LastScrape>,

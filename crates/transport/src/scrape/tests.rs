@@ -410,6 +410,60 @@ async fn a_reload_leaves_alone_what_did_not_change() {
     assert_eq!(bench.store.values(&series("up", &kept.address)).last(), Some(&Some(1.0)));
 }
 
+/// A target that was scraped once and is asked a second time, without an answer.
+async fn asked_in_vain() -> (Exporter, Bench) {
+    let exporter = Exporter::start(Answer::Text("a 1\n")).await;
+    let bench = Bench::new();
+    bench.load(&slow_job(&exporter.address, ""));
+    until("the first scrape", || bench.target().health == Health::Up).await;
+    exporter.set(Answer::Never);
+    bench.load(&slow_job(&exporter.address, "  metrics_path: /never"));
+    until("the second scrape", || exporter.requests() == 2).await;
+    (exporter, bench)
+}
+
+#[tokio::test]
+async fn a_target_that_asks_can_be_changed() {
+    let (exporter, bench) = asked_in_vain().await;
+    exporter.set(Answer::Text("a 2\n"));
+    bench.load(&slow_job(&exporter.address, "  metrics_path: /other"));
+    let a = series("a", &exporter.address);
+    until("it asks elsewhere", || bench.store.values(&a) == [Some(1.0), Some(2.0)]).await;
+    assert_eq!((exporter.requests(), exporter.last_request().0.as_str()), (3, "/other"));
+    assert_eq!(bench.store.values(&series("up", &exporter.address)), [Some(1.0), Some(1.0)], "no scrape failed");
+    until("it waits, once", || bench.scraper.shared.queue.len() == 1).await;
+    bench.scraper.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_target_that_asks_can_be_stopped() {
+    let (exporter, bench) = asked_in_vain().await;
+    bench.load("  []");
+    let (a, up) = (series("a", &exporter.address), series("up", &exporter.address));
+    until("its series end", || bench.store.values(&up) == [Some(1.0), None]).await;
+    assert_eq!(bench.store.values(&a), [Some(1.0), None]);
+    assert_eq!((exporter.requests(), bench.scraper.shared.queue.len()), (2, 0));
+    bench.scraper.shutdown().await;
+    assert_eq!((bench.store.values(&a).len(), bench.store.values(&up).len()), (2, 2), "ended once");
+}
+
+#[tokio::test]
+async fn a_turn_that_ends_with_a_panic_is_not_the_last() {
+    let exporter = Exporter::start(Answer::Text("a 1\n")).await;
+    let bench = Bench::new();
+    bench.load(&slow_job(&exporter.address, ""));
+    let shared = &bench.scraper.shared;
+    until("the first scrape", || bench.target().health == Health::Up && shared.queue.len() == 1).await;
+    let running = Arc::clone(&bench.scraper.lock().pools["j"].running[0]);
+    let fallen = tokio::spawn(running.fall(Arc::clone(shared))).await;
+    assert!(fallen.is_err_and(|error| error.is_panic()));
+    assert_eq!(shared.queue.len(), 1, "it waits for its next turn");
+    bench.load("  []");
+    let up = series("up", &exporter.address);
+    until("its series end", || bench.store.values(&up) == [Some(1.0), None]).await;
+    bench.scraper.shutdown().await;
+}
+
 #[tokio::test]
 async fn repeated_and_conflicting_samples_do_no_harm() {
     let exporter = Exporter::start(Answer::Text("a 1\na 2\nb{instance=\"x\",exported_instance=\"y\"} 1\n")).await;
