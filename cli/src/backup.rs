@@ -4,10 +4,13 @@
 //! checksums (`docs/formats/backup.md`). The list is written last, so a folder without it is no backup. An agent that runs goes on
 //! meanwhile: it copies state and samples itself, as they are at one moment each.
 
+mod files;
+mod folders;
+
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
-use std::path::{Component, Path, PathBuf};
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +21,8 @@ use relatum_tsdb::{Options, Store as Samples, inspect};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use self::files::{checksum, copy, files_of, inside};
+use self::folders::{Lent, check_empty, give_back, make_private};
 use crate::Global;
 use crate::failure::CommandFailure;
 use crate::output::{counted, good};
@@ -96,17 +101,6 @@ fn chain(error: &dyn std::error::Error) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-/// Fails if there is anything in `dir`.
-fn check_empty(dir: &Path) -> Result<(), CommandFailure> {
-    match fs::read_dir(dir).map(|mut entries| entries.next().is_none()) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(CommandFailure::failed(format!("cannot write into {}: it is not empty", dir.display()))
-            .hint("name a folder that is not there yet")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(failed("read", dir, &error)),
-    }
-}
-
 fn write(data_dir: &Path, to: &Path) -> Result<List, CommandFailure> {
     if !data_dir.join(STATE).is_file() {
         return Err(CommandFailure::failed(format!("there is no agent in {}", data_dir.display())));
@@ -122,6 +116,7 @@ fn write(data_dir: &Path, to: &Path) -> Result<List, CommandFailure> {
     files_of(data_dir, Path::new(""), &mut files).map_err(|error| failed("read", data_dir, &error))?;
     files.retain(|path| !path.starts_with(SAMPLES));
     make_private(to)?;
+    let to = &fs::canonicalize(to).map_err(|error| failed("read", to, &error))?;
     let mut list = List { version: VERSION, files: Vec::new() };
     if whole.is_none() {
         // With its log, which the copy of the agent does not need.
@@ -159,12 +154,6 @@ fn write(data_dir: &Path, to: &Path) -> Result<List, CommandFailure> {
     Ok(list)
 }
 
-/// Makes a folder that others may not look into, as a data directory is: not all files with secrets say so themselves.
-fn make_private(dir: &Path) -> Result<(), CommandFailure> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o750).create(dir);
-    made.map_err(|error| failed("make", dir, &error))
-}
-
 /// Copies the samples of an agent that is stopped.
 fn copy_samples(samples: &Path, target: &Path) -> Result<(), CommandFailure> {
     let options =
@@ -179,12 +168,19 @@ fn copy_samples(samples: &Path, target: &Path) -> Result<(), CommandFailure> {
 fn copy_running(data_dir: &Path, to: &Path) -> Result<(), CommandFailure> {
     // It writes with its own permissions, which need not be ours.
     let owner = fs::metadata(data_dir.join(STATE)).map_err(|error| failed("read", data_dir, &error))?;
-    if fs::metadata(to).is_ok_and(|folder| folder.uid() != owner.uid()) {
-        chown(to, Some(owner.uid()), Some(owner.gid())).map_err(|error| failed("hand over", to, &error))?;
-    }
-    let to = fs::canonicalize(to).map_err(|error| failed("read", to, &error))?;
-    let made = crate::runtime()?.block_on(Client::new(data_dir).make_copy(&MakeCopy { to: to.clone() }))?;
-    if made.has_samples {
+    let ask = |to: &Path| -> Result<bool, CommandFailure> {
+        let made = crate::runtime()?.block_on(Client::new(data_dir).make_copy(&MakeCopy { to: to.to_owned() }))?;
+        Ok(made.has_samples)
+    };
+    let has_samples = if owner.uid() == nix::unistd::geteuid().as_raw() {
+        ask(to)?
+    } else {
+        let lent = Lent::to((owner.uid(), owner.gid()), to)?;
+        let has_samples = ask(lent.path())?;
+        lent.take()?;
+        has_samples
+    };
+    if has_samples {
         let log = to.join(SAMPLES).join("wal");
         fs::create_dir_all(&log).map_err(|error| failed("make", &log, &error))?;
     }
@@ -197,7 +193,6 @@ fn copy_moving(from: &Path, to: &Path, path: PathBuf) -> Result<Option<Entry>, C
     loop {
         let copied = copy(from, to, path.clone());
         if copied.is_err() && !from.join(&path).exists() {
-            let _ = fs::remove_file(to.join(&path));
             return Ok(None);
         }
         if copied.is_ok() || tries.next().is_none() {
@@ -232,7 +227,7 @@ fn read(from: &Path, data_dir: &Path) -> Result<List, CommandFailure> {
             return Err(CommandFailure::failed(format!("{} is not as it was written", whole.display())));
         }
     }
-    make_private(data_dir)?;
+    let owner = make_private(data_dir)?;
     for entry in &list.files {
         copy(from, data_dir, entry.path.clone())?;
     }
@@ -240,68 +235,15 @@ fn read(from: &Path, data_dir: &Path) -> Result<List, CommandFailure> {
         let log = data_dir.join(SAMPLES).join("wal");
         fs::create_dir_all(&log).map_err(|error| failed("make", &log, &error))?;
     }
+    owner.map_or(Ok(()), |owner| give_back(data_dir, owner))?;
     Ok(list)
-}
-
-/// The path, if it stays inside the folder it is joined to.
-fn inside(path: &Path) -> Result<&Path, CommandFailure> {
-    if path.components().all(|part| matches!(part, Component::Normal(_))) {
-        return Ok(path);
-    }
-    Err(CommandFailure::failed(format!("{} does not lie inside the backup", path.display())))
-}
-
-/// The files below `dir`, by their paths from `root` on; no locks, sockets or links.
-fn files_of(root: &Path, dir: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
-    let mut entries = fs::read_dir(root.join(dir))?.collect::<io::Result<Vec<_>>>()?;
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
-        let (kind, path) = (entry.file_type()?, dir.join(entry.file_name()));
-        if kind.is_dir() {
-            files_of(root, &path, found)?;
-        } else if kind.is_file() && path.extension().is_none_or(|extension| extension != "lock") {
-            found.push(path);
-        }
-    }
-    Ok(())
-}
-
-/// Copies a file with its mode, and reads the copy back.
-fn copy(from: &Path, to: &Path, path: PathBuf) -> Result<Entry, CommandFailure> {
-    let (source, target) = (from.join(inside(&path)?), to.join(&path));
-    let copied = || {
-        let (bytes, crc32c) = checksum(&source)?;
-        if let Some(folder) = target.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        fs::copy(&source, &target)?;
-        File::open(&target)?.sync_all()?;
-        if checksum(&target)? != (bytes, crc32c) {
-            return Err(io::Error::other("the copy is another one"));
-        }
-        Ok((bytes, crc32c))
-    };
-    let (bytes, crc32c) = copied().map_err(|error: io::Error| failed("copy", &source, &error))?;
-    Ok(Entry { path, bytes, crc32c })
-}
-
-/// How long a file is, and its CRC-32C.
-fn checksum(path: &Path) -> io::Result<(u64, u32)> {
-    let (mut file, mut buffer) = (File::open(path)?, vec![0; 1 << 18]);
-    let (mut bytes, mut sum) = (0, 0);
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok((bytes, sum)),
-            n => {
-                bytes += n as u64;
-                sum = crc32c::crc32c_append(sum, &buffer[..n]);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
     use relatum_model::Labels;
     use relatum_model::storage::{Append, Cancel, Hints, Scope, Select, SeriesRef, TimeRange};
 
@@ -342,8 +284,8 @@ mod tests {
         {
             let _running = State::open(&at("data"), Arc::new(|| 7)).unwrap();
             // Somebody holds it who answers nobody.
-            check_refused(write(&at("data"), &at("b")), "agent");
-            fs::remove_dir(at("b")).unwrap();
+            check_refused(write(&at("data"), &at("b")), "cannot reach an agent");
+            fs::set_permissions(at("b"), Permissions::from_mode(0o755)).unwrap();
         }
         write(&at("data"), &at("b")).unwrap_or_else(|failure| panic!("{failure:?}"));
         assert_eq!(fs::metadata(at("b")).unwrap().mode() & 0o007, 0, "others may look into it");

@@ -1,6 +1,7 @@
 //! The program under test: `RELATUM_BIN`, or built once where that is not set.
 
 use std::ffi::OsStr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -56,13 +57,26 @@ impl Agent {
 
     /// Starts an agent of the model `model`.
     pub fn start_named(dir: &Path, listen: &str, model: &str) -> anyhow::Result<Self> {
+        Agent::start_program(Command::new(binary()), dir, listen, model)
+    }
+
+    /// Starts an agent as the user and group `id`, who owns `dir`. Only root can.
+    pub fn start_as(id: u32, dir: &Path) -> anyhow::Result<Self> {
+        // Where the program was built need not be open to others.
+        let program = dir.join("relatum");
+        std::fs::copy(binary(), &program)?;
+        let mut command = Command::new(program);
+        command.uid(id).gid(id);
+        Agent::start_program(command, dir, "127.0.0.1:0", "test")
+    }
+
+    fn start_program(mut command: Command, dir: &Path, listen: &str, model: &str) -> anyhow::Result<Self> {
         let data_dir = dir.join("data");
         let config_file = dir.join("config").join("relatum.yaml");
         std::fs::create_dir_all(config_file.parent().expect("the file has a folder"))?;
         if !config_file.exists() {
             std::fs::write(&config_file, "options:\n  scrape_interval: 1s\n  evaluation_interval: 1s\n")?;
         }
-        let mut command = Command::new(binary());
         command
             .arg("agent")
             .args([OsStr::new("--data-dir"), data_dir.as_os_str(), OsStr::new("--config"), config_file.as_os_str()])

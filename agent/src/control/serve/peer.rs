@@ -33,7 +33,12 @@ pub(super) struct IsOwner(pub(super) bool);
 /// Tells it of the user at the other end of `stream`.
 pub(super) fn is_owner(stream: &UnixStream) -> IsOwner {
     let own = nix::unistd::geteuid().as_raw();
-    IsOwner(stream.peer_cred().is_ok_and(|credentials| credentials.uid() == 0 || credentials.uid() == own))
+    IsOwner(stream.peer_cred().is_ok_and(|credentials| owns(credentials.uid(), own)))
+}
+
+/// Whether the user `uid` may do whatever the agent of the user `own` may.
+fn owns(uid: u32, own: u32) -> bool {
+    uid == 0 || uid == own
 }
 
 /// Whom the agent knows.
@@ -57,7 +62,7 @@ pub(super) fn may_connect(stream: &UnixStream) -> bool {
 }
 
 fn is_known(peer: &Peer, known: &Known) -> bool {
-    if peer.uid == 0 || peer.uid == known.uid {
+    if owns(peer.uid, known.uid) {
         return true;
     }
     let Some((gid, members)) = &known.group else { return false };
@@ -82,7 +87,10 @@ mod tests {
             ("a member where there is no group", (100, 100, Some("ann")), &None, false),
             ("group root is not root", (101, 0, Some("eve")), &group, false),
         ];
+        let owners = ["root", "the agent's own user", "its own user without a name"];
         for (who, (uid, gid, name), group, expected) in cases {
+            // Members of the group may connect, and no more.
+            assert_eq!(owns(uid, 7), owners.contains(&who), "{who}");
             let peer = Peer { uid, gid, name: name.map(str::to_owned) };
             assert_eq!(is_known(&peer, &Known { uid: 7, group: group.clone() }), expected, "{who}");
         }
