@@ -4,6 +4,7 @@
 //! in every run, so that two disks, or two versions, can be compared.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -67,10 +68,8 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<(), CommandFailure> {
             .hint("name a folder that is not there yet"));
     }
     let measured = measure(args);
-    if !args.keep {
-        let emptied = fs::remove_dir_all(dir).and_then(|()| if was_there { fs::create_dir(dir) } else { Ok(()) });
-        emptied.map_err(|error| CommandFailure::failed(format!("cannot remove {}: {error}", dir.display())))?;
-    }
+    let cleared = if args.keep { Ok(()) } else { clear(dir, was_there) };
+    // First what was measured, or why nothing was: that the folder cannot be cleared is the lesser news.
     let measured = measured?;
     let data: Map<String, Value> =
         measured.iter().map(|Measured(name, _, value)| ((*name).to_owned(), json!(value))).collect();
@@ -80,7 +79,22 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<(), CommandFailure> {
             table.row([(*text).to_owned(), readable(*value)]);
         }
         table.render()
-    })
+    })?;
+    cleared.map_err(|error| CommandFailure::failed(format!("cannot remove what is in {}: {error}", dir.display())))
+}
+
+/// Removes what is in `dir`, and `dir` itself unless it `was_there` before: then it may be a link or a mount point, and belongs to
+/// somebody. That there is none is no error: it may be what could not be made.
+fn clear(dir: &Path, was_there: bool) -> io::Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) }?;
+    }
+    if was_there { Ok(()) } else { fs::remove_dir(dir) }
 }
 
 /// Three digits, and no fraction of what is large.
@@ -239,4 +253,58 @@ fn memory_bytes() -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
     let number = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
     number.unwrap_or(0) * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::output::Format;
+
+    #[derive(clap::Parser)]
+    struct Bench {
+        #[command(flatten)]
+        global: Global,
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn bench(dir: &Path) -> Result<(), CommandFailure> {
+        let dir = dir.to_str().unwrap();
+        let Bench { global, args } = Bench::parse_from(["bench", dir, "--series", "1", "--scrapes", "2"]);
+        run(&Global { format: Format::Json, ..global }, &args)
+    }
+
+    #[test]
+    fn the_folder_is_left_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        bench(&at("new")).unwrap();
+        assert!(!at("new").exists());
+
+        fs::create_dir(at("old")).unwrap();
+        fs::set_permissions(at("old"), fs::Permissions::from_mode(0o711)).unwrap();
+        symlink(at("old"), at("link")).unwrap();
+        let before = fs::metadata(at("old")).unwrap();
+        for name in ["old", "link"] {
+            bench(&at(name)).unwrap();
+            let after = fs::metadata(at("old")).unwrap();
+            assert_eq!((after.ino(), after.mode()), (before.ino(), before.mode()), "{name}");
+            assert_eq!(fs::read_dir(at("old")).unwrap().count(), 0, "{name}");
+        }
+        assert!(fs::symlink_metadata(at("link")).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn why_nothing_was_measured_is_what_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        // A folder that nobody can make, not even root.
+        fs::write(folder.path().join("file"), "").unwrap();
+        let failure = bench(&folder.path().join("file/store")).unwrap_err();
+        assert!(!format!("{failure:?}").contains("cannot remove"), "{failure:?}");
+        assert!(clear(&folder.path().join("nowhere"), false).is_ok(), "there is nothing to remove");
+    }
 }
