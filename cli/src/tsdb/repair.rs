@@ -16,7 +16,7 @@ pub(crate) struct Args {
     /// The store's directory; no process may have it open
     #[arg(default_value = "data", value_name = "DIR")]
     dir: PathBuf,
-    /// Only say what is damaged
+    /// Only say what would be repaired; exit 1 if anything would
     #[arg(long)]
     dry_run: bool,
 }
@@ -27,9 +27,16 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<ExitCode, CommandFailu
     let before = inspect::verify(dir).map_err(|error| unreadable(dir, &error))?;
     let is_well = before.problems.is_empty() && before.set_aside.is_empty();
     if args.dry_run || is_well {
+        let mut would_return = Vec::new();
+        for file in &before.set_aside {
+            if inspect::can_be_brought_back(dir, file).map_err(|error| unreadable(dir, &error))? {
+                would_return.push(file);
+            }
+        }
         let data = json!({
             "problems": damage::as_json(&before.problems),
             "setAside": before.set_aside,
+            "wouldBringBack": would_return,
             "repairs": [],
         });
         global.format.print(&data, |_| {
@@ -38,14 +45,20 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<ExitCode, CommandFailu
                 text += &format!("would repair {}: {}\n", problem.file, problem.reason);
             }
             for file in &before.set_aside {
-                text += &format!("would bring back {file}, as far as it can be read\n");
+                text += &if would_return.contains(&file) {
+                    format!("would bring back {file}, as far as it can be read\n")
+                } else {
+                    nothing_left(file)
+                };
             }
             if is_well {
                 text += &format!("{}\n", good("everything is as it was written"));
             }
             text
         })?;
-        return Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        // What no repair can change is none of its work.
+        let is_done = before.problems.is_empty() && would_return.is_empty();
+        return Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let failed = |error: &dyn std::error::Error| CommandFailure::failed(chain(error));
     let store = open_store(dir)?;
@@ -102,7 +115,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<ExitCode, CommandFailu
             text += &format!("still damaged: {}: {}\n", problem.file, problem.reason);
         }
         for file in &after.set_aside {
-            text += &format!("{file}: nothing of it can be read; it is in no answer and may be removed\n");
+            text += &nothing_left(file);
         }
         if after.problems.is_empty() {
             text += &format!("{}\n", good("what is left is sound"));
@@ -110,4 +123,62 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<ExitCode, CommandFailu
         text
     })?;
     Ok(if after.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Of a file that stays set aside.
+fn nothing_left(file: &str) -> String {
+    format!("{file}: nothing of it can be read; it is in no answer and may be removed\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use clap::Parser;
+    use relatum_model::Labels;
+    use relatum_model::storage::{Append, SeriesRef};
+    use relatum_tsdb::{Options, Store};
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Repair {
+        #[command(flatten)]
+        global: Global,
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[track_caller]
+    fn check(dir: &Path, options: &[&str], is_success: bool) {
+        let args = ["repair", dir.to_str().unwrap()].into_iter().chain(options.iter().copied());
+        let Repair { global, args } = Repair::parse_from(args);
+        let code = run(&global, &args).unwrap();
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(u8::from(!is_success))), "{options:?}");
+    }
+
+    #[test]
+    fn a_dry_run_ends_as_there_is_something_to_repair() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Options::for_history()).unwrap();
+        let mut appender = store.appender();
+        appender.append(SeriesRef::NONE, &Labels::from_pairs([("__name__", "a")]), 5, 2.5).unwrap();
+        appender.commit().unwrap();
+        store.cut().unwrap();
+        store.close().unwrap();
+        drop(store);
+        check(dir.path(), &["--dry-run"], true);
+        let block = fs::read_dir(dir.path().join("blocks")).unwrap();
+        let block = block.map(|entry| entry.unwrap().path()).find(|path| path.to_string_lossy().ends_with(".block"));
+        let block = block.unwrap();
+        let set_aside = block.with_extension("block.damaged");
+        fs::rename(&block, &set_aside).unwrap();
+        check(dir.path(), &["--dry-run"], false);
+        check(dir.path(), &[], true);
+        check(dir.path(), &["--dry-run"], true);
+        fs::write(&set_aside, [7; 4096]).unwrap();
+        check(dir.path(), &["--dry-run"], true);
+        check(dir.path(), &[], true);
+    }
 }

@@ -158,6 +158,30 @@ pub fn verify(dir: &Path) -> io::Result<Verification> {
     Ok(verification)
 }
 
+/// Whether a repair of the store in `dir` would bring back anything of `file`, which was set aside.
+pub fn can_be_brought_back(dir: &Path, file: &str) -> io::Result<bool> {
+    let Some(number) = file.strip_suffix(DAMAGED).and_then(number_of) else { return Ok(false) };
+    let block = match Block::open_set_aside(&Disk, &dir.join("blocks").join(file), number) {
+        Ok(block) => block,
+        Err(OpenBlockError::Read(error)) => return Err(error),
+        Err(OpenBlockError::Bad(_)) => return Ok(false),
+    };
+    let Ok(index) = block.index_for_salvage() else { return Ok(false) };
+    let (mut walk, mut reader, deleted) = (index.walk_through(), ChunkReader::new(index), block.deleted());
+    for number in 0..index.n_series() {
+        // Each series tells only what differs from the one before it.
+        let Ok(series) = walk.series(number) else { break };
+        for chunk in &series.chunks {
+            let mut samples = Samples::default();
+            let read = reader.push(chunk, TimeRange::ALL, deleted.of(series.number), &mut samples);
+            if read.is_ok() && !samples.is_empty() {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
 fn verify_block(block: &Block, file: &str, verification: &mut Verification) {
     let mut damages: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut note = |damage: Damage| *damages.entry(damage.0).or_default() += 1;

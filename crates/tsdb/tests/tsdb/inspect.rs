@@ -45,10 +45,20 @@ fn files_are_listed_verified_and_counted() {
     let path = dir.path().join("blocks/0000000001.block");
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[3] ^= 0xff;
-    std::fs::write(&path, bytes).unwrap();
+    std::fs::write(&path, &bytes).unwrap();
     drop(Store::open(dir.path(), options()).unwrap());
     let found = inspect::verify(dir.path()).unwrap();
     assert_eq!((found.problems.as_slice(), found.set_aside), (&[][..], vec!["0000000001.block.damaged".to_owned()]));
+    // It says of each what a repair would do, and does nothing.
+    let set_aside = dir.path().join("blocks/0000000001.block.damaged");
+    let is_left = || inspect::can_be_brought_back(dir.path(), "0000000001.block.damaged").unwrap();
+    bytes[..32].fill(0);
+    std::fs::write(&set_aside, &bytes).unwrap();
+    assert!(is_left(), "only its first bytes are damaged");
+    std::fs::write(&set_aside, vec![7; 4096]).unwrap();
+    assert!(!is_left(), "nothing of it can be read");
+    let store = Store::open(dir.path(), options()).unwrap();
+    assert_eq!(store.repair().unwrap(), [], "nor does a repair find anything");
 }
 
 #[test]
