@@ -13,6 +13,7 @@ use crate::block::reader::{ChunkReader, OpenBlockError};
 use crate::block::writer::{file_name, number_of};
 use crate::blocks::DAMAGED;
 use crate::fs::{Disk, Fs};
+use crate::repair::first_damage;
 use crate::wal::FileKind;
 use crate::wal::frame::BadHeader;
 use crate::wal::reader::{Found, FrameReader};
@@ -162,7 +163,9 @@ pub fn verify(dir: &Path) -> io::Result<Verification> {
 pub fn can_be_brought_back(dir: &Path, file: &str) -> io::Result<bool> {
     let Some(number) = file.strip_suffix(DAMAGED).and_then(number_of) else { return Ok(false) };
     let block = match Block::open_set_aside(&Disk, &dir.join("blocks").join(file), number) {
-        Ok(block) => block,
+        // What a repair replaced stays damaged inside.
+        Ok((block, None)) if first_damage(&block).is_some() => return Ok(false),
+        Ok((block, _)) => block,
         Err(OpenBlockError::Read(error)) => return Err(error),
         Err(OpenBlockError::Bad(_)) => return Ok(false),
     };

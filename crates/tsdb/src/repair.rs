@@ -185,7 +185,7 @@ impl Core {
 }
 
 /// The first thing that is wrong with a block; reads all of it.
-fn first_damage(block: &Block) -> Option<Damage> {
+pub(crate) fn first_damage(block: &Block) -> Option<Damage> {
     let read = || -> Result<(), Damage> {
         let index = block.index()?;
         let (mut walk, mut reader) = (index.walk(), ChunkReader::new(index));

@@ -58,7 +58,8 @@ fn files_are_listed_verified_and_counted() {
     std::fs::write(&set_aside, vec![7; 4096]).unwrap();
     assert!(!is_left(), "nothing of it can be read");
     let store = Store::open(dir.path(), options()).unwrap();
-    assert_eq!(store.repair().unwrap(), [], "nor does a repair find anything");
+    let repairs = store.repair().unwrap();
+    assert!(repairs.iter().all(|repair| repair.replaced_by.is_none()), "nor does a repair find anything: {repairs:?}");
 }
 
 #[test]
