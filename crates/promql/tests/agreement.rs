@@ -124,6 +124,11 @@ fn same(a: f64, b: f64) -> bool {
 /// A series with the bits of its floats, and its histograms.
 type Shown = (Labels, Vec<(i64, u64)>, String);
 
+/// One that takes everything that can be written.
+fn engine(delayed_name_removal: bool) -> Engine {
+    Engine::new(EngineOptions { syntax: ParseOptions::all(), delayed_name_removal, ..EngineOptions::default() })
+}
+
 /// What a range query gives, to the bit, and what is noted.
 fn shown(
     engine: &Engine,
@@ -151,11 +156,7 @@ proptest! {
 
     #[test]
     fn range_is_instants(memory in series(), query in query(), delayed in any::<bool>(), step_ms in 20_000..200_000i64) {
-        let engine = Engine::new(EngineOptions {
-            syntax: ParseOptions::all(),
-            delayed_name_removal: delayed,
-            ..EngineOptions::default()
-        });
+        let engine = engine(delayed);
         let (scope, options) = (Scope::all(), QueryOptions::default());
         let range = engine.range(&memory, &scope, &query, 0, LENGTH_MS, step_ms, &options);
         let mut failures = 0;
@@ -212,11 +213,7 @@ proptest! {
         delayed in any::<bool>(),
         step_ms in 20_000..200_000i64,
     ) {
-        let engine = Engine::new(EngineOptions {
-            syntax: ParseOptions::all(),
-            delayed_name_removal: delayed,
-            ..EngineOptions::default()
-        });
+        let engine = engine(delayed);
         let ask = |query: &str| shown(&engine, &memory, query, step_ms);
         let passing = ask(&format!("{aggregation} ({input})"));
         let held = ask(&format!("{aggregation} ({input} or nothing)"));
@@ -239,11 +236,7 @@ proptest! {
         delayed in any::<bool>(),
         step_ms in 20_000..200_000i64,
     ) {
-        let engine = Engine::new(EngineOptions {
-            syntax: ParseOptions::all(),
-            delayed_name_removal: delayed,
-            ..EngineOptions::default()
-        });
+        let engine = engine(delayed);
         let whole = shown(&engine, &memory, &query, step_ms);
         let in_parts = shown(&engine, &memory.in_parts(part_series), &query, step_ms);
         prop_assert_eq!(in_parts, whole, "{}", query);
@@ -259,11 +252,7 @@ proptest! {
         delayed in any::<bool>(),
         step_ms in 20_000..200_000i64,
     ) {
-        let engine = Engine::new(EngineOptions {
-            syntax: ParseOptions::all(),
-            delayed_name_removal: delayed,
-            ..EngineOptions::default()
-        });
+        let engine = engine(delayed);
         let memory = memory.in_parts(part_series);
         let early = shown(&engine, &memory, &outside.replace('A', input), step_ms);
         let whole = shown(&engine, &memory, &outside.replace('A', &format!("({input} or nothing)")), step_ms);

@@ -31,18 +31,6 @@ const METRIC_BYTES: usize = size_of::<(Box<str>, Told)>() * 3 / 2 + 3 * 16;
 /// A metric takes fewer bytes in the file than in memory, so what is written is never longer than what is read.
 const FILE_BYTES_MAX: u64 = BYTES_MAX as u64 + 64;
 
-/// The kinds by their number in the file.
-const KINDS: [MetricKind; 8] = [
-    MetricKind::Unknown,
-    MetricKind::Counter,
-    MetricKind::Gauge,
-    MetricKind::Histogram,
-    MetricKind::GaugeHistogram,
-    MetricKind::Summary,
-    MetricKind::Info,
-    MetricKind::StateSet,
-];
-
 /// The descriptions of a store.
 #[derive(Debug)]
 pub(crate) struct Metadata {
@@ -214,7 +202,7 @@ fn encode(metrics: &BTreeMap<Box<str>, Told>) -> Vec<u8> {
     let mut body = VERSION.to_le_bytes().to_vec();
     put_varint(&mut body, metrics.len() as u64);
     for (metric, Told { description: MetricDescription { kind, help, unit }, .. }) in metrics {
-        body.push(KINDS.iter().position(|known| known == kind).unwrap_or(0) as u8);
+        body.push(MetricKind::ALL.iter().position(|known| known == kind).unwrap_or(0) as u8);
         for text in [&**metric, help, unit] {
             put_varint(&mut body, text.len() as u64);
             body.extend_from_slice(text.as_bytes());
@@ -237,7 +225,7 @@ fn decode(bytes: &[u8]) -> Result<Known, Damage> {
     let n = cursor.count(1)?;
     let mut known = Known::default();
     for _ in 0..n {
-        let kind = *KINDS.get(usize::from(cursor.byte()?)).ok_or(Damage("unknown kind of a metric"))?;
+        let kind = *MetricKind::ALL.get(usize::from(cursor.byte()?)).ok_or(Damage("unknown kind of a metric"))?;
         let mut text = || {
             let n = cursor.count(1)?;
             std::str::from_utf8(cursor.bytes(n)?).map_err(|_| Damage("a text is no UTF-8"))
@@ -260,7 +248,7 @@ mod tests {
     fn descriptions_come_back_and_damage_is_an_error() {
         let mut known = Known::default();
         assert!(decode(&encode(&known.metrics)).unwrap().metrics.is_empty());
-        for (at, kind) in KINDS.into_iter().enumerate() {
+        for (at, kind) in MetricKind::ALL.into_iter().enumerate() {
             known.tell(&format!("m{at}"), kind, &"ä".repeat(at), &"s".repeat(at % 2));
         }
         let bytes = encode(&known.metrics);

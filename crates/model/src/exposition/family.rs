@@ -46,8 +46,9 @@ pub struct MetricDescription {
 }
 
 impl MetricKind {
-    /// All kinds.
+    /// All kinds, each at the place of its number in the messages of remote write, which is that in our files, too.
     pub const ALL: [MetricKind; 8] = [
+        MetricKind::Unknown,
         MetricKind::Counter,
         MetricKind::Gauge,
         MetricKind::Histogram,
@@ -55,7 +56,6 @@ impl MetricKind {
         MetricKind::Summary,
         MetricKind::Info,
         MetricKind::StateSet,
-        MetricKind::Unknown,
     ];
 
     /// The word in OpenMetrics and in Prometheus' API.

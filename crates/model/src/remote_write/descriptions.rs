@@ -22,18 +22,6 @@ pub struct Description<'a> {
     pub unit: &'a str,
 }
 
-/// The kinds by their number, which is the same in both messages.
-const KINDS: [MetricKind; 8] = [
-    MetricKind::Unknown,
-    MetricKind::Counter,
-    MetricKind::Gauge,
-    MetricKind::Histogram,
-    MetricKind::GaugeHistogram,
-    MetricKind::Summary,
-    MetricKind::Info,
-    MetricKind::StateSet,
-];
-
 /// Calls `each` for what `body`, which [`super::Decoder`] read before, says of metrics. What makes no sense is left out, and of 2.0 each
 /// metric is told once.
 pub fn descriptions<'a>(version: Version, body: &'a [u8], mut each: impl FnMut(Description<'a>)) {
@@ -44,7 +32,7 @@ pub fn descriptions<'a>(version: Version, body: &'a [u8], mut each: impl FnMut(D
 }
 
 fn kind_of(number: u64) -> MetricKind {
-    usize::try_from(number).ok().and_then(|at| KINDS.get(at).copied()).unwrap_or_default()
+    usize::try_from(number).ok().and_then(|at| MetricKind::ALL.get(at).copied()).unwrap_or_default()
 }
 
 /// Reads as far as the bytes are a request.
