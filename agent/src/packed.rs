@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use relatum_relations::bag::Databag;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// Shorter texts hold little that repeats.
@@ -87,6 +88,14 @@ impl PackedBag {
         match self.is_empty() {
             true => Databag::new(),
             false => serde_json::from_str(&self.0.read()).expect("what was written as JSON is JSON"),
+        }
+    }
+
+    /// What it says of the keys that `T` has, all of which may be missing: cheaper than the whole bag.
+    pub fn pick<T: DeserializeOwned + Default>(&self) -> T {
+        match self.is_empty() {
+            true => T::default(),
+            false => serde_json::from_str(&self.0.read()).expect("a map of strings can be read in part"),
         }
     }
 

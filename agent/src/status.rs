@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use relatum_relations::bag::Databag;
 use relatum_relations::endpoints::APPLICATION;
 use relatum_relations::name::UnitName;
 use relatum_relations::prometheus_scrape::ALERT_RULES;
 use relatum_relations::unit_status::INVALID_RULES;
+use serde::Deserialize;
 
 use crate::control::{
     ApplicationStatus, ModelStatus, Problem, RelationDetail, RelationStatus, Status, StatusInfo, UnitDetail, UnitStatus,
@@ -236,18 +236,29 @@ fn units(report: &Report, problems: &[Problem], facts: &Facts) -> Vec<UnitStatus
     units
 }
 
-/// What the unit says of its address in any relation; keys from the most to the least telling.
+/// The keys in which units say where they are, from the most to the least telling.
+#[derive(Debug, Default, Deserialize)]
+struct Addresses {
+    prometheus_scrape_unit_address: Option<String>,
+    public_address: Option<String>,
+    prometheus_scrape_host: Option<String>,
+    #[serde(rename = "ingress-address")]
+    ingress_address: Option<String>,
+    #[serde(rename = "private-address")]
+    private_address: Option<String>,
+}
+
+/// What the unit says of its address in any relation.
 fn address(bags: Option<&Vec<&PackedBag>>) -> String {
-    const KEYS: [&str; 5] = [
-        "prometheus_scrape_unit_address",
-        "public_address",
-        "prometheus_scrape_host",
-        "ingress-address",
-        "private-address",
+    let said: Vec<Addresses> = bags.into_iter().flatten().map(|bag| bag.pick()).collect();
+    let keys: [fn(&Addresses) -> &Option<String>; 5] = [
+        |said| &said.prometheus_scrape_unit_address,
+        |said| &said.public_address,
+        |said| &said.prometheus_scrape_host,
+        |said| &said.ingress_address,
+        |said| &said.private_address,
     ];
-    let bags: Vec<Databag> = bags.into_iter().flatten().map(|bag| bag.read()).collect();
-    let said = |key: &&str| bags.iter().find_map(|bag| bag.get(*key));
-    KEYS.iter().find_map(said).cloned().unwrap_or_default()
+    keys.iter().find_map(|key| said.iter().find_map(|said| key(said).clone())).unwrap_or_default()
 }
 
 fn warnings(report: &Report, facts: &Facts) -> Vec<String> {

@@ -14,8 +14,14 @@ const APPLICATION: &str = "prometheus";
 pub(crate) fn document(status: &Status) -> Result<Value, CommandFailure> {
     let unprintable = |error: serde_json::Error| CommandFailure::failed(format!("cannot print the status: {error}"));
     let own = serde_json::to_value(status).map_err(unprintable)?;
-    let applications: BTreeMap<&str, Value> =
-        status.applications.iter().map(|known| (known.name.as_str(), application(known, status))).collect();
+    let (mut units, mut relations) = (units(status), relations(status));
+    let mut describe = |known: &ApplicationStatus| {
+        let name = known.name.as_str();
+        let (units, relations) = (units.remove(name).unwrap_or_default(), relations.remove(name).unwrap_or_default());
+        application(known, status, units, relations)
+    };
+    let applications: Map<String, Value> =
+        status.applications.iter().map(|known| (known.name.clone(), describe(known))).collect();
     let mut document = json!({
         "model": {
             "name": status.model.name,
@@ -30,10 +36,8 @@ pub(crate) fn document(status: &Status) -> Result<Value, CommandFailure> {
         "applications": applications,
         "controller": {"timestamp": moment(status.at_ms, "%H:%M:%SZ")},
     });
-    let fields = document.as_object_mut().into_iter();
-    for fields in fields {
-        let ours = own.as_object().into_iter().flatten().filter(|(key, _)| !JUJUS.contains(&key.as_str()));
-        fields.extend(ours.map(|(key, value)| (key.clone(), value.clone())));
+    if let (Some(fields), Value::Object(own)) = (document.as_object_mut(), own) {
+        fields.extend(own.into_iter().filter(|(key, _)| !JUJUS.contains(&key.as_str())));
     }
     Ok(document)
 }
@@ -41,13 +45,12 @@ pub(crate) fn document(status: &Status) -> Result<Value, CommandFailure> {
 /// Keys that say the same in another form.
 const JUJUS: [&str; 3] = ["model", "applications", "units"];
 
-fn application(known: &ApplicationStatus, status: &Status) -> Value {
-    let units: BTreeMap<&str, Value> = status
-        .units
-        .iter()
-        .filter(|unit| unit.application == known.name)
-        .map(|one| (one.name.as_str(), unit(one)))
-        .collect();
+fn application(
+    known: &ApplicationStatus,
+    status: &Status,
+    units: Map<String, Value>,
+    relations: BTreeMap<&str, Vec<Value>>,
+) -> Value {
     let is_open = status.listen.parse::<std::net::SocketAddr>().is_ok_and(|listen| !listen.ip().is_loopback());
     let mut shown = json!({
         "charm": if known.charm.is_empty() { &known.name } else { &known.charm },
@@ -59,9 +62,8 @@ fn application(known: &ApplicationStatus, status: &Status) -> Value {
         "application-status": info(&known.status),
         "units": units,
     });
-    let relations = relations(&known.name, status);
     if !relations.is_empty() {
-        shown["relations"] = Value::Object(relations);
+        shown["relations"] = json!(relations);
     }
     if !known.version.is_empty() {
         shown["version"] = Value::from(known.version.as_str());
@@ -69,22 +71,29 @@ fn application(known: &ApplicationStatus, status: &Status) -> Value {
     shown
 }
 
-/// By endpoint of the application, who is at the other end.
-fn relations(name: &str, status: &Status) -> Map<String, Value> {
-    let mut found: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+/// By application, its units.
+fn units(status: &Status) -> BTreeMap<&str, Map<String, Value>> {
+    let mut found: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+    for one in &status.units {
+        found.entry(&one.application).or_default().insert(one.name.clone(), unit(one));
+    }
+    found
+}
+
+/// By application, and by its endpoint, who is at the other end.
+fn relations(status: &Status) -> BTreeMap<&str, BTreeMap<&str, Vec<Value>>> {
+    let mut found: BTreeMap<&str, BTreeMap<&str, Vec<Value>>> = BTreeMap::new();
     for relation in &status.relations {
         for (ours, theirs) in [(&relation.provider, &relation.requirer), (&relation.requirer, &relation.provider)] {
             let (Some((application, endpoint)), Some((related, _))) = (ours.split_once(':'), theirs.split_once(':'))
             else {
                 continue;
             };
-            if application == name {
-                let one = json!({"related-application": related, "interface": relation.interface, "scope": "global"});
-                found.entry(endpoint.to_owned()).or_default().push(one);
-            }
+            let one = json!({"related-application": related, "interface": relation.interface, "scope": "global"});
+            found.entry(application).or_default().entry(endpoint).or_default().push(one);
         }
     }
-    found.into_iter().map(|(endpoint, related)| (endpoint, Value::Array(related))).collect()
+    found
 }
 
 fn unit(unit: &UnitStatus) -> Value {

@@ -19,7 +19,21 @@ const TEXT_MIN: usize = 12;
 #[derive(Debug)]
 pub(crate) struct Table {
     columns: Vec<Column>,
-    rows: Vec<Vec<String>>,
+    rows: Vec<Vec<Cell>>,
+}
+
+/// A text and how many columns it takes, which is asked often.
+#[derive(Debug)]
+struct Cell {
+    text: String,
+    width: usize,
+}
+
+impl Cell {
+    fn new(text: String) -> Self {
+        let text = if text.contains(char::is_control) { printable(&text) } else { text };
+        Cell { width: visible(&text), text }
+    }
 }
 
 #[derive(Debug)]
@@ -50,7 +64,7 @@ impl Table {
 
     /// Adds a row; cells may hold colours, which take no room.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().map(|cell| printable(&cell)).collect());
+        self.rows.push(cells.into_iter().map(Cell::new).collect());
     }
 
     /// Whether no row was added.
@@ -76,11 +90,11 @@ impl Table {
     }
 
     fn render_within(&self, room: Option<usize>) -> String {
-        let titles: Vec<String> = self.columns.iter().map(|column| column.title.clone()).collect();
-        let has_titles = titles.iter().any(|title| !title.is_empty());
-        let lines: Vec<&Vec<String>> = has_titles.then_some(&titles).into_iter().chain(&self.rows).collect();
-        let widest = |at: usize, lines: &mut dyn Iterator<Item = &Vec<String>>| {
-            lines.filter_map(|line| line.get(at)).map(|cell| visible(cell)).max().unwrap_or(0)
+        let titles: Vec<Cell> = self.columns.iter().map(|column| Cell::new(column.title.clone())).collect();
+        let has_titles = titles.iter().any(|title| title.width > 0);
+        let lines: Vec<&Vec<Cell>> = has_titles.then_some(&titles).into_iter().chain(&self.rows).collect();
+        let widest = |at: usize, lines: &mut dyn Iterator<Item = &Vec<Cell>>| {
+            lines.filter_map(|line| line.get(at)).map(|cell| cell.width).max().unwrap_or(0)
         };
         let natural: Vec<usize> = (0..self.columns.len()).map(|at| widest(at, &mut lines.iter().copied())).collect();
         let (widths, hanging) = match room {
@@ -88,7 +102,7 @@ impl Table {
             Some(room) => {
                 let wish = |(at, (column, width)): (usize, (&Column, &usize))| Wish {
                     width: *width,
-                    title: visible(&column.title),
+                    title: titles[at].width,
                     is_minor: column.minor,
                     is_whole: column.whole,
                     flows: column.flows,
@@ -104,36 +118,64 @@ impl Table {
         let last = shown.last().map(|(at, _)| *at);
         let mut out = String::new();
         for (at_line, line) in lines.into_iter().enumerate() {
-            let pieces = |at: usize, width: usize| match line.get(at) {
-                Some(cell) if visible(cell) <= width => vec![cell.clone()],
-                Some(cell) if self.columns[at].flows || Some(at) == last => fit::wrapped(cell, width),
-                Some(cell) => vec![fit::cut(cell, width)],
-                None => Vec::new(),
-            };
-            let cells: Vec<Vec<String>> = shown.iter().map(|(at, width)| pieces(*at, *width)).collect();
-            for below in 0..cells.iter().map(Vec::len).max().unwrap_or(0) {
-                let mut text = String::new();
-                for ((at, width), pieces) in shown.iter().zip(&cells) {
-                    let piece = pieces.get(below).map_or("", String::as_str);
-                    let gap = " ".repeat(width.saturating_sub(visible(piece)));
-                    text.push_str(&if self.columns[*at].right { gap + piece } else { piece.to_owned() + &gap });
-                    text.push_str(GAP);
+            let fits = |(at, width): &(usize, usize)| line.get(*at).is_none_or(|cell| cell.width <= *width);
+            if shown.iter().all(fits) {
+                self.put_line(&mut out, &shown, |at| line.get(at).map(|cell| (cell.text.as_str(), cell.width)));
+            } else {
+                let pieces = |(at, width): &(usize, usize)| match line.get(*at) {
+                    Some(cell) if cell.width <= *width => vec![cell.text.clone()],
+                    Some(cell) if self.columns[*at].flows || Some(*at) == last => fit::wrapped(&cell.text, *width),
+                    Some(cell) => vec![fit::cut(&cell.text, *width)],
+                    None => Vec::new(),
+                };
+                let mut cells: Vec<Vec<String>> = vec![Vec::new(); self.columns.len()];
+                for place in &shown {
+                    cells[place.0] = pieces(place);
                 }
-                out.push_str(text.trim_end());
-                out.push('\n');
+                for below in 0..cells.iter().map(Vec::len).max().unwrap_or(0) {
+                    let piece = |at: usize| cells[at].get(below).map(|piece| (piece.as_str(), visible(piece)));
+                    self.put_line(&mut out, &shown, piece);
+                }
             }
             let is_titles = has_titles && at_line == 0;
-            let below = hanging.iter().filter_map(|at| line.get(*at)).filter(|cell| !is_titles && visible(cell) > 0);
-            for piece in below.flat_map(|cell| fit::wrapped(cell, room_below)) {
+            let below = hanging.iter().filter_map(|at| line.get(*at)).filter(|cell| !is_titles && cell.width > 0);
+            for piece in below.flat_map(|cell| fit::wrapped(&cell.text, room_below)) {
                 out.push_str(&format!("{INDENT}{}\n", piece.trim_end()));
             }
         }
         out
     }
+
+    /// Adds one line to `out`: of each column in `shown`, with its width, what `piece` says and how wide that is.
+    fn put_line<'a>(
+        &self,
+        out: &mut String,
+        shown: &[(usize, usize)],
+        piece: impl Fn(usize) -> Option<(&'a str, usize)>,
+    ) {
+        let start = out.len();
+        for (at, width) in shown {
+            let (piece, used) = piece(*at).unwrap_or_default();
+            let gap = width.saturating_sub(used);
+            if self.columns[*at].right {
+                out.extend(std::iter::repeat_n(' ', gap));
+                out.push_str(piece);
+            } else {
+                out.push_str(piece);
+                out.extend(std::iter::repeat_n(' ', gap));
+            }
+            out.push_str(GAP);
+        }
+        out.truncate(start + out[start..].trim_end().len());
+        out.push('\n');
+    }
 }
 
 /// How many columns a cell takes on the screen: its characters, without colour codes.
 pub(crate) fn visible(cell: &str) -> usize {
+    if !cell.contains('\x1b') {
+        return cell.chars().count();
+    }
     let (mut n, mut in_code) = (0, false);
     for c in cell.chars() {
         match c {
