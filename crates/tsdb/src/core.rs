@@ -134,7 +134,8 @@ impl Core {
         if !replayed.recovery.foreign.is_empty() {
             warn!(dir = %wal_dir.display(), files = ?replayed.recovery.foreign, "left files alone that are not part of the log");
         }
-        let writer = Writer::begin(fs, &wal_dir, replayed.next_segment, options.segment_bytes)
+        let has_room = options.durability == Durability::Fsync;
+        let writer = Writer::begin(fs, &wal_dir, replayed.next_segment, options.segment_bytes, has_room)
             .map_err(|WriteFailure { path, source, .. }| OpenError::Write { path, source })?;
         let end = end_of(&writer);
         let newest_ms = replayed.newest_ms.max(blocks.newest_ms()).unwrap_or(i64::MIN);
@@ -247,7 +248,8 @@ impl Core {
         }
         self.renew_image();
         self.save_metadata();
-        let synced = self.sync();
+        let synced =
+            self.sync().and_then(|()| self.log().writer.give_room_back().map_err(|failure| self.fail(failure)));
         // A sync that failed has left its own reason.
         let _ = self.poison.set("it was closed".to_owned());
         synced

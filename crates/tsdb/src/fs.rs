@@ -3,9 +3,14 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// So many zeros are written at once.
+const ZEROS_BYTES: usize = 64 << 10;
 
 /// The bytes of a file that nobody changes any more.
 pub type MappedFile = Arc<dyn AsRef<[u8]> + Send + Sync>;
@@ -45,8 +50,13 @@ pub trait Fs: Send + Sync + fmt::Debug {
 
 /// A file that grows at its end.
 pub trait AppendFile: Send + Sync {
-    /// Writes all of `bytes` behind what is there. After an error any part of them may be there.
+    /// Writes all of `bytes` behind what was appended before. After an error any part of them may be there.
     fn append(&self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Writes zeros over `span`, in which nothing was appended yet. What is appended there later goes over them: then a sync has
+    /// nothing to do but to write the bytes, neither where they are nor how long the file is. After an error any part of the span
+    /// may be zeros.
+    fn reserve(&self, span: Range<u64>) -> io::Result<()>;
 
     /// Makes what was written durable.
     fn sync(&self) -> io::Result<()>;
@@ -75,7 +85,8 @@ impl Fs for Disk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn AppendFile>> {
-        Ok(Box::new(OpenOptions::new().append(true).create_new(true).open(path)?))
+        let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+        Ok(Box::new(Appended { file, end: AtomicU64::new(0) }))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn ReadFile>> {
@@ -115,13 +126,32 @@ impl Fs for Disk {
     }
 }
 
-impl AppendFile for File {
+/// A file of which this process alone knows where its last bytes are.
+struct Appended {
+    file: File,
+    end: AtomicU64,
+}
+
+impl AppendFile for Appended {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        io::Write::write_all(&mut &*self, bytes)
+        let end = self.end.load(Ordering::Relaxed);
+        self.file.write_all_at(bytes, end)?;
+        self.end.store(end + bytes.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn reserve(&self, span: Range<u64>) -> io::Result<()> {
+        let mut at = span.start;
+        while at < span.end {
+            let zeros = &[0; ZEROS_BYTES][..usize::try_from(span.end - at).unwrap_or(ZEROS_BYTES).min(ZEROS_BYTES)];
+            self.file.write_all_at(zeros, at)?;
+            at += zeros.len() as u64;
+        }
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.sync_data()
+        self.file.sync_data()
     }
 }
 

@@ -245,12 +245,16 @@ fn verify_log_file(
             return Ok(());
         }
     };
-    let mut reader = FrameReader::new(&*file, header.salt, 0, length);
+    let mut reader = FrameReader::new(&*file, &header, 0, length);
+    // At the end of the last file it is what was being written when the process died.
+    let mut damage = None;
+    let damaged = |(offset, bytes): (u64, u64)| format!("{bytes} bytes from {offset} on are damaged");
     while let Some(found) = reader.next()? {
         match found {
-            Found::Damage { offset, bytes } if is_last && offset + bytes == length => {}
-            Found::Damage { offset, bytes } => problem(format!("{bytes} bytes from {offset} on are damaged")),
+            Found::Damage { offset, bytes } => damage = Some((offset, bytes)),
+            Found::Room { .. } => {}
             Found::Frame { offset, payload, .. } => {
+                damage.take().into_iter().for_each(|damage| problem(damaged(damage)));
                 for section in sections(payload) {
                     match section {
                         Ok(Section::Series { .. } | Section::Starts(_) | Section::Exemplar { .. }) => {}
@@ -263,6 +267,7 @@ fn verify_log_file(
             }
         }
     }
+    damage.filter(|_| !is_last).into_iter().for_each(|damage| problem(damaged(damage)));
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use relatum_model::Labels;
 use crate::blocks::catalog::CutMark;
 use crate::error::OpenError;
 use crate::exemplars::Exemplars;
-use crate::fs::Fs;
+use crate::fs::{Fs, ReadFile};
 use crate::head::Head;
 use crate::histogram::Encoded;
 use crate::image::{self, Image};
@@ -242,6 +242,18 @@ fn length_of(fs: &dyn Fs, path: PathBuf) -> Result<u64, OpenError> {
     fs.open(&path).and_then(|file| file.length()).map_err(|source| OpenError::Read { path, source })
 }
 
+/// Whether there is nothing but zeros in a file.
+fn is_blank(file: &dyn ReadFile) -> io::Result<bool> {
+    let (mut at, mut bytes) = (0, vec![0; 1 << 16]);
+    loop {
+        match file.read_at(at, &mut bytes)? {
+            0 => return Ok(true),
+            n if bytes[..n].iter().any(|byte| *byte != 0) => return Ok(false),
+            n => at += n as u64,
+        }
+    }
+}
+
 fn remove(fs: &dyn Fs, path: &Path) -> Result<(), OpenError> {
     fs.remove(path).map_err(|source| OpenError::Write { path: path.to_owned(), source })
 }
@@ -291,7 +303,7 @@ impl Replay {
             Err(BadHeader::Short | BadHeader::Damaged) => {
                 let reason = if length == 0 { "empty file" } else { "damaged header" };
                 self.recovery.dropped(&name, 0, length, 0, reason);
-                if is_last && length <= FILE_HEADER_BYTES as u64 {
+                if is_last && (length <= FILE_HEADER_BYTES as u64 || is_blank(&*file).map_err(read)?) {
                     // The process died while it began the segment, so nothing is in it.
                     remove(fs, &path)?;
                     return Ok(0);
@@ -303,7 +315,7 @@ impl Replay {
             Some(cut) if number < cut.segment => cut.end_ms,
             _ => i64::MIN,
         };
-        let mut reader = FrameReader::new(&*file, header.salt, 0, length);
+        let mut reader = FrameReader::new(&*file, &header, 0, length);
         let torn_at = match kind {
             FileKind::Segment => self.segment(&name, &mut reader),
             // An image is never read frame by frame.
@@ -334,6 +346,11 @@ impl Replay {
                     torn_at = Some(parts.as_ref().map_or(offset, |parts| parts.offset));
                     self.incomplete(name, parts.take(), offset);
                     self.recovery.dropped(name, offset, bytes, 0, "damaged or torn");
+                }
+                Found::Room { offset } => {
+                    let of_parts = parts.as_ref().map(|parts| parts.offset);
+                    torn_at = torn_at.or(of_parts).or(Some(offset));
+                    self.incomplete(name, parts.take(), offset);
                 }
                 Found::Frame { offset, header, payload } => {
                     torn_at = None;
@@ -388,6 +405,7 @@ impl Replay {
         while let Some(found) = reader.next()? {
             match found {
                 Found::Damage { offset, bytes } => self.recovery.dropped(name, offset, bytes, 0, "damaged"),
+                Found::Room { .. } => {}
                 Found::Frame { offset, header, payload } => {
                     self.apply(name, offset, header.commit, payload);
                     self.last_commit = self.last_commit.max(header.commit);

@@ -249,13 +249,13 @@ impl Core {
             Some(stop) => stop,
             None => file.length()?,
         };
-        let mut reader = FrameReader::new(&*file, header.salt, place.offset, end);
+        let mut reader = FrameReader::new(&*file, &header, place.offset, end);
         // The commit that is being read: its number, the part that must come next, and where its samples begin in the batch.
         let mut open: Option<(u64, u32, Mark)> = None;
         loop {
             let (found_commit, part, last, is_end) = match reader.next()? {
                 None => break,
-                Some(Found::Damage { .. }) => {
+                Some(Found::Damage { .. } | Found::Room { .. }) => {
                     if let Some((_, _, at)) = open.take() {
                         samples.truncate(at);
                     }

@@ -6,7 +6,9 @@
 
 mod series;
 
+use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -223,12 +225,21 @@ fn all_cpu() -> f64 {
 
 /// Seconds that this thread took.
 fn thread_cpu() -> f64 {
-    schedstat(Path::new("/proc/thread-self/schedstat")).expect("/proc is there")
+    thread_local! {
+        // To open it each time would take a twentieth of what is measured.
+        static OWN: File = File::open("/proc/thread-self/schedstat").expect("/proc is there");
+    }
+    let mut text = [0; 64];
+    let n = OWN.with(|own| own.read_at(&mut text, 0)).expect("/proc is there");
+    std::str::from_utf8(&text[..n]).ok().and_then(seconds).expect("a number")
 }
 
 fn schedstat(path: &Path) -> Option<f64> {
-    let text = std::fs::read_to_string(path).ok()?;
-    Some(text.split(' ').next()?.parse::<f64>().ok()? / 1e9)
+    seconds(&std::fs::read_to_string(path).ok()?)
+}
+
+fn seconds(schedstat: &str) -> Option<f64> {
+    Some(schedstat.split(' ').next()?.parse::<f64>().ok()? / 1e9)
 }
 
 /// Bytes of memory that belong to this process alone, maps of files left out.

@@ -26,6 +26,8 @@ pub(crate) struct FileHeader {
     /// Goes into every checksum of the file, so that bytes of another file, or a label value that imitates a frame, never
     /// pass for a frame of this one.
     pub(crate) salt: u32,
+    /// Whether zeros behind the last frame are room for more, and nothing that was lost.
+    pub(crate) has_room: bool,
 }
 
 /// Why the beginning of a file is not one.
@@ -44,7 +46,7 @@ pub(crate) enum BadHeader {
 impl FileHeader {
     /// A header with a salt nobody can foresee.
     pub(crate) fn new(kind: FileKind, number: u64) -> Self {
-        FileHeader { kind, number, salt: RandomState::new().hash_one(number) as u32 }
+        FileHeader { kind, number, salt: RandomState::new().hash_one(number) as u32, has_room: false }
     }
 
     pub(crate) fn encode(&self) -> [u8; FILE_HEADER_BYTES] {
@@ -53,6 +55,7 @@ impl FileHeader {
         bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.salt.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.number.to_le_bytes());
+        bytes[24] = u8::from(self.has_room);
         let checksum = crc32c::crc32c(&bytes[..28]);
         bytes[28..].copy_from_slice(&checksum.to_le_bytes());
         bytes
@@ -72,7 +75,10 @@ impl FileHeader {
         }
         // The checksum comes first: a damaged version number must not look like a newer program's file.
         match u32_at(bytes, 8) {
-            VERSION => Ok(FileHeader { kind, number: u64_at(bytes, 16), salt: u32_at(bytes, 12) }),
+            VERSION => {
+                let (number, salt) = (u64_at(bytes, 16), u32_at(bytes, 12));
+                Ok(FileHeader { kind, number, salt, has_room: bytes[24] & 1 != 0 })
+            }
             other => Err(BadHeader::Version(other)),
         }
     }

@@ -7,7 +7,9 @@ use std::io;
 
 use crate::fs::ReadFile;
 
-use super::frame::{self, FILE_HEADER_BYTES, FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, PAYLOAD_BYTES_MAX};
+use super::frame::{
+    self, FILE_HEADER_BYTES, FRAME_HEADER_BYTES, FRAME_MAGIC, FileHeader, FrameHeader, PAYLOAD_BYTES_MAX,
+};
 
 // How much is read at once; frames are mostly far smaller.
 const READ_BYTES: usize = 1 << 20;
@@ -19,12 +21,15 @@ pub(crate) enum Found<'a> {
     Frame { offset: u64, header: FrameHeader, payload: &'a [u8] },
     /// Bytes that are no frame, from `offset` on.
     Damage { offset: u64, bytes: u64 },
+    /// Room for more from `offset` to the end, where nothing was written yet.
+    Room { offset: u64 },
 }
 
 /// A walk over the frames of one file.
 pub(crate) struct FrameReader<'f> {
     file: &'f dyn ReadFile,
     salt: u32,
+    has_room: bool,
     // The window of the file that is in memory, and where in the file it begins.
     window: Vec<u8>,
     window_at: u64,
@@ -36,10 +41,11 @@ pub(crate) struct FrameReader<'f> {
 }
 
 impl<'f> FrameReader<'f> {
-    /// A walk from `at` (0 for the first frame) up to `end`.
-    pub(crate) fn new(file: &'f dyn ReadFile, salt: u32, at: u64, end: u64) -> Self {
+    /// A walk through the file of this header from `at` (0 for the first frame) up to `end`.
+    pub(crate) fn new(file: &'f dyn ReadFile, header: &FileHeader, at: u64, end: u64) -> Self {
         let at = at.max(FILE_HEADER_BYTES as u64);
-        FrameReader { file, salt, window: Vec::new(), window_at: at, at, end, pending: None }
+        let FileHeader { salt, has_room, .. } = *header;
+        FrameReader { file, salt, has_room, window: Vec::new(), window_at: at, at, end, pending: None }
     }
 
     /// Where the next frame begins.
@@ -63,7 +69,15 @@ impl<'f> FrameReader<'f> {
                     }
                     candidate = self.magic_after(candidate + 1)?;
                 };
-                let stop = found.map_or(self.end, |(offset, _)| offset);
+                let stop = match found {
+                    Some((offset, _)) => offset,
+                    None if self.has_room => self.last_written(from)?,
+                    None => self.end,
+                };
+                if stop == from && found.is_none() && from < self.end {
+                    self.at = self.end;
+                    return Ok(Some(Found::Room { offset: from }));
+                }
                 if stop > from {
                     self.at = stop;
                     self.pending = found;
@@ -114,6 +128,22 @@ impl<'f> FrameReader<'f> {
             from += (bytes.len() - FRAME_MAGIC.len() + 1) as u64;
         }
         Ok(self.end)
+    }
+
+    /// Where the last bytes from `from` on end that are not zeros; `from` if there are none.
+    fn last_written(&mut self, from: u64) -> io::Result<u64> {
+        let (mut at, mut written) = (from, from);
+        while at < self.end {
+            let bytes = self.view(at, READ_BYTES)?;
+            if bytes.is_empty() {
+                break;
+            }
+            if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
+                written = at + last as u64 + 1;
+            }
+            at += bytes.len() as u64;
+        }
+        Ok(written)
     }
 
     /// `n` bytes from `offset` on, fewer at the end. Keeps at most one frame and one read in memory.

@@ -2,7 +2,7 @@
 //!
 //! A frame's checksum begins with the salt, and a CRC can be run backwards, so the bytes of a frame and its checksum have
 //! exactly one salt that fits. One frame alone proves nothing, as some salt fits any bytes; the frame behind it must fit the
-//! same salt, or the file must end there and the payload must be readable.
+//! same salt, or nothing must be written behind it and the payload must be readable.
 
 use std::io;
 
@@ -27,7 +27,8 @@ pub(crate) fn read_header(file: &dyn ReadFile, kind: FileKind, number: u64) -> i
         Err(wrong) => wrong,
     };
     Ok(match find_salt(file)? {
-        Some(salt) => Ok((FileHeader { kind, number, salt }, Some(wrong))),
+        // Whether there was room went with the header, so zeros at the end mean nothing.
+        Some(salt) => Ok((FileHeader { kind, number, salt, has_room: true }, Some(wrong))),
         None => Err(wrong),
     })
 }
@@ -39,7 +40,9 @@ fn find_salt(file: &dyn ReadFile) -> io::Result<Option<u32>> {
     let fits = match frame_at(file, at + first.len() as u64)? {
         Some(second) => frame::is_whole(&second, salt),
         None => {
-            let is_last = file.length()? == at + first.len() as u64;
+            let mut behind = [0; FRAME_HEADER_BYTES];
+            let n = file.read_at(at + first.len() as u64, &mut behind)?;
+            let is_last = behind[..n].iter().all(|byte| *byte == 0);
             is_last && sections(&first[FRAME_HEADER_BYTES..]).all(|section| section.is_ok())
         }
     };

@@ -1,7 +1,7 @@
 //! Breaks every operation of a scenario in every way, opens again and looks at what had to survive.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -164,7 +164,7 @@ fn death_at_every_operation() {
 #[test]
 fn power_cut_at_every_operation() {
     for fault in [Fault::Stop, Fault::Torn] {
-        for after in [After::PowerCut, After::PowerCutWithZeros] {
+        for after in [After::PowerCut, After::PowerCutWithZeros, After::PowerCutTorn] {
             check(Durability::Fsync, fault, after);
             check(Durability::Process, fault, after);
         }
@@ -305,4 +305,60 @@ fn what_was_read_back_is_on_disk_before_it_is_acknowledged() {
     let fs = fs.after(After::PowerCut);
     let store = Store::open(Path::new("/d"), options_on(&fs, Durability::Fsync)).unwrap();
     assert!(batches(&store, "after a power cut").contains(&0), "it was acknowledged");
+}
+
+fn is_segment(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "wal")
+}
+
+/// What is in the segment that was written last, room included.
+fn last_segment(fs: &FaultyFs) -> (PathBuf, Vec<u8>) {
+    fs.files().into_iter().rfind(|(path, _)| is_segment(path)).expect("there is a segment")
+}
+
+#[test]
+fn room_for_more_is_no_damage() {
+    let fs = FaultyFs::default();
+    let on = |fs: &FaultyFs| Options { segment_bytes: 1 << 20, ..options_on(fs, Durability::Fsync) };
+    let store = Store::open(Path::new("/d"), on(&fs)).unwrap();
+    (0..3).for_each(|n| commit(&store, n).unwrap());
+    let expected = content(&store);
+    let (path, bytes) = last_segment(&fs);
+    let written = store.stats().wal_bytes as usize;
+    assert!(bytes.len() > written + 1000, "there is room: {} bytes behind {written}", bytes.len() - written);
+    let left = fs.after(After::Kill);
+    for (garbage, dropped) in [(&b""[..], None), (b"garbage", Some(7)), (&[0xf7, b'R', b'L', b'T'], Some(4))] {
+        let mut files = left.files();
+        files.get_mut(&path).unwrap()[written..][..garbage.len()].copy_from_slice(garbage);
+        let fs = FaultyFs::of(files);
+        let store = Store::open(Path::new("/d"), on(&fs)).unwrap();
+        assert_eq!(store.opened().dropped.first().map(|dropped| dropped.bytes), dropped, "{:?}", store.opened());
+        assert_eq!(content(&store), expected);
+    }
+    // Whoever closes the store gives it back.
+    store.close().unwrap();
+    assert_eq!(last_segment(&fs).1.len(), written);
+}
+
+#[test]
+fn where_there_is_no_room_for_more_there_may_be_for_a_commit() {
+    let mut without_room = 0;
+    for operation in 0.. {
+        let fs = FaultyFs::default();
+        let on = Options { segment_bytes: 1000, ..options_on(&fs, Durability::Fsync) };
+        let store = Store::open(Path::new("/d"), on).unwrap();
+        fs.break_at(fs.operations() + operation, Fault::Full);
+        let mut outcomes = (0..BATCHES).map_while(|n| (!fs.broke()).then(|| commit(&store, n)));
+        let outcome = outcomes.by_ref().last().expect("there is a commit");
+        if !fs.broke() {
+            break;
+        }
+        if outcome.is_ok() {
+            let bytes: usize =
+                fs.files().iter().filter(|(path, _)| is_segment(path)).map(|(_, bytes)| bytes.len()).sum();
+            assert_eq!(bytes as u64, store.stats().wal_bytes, "what there was of the room is given back");
+            without_room += 1;
+        }
+    }
+    assert!(without_room > 0, "room was made in advance only");
 }

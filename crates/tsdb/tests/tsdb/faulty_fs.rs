@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -29,6 +30,8 @@ pub(crate) enum After {
     PowerCut,
     /// The same, and zeros up to the old length, as file systems do that write the length first.
     PowerCutWithZeros,
+    /// The same, and of what was written since into room that was there only the second half.
+    PowerCutTorn,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -70,9 +73,40 @@ impl State {
 #[derive(Debug, Clone, Default)]
 struct Content {
     bytes: Vec<u8>,
+    // Behind what was appended; there may be room behind it.
+    end: usize,
+    // How long the file is on disk, and how much of that was appended by then: behind it there is still room.
     synced: usize,
+    synced_end: usize,
     // A sync failed, so nothing written before gets to the disk any more.
     lost: bool,
+}
+
+impl Content {
+    /// A file of a former process.
+    fn of(bytes: Vec<u8>) -> Self {
+        Content { end: bytes.len(), synced: bytes.len(), synced_end: bytes.len(), lost: false, bytes }
+    }
+
+    fn write(&mut self, at: usize, bytes: &[u8]) {
+        self.bytes.resize(self.bytes.len().max(at + bytes.len()), 0);
+        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// What a power cut leaves.
+    fn left(&self, after: After) -> Vec<u8> {
+        let mut bytes = self.bytes.clone();
+        if after != After::PowerCutWithZeros {
+            bytes.truncate(self.synced);
+        }
+        let unsynced = self.synced_end..self.end.clamp(self.synced_end, bytes.len());
+        let lost = match after {
+            After::PowerCutTorn => unsynced.start..unsynced.start.midpoint(unsynced.end),
+            _ => unsynced.start..bytes.len(),
+        };
+        bytes[lost].fill(0);
+        bytes
+    }
 }
 
 impl FaultyFs {
@@ -139,14 +173,8 @@ impl FaultyFs {
             .durable
             .iter()
             .map(|(path, content)| {
-                let content = content.lock().unwrap();
-                let mut bytes = content.bytes.clone();
-                match after {
-                    After::PowerCutWithZeros => bytes[content.synced..].fill(0),
-                    _ => bytes.truncate(content.synced),
-                }
-                let synced = bytes.len();
-                (path.clone(), Arc::new(Mutex::new(Content { bytes, synced, lost: false })))
+                let left = content.lock().unwrap().left(after);
+                (path.clone(), Arc::new(Mutex::new(Content::of(left))))
             })
             .collect();
         FaultyFs(Arc::new(Mutex::new(State { durable: files.clone(), files, ..State::default() })))
@@ -159,13 +187,8 @@ impl FaultyFs {
 
     /// A file system with these files.
     pub(crate) fn of(files: BTreeMap<PathBuf, Vec<u8>>) -> FaultyFs {
-        let files: BTreeMap<_, _> = files
-            .into_iter()
-            .map(|(path, bytes)| {
-                let synced = bytes.len();
-                (path, Arc::new(Mutex::new(Content { bytes, synced, lost: false })))
-            })
-            .collect();
+        let files: BTreeMap<_, _> =
+            files.into_iter().map(|(path, bytes)| (path, Arc::new(Mutex::new(Content::of(bytes))))).collect();
         FaultyFs(Arc::new(Mutex::new(State { durable: files.clone(), files, ..State::default() })))
     }
 
@@ -245,7 +268,8 @@ impl Fs for FaultyFs {
         let content = self.find(path)?;
         let mut content = content.lock().unwrap();
         content.bytes.truncate(bytes as usize);
-        content.synced = content.bytes.len();
+        content.end = content.end.min(content.bytes.len());
+        (content.synced, content.synced_end) = (content.bytes.len(), content.end);
         Ok(())
     }
 
@@ -298,11 +322,26 @@ impl AppendFile for Handle {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
         let fault = self.fs.operate()?;
         let mut content = self.content.lock().unwrap();
+        let end = content.end;
         if fault.is_some() {
-            content.bytes.extend_from_slice(&bytes[..bytes.len() / 2]);
+            content.write(end, &bytes[..bytes.len() / 2]);
             return Err(io::ErrorKind::StorageFull.into());
         }
-        content.bytes.extend_from_slice(bytes);
+        content.write(end, bytes);
+        content.end = end + bytes.len();
+        Ok(())
+    }
+
+    fn reserve(&self, span: Range<u64>) -> io::Result<()> {
+        let fault = self.fs.operate()?;
+        let mut content = self.content.lock().unwrap();
+        assert!(span.start >= content.end as u64, "there is something already");
+        let zeros = vec![0; (span.end - span.start) as usize];
+        if fault.is_some() {
+            content.write(span.start as usize, &zeros[..zeros.len() / 2]);
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        content.write(span.start as usize, &zeros);
         Ok(())
     }
 
@@ -316,7 +355,7 @@ impl AppendFile for Handle {
         }
         // As Linux does: after a failed sync the next one succeeds although the pages are gone.
         if !content.lost {
-            content.synced = content.bytes.len();
+            (content.synced, content.synced_end) = (content.bytes.len(), content.end);
         }
         Ok(())
     }
