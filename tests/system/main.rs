@@ -21,6 +21,7 @@ mod http_surface;
 mod https;
 mod ingress;
 mod jubilant;
+mod long_windows;
 mod main_job;
 mod metric_checks;
 mod neighbours;
@@ -43,6 +44,7 @@ use relatum_tests::peers::Peer;
 fn main() {
     let arguments = Arguments::from_args();
     let trials = [
+        long_windows::trials(),
         main_job::trials(),
         metric_checks::trials(),
         neighbours::trials(),

@@ -17,9 +17,9 @@ pub mod remote_read;
 pub mod remote_write;
 pub mod sample;
 pub mod storage;
-pub mod summary;
 pub mod text;
 pub mod time;
+pub mod windows;
 pub mod yaml;
 
 pub use alert::Alert;

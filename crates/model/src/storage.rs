@@ -14,8 +14,8 @@ use crate::exposition::MetricKind;
 use crate::histogram::NativeHistogram;
 use crate::labels::Labels;
 use crate::matcher::Matcher;
-use crate::sample::{HistogramSample, Sample, Samples, Series};
-use crate::summary::{Run, RunSeries, Windows};
+use crate::sample::{HistogramSample, Sample, Series};
+use crate::windows::{Glimpse, Shown};
 
 /// What a reader may see: matchers that are always applied, and the key under which results for this view may be cached.
 ///
@@ -111,13 +111,12 @@ pub struct Hints {
     pub without_buckets: bool,
     /// Nobody will look at any sample of a series but its newest.
     pub newest_only: bool,
+    /// Nobody will look at more than this of the samples; heeded in [`Parts`] only.
+    pub glimpse: Option<Glimpse>,
 }
 
 /// The series of a selection, one after the other in the order of their labels.
 pub type SeriesSet<'a> = Box<dyn Iterator<Item = Result<Series, SelectError>> + Send + 'a>;
-
-/// The same as runs, of which some are summaries.
-pub type RunSet<'a> = Box<dyn Iterator<Item = Result<RunSeries, SelectError>> + Send + 'a>;
 
 /// Why a selection failed.
 #[derive(Debug, Error)]
@@ -176,25 +175,6 @@ pub trait Reader: Send + Sync {
     fn series<'a>(&'a self, matchers: &[Matcher], hints: &Hints, cancel: &Cancel)
     -> Result<SeriesSet<'a>, SelectError>;
 
-    /// The same series for functions over `windows` that need no single samples of what a summary tells: `rate` and `increase`,
-    /// `*_over_time` of min, max, avg, sum, count, first, last and present, `changes` and `resets`. What lies in no window may
-    /// be left out or not.
-    ///
-    /// A store without summaries returns samples only, as this does by itself.
-    fn runs<'a>(
-        &'a self,
-        matchers: &[Matcher],
-        windows: Windows,
-        hints: &Hints,
-        cancel: &Cancel,
-    ) -> Result<RunSet<'a>, SelectError> {
-        let _ = windows;
-        let series = self.series(matchers, hints, cancel)?;
-        Ok(Box::new(series.map(|series| {
-            series.map(|Series { labels, samples }| RunSeries { labels, runs: vec![Run::Samples(samples)] })
-        })))
-    }
-
     /// The same series in parts, for several threads; `None` if the store can only go through them one after the other. The
     /// hint `limit` is not looked at.
     fn parts<'a>(
@@ -227,7 +207,7 @@ pub trait Parts: Send + Sync {
     fn visit(
         &self,
         part: usize,
-        each: &mut dyn FnMut(&Labels, &mut Samples) -> ControlFlow<()>,
+        each: &mut dyn FnMut(&Labels, &mut Shown) -> ControlFlow<()>,
     ) -> Result<(), SelectError>;
 }
 

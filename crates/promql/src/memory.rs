@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use relatum_model::histogram::Hinting;
 use relatum_model::storage::{Cancel, Hints, Parts, Reader, Scope, Select, SelectError, SeriesSet, TimeRange};
+use relatum_model::windows::Shown;
 use relatum_model::{Histogram, HistogramSample, Labels, Matcher, NativeHistogram, Sample, Samples, Series};
 
 /// Series that are held in memory, sorted by labels.
@@ -197,13 +198,13 @@ impl Parts for InParts {
     fn visit(
         &self,
         part: usize,
-        each: &mut dyn FnMut(&Labels, &mut Samples) -> ControlFlow<()>,
+        each: &mut dyn FnMut(&Labels, &mut Shown) -> ControlFlow<()>,
     ) -> Result<(), SelectError> {
         for series in &self.parts[part] {
             if self.cancel.is_cancelled() {
                 return Err(SelectError::Cancelled);
             }
-            if each(&series.labels, &mut series.samples.clone()).is_break() {
+            if each(&series.labels, &mut Shown::all(series.samples.clone())).is_break() {
                 break;
             }
         }

@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use relatum_model::storage::{Cancel, Hints, Moment, Parts, Reader, Scope, Select, SelectError, SeriesSet, TimeRange};
-use relatum_model::{Labels, Matcher, Samples};
+use relatum_model::windows::Shown;
+use relatum_model::{Labels, Matcher};
 use relatum_promql::memory::Memory;
 use relatum_promql::syntax::ParseOptions;
 use relatum_promql::{Engine, EngineOptions, Probe, QueryError, QueryOptions, RangeQuery, Results};
@@ -97,7 +98,7 @@ impl Parts for WatchedParts<'_> {
     fn visit(
         &self,
         part: usize,
-        each: &mut dyn FnMut(&Labels, &mut Samples) -> ControlFlow<()>,
+        each: &mut dyn FnMut(&Labels, &mut Shown) -> ControlFlow<()>,
     ) -> Result<(), SelectError> {
         self.inner.visit(part, &mut |labels, samples| {
             self.wire.step();

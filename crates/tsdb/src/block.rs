@@ -10,6 +10,7 @@ pub(crate) mod bytes;
 pub(crate) mod column;
 pub(crate) mod decoder;
 pub(crate) mod deleted;
+pub(crate) mod glimpse;
 pub(crate) mod histograms;
 pub(crate) mod layout;
 pub(crate) mod merge;

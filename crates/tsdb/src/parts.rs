@@ -7,8 +7,10 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use relatum_model::storage::{Cancel, Parts, SelectError, TimeRange};
+use relatum_model::windows::{Glimpse, Shown};
 use relatum_model::{Labels, Samples};
 
+use crate::block::glimpse::{SPARE_MIN, Seen};
 use crate::chunk::decoder::ChunkDecoder;
 use crate::ranks::Ranks;
 use crate::series::MemSeries;
@@ -20,6 +22,8 @@ const PART_SERIES: usize = 128;
 /// Where series are long, a part has fewer of them, of about so many samples.
 const PART_SAMPLES: f64 = 131_072.0;
 const LONG_PART_SERIES: usize = 4;
+/// So many samples are passed over as fast as one is read.
+const GLIMPSE_SHARE: f64 = 4.0;
 
 /// The series that were found, and what of them a reader sees.
 pub(crate) struct ViewParts<'v> {
@@ -30,13 +34,28 @@ pub(crate) struct ViewParts<'v> {
     pub(crate) range: TimeRange,
     pub(crate) commit: u64,
     pub(crate) newest_only: bool,
+    pub(crate) glimpse: Option<Glimpse>,
     pub(crate) cancel: Cancel,
     pub(crate) part_series: usize,
 }
 
+/// How many samples the series that are read have in `blocks`, about.
+fn samples_each(blocks: &[Selected<'_>], range: TimeRange) -> f64 {
+    blocks.iter().map(|block| block.samples_each(range)).sum()
+}
+
 /// How many series each part has if those that are read have samples in `blocks`.
-pub(crate) fn part_series(blocks: &[Selected<'_>], range: TimeRange) -> usize {
-    series_of(blocks.iter().map(|block| block.samples_each(range)).sum())
+pub(crate) fn part_series(blocks: &[Selected<'_>], range: TimeRange, glimpse: Option<&Glimpse>) -> usize {
+    let samples = samples_each(blocks, range);
+    series_of(if glimpse.is_some() { samples / GLIMPSE_SHARE } else { samples })
+}
+
+/// What of `glimpse` is worth while: nothing where the windows are so narrow that most samples are looked at.
+pub(crate) fn worth_while(glimpse: Option<Glimpse>, blocks: &[Selected<'_>], range: TimeRange) -> Option<Glimpse> {
+    glimpse.filter(|glimpse| {
+        let edges = glimpse.windows.count as f64 * if glimpse.first { 2.0 } else { 1.0 };
+        !blocks.is_empty() && samples_each(blocks, range) >= edges * SPARE_MIN as f64
+    })
 }
 
 /// How many series a part has when each has so many samples in blocks; the sum of none is -0.
@@ -126,20 +145,39 @@ impl ViewParts<'_> {
         false
     }
 
+    /// Shows what `glimpse` asks for of the series that `walks` stand at, behind which are the `newest` samples. Otherwise returns `false`
+    /// and shows nothing.
+    fn see(&self, glimpse: &Glimpse, walks: &mut [BlockWalk<'_>], newest: &Samples, shown: &mut Shown) -> bool {
+        let mut seen = Seen::new(shown);
+        let mut of_blocks = walks.iter_mut().filter(|walk| walk.is_first);
+        let is_plain = newest.starts.is_empty() && newest.histograms.is_empty();
+        let is_seen = is_plain
+            && of_blocks.all(|walk| walk.push_seen(self.range, glimpse, &mut seen))
+            && newest.timestamps.first().is_none_or(|first_ms| seen.last_ms() < Some(*first_ms));
+        if is_seen {
+            seen.push(&newest.timestamps, &newest.values);
+            seen.end();
+        } else {
+            shown.clear();
+        }
+        is_seen
+    }
+
     /// As [`Parts::visit`], of a selection that is in the head only.
     fn visit_head(
         &self,
         ranks: &[u32],
-        each: &mut dyn FnMut(&Labels, &mut Samples) -> ControlFlow<()>,
+        each: &mut dyn FnMut(&Labels, &mut Shown) -> ControlFlow<()>,
     ) -> Result<(), SelectError> {
-        let (mut samples, mut decoder) = (Samples::default(), ChunkDecoder::default());
+        let (mut shown, mut decoder) = (Shown::default(), ChunkDecoder::default());
         for rank in ranks {
             if self.cancel.is_cancelled() {
                 return Err(SelectError::Cancelled);
             }
             let series = self.ranks.series(*rank);
-            self.read(series, &mut decoder, &mut samples);
-            if !samples.is_empty() && each(&series.labels, &mut samples).is_break() {
+            shown.numbers.clear();
+            self.read(series, &mut decoder, &mut shown.samples);
+            if !shown.samples.is_empty() && each(&series.labels, &mut shown).is_break() {
                 break;
             }
         }
@@ -155,7 +193,7 @@ impl Parts for ViewParts<'_> {
     fn visit(
         &self,
         part: usize,
-        each: &mut dyn FnMut(&Labels, &mut Samples) -> ControlFlow<()>,
+        each: &mut dyn FnMut(&Labels, &mut Shown) -> ControlFlow<()>,
     ) -> Result<(), SelectError> {
         let places = self.places(part);
         if places.blocks.iter().all(Range::is_empty) {
@@ -164,7 +202,7 @@ impl Parts for ViewParts<'_> {
         let mut in_head = self.found[places.head].iter().map(|rank| self.ranks.series(*rank)).peekable();
         let blocks = self.blocks.iter().zip(places.blocks);
         let mut walks: Vec<BlockWalk<'_>> = blocks.map(|(block, places)| block.walk(places)).collect();
-        let (mut samples, mut newest) = (Samples::default(), Samples::default());
+        let (mut shown, mut newest) = (Shown::default(), Samples::default());
         let mut decoder = ChunkDecoder::default();
         loop {
             if self.cancel.is_cancelled() {
@@ -173,18 +211,22 @@ impl Parts for ViewParts<'_> {
             let of_head = in_head.peek().map(|series| &series.labels);
             let Some(labels) = first_labels(of_head, &mut walks) else { return Ok(()) };
             let series = in_head.next_if(|series| series.labels == labels);
-            samples.clear();
+            shown.clear();
             newest.clear();
             let is_all = series.is_some_and(|series| self.read(series, &mut decoder, &mut newest));
+            let is_seen =
+                !is_all && self.glimpse.is_some_and(|glimpse| self.see(&glimpse, &mut walks, &newest, &mut shown));
             for walk in walks.iter_mut().filter(|walk| walk.is_first) {
-                if is_all {
+                if is_all || is_seen {
                     walk.advance();
                 } else {
-                    walk.push_samples(self.range, &mut samples);
+                    walk.push_samples(self.range, &mut shown.samples);
                 }
             }
-            add(&mut samples, &mut newest);
-            if !samples.is_empty() && each(&labels, &mut samples).is_break() {
+            if !is_seen {
+                add(&mut shown.samples, &mut newest);
+            }
+            if !shown.samples.is_empty() && each(&labels, &mut shown).is_break() {
                 return Ok(());
             }
         }
@@ -216,6 +258,6 @@ mod tests {
         for (samples, expected) in [(-0.0, 128), (0.0, 128), (0.5, 128), (1024.0, 128), (4096.0, 32), (1e9, 4)] {
             assert_eq!(series_of(samples), expected, "{samples}");
         }
-        assert_eq!(part_series(&[], TimeRange { min_ms: 0, max_ms: 1 }), PART_SERIES);
+        assert_eq!(part_series(&[], TimeRange { min_ms: 0, max_ms: 1 }, None), PART_SERIES);
     }
 }

@@ -1,22 +1,21 @@
 //! A consistent view of the store for one query: the blocks of one moment and what of the head belongs to them.
 
-mod runs;
-
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
 use relatum_model::labels::RunningLabels;
-use relatum_model::storage::{Cancel, Hints, Moment, Parts, Reader, RunSet, Scope, SelectError, SeriesSet, TimeRange};
-use relatum_model::summary::Windows;
+use relatum_model::storage::{Cancel, Hints, Moment, Parts, Reader, Scope, SelectError, SeriesSet, TimeRange};
+use relatum_model::windows::Glimpse;
 use relatum_model::{Labels, Matcher, Samples, Series};
 
 use crate::block::Block;
 use crate::block::deleted::Deleted;
+use crate::block::glimpse::Seen;
 use crate::block::layout::Damage;
 use crate::block::reader::{ChunkPlace, ChunkReader, Index, SeriesWalk};
 use crate::core::Core;
-use crate::parts::{ViewParts, part_series};
+use crate::parts::{ViewParts, part_series, worth_while};
 use crate::ranks::Ranks;
 use crate::readers::Ticket;
 use crate::series::MemSeries;
@@ -380,6 +379,26 @@ impl<'v> BlockWalk<'v> {
         self.advance();
     }
 
+    /// Adds those samples of the current series inside `range` to `seen` that `glimpse` asks for, and stays there. `false` if it cannot be
+    /// told which these are without reading all of them.
+    pub(crate) fn push_seen(&mut self, range: TimeRange, glimpse: &Glimpse, seen: &mut Seen<'_>) -> bool {
+        let Some(number) = self.current else { return true };
+        if !self.deleted.of(number).is_empty() {
+            return false;
+        }
+        for chunk in self.chunks.iter().filter(|chunk| chunk.reaches(range)) {
+            if seen.last_ms().is_some_and(|last_ms| chunk.min_ms <= last_ms) {
+                return false;
+            }
+            match self.reader.push_seen(chunk, range, glimpse, seen) {
+                Ok(true) => {}
+                Ok(false) => return false,
+                Err(damage) => self.block.report(damage),
+            }
+        }
+        true
+    }
+
     fn has_samples(&mut self, range: TimeRange) -> bool {
         let Some(number) = self.current else { return false };
         let deleted = self.deleted.of(number);
@@ -450,16 +469,6 @@ impl Reader for View<'_> {
         })
     }
 
-    fn runs<'a>(
-        &'a self,
-        matchers: &[Matcher],
-        windows: Windows,
-        hints: &Hints,
-        cancel: &Cancel,
-    ) -> Result<RunSet<'a>, SelectError> {
-        self.select_runs(matchers, windows, hints, cancel)
-    }
-
     fn parts<'a>(
         &'a self,
         matchers: &[Matcher],
@@ -473,8 +482,9 @@ impl Reader for View<'_> {
         let blocks = self.selected_blocks(matchers);
         let (range, commit) = (self.range, self.ticket.commit);
         let newest_only = hints.newest_only;
-        let (part_series, cancel) = (part_series(&blocks, range), cancel.clone());
-        Ok(Some(Box::new(ViewParts { ranks, found, blocks, range, commit, newest_only, cancel, part_series })))
+        let glimpse = worth_while(hints.glimpse, &blocks, range);
+        let (part_series, cancel) = (part_series(&blocks, range, glimpse.as_ref()), cancel.clone());
+        Ok(Some(Box::new(ViewParts { ranks, found, blocks, range, commit, newest_only, glimpse, cancel, part_series })))
     }
 
     fn label_sets(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<Labels>, SelectError> {

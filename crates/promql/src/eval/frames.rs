@@ -13,6 +13,7 @@ use crate::functions::rate::{self, Coverage, Kind};
 #[derive(Default)]
 pub(super) struct Frames {
     times: Vec<i64>,
+    numbers: Vec<u32>,
     // Those that have samples.
     places: Vec<Place>,
     // Those that have two at least; only as far as somebody asked.
@@ -44,13 +45,15 @@ struct Covered {
 }
 
 impl Frames {
-    /// Finds the windows in which there are samples of `times`.
-    fn find(&mut self, times: &[i64], steps: Steps, reach: Reach) {
-        if self.times == times {
+    /// Finds the windows in which there are samples of `times`, of which `numbers` say which among all they are, as in [`Shown`].
+    fn find(&mut self, times: &[i64], numbers: &[u32], steps: Steps, reach: Reach) {
+        if self.times == times && self.numbers == numbers {
             return;
         }
         self.times.clear();
         self.times.extend_from_slice(times);
+        self.numbers.clear();
+        self.numbers.extend_from_slice(numbers);
         self.places.clear();
         self.covered.clear();
         self.looked_at = 0;
@@ -69,7 +72,7 @@ impl Frames {
                 from += 1;
             }
             if from < to {
-                self.looked_at += to - from;
+                self.looked_at += count(numbers, from, to);
                 let (at_ms, start_ms, end_ms) = (frame.at_ms, frame.start_ms, frame.end_ms);
                 self.places.push(Place { step, at_ms, start_ms, end_ms, from, to });
             }
@@ -77,16 +80,17 @@ impl Frames {
     }
 
     /// Calls `kernel` for the window at each of `steps` that has samples, which are all floats; the results take the place of
-    /// what is in `column`. Returns how many samples the windows have.
+    /// what is in `column`. Returns how many samples the windows have. Where not all samples are shown, their `numbers` say which are.
     pub(super) fn slide(
         &mut self,
         samples: &Samples,
+        numbers: &[u32],
         steps: Steps,
         reach: Reach,
         mut kernel: impl FnMut(&Window<'_>) -> f64,
         column: &mut Column,
     ) -> usize {
-        self.find(&samples.timestamps, steps, reach);
+        self.find(&samples.timestamps, numbers, steps, reach);
         column.clear();
         for &Place { step, at_ms, start_ms, end_ms, from, to } in &self.places {
             let (times, values) = (&samples.timestamps[from..to], &samples.values[from..to]);
@@ -102,18 +106,21 @@ impl Frames {
     pub(super) fn slide_change(
         &mut self,
         samples: &Samples,
+        numbers: &[u32],
         steps: Steps,
         reach: Reach,
         kind: Kind,
         column: &mut Column,
     ) -> usize {
-        self.find(&samples.timestamps, steps, reach);
+        self.find(&samples.timestamps, numbers, steps, reach);
         column.clear();
         if self.covered.is_empty() {
             let times = &samples.timestamps;
             self.covered.extend(self.places.iter().filter_map(|place| {
-                let coverage = Coverage::of(&times[place.from..place.to], place.start_ms, place.end_ms, kind)?;
-                Some(Covered { step: place.step, first: place.from, last: place.to - 1, coverage })
+                let (first, last) = (place.from, place.to - 1);
+                let count = count(numbers, place.from, place.to);
+                let coverage = Coverage::of((times[first], times[last]), count, place.start_ms, place.end_ms, kind)?;
+                Some(Covered { step: place.step, first, last, coverage })
             }));
         }
         let (Some(first), Some(last)) = (self.covered.first(), self.covered.last()) else { return self.looked_at };
@@ -147,6 +154,11 @@ impl Frames {
     }
 }
 
+/// How many samples there are from the one shown at `from` to the one before `to`.
+fn count(numbers: &[u32], from: usize, to: usize) -> usize {
+    if numbers.is_empty() { to - from } else { (numbers[to - 1] - numbers[from]) as usize + 1 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,9 +172,10 @@ mod tests {
             let (mut changes, mut expected) = (Column::default(), Column::default());
             // What is calculated of times is kept for one kind only.
             let mut frames_of_kind = Frames::default();
-            frames_of_kind.slide_change(samples, steps, reach, kind, &mut changes);
-            let looked_at = frames_of_kind.slide_change(samples, steps, reach, kind, &mut changes);
-            let each = frames.slide(samples, steps, reach, |window| rate::extrapolated(window, kind), &mut expected);
+            frames_of_kind.slide_change(samples, &[], steps, reach, kind, &mut changes);
+            let looked_at = frames_of_kind.slide_change(samples, &[], steps, reach, kind, &mut changes);
+            let each =
+                frames.slide(samples, &[], steps, reach, |window| rate::extrapolated(window, kind), &mut expected);
             let bits = |column: &Column| column.iter().map(|(step, value)| (step, value.to_bits())).collect::<Vec<_>>();
             assert_eq!(bits(&changes), bits(&expected), "{samples:?} {steps:?} {range_ms} {kind:?}");
             assert_eq!(looked_at, each);

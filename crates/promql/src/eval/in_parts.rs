@@ -10,7 +10,8 @@ use std::sync::mpsc::{SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, OnceLock};
 
 use relatum_model::storage::{Hints, Parts, TimeRange};
-use relatum_model::{Labels, Matcher, Samples, Series};
+use relatum_model::windows::Shown;
+use relatum_model::{Labels, Matcher, Series};
 
 use super::fold_streaming::{Batch, Sink};
 use super::frames::Frames;
@@ -32,7 +33,7 @@ const SERIES_BETWEEN_CHECKS: usize = 16;
 
 /// How the samples of one series become its values at the steps; they may be changed on the way. Returns how many samples the
 /// steps looked at. What is found of the times of a series is kept for the next one.
-pub(super) type MakeColumn<'m> = dyn Fn(&mut Frames, &mut Samples, &mut Column) -> usize + Sync + 'm;
+pub(super) type MakeColumn<'m> = dyn Fn(&mut Frames, &mut Shown, &mut Column) -> usize + Sync + 'm;
 
 /// What becomes of the series of a selection.
 pub(super) struct Plan<'p> {
@@ -86,14 +87,17 @@ impl Evaluator<'_> {
             let mut made = Vec::new();
             let mut metrics = Metrics::default();
             let (mut read, mut looked_at) = (0, 0);
-            bound.visit(parts, part, |labels, samples| {
-                if !samples.histograms.is_empty() {
-                    made.push(Made::Whole(Series { labels: labels.clone(), samples: std::mem::take(samples) }));
+            bound.visit(parts, part, |labels, shown| {
+                if !shown.samples.histograms.is_empty() {
+                    made.push(Made::Whole(Series {
+                        labels: labels.clone(),
+                        samples: std::mem::take(&mut shown.samples),
+                    }));
                     return true;
                 }
                 let mut floats = Column::default();
-                read += samples.len();
-                looked_at += (plan.make)(frames, samples, &mut floats);
+                read += shown.samples.len();
+                looked_at += (plan.make)(frames, shown, &mut floats);
                 if floats.slots() > 0 {
                     let metric = if plan.wants_metrics { metrics.new_one(labels) } else { None };
                     let labels = if plan.loses_name { without_metadata(labels) } else { labels.clone() };
@@ -140,16 +144,16 @@ impl Evaluator<'_> {
             let known = groups.len();
             let mut metrics = Metrics::default();
             let (mut read, mut looked_at) = (0, 0);
-            bound.visit(parts, part, |labels, samples| {
+            bound.visit(parts, part, |labels, shown| {
                 // Without its type a series may be the same as another one; and histograms are not floats.
                 let is_typed = || has_type(labels);
-                if !samples.histograms.is_empty() || (plan.loses_name && is_typed()) {
+                if !shown.samples.histograms.is_empty() || (plan.loses_name && is_typed()) {
                     batch.is_beyond = true;
                     return false;
                 }
                 column.clear();
-                read += samples.len();
-                looked_at += (plan.make)(frames, samples, column);
+                read += shown.samples.len();
+                looked_at += (plan.make)(frames, shown, column);
                 if column.slots() > 0 {
                     batch.metrics.extend(if plan.wants_metrics { metrics.new_one(labels) } else { None });
                     batch.push(groups.of(labels, plan.loses_name), column);
@@ -267,16 +271,17 @@ impl Bound {
         &self,
         parts: &dyn Parts,
         part: usize,
-        mut each: impl FnMut(&Labels, &mut Samples) -> bool,
+        mut each: impl FnMut(&Labels, &mut Shown) -> bool,
     ) -> Result<(), QueryError> {
         let mut refused = None;
         let mut seen = 0;
-        parts.visit(part, &mut |labels, samples| {
+        parts.visit(part, &mut |labels, shown| {
             let checked = if seen % SERIES_BETWEEN_CHECKS == 0 { self.watch.check() } else { Ok(()) };
             seen += 1;
-            let admitted = checked.and_then(|()| self.room.admit(samples.len().saturating_add(self.n_steps).into()));
+            let admitted =
+                checked.and_then(|()| self.room.admit(shown.samples.len().saturating_add(self.n_steps).into()));
             match admitted {
-                Ok(()) if each(labels, samples) => return ControlFlow::Continue(()),
+                Ok(()) if each(labels, shown) => return ControlFlow::Continue(()),
                 Ok(()) => {}
                 Err(error) => refused = Some(error),
             }

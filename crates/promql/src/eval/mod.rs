@@ -38,6 +38,7 @@ mod window;
 mod window_parts;
 
 use relatum_model::Series;
+use relatum_model::windows::Windows;
 
 pub(crate) use block::{Block, Column, Row, Scalars, absent, is_absent, labels_bytes};
 pub(crate) use bucket_use::BucketUse;
@@ -142,6 +143,20 @@ impl When {
             When::Offset(offset_ms) => t_ms.saturating_sub(offset_ms),
             When::Fixed(at_ms) => at_ms,
         }
+    }
+
+    /// The windows that end where to look at `steps`; `None` where some of them would lie outside of all times.
+    pub(crate) fn windows(self, steps: Steps, range_ms: i64) -> Option<Windows> {
+        let (first_ms, last_ms) = (steps.start_ms, steps.last_ms());
+        let (first_end_ms, count) = match self {
+            When::Offset(offset_ms) => {
+                last_ms.checked_sub(offset_ms)?;
+                (first_ms.checked_sub(offset_ms)?, steps.count)
+            }
+            When::Fixed(at_ms) => (at_ms, 1),
+        };
+        first_end_ms.checked_sub(range_ms)?;
+        Some(Windows { first_end_ms, step_ms: steps.step_ms, count, range_ms })
     }
 }
 

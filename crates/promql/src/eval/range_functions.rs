@@ -42,6 +42,17 @@ pub(super) fn pure_function(name: &str) -> Option<Pure> {
     })
 }
 
+/// Whether the function called `name` looks at nothing of a window but its first and last sample and how many there are, or else only at
+/// where values fall, too (`true`). `None` if it looks at more.
+pub(super) fn looks_at_falls(name: &str) -> Option<bool> {
+    match name {
+        // Where values rise, the smallest and the largest are the first and the last.
+        "rate" | "increase" | "resets" | "max_over_time" | "min_over_time" => Some(true),
+        "delta" | "first_over_time" | "last_over_time" | "present_over_time" => Some(false),
+        _ => None,
+    }
+}
+
 impl Evaluator<'_> {
     /// The functions of a range vector, each slid as a window over its series.
     pub(super) fn range_function(

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use relatum_model::histogram::CounterReset;
 use relatum_model::storage::{Hints, SelectError, TimeRange};
+use relatum_model::windows::{Glimpse, Shown};
 use relatum_model::{HistogramSample, Matcher, NativeHistogram, Samples, Series, is_stale};
 
 use super::enough::Counter;
@@ -67,9 +68,11 @@ impl Evaluator<'_> {
         let mut block = Block::default();
         let mut sink = self.sink.take();
         let mut counter = Counter::new(self.enough.take(), steps);
-        let hints = Hints { newest_only: steps.count == 1, ..instant_hints(steps) };
-        let make = |_: &mut Frames, samples: &mut Samples, column: &mut Column| {
-            newest_column(samples, steps, when, lookback_ms, take, column)
+        let windows = when.windows(steps, lookback_ms).filter(|_| steps.count > 1);
+        let glimpse = windows.map(|windows| Glimpse { windows, first: false, falls: false });
+        let hints = Hints { newest_only: steps.count == 1, glimpse, ..instant_hints(steps) };
+        let make = |_: &mut Frames, shown: &mut Shown, column: &mut Column| {
+            newest_column(&shown.samples, steps, when, lookback_ms, take, column)
         };
         let plan = Plan {
             make: &make,
@@ -446,6 +449,22 @@ pub(super) fn without_stale(mut samples: Samples) -> Samples {
     }
     samples.histograms.retain(|sample| !sample.histogram.is_stale());
     samples
+}
+
+/// As [`without_stale`], of floats of which some may not be shown.
+pub(super) fn forget_stale(shown: &mut Shown) {
+    let Shown { samples, numbers } = shown;
+    if !has_stale(&samples.values) {
+        return;
+    }
+    let mut gone = 0;
+    for (number, value) in numbers.iter_mut().zip(&samples.values) {
+        *number -= gone;
+        gone += u32::from(is_stale(*value));
+    }
+    let keep: Vec<bool> = samples.values.iter().map(|value| !is_stale(*value)).collect();
+    retain(numbers, &keep);
+    *samples = without_stale(std::mem::take(samples));
 }
 
 fn retain<T>(column: &mut Vec<T>, keep: &[bool]) {

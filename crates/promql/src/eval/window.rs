@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use relatum_model::storage::{Hints, TimeRange};
+use relatum_model::windows::Glimpse;
 use relatum_model::{Labels, Samples, Series};
 
 use super::frames::Frames;
@@ -220,7 +221,7 @@ impl Evaluator<'_> {
         let mut row = Row { drop_name: *drop_name, ..Row::of_floats(labels.clone(), Column::default()) };
         if histograms.is_empty() && samples.starts.is_empty() {
             row.floats = std::mem::take(&mut slider.spare);
-            let looked_at = slider.frames.slide(samples, steps, reach, &mut *slider.kernel, &mut row.floats);
+            let looked_at = slider.frames.slide(samples, &[], steps, reach, &mut *slider.kernel, &mut row.floats);
             self.measuring.meter.count(0, looked_at);
         } else {
             let metric = labels.metric_name().unwrap_or_default();
@@ -405,6 +406,13 @@ impl Reach {
     #[cfg(test)]
     pub(super) fn plain(range_ms: i64) -> Self {
         Reach { when: When::Offset(0), range_ms, before_ms: 0, behind_ms: 0 }
+    }
+
+    /// What is looked at by a function that needs of each window the ends, and maybe where values fall.
+    pub(super) fn glimpse(self, steps: Steps, falls: bool) -> Option<Glimpse> {
+        let is_plain = self.before_ms == 0 && self.behind_ms == 0;
+        let windows = self.when.windows(steps, self.range_ms).filter(|_| is_plain)?;
+        Some(Glimpse { windows, first: true, falls })
     }
 
     pub(super) fn frame(self, at_ms: i64) -> Frame {

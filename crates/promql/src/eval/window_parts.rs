@@ -1,12 +1,14 @@
 //! Windows on all cores: functions that look at nothing but their window slide over the parts of a selection at once.
 
-use relatum_model::{Samples, Series};
+use relatum_model::Series;
+use relatum_model::storage::Hints;
+use relatum_model::windows::Shown;
 
 use super::fold_streaming::Sink;
 use super::frames::Frames;
 use super::in_parts::{Made, Plan};
-use super::range_functions::{Pure, pure_function};
-use super::select::{has_stale, histogram_points, without_stale};
+use super::range_functions::{Pure, looks_at_falls, pure_function};
+use super::select::{forget_stale, histogram_points, without_stale};
 use super::window::{RangeSeries, Slider};
 use super::{Block, Column, Evaluator};
 use crate::error::QueryError;
@@ -30,13 +32,14 @@ impl Evaluator<'_> {
         }
         let steps = slider.steps;
         let (reach, range, hints) = self.reach(matrix, slider.function, steps)?;
-        let make = |frames: &mut Frames, samples: &mut Samples, column: &mut Column| {
-            if has_stale(&samples.values) {
-                *samples = without_stale(std::mem::take(samples));
-            }
+        let glimpse = looks_at_falls(slider.function).and_then(|falls| reach.glimpse(steps, falls));
+        let hints = Hints { glimpse, ..hints };
+        let make = |frames: &mut Frames, shown: &mut Shown, column: &mut Column| {
+            forget_stale(shown);
+            let Shown { samples, numbers } = shown;
             match function {
-                Pure::Change(kind) => frames.slide_change(samples, steps, reach, kind, column),
-                Pure::Of(f) => frames.slide(samples, steps, reach, f, column),
+                Pure::Change(kind) => frames.slide_change(samples, numbers, steps, reach, kind, column),
+                Pure::Of(f) => frames.slide(samples, numbers, steps, reach, f, column),
             }
         };
         let later = self.settings.delayed_name_removal;

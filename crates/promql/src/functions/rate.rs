@@ -13,7 +13,9 @@ pub(crate) struct Kind {
 
 /// The change over the range, extrapolated from the samples to its ends; [`absent`] with a single sample.
 pub(crate) fn extrapolated(window: &Window<'_>, kind: Kind) -> f64 {
-    let Some(coverage) = Coverage::of(window.times, window.start_ms, window.end_ms, kind) else { return absent() };
+    let (Some(first_ms), Some(last_ms)) = (window.times.first(), window.times.last()) else { return absent() };
+    let (ends, count) = ((*first_ms, *last_ms), window.times.len());
+    let Some(coverage) = Coverage::of(ends, count, window.start_ms, window.end_ms, kind) else { return absent() };
     let values = window.values;
     let mut change = values[values.len() - 1] - values[0];
     if kind.is_counter && falls(values) {
@@ -42,14 +44,19 @@ pub(crate) struct Coverage {
 }
 
 impl Coverage {
-    /// Of the samples of a range at `times`; `None` if there are not two.
-    pub(crate) fn of(times: &[i64], start_ms: i64, end_ms: i64, kind: Kind) -> Option<Coverage> {
-        let (first_ms, last_ms) = (*times.first()?, *times.last()?);
-        if times.len() < 2 {
+    /// Of the `count` samples of a range from `first_ms` to `last_ms`; `None` if there are not two.
+    pub(crate) fn of(
+        (first_ms, last_ms): (i64, i64),
+        count: usize,
+        start_ms: i64,
+        end_ms: i64,
+        kind: Kind,
+    ) -> Option<Coverage> {
+        if count < 2 {
             return None;
         }
         let sampled = (last_ms - first_ms) as f64 / 1000.0;
-        let average_gap = sampled / (times.len() - 1) as f64;
+        let average_gap = sampled / (count - 1) as f64;
         let threshold = average_gap * 1.1;
         let mut to_start = (first_ms - start_ms) as f64 / 1000.0;
         let mut to_end = (end_ms - last_ms) as f64 / 1000.0;
@@ -169,7 +176,7 @@ mod tests {
             change in proptest::prop_oneof![0.0..100.0, proptest::sample::select(vec![0.0, 1e300, 5e-324, 1e-323, -1.0, f64::INFINITY])],
         ) {
             let kind = Kind { is_counter: true, is_rate: false };
-            let coverage = Coverage::of(&[first_ms, last_ms], start_ms, end_ms, kind).expect("there are two samples");
+            let coverage = Coverage::of((first_ms, last_ms), 2, start_ms, end_ms, kind).expect("there are two samples");
             let seconds = |from: i64, to: i64| (to - from) as f64 / 1000.0;
             let ends = (seconds(start_ms, first_ms), seconds(last_ms, end_ms));
             let expected = as_defined(1.0, ends, seconds(first_ms, last_ms), first, change);

@@ -51,34 +51,55 @@ pub(super) fn encode(out: &mut Vec<u8>, integers: &[i64]) {
     out.extend_from_slice(&(word as u64).to_le_bytes()[..used.div_ceil(8) as usize]);
 }
 
+/// A column as it is read.
+struct Layout<'b> {
+    // The first integer, if what is packed are steps.
+    first: Option<i64>,
+    min: i64,
+    width: u32,
+    n_numbers: usize,
+    packed: &'b [u8],
+}
+
+impl<'b> Layout<'b> {
+    /// Takes apart what [`encode`] wrote of `n` integers. The places of those with further bits, and these where they belong, take the
+    /// place of what is in `wide`.
+    fn read(bytes: &'b [u8], n: usize, wide: &mut Vec<(usize, u64)>) -> Result<Self, Damage> {
+        let mut cursor = Cursor::new(bytes);
+        let first = match cursor.byte()? {
+            0 => None,
+            1 => Some(unzigzag(cursor.varint()?)),
+            _ => return Err(Damage("unknown layout of bits")),
+        };
+        let min = unzigzag(cursor.varint()?);
+        let width = u32::from(cursor.byte()?);
+        if width > 64 {
+            return Err(Damage("a number has too many bits"));
+        }
+        let n_numbers = if first.is_some() { n.saturating_sub(1) } else { n };
+        let n_wide = cursor.count(1)?;
+        wide.clear();
+        let mut at = 0u64;
+        for _ in 0..n_wide {
+            at = at.saturating_add(cursor.varint()?);
+            let place = usize::try_from(at).ok().filter(|place| *place < n_numbers);
+            let place = place.ok_or(Damage("a wide number lies behind the end"))?;
+            wide.push((place, cursor.varint()?.checked_shl(width).unwrap_or(0)));
+        }
+        let packed = cursor.bytes((n_numbers * width as usize).div_ceil(8))?;
+        Ok(Layout { first, min, width, n_numbers, packed })
+    }
+}
+
 /// Adds the first `end` of `n` integers that [`encode`] wrote to `integers`; `wide` is room to work in.
 pub(super) fn decode(
     bytes: &[u8],
     n: usize,
     end: usize,
-    wide: &mut Vec<(u64, u64)>,
+    wide: &mut Vec<(usize, u64)>,
     integers: &mut Vec<i64>,
 ) -> Result<(), Damage> {
-    let mut cursor = Cursor::new(bytes);
-    let first = match cursor.byte()? {
-        0 => None,
-        1 => Some(unzigzag(cursor.varint()?)),
-        _ => return Err(Damage("unknown layout of bits")),
-    };
-    let min = unzigzag(cursor.varint()?);
-    let width = u32::from(cursor.byte()?);
-    if width > 64 {
-        return Err(Damage("a number has too many bits"));
-    }
-    let n_numbers = if first.is_some() { n.saturating_sub(1) } else { n };
-    let n_wide = cursor.count(1)?;
-    wide.clear();
-    let mut at = 0u64;
-    for _ in 0..n_wide {
-        at = at.saturating_add(cursor.varint()?);
-        wide.push((at, cursor.varint()?));
-    }
-    let packed = cursor.bytes((n_numbers * width as usize).div_ceil(8))?;
+    let Layout { first, min, width, packed, .. } = Layout::read(bytes, n, wide)?;
     let end = end.min(n);
     integers.reserve(end);
     integers.extend(first.filter(|_| end > 0));
@@ -87,9 +108,8 @@ pub(super) fn decode(
     unpack(packed, n_read, width, integers);
     let numbers = &mut integers[n_first..];
     for (at, high) in wide.iter() {
-        let at = usize::try_from(*at).ok().filter(|at| *at < n_numbers);
-        if let Some(number) = numbers.get_mut(at.ok_or(Damage("a wide number lies behind the end"))?) {
-            *number |= high.checked_shl(width).unwrap_or(0) as i64;
+        if let Some(number) = numbers.get_mut(*at) {
+            *number |= *high as i64;
         }
     }
     match first {
@@ -102,6 +122,93 @@ pub(super) fn decode(
         }
     }
     Ok(())
+}
+
+/// Adds those of `n` integers that [`encode`] wrote that stand at `places`, which ascend, to `integers`; `wide` is room to work in.
+///
+/// Steps on the way from one place to the next are summed as they are packed, several at once.
+pub(super) fn pick(
+    bytes: &[u8],
+    n: usize,
+    places: &[u32],
+    wide: &mut Vec<(usize, u64)>,
+    integers: &mut Vec<i64>,
+) -> Result<(), Damage> {
+    let Layout { first, min, width, n_numbers, packed } = Layout::read(bytes, n, wide)?;
+    if places.last().is_some_and(|place| *place as usize >= n) {
+        return Err(Damage("a place lies behind the end of its column"));
+    }
+    // Of places that ascend; those below `n_numbers` were checked.
+    let mut highs = wide.iter().peekable();
+    let mut high_below = |end: usize| {
+        let mut sum = 0u64;
+        while let Some((_, high)) = highs.next_if(|(place, _)| *place < end) {
+            sum = sum.wrapping_add(*high);
+        }
+        sum
+    };
+    let Some(mut integer) = first else {
+        integers.extend(places.iter().map(|place| {
+            let place = *place as usize;
+            high_below(place);
+            let number = take(packed, place * width as usize) & mask(width) | high_below(place + 1);
+            min.wrapping_add(number as i64)
+        }));
+        return Ok(());
+    };
+    let mut at = 0;
+    for place in places {
+        let place = (*place as usize).min(n_numbers);
+        if at < place {
+            let sum = sum(packed, at, place, width).wrapping_add(high_below(place));
+            let steps = min.wrapping_mul((place - at) as i64);
+            integer = integer.wrapping_add(steps).wrapping_add(sum as i64);
+            at = place;
+        }
+        integers.push(integer);
+    }
+    Ok(())
+}
+
+/// The sum of the numbers from `from` on and before `to`, of `width` bits each, which `packed` holds.
+fn sum(packed: &[u8], from: usize, to: usize, width: u32) -> u64 {
+    let bits = width as usize;
+    if width == 0 {
+        return 0;
+    }
+    let (mut total, mut at) = (0u64, from);
+    // So many pairs of numbers lie in what can be read at once, wherever that begins in its first byte.
+    let n_pairs = 57 / (2 * bits);
+    if n_pairs > 0 {
+        // A lane is as wide as two numbers, so that it holds many sums of two before it is full.
+        let lanes = (0..n_pairs).fold(0u64, |lanes, pair| lanes | mask(width) << (2 * bits * pair));
+        let n_sums = 1usize << (bits - 1).min(16);
+        while at + 2 * n_pairs <= to {
+            let mut sums = 0u64;
+            let mut n = 0;
+            while n < n_sums && at + 2 * n_pairs <= to {
+                let Some(window) = packed.get(at * bits / 8..).and_then(|rest| rest.first_chunk::<8>()) else { break };
+                let numbers = u64::from_le_bytes(*window) >> (at * bits % 8);
+                sums += (numbers & lanes) + (numbers >> bits & lanes);
+                at += 2 * n_pairs;
+                n += 1;
+            }
+            if n == 0 {
+                break;
+            }
+            for pair in 0..n_pairs {
+                total = total.wrapping_add(sums >> (2 * bits * pair) & mask(2 * width));
+            }
+        }
+    }
+    for at in (at..to).map(|at| at * bits) {
+        let number = match packed.get(at / 8..).and_then(|rest| rest.first_chunk::<8>()) {
+            Some(window) if width <= 56 => u64::from_le_bytes(*window) >> (at % 8),
+            _ => take(packed, at),
+        };
+        total = total.wrapping_add(number & mask(width));
+    }
+    total
 }
 
 /// Adds `n` numbers of `width` bits each, which `packed` holds.
@@ -160,6 +267,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Picked at some places they are what they are among all.
+    #[track_caller]
+    fn check_picked(bytes: &[u8], integers: &[i64], every: usize) {
+        for start in 0..every.min(3) {
+            let places: Vec<u32> = (start..integers.len()).step_by(every).map(|place| place as u32).collect();
+            let mut picked = Vec::new();
+            pick(bytes, integers.len(), &places, &mut Vec::new(), &mut picked).expect("it was written here");
+            let expected: Vec<i64> = places.iter().map(|place| integers[*place as usize]).collect();
+            assert_eq!(picked, expected, "{places:?}");
+        }
+    }
+
     fn decoded(bytes: &[u8], n: usize) -> Result<Vec<i64>, Damage> {
         let mut integers = Vec::new();
         decode(bytes, n, n, &mut Vec::new(), &mut integers)?;
@@ -171,6 +290,7 @@ mod tests {
         let mut out = Vec::new();
         encode(&mut out, integers);
         assert_eq!(decoded(&out, integers.len()).unwrap(), integers);
+        [1, 2, 7, 59, 1000].into_iter().for_each(|every| check_picked(&out, integers, every));
         out.len()
     }
 
@@ -198,6 +318,7 @@ mod tests {
                 let mut damaged = out.clone();
                 damaged[at] ^= 1 << bit;
                 let _ = decoded(&damaged, 6);
+                let _ = pick(&damaged, 6, &[0, 2, 5], &mut Vec::new(), &mut Vec::new());
             }
             assert!(decoded(&out[..at], 6).is_err());
         }
@@ -206,12 +327,21 @@ mod tests {
     proptest! {
         #[test]
         fn any_integers(integers in proptest::collection::vec(any::<i64>(), 0..300), shift in 0u32..64) {
-            check(&integers.iter().map(|integer| integer >> shift).collect::<Vec<_>>());
+            let mut integers: Vec<i64> = integers.iter().map(|integer| integer >> shift).collect();
+            check(&integers);
+            // The same as steps, of any width.
+            let mut total = 0i64;
+            integers.iter_mut().for_each(|integer| {
+                total = total.wrapping_add(*integer);
+                *integer = total;
+            });
+            check(&integers);
         }
 
         #[test]
         fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..100), n in 0usize..300) {
             let _ = decoded(&bytes, n);
+            let _ = pick(&bytes, n, &[0, 1, 40, 200, 299], &mut Vec::new(), &mut Vec::new());
         }
     }
 }

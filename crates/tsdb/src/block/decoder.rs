@@ -82,46 +82,129 @@ impl ValueDecoder {
         if part.start > part.end || part.end > n {
             return Err(Damage("a part lies behind the end of its column"));
         }
+        let before = values.len();
+        let Some(decimals) = Decimals::read(bytes)? else {
+            self.unpack_floats(bytes, n, part.end)?;
+            values.extend_from_slice(&self.floats[part]);
+            return Ok(());
+        };
+        self.decoder.read(decimals.integers, n, part.end, &mut self.integers)?;
+        decimals.scale(&self.integers[part.clone()], values);
+        decimals.each_exception(n, |at, value| {
+            if part.contains(&at) {
+                values[before + at - part.start] = value;
+            }
+        })
+    }
+
+    /// As [`ValueDecoder::push`], of the values at `places`, which ascend.
+    pub(crate) fn pick(&mut self, bytes: &[u8], n: usize, places: &[u32], values: &mut Vec<f64>) -> Result<(), Damage> {
+        let before = values.len();
+        let picked = self.pick_places(bytes, n, places, values);
+        if picked.is_err() {
+            values.truncate(before);
+        }
+        picked
+    }
+
+    fn pick_places(&mut self, bytes: &[u8], n: usize, places: &[u32], values: &mut Vec<f64>) -> Result<(), Damage> {
+        check_length(n)?;
+        let end = places.last().map_or(0, |place| *place as usize + 1);
+        if end > n {
+            return Err(Damage("a place lies behind the end of its column"));
+        }
+        let before = values.len();
+        let Some(decimals) = Decimals::read(bytes)? else {
+            self.unpack_floats(bytes, n, end)?;
+            values.extend(places.iter().map(|place| self.floats[*place as usize]));
+            return Ok(());
+        };
+        self.decoder.pick(decimals.integers, n, places, &mut self.integers)?;
+        decimals.scale(&self.integers, values);
+        decimals.each_exception(n, |at, value| {
+            if let Ok(found) = places.binary_search_by(|place| (*place as usize).cmp(&at)) {
+                values[before + found] = value;
+            }
+        })
+    }
+
+    /// Unpacks at least `end` of `n` floats that are no decimals.
+    fn unpack_floats(&mut self, bytes: &[u8], n: usize, end: usize) -> Result<(), Damage> {
+        let (_, bytes) = summary::split(bytes)?;
+        let packed = bytes.get(1..).ok_or(Damage("a column ends early"))?;
+        self.floats.resize(batches(n, end), 0.0);
+        unpack(packed, n, &mut self.floats, &mut self.decoder.packed)
+    }
+}
+
+/// A column of decimals.
+struct Decimals<'b> {
+    places: u8,
+    power: f64,
+    n_exceptions: usize,
+    exceptions: Cursor<'b>,
+    integers: &'b [u8],
+}
+
+impl<'b> Decimals<'b> {
+    /// Takes a column of values apart, passing over a summary; `None` if they are floats.
+    fn read(bytes: &'b [u8]) -> Result<Option<Self>, Damage> {
         let (_, bytes) = summary::split(bytes)?;
         let mut cursor = Cursor::new(bytes);
         let places = cursor.byte()?;
-        let before = values.len();
         if places == FLOATS {
-            self.floats.resize(batches(n, part.end), 0.0);
-            unpack(cursor.rest, n, &mut self.floats, &mut self.decoder.packed)?;
-            values.extend_from_slice(&self.floats[part]);
-            return Ok(());
+            return Ok(None);
         }
         let power = *POWERS.get(usize::from(places)).ok_or(Damage("unknown form of values"))?;
         let n_exceptions = cursor.count(1)?;
-        let mut exceptions = cursor;
+        let exceptions = cursor;
         for _ in 0..n_exceptions {
             cursor.varint()?;
             cursor.u64()?;
         }
-        self.decoder.read(cursor.rest, n, part.end, &mut self.integers)?;
-        let integers = &self.integers[part.clone()];
+        Ok(Some(Decimals { places, power, n_exceptions, exceptions, integers: cursor.rest }))
+    }
+
+    /// Adds the values that `integers` stand for, but for exceptions.
+    fn scale(&self, integers: &[i64], values: &mut Vec<f64>) {
+        let power = self.power;
         // Without a division for what has no places, which is most.
-        if places == 0 {
+        if self.places == 0 {
             values.extend(integers.iter().map(|integer| *integer as f64));
         } else {
             values.extend(integers.iter().map(|integer| *integer as f64 / power));
         }
-        for _ in 0..n_exceptions {
-            let (at, bits) = (exceptions.varint()?, exceptions.u64()?);
+    }
+
+    /// Calls `each` with the place among `n` and the value of each exception.
+    fn each_exception(mut self, n: usize, mut each: impl FnMut(usize, f64)) -> Result<(), Damage> {
+        for _ in 0..self.n_exceptions {
+            let (at, bits) = (self.exceptions.varint()?, self.exceptions.u64()?);
             let at = usize::try_from(at).ok().filter(|at| *at < n).ok_or(Damage("an exception lies behind the end"))?;
-            if part.contains(&at) {
-                values[before + at - part.start] = f64::from_bits(bits);
-            }
+            each(at, f64::from_bits(bits));
         }
         Ok(())
     }
 }
 
+/// Whether values are known to be finite numbers.
+pub(crate) fn is_surely_finite(bytes: &[u8]) -> Result<bool, Damage> {
+    Ok(summary::split(bytes)?.0.is_some())
+}
+
+/// Whether values, which may stand behind a summary, are known to rise from the first to the last, without a -0 among them, so that any
+/// two of them tell between which numbers those lie that are between them.
+pub(crate) fn surely_rise(bytes: &[u8]) -> Result<bool, Damage> {
+    let (Some(summary), bytes) = summary::split(bytes)? else { return Ok(false) };
+    let mut cursor = Cursor::new(bytes);
+    // Of decimals only an exception is -0.
+    Ok(usize::from(cursor.byte()?) < POWERS.len() && cursor.varint()? == 0 && summary::rises(summary)?)
+}
+
 /// Reads columns of integers.
 #[derive(Default)]
 pub(crate) struct IntegerDecoder {
-    wide: Vec<(u64, u64)>,
+    wide: Vec<(usize, u64)>,
     packed: Packed,
 }
 
@@ -158,6 +241,36 @@ impl IntegerDecoder {
             }
             BITS => bits::decode(cursor.rest, n, end, &mut self.wide, integers),
             _ => Err(Damage("unknown form of integers")),
+        }
+    }
+}
+
+impl IntegerDecoder {
+    /// As [`IntegerDecoder::read`], but those at `places` alone, which ascend and are below `n`.
+    fn pick(&mut self, bytes: &[u8], n: usize, places: &[u32], integers: &mut Vec<i64>) -> Result<(), Damage> {
+        let mut cursor = Cursor::new(bytes);
+        match cursor.byte()? {
+            LINE => {
+                let first = unzigzag(cursor.varint()?);
+                let step = unzigzag(cursor.varint()?);
+                integers.clear();
+                integers.extend(places.iter().map(|place| first.wrapping_add(step.wrapping_mul((*place).into()))));
+                Ok(())
+            }
+            BITS => {
+                integers.clear();
+                bits::pick(cursor.rest, n, places, &mut self.wide, integers)
+            }
+            _ => {
+                let end = places.last().map_or(0, |place| *place as usize + 1);
+                self.read(bytes, n, end, integers)?;
+                // They ascend, so none is written over before it is moved.
+                for (to, place) in places.iter().enumerate() {
+                    integers[to] = integers[*place as usize];
+                }
+                integers.truncate(places.len());
+                Ok(())
+            }
         }
     }
 }
@@ -204,6 +317,13 @@ mod tests {
             let back: Vec<u64> = values.iter().map(|value| value.to_bits()).collect();
             assert_eq!(back[0], 7.5f64.to_bits(), "what was there stays");
             assert_eq!(back[1..], bits[part.clone()], "{part:?} of {}", bits.len());
+            for every in [1, 2, 17, 60, 400] {
+                let places: Vec<u32> = part.clone().step_by(every).map(|place| place as u32).collect();
+                let mut values = vec![7.5];
+                decoder.pick(&column, bits.len(), &places, &mut values).expect("it was written here");
+                let picked = values.iter().skip(1).map(|value| value.to_bits());
+                assert!(picked.eq(places.iter().map(|place| bits[*place as usize])), "{places:?} of {}", bits.len());
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use relatum_model::labels::RunningLabels;
 use relatum_model::storage::TimeRange;
-use relatum_model::summary::Summary;
+use relatum_model::windows::Glimpse;
 use relatum_model::{Labels, Matcher, Samples};
 use tracing::error;
 
@@ -18,13 +18,13 @@ use crate::histogram::Encoded;
 use crate::starts;
 
 use super::bytes::Cursor;
-use super::decoder::{ValueDecoder, decode_integers, decode_started, has_starts};
+use super::decoder::{ValueDecoder, decode_integers, decode_started, has_starts, is_surely_finite, surely_rise};
 use super::deleted::Deleted;
+use super::glimpse::{Marks, Seen};
 use super::histograms::{HISTOGRAMS, decode_histograms};
 use super::layout::{BadBlock, Damage, Footer, SectionKind, Summary as BlockSummary, checksum, is_block};
 use super::postings::{self, Postings};
 use super::salvage;
-use super::summary;
 use super::symbols::Symbols;
 use super::writer::{GROUP_SERIES, file_name};
 
@@ -462,7 +462,38 @@ pub(crate) struct ChunkReader<'b> {
     index: Index<'b>,
     // By their numbers, the last ones last.
     times: Vec<(u32, Arc<[i64]>)>,
+    marks: KeptMarks,
+    values: Vec<f64>,
     decoder: ValueDecoder,
+}
+
+/// The marks of columns of times, by the numbers of these. Series of a target ask for the same ones in the same order.
+#[derive(Default)]
+struct KeptMarks {
+    all: Vec<(u32, Arc<Marks>)>,
+    // Behind the last one that was found.
+    next: usize,
+}
+
+/// How many of them are kept: those of a year of long blocks.
+const MARKS_KEPT: usize = 1024;
+
+impl KeptMarks {
+    fn find(&mut self, times: u32) -> Option<Arc<Marks>> {
+        let is_it = |(number, _): &(u32, Arc<Marks>)| *number == times;
+        let at =
+            if self.all.get(self.next).is_some_and(is_it) { self.next } else { self.all.iter().position(is_it)? };
+        self.next = at + 1;
+        Some(Arc::clone(&self.all[at].1))
+    }
+
+    fn keep(&mut self, times: u32, marks: &Arc<Marks>) {
+        if self.all.len() >= MARKS_KEPT {
+            self.all.clear();
+        }
+        self.all.push((times, Arc::clone(marks)));
+        self.next = self.all.len();
+    }
 }
 
 /// How many columns of times are kept: a day's worth of long chunks.
@@ -470,7 +501,13 @@ const TIMES_KEPT: usize = 16;
 
 impl<'b> ChunkReader<'b> {
     pub(crate) fn new(index: Index<'b>) -> Self {
-        ChunkReader { index, times: Vec::new(), decoder: ValueDecoder::default() }
+        ChunkReader {
+            index,
+            times: Vec::new(),
+            marks: KeptMarks::default(),
+            values: Vec::new(),
+            decoder: ValueDecoder::default(),
+        }
     }
 
     /// The times of a chunk.
@@ -485,12 +522,6 @@ impl<'b> ChunkReader<'b> {
         }
         self.times.push((chunk.times, Arc::clone(&times)));
         Ok(times)
-    }
-
-    /// What a chunk says of its values, if it does.
-    pub(crate) fn summary(&self, chunk: &ChunkPlace) -> Result<Option<Summary>, Damage> {
-        let (found, _) = summary::split(self.encoded_values(chunk)?)?;
-        found.map(|bytes| summary::decode(bytes, chunk.min_ms, chunk.max_ms, chunk.count)).transpose()
     }
 
     /// Adds the samples of a chunk that lie inside `range` and outside of the spans in `deleted`.
@@ -531,6 +562,47 @@ impl<'b> ChunkReader<'b> {
         let chunk_starts = chunk_starts.get(from..to).unwrap_or(&[]);
         starts::extend(samples, &times[from..to], &values[from..to], chunk_starts);
         Ok(())
+    }
+
+    /// Adds the samples of a chunk that lie inside `range` to `seen`, but for some that `glimpse` does not ask for. `false` if it has more
+    /// to tell than floats; then nothing is added.
+    pub(crate) fn push_seen(
+        &mut self,
+        chunk: &ChunkPlace,
+        range: TimeRange,
+        glimpse: &Glimpse,
+        seen: &mut Seen<'_>,
+    ) -> Result<bool, Damage> {
+        let column = self.encoded_values(chunk)?;
+        if column.first() == Some(&HISTOGRAMS) || has_starts(column) {
+            return Ok(false);
+        }
+        let marks = self.marks(chunk, range, glimpse)?;
+        let may_skip = if glimpse.falls { surely_rise(column)? } else { is_surely_finite(column)? };
+        if marks.is_sparse() && may_skip {
+            self.values.clear();
+            self.decoder.pick(column, chunk.count, marks.places(), &mut self.values)?;
+            seen.push_marked(&marks, &self.values);
+            return Ok(true);
+        }
+        let times = self.times(chunk)?;
+        if times.len() != chunk.count {
+            return Err(Damage("a chunk has more times than values"));
+        }
+        self.values.clear();
+        self.decoder.push(column, chunk.count, marks.inside(), &mut self.values)?;
+        seen.push_rising(&marks, &times[marks.inside()], &self.values);
+        Ok(true)
+    }
+
+    /// What is looked at of a chunk; the same in all series with these times, of which a reader sees one range.
+    fn marks(&mut self, chunk: &ChunkPlace, range: TimeRange, glimpse: &Glimpse) -> Result<Arc<Marks>, Damage> {
+        if let Some(marks) = self.marks.find(chunk.times) {
+            return Ok(marks);
+        }
+        let marks = Arc::new(Marks::of(&self.times(chunk)?, range, glimpse));
+        self.marks.keep(chunk.times, &marks);
+        Ok(marks)
     }
 
     /// The bits of the value in place `at` of a chunk; of a native histogram, its fingerprint.

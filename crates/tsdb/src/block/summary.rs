@@ -1,12 +1,10 @@
-//! What a long chunk says of its values, in front of their column: functions over long windows read nothing else of it.
+//! What a long chunk says of its values, in front of their column: whether they rise decides how little of it functions over long windows
+//! read.
 //!
 //! Only chunks that are long enough have it, of floats that are all finite: a short one is decoded as fast as it is looked up.
 
-use relatum_model::summary::Summary;
-
 use super::bytes::{Cursor, put_varint};
 use super::column::encode_values;
-use super::decoder::decode_values;
 use super::layout::Damage;
 
 /// The first byte of a column that begins with a summary.
@@ -21,6 +19,77 @@ const VARYING: u8 = 1;
 const RISING: u8 = 2;
 /// How many numbers a summary has that are values.
 const VALUES: usize = 6;
+
+/// What is known of a run of floats. None of them is a NaN or infinite, so none is a staleness marker.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Summary {
+    /// The time of the first one, in milliseconds since 1970.
+    pub(crate) first_ms: i64,
+    /// The time of the last one.
+    pub(crate) last_ms: i64,
+    /// How many there are; one at least.
+    pub(crate) count: u32,
+    /// The first value.
+    pub(crate) first: f64,
+    /// The last value.
+    pub(crate) last: f64,
+    /// The smallest value.
+    pub(crate) min: f64,
+    /// The largest value.
+    pub(crate) max: f64,
+    /// The sum of all, added with compensation.
+    pub(crate) sum: f64,
+    /// The sum of those values that stand before a smaller one: what a counter had reached whenever it began anew. The growth of
+    /// a counter over the run is `last - first + resets`.
+    pub(crate) resets: f64,
+    /// How often a value is not the one before it.
+    pub(crate) changes: u32,
+    /// How often a value is smaller than the one before it.
+    pub(crate) drops: u32,
+}
+
+impl Summary {
+    /// Of `values`, the first of which has the time `first_ms` and the last one `last_ms`; `None` if there are none, or if
+    /// any of them or their sum is no finite number.
+    pub(crate) fn of(first_ms: i64, last_ms: i64, values: &[f64]) -> Option<Summary> {
+        let (&first, &last) = (values.first()?, values.last()?);
+        let mut summary = Summary {
+            first_ms,
+            last_ms,
+            count: u32::try_from(values.len()).ok()?,
+            first,
+            last,
+            min: first,
+            max: first,
+            sum: 0.0,
+            resets: 0.0,
+            changes: 0,
+            drops: 0,
+        };
+        let (mut compensation, mut before) = (0.0, first);
+        for &value in values {
+            let sum = summary.sum + value;
+            // Neumaier's: what the larger of the two lost of the smaller one.
+            compensation += if f64::abs(summary.sum) >= f64::abs(value) {
+                (summary.sum - sum) + value
+            } else {
+                (value - sum) + summary.sum
+            };
+            summary.sum = sum;
+            summary.min = summary.min.min(value);
+            summary.max = summary.max.max(value);
+            summary.changes += u32::from(value != before);
+            if value < before {
+                summary.resets += before;
+                summary.drops += 1;
+            }
+            before = value;
+        }
+        // A NaN or an infinity anywhere leaves none of these finite.
+        summary.sum += compensation;
+        (summary.sum.is_finite() && summary.resets.is_finite()).then_some(summary)
+    }
+}
 
 /// Writes values, given by their bits, behind a summary if they are to have one.
 pub(crate) fn encode_summarized(out: &mut Vec<u8>, bits: &[u64]) {
@@ -66,48 +135,14 @@ pub(crate) fn split(column: &[u8]) -> Result<(Option<&[u8]>, &[u8]), Damage> {
     Ok((Some(summary), cursor.rest))
 }
 
-/// Reads the summary of a chunk of `count` samples from `first_ms` to `last_ms`.
-pub(crate) fn decode(bytes: &[u8], first_ms: i64, last_ms: i64, count: usize) -> Result<Summary, Damage> {
+/// Whether a summary says that no value is smaller than the one before.
+pub(crate) fn rises(bytes: &[u8]) -> Result<bool, Damage> {
     let mut cursor = Cursor::new(bytes);
-    let count = u32::try_from(count).map_err(|_| Damage("too many samples in a chunk"))?;
-    let number = |cursor: &mut Cursor<'_>| {
-        u32::try_from(cursor.varint()?).ok().filter(|n| *n < count).ok_or(Damage("a summary counts too much"))
-    };
     match cursor.byte()? {
-        CONSTANT => {
-            let &[value] = decode_values(cursor.rest, 1)?.as_slice() else {
-                return Err(Damage("a summary ends early"));
-            };
-            let sum = value * f64::from(count);
-            Ok(Summary {
-                first_ms,
-                last_ms,
-                count,
-                first: value,
-                last: value,
-                min: value,
-                max: value,
-                sum,
-                resets: 0.0,
-                changes: 0,
-                drops: 0,
-            })
-        }
-        RISING => {
-            let changes = number(&mut cursor)?;
-            let &[first, last, sum] = decode_values(cursor.rest, 3)?.as_slice() else {
-                return Err(Damage("a summary ends early"));
-            };
-            let (min, max) = (first, last);
-            Ok(Summary { first_ms, last_ms, count, first, last, min, max, sum, resets: 0.0, changes, drops: 0 })
-        }
+        CONSTANT | RISING => Ok(true),
         VARYING => {
-            let (changes, drops) = (number(&mut cursor)?, number(&mut cursor)?);
-            let values = decode_values(cursor.rest, VALUES)?;
-            let &[first, last, min, max, sum, resets] = values.as_slice() else {
-                return Err(Damage("a summary ends early"));
-            };
-            Ok(Summary { first_ms, last_ms, count, first, last, min, max, sum, resets, changes, drops })
+            let _changes = cursor.varint()?;
+            Ok(cursor.varint()? == 0)
         }
         _ => Err(Damage("unknown form of a summary")),
     }
@@ -116,7 +151,54 @@ pub(crate) fn decode(bytes: &[u8], first_ms: i64, last_ms: i64, count: usize) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::decoder::decode_started;
+    use crate::block::decoder::{decode_started, decode_values};
+
+    /// Reads the summary of a chunk of `count` samples from `first_ms` to `last_ms`.
+    fn decode(bytes: &[u8], first_ms: i64, last_ms: i64, count: usize) -> Result<Summary, Damage> {
+        let mut cursor = Cursor::new(bytes);
+        let count = u32::try_from(count).map_err(|_| Damage("too many samples in a chunk"))?;
+        let number = |cursor: &mut Cursor<'_>| {
+            u32::try_from(cursor.varint()?).ok().filter(|n| *n < count).ok_or(Damage("a summary counts too much"))
+        };
+        match cursor.byte()? {
+            CONSTANT => {
+                let &[value] = decode_values(cursor.rest, 1)?.as_slice() else {
+                    return Err(Damage("a summary ends early"));
+                };
+                let sum = value * f64::from(count);
+                Ok(Summary {
+                    first_ms,
+                    last_ms,
+                    count,
+                    first: value,
+                    last: value,
+                    min: value,
+                    max: value,
+                    sum,
+                    resets: 0.0,
+                    changes: 0,
+                    drops: 0,
+                })
+            }
+            RISING => {
+                let changes = number(&mut cursor)?;
+                let &[first, last, sum] = decode_values(cursor.rest, 3)?.as_slice() else {
+                    return Err(Damage("a summary ends early"));
+                };
+                let (min, max) = (first, last);
+                Ok(Summary { first_ms, last_ms, count, first, last, min, max, sum, resets: 0.0, changes, drops: 0 })
+            }
+            VARYING => {
+                let (changes, drops) = (number(&mut cursor)?, number(&mut cursor)?);
+                let values = decode_values(cursor.rest, VALUES)?;
+                let &[first, last, min, max, sum, resets] = values.as_slice() else {
+                    return Err(Damage("a summary ends early"));
+                };
+                Ok(Summary { first_ms, last_ms, count, first, last, min, max, sum, resets, changes, drops })
+            }
+            _ => Err(Damage("unknown form of a summary")),
+        }
+    }
 
     #[track_caller]
     fn check(values: &[f64], has_summary: bool) {
@@ -134,9 +216,10 @@ mod tests {
         if let Some(summary) = summary {
             let expected = Summary::of(5, 9, values).expect("all are finite");
             assert_eq!(decode(summary, 5, 9, values.len()), Ok(expected));
+            assert_eq!(rises(summary), Ok(expected.drops == 0));
             for at in 0..summary.len() {
                 // Cut anywhere it is an error, or a summary of something else, and no panic.
-                let _ = decode(&summary[..at], 5, 9, values.len());
+                let _ = (decode(&summary[..at], 5, 9, values.len()), rises(&summary[..at]));
             }
         }
     }
@@ -155,6 +238,21 @@ mod tests {
         with_nan[200] = f64::NAN;
         check(&with_nan, false);
         check(&(0..300).map(|i| f64::from(i).sin()).collect::<Vec<_>>(), true);
+    }
+
+    #[test]
+    fn summaries() {
+        let summary = Summary::of(1, 9, &[3.0, 5.0, 5.0, 1.0, 2.0, 0.5]).expect("all are finite");
+        let Summary { first, last, min, max, sum, resets, changes, drops, count, .. } = summary;
+        assert_eq!((first, last, min, max, sum, resets), (3.0, 0.5, 0.5, 5.0, 16.5, 7.0));
+        assert_eq!((changes, drops, count), (4, 2, 6));
+        assert_eq!(Summary::of(0, 0, &[]), None);
+        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, relatum_model::stale_nan()] {
+            assert_eq!(Summary::of(0, 2, &[1.0, bad, 2.0]), None, "{bad}");
+        }
+        assert_eq!(Summary::of(0, 1, &[f64::MAX, f64::MAX]), None);
+        let exact = Summary::of(0, 2, &[1e16, 1.0, -1e16]).expect("all are finite");
+        assert_eq!(exact.sum, 1.0, "nothing is lost on the way");
     }
 
     #[test]

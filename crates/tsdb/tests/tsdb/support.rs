@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use relatum_model::histogram::{Buckets, Span};
 use relatum_model::storage::{Append, Cancel, Hints, Reader, Refused, Scope, Select, SeriesRef, TimeRange};
-use relatum_model::{Histogram, HistogramSample, Labels, NativeHistogram, Samples, Series};
+use relatum_model::windows::Shown;
+use relatum_model::{Histogram, HistogramSample, Labels, NativeHistogram, Series};
 use relatum_tsdb::{Clock, Options, Store};
 
 /// A clock that moves only when it is told to.
@@ -90,8 +91,8 @@ pub(crate) fn in_parts(reader: &dyn Reader) -> Vec<Series> {
     let parts = parts.expect("the store has parts");
     let mut all = Vec::new();
     for part in 0..parts.count() {
-        let mut take = |labels: &Labels, samples: &mut Samples| {
-            all.push(Series { labels: labels.clone(), samples: std::mem::take(samples) });
+        let mut take = |labels: &Labels, shown: &mut Shown| {
+            all.push(Series { labels: labels.clone(), samples: std::mem::take(&mut shown.samples) });
             ControlFlow::Continue(())
         };
         parts.visit(part, &mut take).expect("a part is read");
