@@ -2,8 +2,8 @@
 
 use anyhow::ensure;
 use libtest_mimic::Trial;
-use relatum_model::exposition::MetricKind;
-use relatum_model::remote_write::{Encoder, Meaning, Version};
+use relatum_model::exposition::{MetricDescription, MetricKind};
+use relatum_model::remote_write::{Encoder, Version};
 use relatum_model::{Labels, Samples};
 use relatum_tests::http;
 use relatum_tests::server::Server;
@@ -18,7 +18,8 @@ const OF_1_0: &[u8] = b"\x1a\x13\x08\x01\x12\x07a_total\x22\x06Those.";
 
 fn of_2_0(t_ms: i64) -> Vec<u8> {
     let mut encoder = Encoder::of(Version::V2);
-    let meaning = Meaning { kind: MetricKind::Histogram, help: "How long.".to_owned(), unit: "seconds".to_owned() };
+    let meaning =
+        MetricDescription { kind: MetricKind::Histogram, help: "How long.".to_owned(), unit: "seconds".to_owned() };
     let mut samples = Samples::default();
     samples.push(t_ms, 1.0);
     encoder.push_series(&Labels::from_pairs([("__name__", "b_seconds_sum")]), &samples, &[], Some(&meaning));

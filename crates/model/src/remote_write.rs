@@ -13,8 +13,8 @@ mod histogram;
 use thiserror::Error;
 
 pub use decode::{Decoder, PlainSample, RawSeries, WriteSeries};
-pub use descriptions::{Description, descriptions};
-pub use encode::{Encoder, Meaning};
+pub use descriptions::{Description, description_of, descriptions};
+pub use encode::Encoder;
 pub use histogram::HistogramFault;
 
 use crate::protobuf::Fault;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use thiserror::Error;
 
 use crate::exemplar::Exemplar;
-use crate::exposition::MetricKind;
+use crate::exposition::{MetricDescription, MetricKind};
 use crate::histogram::NativeHistogram;
 use crate::labels::Labels;
 use crate::matcher::Matcher;
@@ -440,6 +440,17 @@ pub trait Tail: Send + Sync {
     ///
     /// [`Position::default`] is the oldest sample still kept.
     fn read(&self, from: &Position, samples_max: usize) -> Result<TailBatch, SelectError>;
+
+    /// What is known of the metric family `family`; nothing where nobody says.
+    fn description(&self, family: &str) -> Option<MetricDescription> {
+        let _ = family;
+        None
+    }
+
+    /// Calls `each` with all that is known of metric families, in the order of their names.
+    fn descriptions(&self, each: &mut dyn FnMut(&str, &MetricDescription)) {
+        let _ = each;
+    }
 
     /// How much there is behind `from`; nothing where nobody can tell.
     fn lag(&self, from: &Position) -> Lag {

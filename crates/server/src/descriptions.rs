@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::Engine;
 
-/// Descriptions change with the software of a target: often enough.
-const INTERVAL: Duration = Duration::from_secs(60);
+/// Descriptions change with the software of a target, so this is for those that are new: what is sent on to others says what it is.
+const INTERVAL: Duration = Duration::from_secs(15);
 
 /// Does so as long as the engine is there.
 pub(crate) fn keep(engine: &Arc<Engine>) {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use relatum_model::exemplar::Exemplar;
-use relatum_model::exposition::MetricKind;
+use relatum_model::exposition::{MetricDescription, MetricKind};
 use relatum_model::storage::{
     Append, AppendError, Appender, ExemplarRefused, KnownSample, Position, Refused, SelectError, SeriesRef, Tail,
     TailBatch,
@@ -23,7 +23,7 @@ pub(crate) struct MemoryStore {
     /// The series by their references.
     references: Mutex<Vec<(SeriesRef, Labels)>>,
     /// What was said of metrics, as it came.
-    described: Mutex<Vec<String>>,
+    described: Mutex<Vec<(String, MetricDescription)>>,
     failing: AtomicBool,
     taken_by_name: AtomicUsize,
 }
@@ -63,7 +63,19 @@ impl MemoryStore {
 
     /// What was said of metrics, as it came: name, kind and help.
     pub(crate) fn described(&self) -> Vec<String> {
-        self.described.lock().expect("no test panics while it holds the descriptions").clone()
+        let shown =
+            |(metric, said): &(String, MetricDescription)| format!("{metric} {} {}", said.kind.as_str(), said.help);
+        self.said().iter().map(shown).collect()
+    }
+
+    /// Remembers what somebody says of a metric.
+    pub(crate) fn describe(&self, metric: &str, kind: MetricKind, help: &str, unit: &str) {
+        let description = MetricDescription { kind, help: help.to_owned(), unit: unit.to_owned() };
+        self.said().push((metric.to_owned(), description));
+    }
+
+    fn said(&self) -> MutexGuard<'_, Vec<(String, MetricDescription)>> {
+        self.described.lock().expect("no test panics while it holds the descriptions")
     }
 
     /// All series as they are written, sorted.
@@ -132,9 +144,8 @@ impl Appender for Batch<'_> {
         Ok(true)
     }
 
-    fn describe(&mut self, metric: &str, kind: MetricKind, help: &str, _: &str) {
-        let mut described = self.store.described.lock().expect("no test panics while it holds the descriptions");
-        described.push(format!("{metric} {} {help}", kind.as_str()));
+    fn describe(&mut self, metric: &str, kind: MetricKind, help: &str, unit: &str) {
+        self.store.describe(metric, kind, help, unit);
     }
 
     fn commit(self: Box<Self>) -> Result<(), AppendError> {
@@ -163,5 +174,13 @@ impl Tail for MemoryStore {
         let from: usize = if from.0.is_empty() { 0 } else { from.0.parse().expect("a position is a number") };
         let to = from.saturating_add(samples_max).min(log.len());
         Ok(TailBatch { samples: log[from..to].to_vec(), next: Position(to.to_string()), ..TailBatch::default() })
+    }
+
+    fn description(&self, family: &str) -> Option<MetricDescription> {
+        self.said().iter().find(|(metric, _)| metric == family).map(|(_, said)| said.clone())
+    }
+
+    fn descriptions(&self, each: &mut dyn FnMut(&str, &MetricDescription)) {
+        self.said().iter().for_each(|(metric, said)| each(metric, said));
     }
 }

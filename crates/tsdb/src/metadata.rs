@@ -129,6 +129,11 @@ impl Metadata {
         self.known().bytes
     }
 
+    /// What is known of one metric.
+    pub(crate) fn of(&self, metric: &str) -> Option<MetricDescription> {
+        self.known().metrics.get(metric).map(|told| told.description.clone())
+    }
+
     /// Calls `each` for every metric that is described, in the order of their names.
     pub(crate) fn visit(&self, mut each: impl FnMut(&str, &MetricDescription)) {
         self.known().metrics.iter().for_each(|(metric, told)| each(metric, &told.description));
@@ -202,7 +207,7 @@ fn encode(metrics: &BTreeMap<Box<str>, Told>) -> Vec<u8> {
     let mut body = VERSION.to_le_bytes().to_vec();
     put_varint(&mut body, metrics.len() as u64);
     for (metric, Told { description: MetricDescription { kind, help, unit }, .. }) in metrics {
-        body.push(MetricKind::ALL.iter().position(|known| known == kind).unwrap_or(0) as u8);
+        body.push(kind.number());
         for text in [&**metric, help, unit] {
             put_varint(&mut body, text.len() as u64);
             body.extend_from_slice(text.as_bytes());

@@ -244,6 +244,14 @@ impl Tail for Store {
         self.core.tail_read(from, samples_max)
     }
 
+    fn description(&self, family: &str) -> Option<MetricDescription> {
+        self.core.metadata.of(family)
+    }
+
+    fn descriptions(&self, each: &mut dyn FnMut(&str, &MetricDescription)) {
+        self.described(each);
+    }
+
     fn lag(&self, from: &Position) -> Lag {
         self.core.tail_lag(from)
     }

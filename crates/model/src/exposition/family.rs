@@ -13,8 +13,13 @@ pub const OPEN_METRICS_CONTENT_TYPE: &str =
     "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8";
 
 /// What a metric measures; in the text format it decides nothing but how people and tools read it.
+///
+/// In the order of their numbers in the messages of remote write, and in our files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum MetricKind {
+    /// Nobody said.
+    #[default]
+    Unknown,
     /// Only grows, or starts again from zero.
     Counter,
     /// Goes up and down.
@@ -29,9 +34,6 @@ pub enum MetricKind {
     Info,
     /// One boolean for each state; OpenMetrics only.
     StateSet,
-    /// Nobody said.
-    #[default]
-    Unknown,
 }
 
 /// What is known of a metric, besides its name.
@@ -46,7 +48,7 @@ pub struct MetricDescription {
 }
 
 impl MetricKind {
-    /// All kinds, each at the place of its number in the messages of remote write, which is that in our files, too.
+    /// All kinds, each at the place of its number.
     pub const ALL: [MetricKind; 8] = [
         MetricKind::Unknown,
         MetricKind::Counter,
@@ -57,6 +59,11 @@ impl MetricKind {
         MetricKind::Info,
         MetricKind::StateSet,
     ];
+
+    /// Its number.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
 
     /// The word in OpenMetrics and in Prometheus' API.
     pub fn as_str(self) -> &'static str {

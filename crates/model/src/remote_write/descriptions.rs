@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use super::{SYMBOLS_MAX, Version};
-use crate::exposition::MetricKind;
+use crate::exposition::{MetricDescription, MetricKind};
 use crate::labels::METRIC_NAME;
 use crate::protobuf::Fields;
 
@@ -112,14 +112,37 @@ fn of_series<'a>(fields: Fields<'a>, each: &mut impl FnMut(Description<'a>)) -> 
     Some(())
 }
 
+/// The ends of the names of series of each kind, beside the family's own name. A counter is `x_total` of the family `x` in OpenMetrics
+/// only.
+fn suffixes(kind: MetricKind) -> &'static [&'static str] {
+    match kind {
+        MetricKind::Histogram => &["_bucket", "_count", "_sum", "_created"],
+        MetricKind::GaugeHistogram => &["_bucket", "_count", "_sum", "_gcount", "_gsum"],
+        MetricKind::Summary => &["_count", "_sum", "_created"],
+        MetricKind::Counter => &["_total", "_created"],
+        MetricKind::Info => &["_info"],
+        MetricKind::Gauge | MetricKind::StateSet | MetricKind::Unknown => &[],
+    }
+}
+
 /// The family to which the series with this name belong.
 fn family_of(name: &str, kind: MetricKind) -> &str {
-    let suffixes: &[&str] = match kind {
-        MetricKind::Histogram | MetricKind::GaugeHistogram => &["_bucket", "_count", "_sum"],
-        MetricKind::Summary => &["_count", "_sum"],
-        _ => &[],
-    };
+    // Who writes says it of the series of a counter, whatever the family is called where it comes from.
+    let suffixes = if matches!(kind, MetricKind::Counter | MetricKind::Info) { &[] } else { suffixes(kind) };
     suffixes.iter().find_map(|suffix| name.strip_suffix(suffix)).filter(|family| !family.is_empty()).unwrap_or(name)
+}
+
+/// What is known of the series called `name`, where `find` knows families by their names.
+pub fn description_of(name: &str, find: impl Fn(&str) -> Option<MetricDescription>) -> Option<MetricDescription> {
+    find(name).or_else(|| {
+        let (family, _) = name.rsplit_once('_').filter(|(family, _)| !family.is_empty())?;
+        let suffix = &name[family.len()..];
+        // Most names end in no such way, and need no second look.
+        if !MetricKind::ALL.iter().any(|kind| suffixes(*kind).contains(&suffix)) {
+            return None;
+        }
+        find(family).filter(|found| suffixes(found.kind).contains(&suffix))
+    })
 }
 
 #[cfg(test)]
@@ -127,7 +150,7 @@ mod tests {
     use super::*;
     use crate::labels::Labels;
     use crate::protobuf::{push_message, push_text, push_uint};
-    use crate::remote_write::{Encoder, Meaning};
+    use crate::remote_write::Encoder;
     use crate::sample::Samples;
 
     fn told(version: Version, body: &[u8]) -> Vec<String> {
@@ -158,7 +181,7 @@ mod tests {
     #[test]
     fn series_of_2_0() {
         let mut encoder = Encoder::of(Version::V2);
-        let meaning = |kind, help: &str| Meaning { kind, help: help.to_owned(), unit: "s".to_owned() };
+        let meaning = |kind, help: &str| MetricDescription { kind, help: help.to_owned(), unit: "s".to_owned() };
         for (name, meaning) in [
             ("h_bucket", Some(meaning(MetricKind::Histogram, "How long."))),
             ("h_sum", Some(meaning(MetricKind::Histogram, "How long."))),
@@ -183,6 +206,41 @@ mod tests {
         assert_eq!(told(Version::V2, &body), expected);
         for end in 0..body.len() {
             told(Version::V2, &body[..end]);
+        }
+    }
+
+    #[test]
+    fn families_that_series_belong_to() {
+        let find = |family: &str| {
+            let kind = match family {
+                "h" | "h_count" => MetricKind::Histogram,
+                "s" => MetricKind::Summary,
+                "c" | "d_total" => MetricKind::Counter,
+                "g" => MetricKind::Gauge,
+                "i" => MetricKind::Info,
+                _ => return None,
+            };
+            Some(MetricDescription { kind, help: family.to_owned(), unit: String::new() })
+        };
+        for (name, expected) in [
+            ("h_bucket", Some("h")),
+            // A family of its own.
+            ("h_count", Some("h_count")),
+            ("h_sum", Some("h")),
+            ("s", Some("s")),
+            ("s_sum", Some("s")),
+            ("s_bucket", None),
+            ("c_total", Some("c")),
+            ("c", Some("c")),
+            ("d_total", Some("d_total")),
+            ("g_total", None),
+            ("g", Some("g")),
+            ("i_info", Some("i")),
+            ("_sum", None),
+            ("", None),
+        ] {
+            let found = description_of(name, find).map(|found| found.help);
+            assert_eq!(found.as_deref(), expected, "{name}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::Version;
 use super::histogram::push_histogram;
 use crate::exemplar::Exemplar;
-use crate::exposition::MetricKind;
+use crate::exposition::MetricDescription;
 use crate::labels::Labels;
 use crate::protobuf::{push_double, push_key, push_message, push_text, push_uint, push_varint, text_size, varint_size};
 use crate::sample::{Sample, Samples};
@@ -22,31 +22,6 @@ pub struct Encoder {
     symbol_bytes: Vec<u8>,
     // Those of one series.
     numbers: Vec<u64>,
-}
-
-/// What the samples of a series mean.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Meaning {
-    /// The kind of its family.
-    pub kind: MetricKind,
-    /// What it is, for people; may be empty.
-    pub help: String,
-    /// Its unit; may be empty.
-    pub unit: String,
-}
-
-/// `io.prometheus.write.v2.Metadata.MetricType`
-fn kind_number(kind: MetricKind) -> u64 {
-    match kind {
-        MetricKind::Unknown => 0,
-        MetricKind::Counter => 1,
-        MetricKind::Gauge => 2,
-        MetricKind::Histogram => 3,
-        MetricKind::GaugeHistogram => 4,
-        MetricKind::Summary => 5,
-        MetricKind::Info => 6,
-        MetricKind::StateSet => 7,
-    }
 }
 
 impl Default for Encoder {
@@ -86,14 +61,14 @@ impl Encoder {
         self.push_series(labels, samples, &[], None);
     }
 
-    /// Adds a series with all that is known of it. 1.0 has no place for start timestamps, nor for what a series means; both are left
+    /// Adds a series with all that is known of it. 1.0 has no place for start timestamps, nor here for what a metric is; both are left
     /// out there.
     pub fn push_series(
         &mut self,
         labels: &Labels,
         samples: &Samples,
         exemplars: &[&Exemplar],
-        meaning: Option<&Meaning>,
+        described: Option<&MetricDescription>,
     ) {
         self.begin_series(labels);
         let has_starts = self.version == Version::V2;
@@ -108,15 +83,32 @@ impl Encoder {
         for exemplar in exemplars {
             self.push_exemplar(exemplar);
         }
-        if let (Version::V2, Some(meaning)) = (self.version, meaning) {
-            let (help, unit) = (self.symbol(&meaning.help), self.symbol(&meaning.unit));
+        if let (Version::V2, Some(described)) = (self.version, described) {
+            let (help, unit) = (self.symbol(&described.help), self.symbol(&described.unit));
             push_message(&mut self.series, 5, |out| {
-                push_uint(out, 1, kind_number(meaning.kind));
+                push_uint(out, 1, described.kind.number().into());
                 push_uint(out, 3, help);
                 push_uint(out, 4, unit);
             });
         }
         self.end_series();
+    }
+
+    /// Adds what is known of a family to a request of 1.0; 2.0 says it of each series.
+    pub fn push_description(&mut self, family: &str, described: &MetricDescription) {
+        if self.version == Version::V2 {
+            return;
+        }
+        push_message(&mut self.body, 3, |out| {
+            push_uint(out, 1, described.kind.number().into());
+            push_text(out, 2, family);
+            if !described.help.is_empty() {
+                push_text(out, 4, &described.help);
+            }
+            if !described.unit.is_empty() {
+                push_text(out, 5, &described.unit);
+            }
+        });
     }
 
     fn push_exemplar(&mut self, exemplar: &Exemplar) {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::exemplar::Exemplar;
-use crate::exposition::MetricKind;
+use crate::exposition::{MetricDescription, MetricKind};
 use crate::histogram::{Buckets, CounterReset, Histogram, NativeHistogram, Span};
 use crate::labels::Labels;
 use crate::protobuf::push_varint;
@@ -267,7 +267,7 @@ fn all_that_is_known_of_a_series() {
         value: number,
         t_ms,
     });
-    let meaning = Meaning { kind: MetricKind::Counter, help: "job".to_owned(), unit: String::new() };
+    let meaning = MetricDescription { kind: MetricKind::Counter, help: "job".to_owned(), unit: String::new() };
     let samples = Samples { starts: vec![5, 0], ..Samples::of_floats(vec![10, 20], vec![1.0, 2.0]) };
     let mut sizes = Vec::new();
     for (version, expected) in
@@ -314,7 +314,7 @@ fn glances(version: Version, body: &[u8]) -> Result<(usize, usize), DecodeError>
 fn series_at_a_glance() {
     let sets = [("job", "a"), ("job", "b"), ("long", &"x".repeat(300))]
         .map(|(name, value)| Labels::from_pairs([("__name__", "m"), (name, value)]));
-    let meaning = Meaning { kind: MetricKind::Counter, help: "job".to_owned(), unit: String::new() };
+    let meaning = MetricDescription { kind: MetricKind::Counter, help: "job".to_owned(), unit: String::new() };
     for version in [Version::V1, Version::V2] {
         let mut encoder = Encoder::of(version);
         for value in [0.0, 2.5, f64::NAN] {
@@ -379,4 +379,25 @@ proptest! {
             let _ = glances(version, &body);
         }
     }
+}
+
+#[test]
+fn families_are_told_in_1_0_only() {
+    let described =
+        |kind, help: &str, unit: &str| MetricDescription { kind, help: help.to_owned(), unit: unit.to_owned() };
+    for (version, expected) in [
+        (Version::V1, &["a counter \"How many.\" ", "b stateset \"\" s"][..]),
+        // There each series says it.
+        (Version::V2, &[]),
+    ] {
+        let mut encoder = Encoder::of(version);
+        encoder.push_description("a", &described(MetricKind::Counter, "How many.", ""));
+        encoder.push_description("b", &described(MetricKind::StateSet, "", "s"));
+        let (body, mut told) = (encoder.finish(), Vec::new());
+        descriptions(version, &body, |Description { metric, kind, help, unit }| {
+            told.push(format!("{metric} {} {help:?} {unit}", kind.as_str()));
+        });
+        assert_eq!(told, expected, "{version:?}");
+    }
+    assert!(MetricKind::ALL.iter().enumerate().all(|(at, kind)| usize::from(kind.number()) == at));
 }

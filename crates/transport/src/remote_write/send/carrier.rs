@@ -91,7 +91,7 @@ impl Carrier {
 
     async fn carry(&mut self) {
         while let Some(parcel) = self.parcels.recv().await {
-            if parcel.n_samples > 0 {
+            if !parcel.body.is_empty() {
                 match self.deliver(&parcel).await {
                     Outcome::Done => {}
                     Outcome::Stopped => return,
@@ -106,7 +106,7 @@ impl Carrier {
         let mut backoff = None;
         loop {
             let route = Arc::clone(&self.route.borrow_and_update());
-            if parcel.newest_ms < oldest_ms(&route, now_ms()) {
+            if parcel.n_samples > 0 && parcel.newest_ms < oldest_ms(&route, now_ms()) {
                 self.traffic.too_old.fetch_add(parcel.n_samples, Ordering::Relaxed);
                 return Outcome::Done;
             }
@@ -121,9 +121,11 @@ impl Carrier {
             self.say(&route, parcel, &failure);
             if !failure.retry {
                 self.traffic.failed.fetch_add(parcel.n_samples, Ordering::Relaxed);
+                self.traffic.failed_descriptions.fetch_add(parcel.n_descriptions, Ordering::Relaxed);
                 return Outcome::Done;
             }
             self.traffic.retried.fetch_add(parcel.n_samples, Ordering::Relaxed);
+            self.traffic.retried_descriptions.fetch_add(parcel.n_descriptions, Ordering::Relaxed);
             if self.shutdown.is_cancelled() {
                 // The rest would fare no better, and the process wants to end.
                 return Outcome::Stopped;

@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use relatum_model::exemplar::Exemplar;
+use relatum_model::exposition::MetricDescription;
+use relatum_model::labels::METRIC_NAME;
 use relatum_model::relabel;
-use relatum_model::remote_write::{Encoder, Version};
-use relatum_model::storage::{Position, TailBatch};
+use relatum_model::remote_write::{Encoder, Version, description_of};
+use relatum_model::storage::{Position, Tail, TailBatch};
 use relatum_model::{HistogramSample, Labels, Sample, Samples};
 
 use super::Route;
@@ -19,7 +22,7 @@ const BODY_BYTES_FULL: usize = 4 << 20;
 /// The body of one request.
 #[derive(Debug, Default)]
 pub(super) struct Parcel {
-    /// Compressed; empty when there are no samples.
+    /// Compressed; empty when there is nothing to send.
     pub(super) body: Bytes,
     /// Which message it is; a parcel outlives a change of the route.
     pub(super) version: Version,
@@ -28,6 +31,8 @@ pub(super) struct Parcel {
     /// How many of them are histograms.
     pub(super) n_histograms: u64,
     pub(super) n_exemplars: u64,
+    /// Families that are described, in a parcel of its own.
+    pub(super) n_descriptions: u64,
     /// The time of the newest sample.
     pub(super) newest_ms: i64,
     /// Where the log stands when this parcel has arrived; `None` if more parcels of the same place follow.
@@ -52,12 +57,13 @@ pub(super) struct Packed {
 }
 
 /// Relabels and encodes a batch as `route` says. Of one series, the samples of a parcel stay in their order and the parcels
-/// in theirs; which series comes first within a parcel says nothing. An exemplar goes with the first samples of its series.
-pub(super) fn pack<'b>(batch: &'b TailBatch, route: &'b Route, now_ms: i64) -> Packed {
+/// in theirs; which series comes first within a parcel says nothing. An exemplar goes with the first samples of its series. Where each
+/// series says what it is, `tail` is asked for that.
+pub(super) fn pack<'b>(batch: &'b TailBatch, tail: &'b dyn Tail, route: &'b Route, now_ms: i64) -> Packed {
     let version = route.version();
     let mut packed = Packed::default();
     let oldest_ms = oldest_ms(route, now_ms);
-    let mut series = SeriesNumbers { route, known: HashMap::with_hasher(FixedState::default()), labels: Vec::new() };
+    let mut series = SeriesNumbers::new(route, tail);
     let mut rows: Vec<(usize, Item<'b>)> = Vec::with_capacity(batch.samples.len() + batch.histograms.len());
     let mut add = |labels: &'b Labels, item: Item<'b>| {
         if item.t_ms() < oldest_ms {
@@ -107,7 +113,8 @@ pub(super) fn pack<'b>(batch: &'b TailBatch, route: &'b Route, now_ms: i64) -> P
             }
             let number = of_one_series[0].0;
             let examples = exemplars.remove(&number).unwrap_or_default();
-            encoder.push_series(&series.labels[number], &samples, &examples, None);
+            let (labels, described) = &series.all[number];
+            encoder.push_series(labels, &samples, &examples, described.as_deref());
             parcel.n_samples += of_one_series.len() as u64;
             parcel.n_histograms += samples.histograms.len() as u64;
             parcel.n_exemplars += examples.len() as u64;
@@ -136,22 +143,52 @@ impl Item<'_> {
 /// Numbers for series: each is relabelled once, however many samples it has.
 struct SeriesNumbers<'b> {
     route: &'b Route,
+    tail: &'b dyn Tail,
     known: HashMap<&'b Labels, Option<usize>, FixedState>,
-    /// What becomes of each, by number.
-    labels: Vec<Labels>,
+    /// What becomes of each and what it is, by number.
+    all: Vec<(Labels, Option<Rc<MetricDescription>>)>,
+    /// By the names that the series have here.
+    described: HashMap<&'b str, Option<Rc<MetricDescription>>, FixedState>,
 }
 
 impl<'b> SeriesNumbers<'b> {
+    fn new(route: &'b Route, tail: &'b dyn Tail) -> Self {
+        SeriesNumbers { route, tail, known: HashMap::default(), all: Vec::new(), described: HashMap::default() }
+    }
+
     /// `None` for a series that is not sent.
     fn number(&mut self, labels: &'b Labels) -> Option<usize> {
         match self.known.entry(labels) {
             Entry::Occupied(known) => *known.get(),
-            Entry::Vacant(free) => *free.insert(relabelled(labels, self.route).map(|labels| {
-                self.labels.push(labels);
-                self.labels.len() - 1
+            Entry::Vacant(free) => *free.insert(relabelled(labels, self.route).map(|relabelled| {
+                let name = labels.get(METRIC_NAME).filter(|_| self.route.version() == Version::V2);
+                let described = name.and_then(|name| {
+                    let find = || description_of(name, |family| self.tail.description(family)).map(Rc::new);
+                    self.described.entry(name).or_insert_with(find).clone()
+                });
+                self.all.push((relabelled, described));
+                self.all.len() - 1
             })),
         }
     }
+}
+
+/// All that is known of families, for a receiver of 1.0: several in a parcel, without samples.
+pub(super) fn pack_descriptions(tail: &dyn Tail, per_parcel_max: u64) -> Vec<Parcel> {
+    let empty = || (Encoder::of(Version::V1), Parcel::empty(Version::V1));
+    let (mut parcels, (mut encoder, mut parcel)) = (Vec::new(), empty());
+    tail.descriptions(&mut |family, description| {
+        encoder.push_description(family, description);
+        parcel.n_descriptions += 1;
+        if parcel.n_descriptions >= per_parcel_max || encoder.body_bytes() >= BODY_BYTES_FULL {
+            let (encoder, parcel) = (std::mem::take(&mut encoder), std::mem::replace(&mut parcel, empty().1));
+            parcels.push(seal(encoder, parcel));
+        }
+    });
+    if parcel.n_descriptions > 0 {
+        parcels.push(seal(encoder, parcel));
+    }
+    parcels
 }
 
 /// The time before which samples are not worth sending.
@@ -188,11 +225,13 @@ mod tests {
     use std::sync::Arc;
 
     use relatum_config::prometheus::Config;
+    use relatum_model::exposition::MetricKind;
     use relatum_model::histogram::{Buckets, Histogram, NativeHistogram, Span};
-    use relatum_model::remote_write::Decoder;
+    use relatum_model::remote_write::{Decoder, descriptions};
 
     use super::*;
     use crate::http::HttpClients;
+    use crate::memory::MemoryStore;
 
     fn route(more: &str) -> Route {
         let config = Config::parse(&format!("remote_write: [{{url: 'http://a/', {more}}}]\n")).unwrap();
@@ -225,6 +264,47 @@ mod tests {
         out
     }
 
+    /// What a parcel says of metrics.
+    fn told(parcel: &Parcel) -> Vec<String> {
+        let body = snap::raw::Decoder::new().decompress_vec(&parcel.body).unwrap();
+        let mut told = Vec::new();
+        descriptions(parcel.version, &body, |said| {
+            told.push(format!("{} {} {} {}", said.metric, said.kind.as_str(), said.help, said.unit));
+        });
+        told
+    }
+
+    #[test]
+    fn what_metrics_are() {
+        let store = MemoryStore::default();
+        store.describe("h", MetricKind::Histogram, "How long.", "s");
+        store.describe("old", MetricKind::Gauge, "That.", "");
+        store.describe("gone", MetricKind::Counter, "Not sampled.", "");
+        let sample = Sample { t_ms: 10, value: 1.0 };
+        let names = ["h_bucket", "h_sum", "old", "silent"];
+        let samples = names.map(|name| (Labels::from_pairs([("__name__", name)]), sample)).to_vec();
+        let batch = TailBatch { samples, ..TailBatch::default() };
+        // A series keeps its meaning under another name.
+        let renamed = "write_relabel_configs: [{source_labels: [__name__], regex: old, target_label: __name__, replacement: new}]";
+        for (more, expected) in [
+            ("", &[][..]),
+            (
+                "protobuf_message: io.prometheus.write.v2.Request",
+                &["h histogram How long. s", "h histogram How long. s", "new gauge That. "],
+            ),
+        ] {
+            let packed = pack(&batch, &store, &route(&format!("{renamed}, {more}")), 0);
+            assert_eq!(told(&packed.parcels[0]), expected, "{more}");
+        }
+        let expected = ["h histogram How long. s", "old gauge That. ", "gone counter Not sampled. "];
+        for (per_parcel_max, n_parcels) in [(1, 3), (2, 2), (3, 1), (1000, 1)] {
+            let parcels = pack_descriptions(&store, per_parcel_max);
+            assert_eq!(parcels.iter().flat_map(told).collect::<Vec<_>>(), expected);
+            assert_eq!((parcels.len(), parcels.iter().map(|p| p.n_descriptions).sum::<u64>()), (n_parcels, 3));
+        }
+        assert!(pack_descriptions(&MemoryStore::default(), 1).is_empty());
+    }
+
     #[test]
     fn what_is_sent_beside_floats() {
         let labels = |name: &str| Labels::from_pairs([("__name__", name)]);
@@ -252,7 +332,7 @@ mod tests {
                 &["c{} 0..10=1 h0 [4.0]", "c{} 5..20=2 h0 []", "h{}  h1 [3.0]"],
             ),
         ] {
-            let packed = pack(&batch, &route(more), 0);
+            let packed = pack(&batch, &MemoryStore::default(), &route(more), 0);
             assert_eq!(shown(&packed), expected.iter().map(|row| row.replace("{}", "")).collect::<Vec<_>>(), "{more}");
             let sum = |count: fn(&Parcel) -> u64| packed.parcels.iter().map(count).sum::<u64>();
             let has_histogram = u64::from(!more.is_empty());

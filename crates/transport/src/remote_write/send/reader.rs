@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use relatum_model::remote_write::Version;
 use relatum_model::storage::{Position, SelectError, Tail};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::Route;
-use super::parcel::{Packed, Parcel, pack};
+use super::parcel::{Packed, Parcel, pack, pack_descriptions};
 use super::traffic::Traffic;
 use crate::time::now_ms;
 
@@ -37,7 +39,15 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) async fn run(mut self) {
         let mut failing = false;
+        // Of a receiver of 1.0: when it was told last what metrics are.
+        let mut described_at = Instant::now();
         loop {
+            if self.is_time_to_describe(described_at) {
+                described_at = Instant::now();
+                if !self.describe().await {
+                    return;
+                }
+            }
             // Looked at before reading: whatever was committed before the shutdown is read.
             let is_last = self.shutdown.is_cancelled();
             let mut pause = POLL;
@@ -72,6 +82,27 @@ impl Reader {
         }
     }
 
+    /// Of 2.0 each series says it.
+    fn is_time_to_describe(&self, last: Instant) -> bool {
+        let route = self.route.borrow();
+        let metadata = &route.config.metadata;
+        let is_by_itself = route.version() == Version::V1;
+        // Who has not taken the last ones gets no more.
+        let is_taken = self.traffic.pending_descriptions.load(Ordering::Relaxed) == 0;
+        is_by_itself && is_taken && metadata.send && last.elapsed() >= metadata.send_interval
+    }
+
+    /// Sends what is known of metrics. `false` when nobody wants it any more.
+    async fn describe(&self) -> bool {
+        let tail = Arc::clone(&self.tail);
+        let per_parcel_max = self.route.borrow().config.metadata.max_samples_per_send;
+        let packed = tokio::task::spawn_blocking(move || pack_descriptions(tail.as_ref(), per_parcel_max)).await;
+        packed.unwrap_or_default().into_iter().all(|parcel| {
+            self.traffic.pending_descriptions.fetch_add(parcel.n_descriptions, Ordering::Relaxed);
+            self.parcels.send(parcel).is_ok()
+        })
+    }
+
     /// Reads and packs what follows; `None` when there is nothing.
     async fn read(&self) -> Result<Option<(Position, Packed)>, SelectError> {
         let (tail, from, route) = (Arc::clone(&self.tail), self.position.clone(), Arc::clone(&self.route.borrow()));
@@ -84,7 +115,7 @@ impl Reader {
             if batch.next == from {
                 return Ok(None);
             }
-            let packed = pack(&batch, &route, now_ms());
+            let packed = pack(&batch, tail.as_ref(), &route, now_ms());
             Ok(Some((batch.next, packed)))
         });
         match read.await {

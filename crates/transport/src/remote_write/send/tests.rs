@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use relatum_config::prometheus::Config;
+use relatum_model::exposition::MetricKind;
 use relatum_model::storage::{Append, SeriesRef};
 use tokio::net::TcpListener;
 
@@ -274,6 +275,28 @@ async fn the_second_protocol() {
     until("it counts as failed", || pair.metric(FAILED) == 1.0).await;
     let failure = pair.remotes.states()[0].failure.clone().unwrap();
     assert!(failure.contains("set protobuf_message: prometheus.WriteRequest"), "{failure}");
+    pair.remotes.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_metrics_are_is_told_again_and_again() {
+    const DESCRIBED: &str = "prometheus_remote_storage_metadata_total";
+    const RETRIED: &str = "prometheus_remote_storage_metadata_retried_total";
+    let pair = Pair::start(
+        "  metadata_config: {send_interval: 1ms}\n  queue_config: {max_backoff: 40ms, sample_age_limit: 1h}",
+    )
+    .await;
+    pair.store.describe("up", MetricKind::Gauge, "Whether.", "");
+    until("it is told twice", || pair.metric(DESCRIBED) >= 2.0).await;
+    assert_eq!(pair.remote.store.described()[..2], ["up gauge Whether.", "up gauge Whether."]);
+    pair.remote.answer(StatusCode::SERVICE_UNAVAILABLE);
+    until("a remote that is away is told later", || pair.metric(RETRIED) >= 2.0).await;
+    let told = pair.metric(DESCRIBED);
+    pair.remote.answer(StatusCode::OK);
+    until("it is told", || pair.metric(DESCRIBED) > told).await;
+    pair.load("  metadata_config: {send: false}");
+    pair.commit(&["up"], crate::time::now_ms());
+    until("samples arrive", || pair.metric(SENT) == 1.0).await;
     pair.remotes.shutdown().await;
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::parcel::Parcel;
 use super::{RemoteId, RemoteState, Route};
 
-/// The counters; all but `failed_reads` and `waits` count samples, native histograms among them.
+/// The counters; all but `failed_reads`, `waits` and those of descriptions count samples, native histograms among them.
 #[derive(Debug)]
 pub(super) struct Traffic {
     /// Packed and not settled yet.
@@ -30,6 +30,13 @@ pub(super) struct Traffic {
     pub(super) waits: AtomicU64,
     /// How often the log could not be read.
     pub(super) failed_reads: AtomicU64,
+    /// Descriptions of families, packed and not settled yet.
+    pub(super) pending_descriptions: AtomicU64,
+    /// Those that the remote refused.
+    pub(super) failed_descriptions: AtomicU64,
+    /// Those in requests that failed and were to be repeated.
+    pub(super) retried_descriptions: AtomicU64,
+    delivered_descriptions: AtomicU64,
     delivered: AtomicU64,
     delivered_histograms: AtomicU64,
     delivered_exemplars: AtomicU64,
@@ -57,6 +64,10 @@ impl Traffic {
             too_old: AtomicU64::new(0),
             waits: AtomicU64::new(0),
             failed_reads: AtomicU64::new(0),
+            pending_descriptions: AtomicU64::new(0),
+            failed_descriptions: AtomicU64::new(0),
+            retried_descriptions: AtomicU64::new(0),
+            delivered_descriptions: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             delivered_histograms: AtomicU64::new(0),
             delivered_exemplars: AtomicU64::new(0),
@@ -77,7 +88,10 @@ impl Traffic {
         self.delivered.fetch_add(parcel.n_samples - parcel.n_histograms, Ordering::Relaxed);
         self.delivered_histograms.fetch_add(parcel.n_histograms, Ordering::Relaxed);
         self.delivered_exemplars.fetch_add(parcel.n_exemplars, Ordering::Relaxed);
-        self.body_bytes.fetch_add(parcel.body.len() as u64, Ordering::Relaxed);
+        self.delivered_descriptions.fetch_add(parcel.n_descriptions, Ordering::Relaxed);
+        if parcel.n_samples > 0 {
+            self.body_bytes.fetch_add(parcel.body.len() as u64, Ordering::Relaxed);
+        }
         self.newest_sent_ms.fetch_max(parcel.newest_ms, Ordering::Relaxed);
         self.place().failure = None;
     }
@@ -92,6 +106,7 @@ impl Traffic {
         if let Some(reached) = &parcel.reached {
             self.place().position = reached.clone();
         }
+        self.pending_descriptions.fetch_sub(parcel.n_descriptions, Ordering::Relaxed);
         self.pending.fetch_sub(parcel.n_samples, Ordering::Relaxed);
         self.emptied.notify_one();
     }
@@ -188,6 +203,24 @@ pub(super) fn metrics(
             "prometheus_remote_storage_max_samples_per_send",
             "The maximum number of samples to be sent, in a single request, to the remote storage.",
             &|route, _| route.config.queue.max_samples_per_send as f64,
+        ),
+        family(
+            Counter,
+            "prometheus_remote_storage_metadata_failed_total",
+            "Total number of metadata entries which failed on send to remote storage, non-recoverable errors.",
+            &|_, traffic| load(&traffic.failed_descriptions),
+        ),
+        family(
+            Counter,
+            "prometheus_remote_storage_metadata_retried_total",
+            "Total number of metadata entries which failed on send to remote storage but were retried because the send error was recoverable.",
+            &|_, traffic| load(&traffic.retried_descriptions),
+        ),
+        family(
+            Counter,
+            "prometheus_remote_storage_metadata_total",
+            "Total number of metadata entries sent to remote storage.",
+            &|_, traffic| load(&traffic.delivered_descriptions),
         ),
         family(
             Gauge,
