@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::fmt;
 
+use relatum_model::text::format_python_float;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use thiserror::Error;
@@ -200,7 +201,7 @@ fn dump(value: &Value, text: &mut String) {
         Value::Bool(true) => text.push_str("true"),
         Value::Bool(false) => text.push_str("false"),
         Value::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {
-            Some(float) => dump_float(float, text),
+            Some(float) => text.push_str(&format_python_float(float)),
             None => text.push_str(&number.to_string()),
         },
         Value::String(string) => dump_string(string, text),
@@ -249,23 +250,6 @@ fn dump_string(string: &str, text: &mut String) {
     text.push('"');
 }
 
-/// Python's `repr(float)`: the shortest digits that read back the same, with an exponent below 1e-4 and from 1e16 on.
-fn dump_float(float: f64, text: &mut String) {
-    let scientific = format!("{float:e}");
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    match exponent.parse::<i32>() {
-        Ok(exponent) if !(-4..16).contains(&exponent) => {
-            let sign = if exponent < 0 { '-' } else { '+' };
-            text.push_str(&format!("{digits}e{sign}{:02}", exponent.unsigned_abs()));
-        }
-        _ => {
-            let plain = float.to_string();
-            text.push_str(&plain);
-            text.push_str(if plain.contains('.') { "" } else { ".0" });
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,6 +267,8 @@ mod tests {
         check(r#""é😀/\u007f\u0000\n\"\\""#, r#""\u00e9\ud83d\ude00/\u007f\u0000\n\"\\""#);
         check("[1.0, -0.0, 0.1, 1e15, 1e16, 1.5e300]", "[1.0, -0.0, 0.1, 1000000000000000.0, 1e+16, 1.5e+300]");
         check("[0.0001, 0.00001, 123456789.125]", "[0.0001, 1e-05, 123456789.125]");
+        // Two texts are equally near.
+        check("[26818201253895.5625]", "[26818201253895.562]");
         check("[18446744073709551615, -9223372036854775808]", "[18446744073709551615, -9223372036854775808]");
         check("{}", "{}");
     }

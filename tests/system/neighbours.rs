@@ -163,6 +163,14 @@ fn remote_read() -> anyhow::Result<()> {
         let recorded = http::query(&ours.url, "recorded").ok()?;
         (recorded.first()?["value"][1] == "6").then_some(())
     })?;
+    // The other sends chunks, as they are smaller.
+    let metrics = http::get(&format!("{}/metrics", ours.url))?.body;
+    let is_chunked = |line: &str| {
+        line.starts_with("prometheus_remote_read_client_queries_total{")
+            && line.contains("response_type=\"chunked\"")
+            && !line.ends_with(" 0")
+    };
+    ensure!(metrics.lines().any(is_chunked), "no answer in chunks");
     // Without the other, what there is here is shown, and why it is not all.
     theirs.running.kill()?;
     let answer = http::get(&format!("{}/api/v1/query?query=both[1m]&time={}", ours.url, now_ms / 1000))?;

@@ -1,12 +1,12 @@
 //! Remote read: the protobuf messages `prometheus.ReadRequest`, `prometheus.ReadResponse` and `prometheus.ChunkedReadResponse`,
-//! after decompression. Requests are read and written, as are answers of samples; answers of chunks are written.
+//! after decompression. Requests and answers are read and written; what is in chunks is for others to know.
 
 mod answer;
 mod chunked;
 
 use crate::matcher::{MatchOp, Matcher};
 pub use answer::{AnswerError, decode_answer};
-pub use chunked::{ChunkedSeries, WireChunk};
+pub use chunked::{ChunkedPart, ChunkedSeries, WireChunk, decode_chunked};
 
 use crate::protobuf::{Fault, Fields, push_message, push_text, push_uint, push_varint};
 pub use crate::remote_write::DecodeError;

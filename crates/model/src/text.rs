@@ -106,6 +106,29 @@ pub fn format_value_short(value: f64) -> String {
     format(value, magnitude == 0.0 || (1e-4..1e6).contains(&magnitude))
 }
 
+/// Writes a value as Go's `%e` does: always with an exponent.
+pub fn format_value_exponential(value: f64) -> String {
+    format(value, false)
+}
+
+/// Writes a value as Go writes numbers into JSON: as [`format_value`], but with exponents as short as they can be. What is no finite
+/// number has no text.
+pub fn format_json_number(value: f64) -> Option<String> {
+    let text = value.is_finite().then(|| format_value(value))?;
+    // One of two digits that begins with a zero; below zero only, as none above is so small.
+    Some(text.replace("e-0", "e-"))
+}
+
+/// Writes a value as Python's `repr` does: always with a point or an exponent, the latter below 1e-4 and from 1e16 on.
+pub fn format_python_float(value: f64) -> String {
+    let magnitude = value.abs();
+    let mut text = format(value, magnitude == 0.0 || (1e-4..1e16).contains(&magnitude));
+    if !text.contains(['.', 'e', 'N', 'I']) {
+        text.push_str(".0");
+    }
+    text
+}
+
 /// With all places written out, or with an exponent.
 fn format(value: f64, is_plain: bool) -> String {
     if value.is_nan() {
@@ -193,6 +216,29 @@ mod tests {
             (f64::NAN, "NaN"),
         ] {
             assert_eq!(format_value_short(value), text);
+        }
+    }
+
+    #[test]
+    fn values_elsewhere() {
+        // Each by Go's `%e` and `encoding/json`, and by Python's `repr`.
+        for (value, exponential, json, python) in [
+            (0.0, "0e+00", Some("0"), "0.0"),
+            (-0.0, "-0e+00", Some("-0"), "-0.0"),
+            (0.25, "2.5e-01", Some("0.25"), "0.25"),
+            (2.0, "2e+00", Some("2"), "2.0"),
+            (1e-7, "1e-07", Some("1e-7"), "1e-07"),
+            (1.5e-10, "1.5e-10", Some("1.5e-10"), "1.5e-10"),
+            (1e16, "1e+16", Some("10000000000000000"), "1e+16"),
+            (1e21, "1e+21", Some("1e+21"), "1e+21"),
+            (1e120, "1e+120", Some("1e+120"), "1e+120"),
+            (26_818_201_253_895.562, "2.6818201253895562e+13", Some("26818201253895.562"), "26818201253895.562"),
+            (f64::NAN, "NaN", None, "NaN"),
+            (f64::INFINITY, "+Inf", None, "+Inf"),
+        ] {
+            assert_eq!(format_value_exponential(value), exponential);
+            assert_eq!(format_json_number(value).as_deref(), json);
+            assert_eq!(format_python_float(value), python);
         }
     }
 

@@ -15,6 +15,7 @@ use relatum_transport::remote_read::{PreparedSources, RemoteSources};
 use relatum_transport::remote_write;
 use relatum_transport::remote_write::send::{PreparedRemotes, Remotes};
 use relatum_transport::scrape::{PreparedScrape, Scraper};
+use relatum_tsdb::prometheus::decode_chunk;
 use relatum_tsdb::{ReplayState, Replaying, Store};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -161,7 +162,9 @@ impl Engine {
         let store = Arc::new(store);
         let promql = Arc::new(ArcSwap::from_pointee(query_engine(&flags, &Config::default())));
         let notifier = Arc::new(Notifier::new());
-        let others = Arc::new(RemoteSources::new());
+        let others = Arc::new(RemoteSources::new(|encoding, data, samples| {
+            decode_chunk(encoding, data, samples).map_err(|error| error.to_string())
+        }));
         let live = Live {
             config: Arc::new(Config::default()),
             yaml: String::new(),

@@ -2,6 +2,8 @@
 //!
 //! A reading blocks, as all selecting does: it is called from a blocking thread and waits there for the network.
 
+mod streamed;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,6 +17,9 @@ use reqwest::Url;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use thiserror::Error;
 use tokio::runtime::Handle;
+
+pub use streamed::DecodeChunk;
+use streamed::Streamed;
 
 use crate::http::{Connection, HttpClients, HttpError, complaint, header_map, request_failure};
 
@@ -56,7 +61,10 @@ struct Source {
     url: Url,
     headers: HeaderMap,
     connection: Connection,
-    queries: AtomicU64,
+    decode: DecodeChunk,
+    /// Answers that came as samples, and those that came as chunks.
+    sampled: AtomicU64,
+    chunked: AtomicU64,
     failures: AtomicU64,
 }
 
@@ -78,6 +86,7 @@ pub struct PreparedSources(Vec<Arc<Source>>);
 pub struct RemoteSources {
     clients: HttpClients,
     current: ArcSwap<Vec<Arc<Source>>>,
+    decode: DecodeChunk,
     runtime: Handle,
 }
 
@@ -91,10 +100,14 @@ pub struct RemoteAnswer {
 }
 
 impl RemoteSources {
-    /// None yet. Must be called inside a tokio runtime.
-    #[expect(clippy::new_without_default, reason = "a default would hide that it needs a runtime")]
-    pub fn new() -> Self {
-        RemoteSources { clients: HttpClients::default(), current: ArcSwap::default(), runtime: Handle::current() }
+    /// None yet. `decode` knows the chunks in which samples may come. Must be called inside a tokio runtime.
+    pub fn new(decode: DecodeChunk) -> Self {
+        RemoteSources {
+            clients: HttpClients::default(),
+            current: ArcSwap::default(),
+            decode,
+            runtime: Handle::current(),
+        }
     }
 
     /// Builds the clients that `configs` describe.
@@ -120,7 +133,9 @@ impl RemoteSources {
             connection: self.clients.connection(&config.http)?,
             config: config.clone(),
             external: external.clone(),
-            queries: AtomicU64::new(0),
+            decode: self.decode,
+            sampled: AtomicU64::new(0),
+            chunked: AtomicU64::new(0),
             failures: AtomicU64::new(0),
         })
     }
@@ -152,7 +167,6 @@ impl RemoteSources {
             .collect();
         let mut answer = RemoteAnswer::default();
         for (source, reading) in running {
-            source.queries.fetch_add(1, Ordering::Relaxed);
             match self.runtime.block_on(reading) {
                 Ok(Ok(series)) => answer.series.push(series),
                 failed => {
@@ -183,7 +197,10 @@ impl RemoteSources {
         for source in self.current.load().iter() {
             let (name, url) = (source.config.name.clone(), source.config.url.to_string());
             let labels = Labels::from_pairs([("remote_name", name), ("url", url)]);
-            queries.push(labels.clone(), source.queries.load(Ordering::Relaxed) as f64);
+            for (kind, count) in [("chunked", &source.chunked), ("sampled", &source.sampled)] {
+                let labels = labels.to_builder().set("code", "200").set("response_type", kind).build();
+                queries.push(labels, count.load(Ordering::Relaxed) as f64);
+            }
             failures.push(labels, source.failures.load(Ordering::Relaxed) as f64);
         }
         vec![queries, failures]
@@ -221,7 +238,9 @@ impl Source {
 
     async fn ask(&self, Question { query, added }: Question) -> Result<Vec<Series>, String> {
         let url = self.config.url.to_string();
-        let request = ReadRequest { queries: vec![query], accepted: vec![ResponseType::Samples] };
+        // Chunks rather than samples, as they are smaller and need not be made first.
+        let accepted = vec![ResponseType::StreamedXorChunks, ResponseType::Samples];
+        let request = ReadRequest { queries: vec![query], accepted };
         let body = snap::raw::Encoder::new().compress_vec(&request.encode()).map_err(|error| error.to_string())?;
         let asking = async {
             let (client, mut headers) = self.connection.open().await.map_err(|error| error.to_string())?;
@@ -238,33 +257,71 @@ impl Source {
             if !status.is_success() {
                 return Err(format!("remote server {url} returned http status {status}{}", complaint(response).await));
             }
-            let mut bytes = Vec::new();
+            let media_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            let (mut answer, kind) = match media_type.is_some_and(|text| text.starts_with(streamed::MEDIA_TYPE)) {
+                true => (Answer::Chunks(Streamed::new(self.decode, SAMPLES_MAX)), &self.chunked),
+                false => (Answer::Samples(Vec::new()), &self.sampled),
+            };
+            kind.fetch_add(1, Ordering::Relaxed);
+            let mut n_bytes = 0;
             while let Some(piece) = response.chunk().await.map_err(|error| request_failure("Post", &url, &error))? {
-                if bytes.len() + piece.len() > ANSWER_BYTES_MAX {
+                n_bytes += piece.len();
+                if n_bytes > ANSWER_BYTES_MAX {
                     return Err(format!("remote server {url} answered more than {ANSWER_BYTES_MAX} bytes"));
                 }
-                bytes.extend_from_slice(&piece);
+                answer.push(&piece).map_err(|why| format!("{url}: {why}"))?;
             }
-            Ok(bytes)
+            Ok(answer)
         };
-        let bytes = match tokio::time::timeout(self.config.remote_timeout, asking).await {
+        let answer = match tokio::time::timeout(self.config.remote_timeout, asking).await {
             Ok(answered) => answered?,
             Err(_) => return Err(format!("Post \"{url}\": context deadline exceeded")),
         };
-        let decoded = tokio::task::spawn_blocking(move || decoded(&bytes, &added)).await;
-        decoded.unwrap_or_else(|_| Err("it ended unexpectedly".to_owned())).map_err(|why| format!("{url}: {why}"))
+        let series = tokio::task::spawn_blocking(move || Ok(without(answer.finish()?, &added))).await;
+        series
+            .unwrap_or_else(|_| Err("it ended unexpectedly".to_owned()))
+            .map_err(|why: String| format!("{url}: {why}"))
     }
 }
 
-/// The series of a compressed answer, without the labels `added`, sorted.
-fn decoded(bytes: &[u8], added: &[String]) -> Result<Vec<Series>, String> {
+/// What comes of an answer.
+enum Answer {
+    /// One message, compressed.
+    Samples(Vec<u8>),
+    /// A stream.
+    Chunks(Streamed),
+}
+
+impl Answer {
+    fn push(&mut self, piece: &[u8]) -> Result<(), String> {
+        match self {
+            Answer::Samples(bytes) => bytes.extend_from_slice(piece),
+            Answer::Chunks(streamed) => streamed.push(piece)?,
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Vec<Series>, String> {
+        match self {
+            Answer::Samples(bytes) => decoded(&bytes),
+            Answer::Chunks(streamed) => streamed.finish(),
+        }
+    }
+}
+
+/// The series of a compressed answer.
+fn decoded(bytes: &[u8]) -> Result<Vec<Series>, String> {
     let length = snap::raw::decompress_len(bytes).map_err(|_| "the answer is not snappy".to_owned())?;
     if length > DECODED_BYTES_MAX {
         return Err(format!("the answer has more than {DECODED_BYTES_MAX} bytes"));
     }
     let body = snap::raw::Decoder::new().decompress_vec(bytes).map_err(|_| "the answer is not snappy".to_owned())?;
     let results = decode_answer(&body, SAMPLES_MAX).map_err(|error| error.to_string())?;
-    let mut series: Vec<Series> = results.into_iter().flatten().collect();
+    Ok(results.into_iter().flatten().collect())
+}
+
+/// `series` without the labels `added`, sorted.
+fn without(mut series: Vec<Series>, added: &[String]) -> Vec<Series> {
     if !added.is_empty() {
         for one in &mut series {
             let mut builder = one.labels.to_builder();
@@ -275,7 +332,7 @@ fn decoded(bytes: &[u8], added: &[String]) -> Result<Vec<Series>, String> {
         }
     }
     series.sort_by(|a, b| a.labels.cmp(&b.labels));
-    Ok(series)
+    series
 }
 
 #[cfg(test)]
@@ -292,7 +349,7 @@ mod tests {
 
     fn sources(yaml: &str) -> RemoteSources {
         let config = Config::parse(yaml).unwrap();
-        let sources = RemoteSources::new();
+        let sources = RemoteSources::new(|_, _, _| Err("no chunks here".to_owned()));
         let external = Labels::from_pairs([("site", "a")]);
         let prepared = sources.prepare(&config.remote_read, &external).unwrap();
         sources.commit(prepared);
@@ -330,10 +387,10 @@ mod tests {
         let mut encoder = ResponseEncoder::new();
         encoder.push(&series);
         let bytes = snap::raw::Encoder::new().compress_vec(&encoder.finish()).unwrap();
-        let read = decoded(&bytes, &["site".to_owned()]).unwrap();
+        let read = without(decoded(&bytes).unwrap(), &["site".to_owned()]);
         let names: Vec<String> = read.iter().map(|series| series.labels.to_string()).collect();
         assert_eq!(names, [r#"m{job="a"}"#, r#"m{job="b"}"#]);
-        assert!(decoded(b"\xff\xff\xff\xff\x0f", &[]).is_err());
+        assert!(decoded(b"\xff\xff\xff\xff\x0f").is_err());
     }
 
     #[tokio::test(flavor = "multi_thread")]

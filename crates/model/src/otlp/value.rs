@@ -1,8 +1,10 @@
 //! Attributes: names with values of several kinds.
 
-use std::fmt::Write;
+use std::collections::BTreeMap;
 
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
+
+use crate::text::{format_json_number, format_value_short};
 
 /// A value of an attribute.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -38,56 +40,62 @@ impl Attributes {
 }
 
 impl Value {
-    /// The value as a label has it: texts as they are, lists and maps as JSON, bytes in base64.
+    /// The value as a label has it, which is as the OpenTelemetry collector writes it: texts as they are, lists and maps as JSON, bytes in
+    /// base64.
     pub fn to_text(&self) -> String {
         match self {
             Value::Empty => String::new(),
             Value::Text(text) => text.clone(),
             Value::Bool(value) => value.to_string(),
             Value::Int(value) => value.to_string(),
-            Value::Double(value) => number(*value),
+            Value::Double(value) => format_json_number(*value)
+                .unwrap_or_else(|| format!("json: unsupported value: {}", format_value_short(*value))),
             Value::Bytes(bytes) => base64(bytes),
-            Value::List(_) | Value::Map(_) => self.to_json().to_string(),
+            Value::List(_) | Value::Map(_) => {
+                let mut json = String::new();
+                self.push_json(&mut json).map_or_else(String::new, |()| json)
+            }
         }
     }
 
-    fn to_json(&self) -> Json {
+    /// `None` for what JSON cannot say.
+    fn push_json(&self, out: &mut String) -> Option<()> {
         match self {
-            Value::Empty => Json::Null,
-            Value::Text(text) => text.as_str().into(),
-            Value::Bool(value) => (*value).into(),
-            Value::Int(value) => (*value).into(),
-            Value::Double(value) => {
-                serde_json::Number::from_f64(*value).map_or_else(|| number(*value).into(), Json::Number)
+            Value::Empty => out.push_str("null"),
+            Value::Text(text) => push_string(out, text),
+            Value::Bool(_) | Value::Int(_) => out.push_str(&self.to_text()),
+            Value::Double(value) => out.push_str(&format_json_number(*value)?),
+            Value::Bytes(bytes) => push_string(out, &base64(bytes)),
+            Value::List(items) => {
+                out.push('[');
+                for (at, item) in items.iter().enumerate() {
+                    out.push_str(if at == 0 { "" } else { "," });
+                    item.push_json(out)?;
+                }
+                out.push(']');
             }
-            Value::Bytes(bytes) => base64(bytes).into(),
-            Value::List(items) => items.iter().map(Value::to_json).collect(),
             Value::Map(pairs) => {
-                // Sorted, as Go writes maps: a label must not depend on the order in which they came.
-                let mut sorted: Vec<_> = pairs.0.iter().collect();
-                sorted.sort_by(|a, b| a.0.cmp(&b.0));
-                sorted.into_iter().map(|(name, value)| (name.clone(), value.to_json())).collect::<Map<_, _>>().into()
+                // Sorted, as Go writes maps: a label must not depend on the order in which they came. Of a name twice the last counts.
+                let sorted: BTreeMap<&str, &Value> =
+                    pairs.0.iter().map(|(name, value)| (name.as_str(), value)).collect();
+                out.push('{');
+                for (at, (name, value)) in sorted.into_iter().enumerate() {
+                    out.push_str(if at == 0 { "" } else { "," });
+                    push_string(out, name);
+                    out.push(':');
+                    value.push_json(out)?;
+                }
+                out.push('}');
             }
         }
+        Some(())
     }
 }
 
-fn number(value: f64) -> String {
-    // As JSON writes numbers in Go: no exponent in between, and none of the words that JSON lacks.
-    let magnitude = value.abs();
-    if value.is_finite() && magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {
-        let mut text = String::new();
-        let _ = write!(text, "{value:e}");
-        if let Some((mantissa, exponent)) = text.clone().split_once('e') {
-            let (sign, digits) = exponent.strip_prefix('-').map_or(("+", exponent), |digits| ("-", digits));
-            text = format!("{mantissa}e{sign}{digits:0>2}");
-        }
-        return text;
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() };
-    }
-    value.to_string()
+/// As Go writes strings into JSON.
+fn push_string(out: &mut String, text: &str) {
+    let json = Json::from(text).to_string();
+    out.push_str(&json.replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029"));
 }
 
 fn base64(bytes: &[u8]) -> String {
@@ -119,12 +127,17 @@ mod tests {
             (Value::Int(-3), "-3"),
             (Value::Double(1.5), "1.5"),
             (Value::Double(2.0), "2"),
-            (Value::Double(1e-7), "1e-07"),
+            (Value::Double(1e-7), "1e-7"),
             (Value::Double(1e21), "1e+21"),
             (Value::Bytes(b"hello".to_vec()), "aGVsbG8="),
             (Value::Bytes(b"a".to_vec()), "YQ=="),
             (Value::List(vec![text("x"), Value::Int(2), Value::Empty]), r#"["x",2,null]"#),
             (Value::Map(map), r#"{"a":true,"b":1}"#),
+            (Value::Double(f64::INFINITY), "json: unsupported value: +Inf"),
+            (Value::List(vec![Value::Double(1e-7), Value::Double(2.0)]), "[1e-7,2]"),
+            (Value::List(vec![text("<&>\u{2028}\u{7}\u{8}\n")]), r#"["<&>\u2028\u0007\b\n"]"#),
+            // JSON cannot say it, so nothing is said.
+            (Value::List(vec![Value::Int(1), Value::Double(f64::NAN)]), ""),
         ] {
             assert_eq!(value.to_text(), expected, "{value:?}");
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use relatum_config::rules::RuleKind;
+use relatum_model::text::{format_value_exponential, quote};
 use relatum_rules::{ActiveAlert, GroupView, RuleView};
 use serde_json::{Map, Value, json};
 
@@ -21,7 +22,7 @@ pub(crate) async fn rules(State(engine): State<Arc<Engine>>, params: Params) -> 
         "" => None,
         "alert" => Some(true),
         "record" => Some(false),
-        other => return Err(ApiError::parameter("type", format!("not supported value {other:?}"))),
+        other => return Err(ApiError::parameter("type", format!("not supported value {}", quote(other)))),
     };
     let with_alerts = match params.first("exclude_alerts").to_lowercase().as_str() {
         "" | "0" | "f" | "false" => true,
@@ -166,7 +167,7 @@ fn alert_json(alert: &ActiveAlert) -> Value {
     if let Some(since_ms) = alert.kept_since_ms {
         value.insert("keepFiringSince".into(), rfc3339(since_ms).into());
     }
-    value.insert("value".into(), exponential(alert.value).into());
+    value.insert("value".into(), format_value_exponential(alert.value).into());
     Value::Object(value)
 }
 
@@ -176,27 +177,4 @@ fn pairs(pairs: &[(String, String)]) -> Value {
 
 fn moment(at_ms: Option<i64>) -> String {
     at_ms.map_or(NEVER.to_owned(), rfc3339)
-}
-
-/// Go's `'e'` format, which this one place of the API uses: `1e+00`.
-fn exponential(value: f64) -> String {
-    if !value.is_finite() {
-        return relatum_model::text::format_value(value);
-    }
-    let text = format!("{value:e}");
-    let (digits, exponent) = text.split_once('e').expect("{:e} always has an exponent");
-    match exponent.strip_prefix('-') {
-        Some(exponent) => format!("{digits}e-{exponent:0>2}"),
-        None => format!("{digits}e+{exponent:0>2}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn alert_values() {
-        for (value, text) in [(1.0, "1e+00"), (0.25, "2.5e-01"), (1e120, "1e+120"), (f64::NAN, "NaN")] {
-            assert_eq!(super::exponential(value), text);
-        }
-    }
 }
