@@ -62,9 +62,10 @@ pub fn give_memory_back() {
     }
 }
 
-/// Has the threads share as many heaps as there are cores; to be called before there are threads.
+/// Has the threads share twice as many heaps as there are cores; to be called before there are threads.
 ///
-/// The allocator makes eight times as many, and every one of them keeps what was freed in it from the others.
+/// The allocator makes eight times as many, and every one of them keeps what was freed in it from the others. With one for each core
+/// two threads that work at the same time often have the same one, and wait for each other at every turn.
 pub fn share_heaps() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
@@ -79,6 +80,6 @@ pub fn share_heaps() {
         }
         let n_cores = std::thread::available_parallelism().map_or(1, usize::from);
         // SAFETY of the declaration above: as of `malloc_trim`; the function takes two numbers and sets an option under its own lock.
-        mallopt(ARENAS_MAX, c_int::try_from(n_cores).unwrap_or(c_int::MAX));
+        mallopt(ARENAS_MAX, c_int::try_from(2 * n_cores).unwrap_or(c_int::MAX));
     }
 }

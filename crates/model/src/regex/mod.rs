@@ -28,6 +28,9 @@ const CLASSES_MAX: usize = 10_000;
 /// What one compiled expression may take, in bytes.
 const COMPILED_BYTES_MAX: usize = 10 << 20;
 
+/// Nearly all expressions compile to less than this.
+const SMALL_BYTES_MAX: usize = 256 << 10;
+
 /// How deep groups may be nested. Go allows a thousand; compiling here takes stack for each.
 const NEST_MAX: u32 = 250;
 
@@ -52,6 +55,8 @@ struct Compiled {
     /// The automaton; none if the plan decides alone and there are no groups to fill.
     automaton: Option<Regex>,
     group_names: Vec<String>,
+    /// Whether it takes little memory.
+    is_small: bool,
 }
 
 impl Compiled {
@@ -71,16 +76,18 @@ impl Compiled {
             })?;
         let plan = plan::plan(&hir);
         let needs_automaton = matches!(plan, Plan::Automaton { .. }) || !group_names.is_empty();
+        let mut is_small = true;
         let automaton = if needs_automaton {
-            let built = RegexBuilder::new(&format!(r"\A(?:{translated})\z"))
-                .size_limit(COMPILED_BYTES_MAX)
-                .nest_limit(NEST_MAX + 1)
-                .build();
+            let mut builder = RegexBuilder::new(&format!(r"\A(?:{translated})\z"));
+            builder.nest_limit(NEST_MAX + 1);
+            let small = builder.size_limit(SMALL_BYTES_MAX).build();
+            is_small = small.is_ok();
+            let built = small.or_else(|_| builder.size_limit(COMPILED_BYTES_MAX).build());
             Some(built.map_err(|_| error("expression too large", pattern))?)
         } else {
             None
         };
-        Ok(Compiled { pattern: pattern.to_owned(), plan, automaton, group_names })
+        Ok(Compiled { pattern: pattern.to_owned(), plan, automaton, group_names, is_small })
     }
 }
 

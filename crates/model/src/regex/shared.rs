@@ -1,8 +1,9 @@
-//! Compiled expressions, each kept once for as long as somebody has it.
+//! Compiled expressions, each kept once for as long as somebody has it, and the newest for a while longer.
 //!
-//! A compiled expression takes ten thousand bytes and more, and a thousand rules of one kind have the same few.
+//! A compiled expression takes ten thousand bytes and more, and a thousand rules of one kind have the same few. Compiling one takes
+//! longer than all else that is done to read a rule, and whoever reads rules one by one has none of them for long.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 use super::{Compiled, RegexError};
@@ -15,7 +16,12 @@ struct Known {
     /// How many patterns there may be before those that nobody has any more are looked for: twice as many as were left the last
     /// time, so that looking costs little for each that came.
     n_max: usize,
+    /// The newest small ones, which stay though nobody has them.
+    newest: VecDeque<Arc<Compiled>>,
 }
+
+/// So many small ones may stay that nobody has.
+const NEWEST_MAX: usize = 16;
 
 /// Even so many forgotten patterns are not worth a look.
 const N_MIN: usize = 64;
@@ -31,17 +37,21 @@ pub(super) fn compiled(
     }
     // Compiling takes its time, so nobody waits for it. Of two who compile the same at once, one is remembered.
     let compiled = Arc::new(compile()?);
-    known().insert(pattern, Arc::downgrade(&compiled));
+    known().insert(pattern, &compiled);
     Ok(compiled)
 }
 
 impl Known {
-    fn insert(&mut self, pattern: &str, compiled: Weak<Compiled>) {
+    fn insert(&mut self, pattern: &str, compiled: &Arc<Compiled>) {
         if self.by_pattern.len() >= self.n_max {
             self.by_pattern.retain(|_, compiled| compiled.strong_count() > 0);
             self.n_max = (2 * self.by_pattern.len()).max(N_MIN);
         }
-        self.by_pattern.insert(pattern.into(), compiled);
+        self.by_pattern.insert(pattern.into(), Arc::downgrade(compiled));
+        if compiled.is_small {
+            self.newest.truncate(NEWEST_MAX - 1);
+            self.newest.push_front(Arc::clone(compiled));
+        }
     }
 }
 
@@ -60,12 +70,23 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_small_ones_stay() {
+        let kept = |pattern: &str| {
+            let mut known = Known::default();
+            known.insert(pattern, &Arc::new(Compiled::new(pattern).unwrap()));
+            known.by_pattern[pattern].upgrade().is_some()
+        };
+        assert!(kept("5..") && kept("(a|b)+c"));
+        assert!(!kept("(x.{20}){40}"), "a large one goes with the last that has it");
+    }
+
+    #[test]
     fn what_nobody_has_any_more_is_forgotten() {
         let mut known = Known::default();
         let held = AnchoredRegex::new("held").unwrap();
-        known.insert("held", Arc::downgrade(&held.0));
+        known.insert("held", &held.0);
         for number in 0..10 * N_MIN {
-            known.insert(&number.to_string(), Weak::new());
+            known.insert(&number.to_string(), &AnchoredRegex::new(&number.to_string()).unwrap().0);
         }
         assert!(known.by_pattern.len() <= 2 * N_MIN, "{}", known.by_pattern.len());
         assert!(known.by_pattern["held"].upgrade().is_some());
