@@ -116,11 +116,11 @@ impl Templates {
     }
 
     /// Fills `template` with `context`.
-    pub fn render(&self, template: Template, context: &Value) -> Result<String, Box<Problem>> {
+    pub fn render(&self, template: Template, context: Value) -> Result<String, Box<Problem>> {
         if let Some(problem) = self.broken.get(&template) {
             return Err(Box::new(problem.clone()));
         }
-        self.registry.render(template.folder(), context).map_err(|error| {
+        self.registry.render_with_context(template.folder(), &Context::from(context)).map_err(|error| {
             let place = error.line_no.zip(error.column_no);
             Box::new(problem(&self.path(template), place, render_reason(&error)))
         })
@@ -232,7 +232,7 @@ mod tests {
         for template in Template::ALL {
             let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../templates").join(template.folder());
             let context = fs::read_to_string(folder.join("context.json")).unwrap();
-            let text = templates.render(template, &serde_json::from_str(&context).unwrap()).unwrap();
+            let text = templates.render(template, serde_json::from_str(&context).unwrap()).unwrap();
             let golden = folder.join("golden");
             if std::env::var_os("RELATUM_BLESS").is_some() {
                 fs::write(&golden, &text).unwrap();
@@ -333,7 +333,7 @@ mod tests {
             let text = text.map(str::to_owned).map_err(str::to_owned);
             let replacement = Override { path: "/c/templates/scrape.yml/template.hbs".into(), text };
             Templates::new(&BTreeMap::from([(Template::Scrape, replacement)]))
-                .render(Template::Scrape, &json!({"scrape_configs": [1], "relation": {"id": 7}}))
+                .render(Template::Scrape, json!({"scrape_configs": [1], "relation": {"id": 7}}))
         };
         assert_eq!(
             with(Ok("# {{relation.id}}\nscrape_configs:{{yaml scrape_configs 0}}")).unwrap(),

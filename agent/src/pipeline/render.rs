@@ -10,7 +10,7 @@ use relatum_config::prometheus::{GlobalConfig, ScrapeConfigFile};
 use relatum_model::yaml;
 use relatum_relations::charm_options::retention_size;
 use relatum_server::parallel;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::desire::rules::Rules;
 use super::desire::{AUTHORITIES_PATH, Desired, Ends, Jobs, RelationKey, scrape_path};
@@ -199,19 +199,23 @@ impl Renderer {
         let mut left_out = LeftOut::default();
         let mut trim = Trim { version: self.dialect.version, left_out: &mut left_out };
         let text = match source {
-            Source::Values(values) => self.templates.render(template, values),
+            Source::Values(values) => self.templates.render(template, Value::clone(values)),
             Source::Jobs(jobs) => {
-                let relation = described(&jobs.ends);
-                let jobs = trim.all(Part::Job, jobs.values());
-                self.templates.render(template, &json!({"relation": relation, "scrape_configs": jobs}))
+                let context = context(&jobs.ends, "scrape_configs", trim.all(Part::Job, jobs.values()));
+                self.templates.render(template, context)
             }
             Source::Rules(file) => {
-                let groups = trim.all(Part::Group, file.groups());
-                self.templates.render(template, &json!({"relation": described(&file.ends), "groups": groups}))
+                let context = context(&file.ends, "groups", trim.all(Part::Group, file.groups()));
+                self.templates.render(template, context)
             }
         };
         Ok((text?.into(), left_out))
     }
+}
+
+/// What a template is told: of a relation, and what came of it.
+fn context(ends: &Ends, name: &str, parts: Vec<Value>) -> Value {
+    Value::Object(Map::from_iter([("relation".to_owned(), described(ends)), (name.to_owned(), Value::Array(parts))]))
 }
 
 /// What a template is told of a relation.

@@ -76,11 +76,10 @@ impl Judge<'_> {
     /// What the reader of scrape files says about `job`, read as the text that would be rendered, what is wrong with its
     /// certificates, and where its targets may not be.
     fn format_faults(&self, job: &Map<String, Value>) -> Vec<JobFault> {
-        let file = json!({"scrape_configs": [job]});
-        if let Some(file) = ScrapeConfigFile::of_value(&file, self.global) {
+        if let Some(file) = ScrapeConfigFile::of_job(job, self.global) {
             return file.scrape_configs.iter().flat_map(|job| self.faults_in_effect(job)).collect();
         }
-        let text = match yaml::to_string(&file) {
+        let text = match yaml::to_string(&json!({"scrape_configs": [job]})) {
             Ok(text) => text,
             Err(error) => return vec![JobFault { path: String::new(), message: error.message, hint: None }],
         };
@@ -99,7 +98,10 @@ impl Judge<'_> {
     fn faults_in_effect(&self, job: &ScrapeConfig) -> Vec<JobFault> {
         let mut faults = target_faults(job, self.permissions);
         let tls = &job.http.tls;
-        faults.extend((self.check_tls)(&with_texts(tls)).err().map(|fault| tls_fault(tls, fault)));
+        // Most jobs say nothing of it, and trying costs as much as all the rest.
+        if *tls != TlsConfig::default() {
+            faults.extend((self.check_tls)(&with_texts(tls)).err().map(|fault| tls_fault(tls, fault)));
+        }
         faults
     }
 }
@@ -211,11 +213,10 @@ pub(super) struct Fault {
 
 /// What keeps `groups` from being one rule file; empty if nothing does. Judged by the text that would be rendered.
 pub(super) fn rule_groups(groups: &[&Value]) -> Vec<Fault> {
-    let file = json!({"groups": groups});
-    if RuleFile::of_value(&file).is_some() {
+    if RuleFile::of_groups(groups).is_some() {
         return Vec::new();
     }
-    let text = match yaml::to_string(&file) {
+    let text = match yaml::to_string(&json!({"groups": groups})) {
         Ok(text) => text,
         Err(error) => return vec![Fault { group: None, rule: None, path: String::new(), message: error.message }],
     };

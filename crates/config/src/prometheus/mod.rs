@@ -191,10 +191,10 @@ impl ScrapeConfigFile {
         ScrapeConfigFile::read(root.as_ref(), findings, global)
     }
 
-    /// The same for a file that is not written yet. `None` unless all is right with it and it asks for no optional feature: reading
-    /// its text tells what is wrong.
-    pub fn of_value(file: &serde_json::Value, global: &GlobalConfig) -> Option<Self> {
-        let root = yaml::tree(file)?;
+    /// The same for a file of one job that is not written yet. `None` unless all is right with it and it asks for no optional feature:
+    /// reading its text tells what is wrong.
+    pub fn of_job(job: &serde_json::Map<String, serde_json::Value>, global: &GlobalConfig) -> Option<Self> {
+        let root = yaml::tree_of_list("scrape_configs", [job])?;
         let file = ScrapeConfigFile::read(Some(&root), Findings::default(), global).ok()?;
         file.uses.is_empty().then_some(file)
     }

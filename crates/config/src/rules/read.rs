@@ -39,10 +39,11 @@ impl RuleFile {
         Ok(file)
     }
 
-    /// The same as [`RuleFile::parse`] for a file that is not written yet. `None` unless all is right with it: reading its text tells
-    /// what is wrong.
-    pub fn of_value(file: &serde_json::Value) -> Option<Self> {
-        RuleFile::read(Some(&yaml::tree(file)?), &RuleOptions::default()).ok()
+    /// The same as [`RuleFile::parse`] for a file of these groups that is not written yet. `None` unless all is right with it: reading
+    /// its text tells what is wrong.
+    pub fn of_groups(groups: &[&serde_json::Value]) -> Option<Self> {
+        let root = yaml::tree_of_list("groups", groups.iter().copied())?;
+        RuleFile::read(Some(&root), &RuleOptions::default()).ok()
     }
 
     fn read(root: Option<&Node>, options: &RuleOptions) -> Result<Self, Vec<Problem>> {

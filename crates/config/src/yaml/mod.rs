@@ -16,7 +16,7 @@ use std::rc::Rc;
 pub(crate) use emit::emit;
 pub(crate) use parse::parse;
 pub(crate) use read::{Cursor, Findings, Section};
-pub(crate) use tree::tree;
+pub(crate) use tree::tree_of_list;
 
 /// A node of a document.
 #[derive(Debug, Clone)]

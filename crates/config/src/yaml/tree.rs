@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 use super::{Node, Scalar, Value};
 
@@ -10,11 +10,40 @@ use super::{Node, Scalar, Value};
 const DEPTH_MAX: usize = 32;
 const NODES_MAX: u32 = 1_000_000;
 
-/// The tree of `value`, without places. `None` where only its text says what it is: numbers have many spellings.
+/// The tree of a mapping of `key` to the list of `items`, without places. `None` where only its text says what it is: numbers have many
+/// spellings.
 ///
 /// Whatever writes a value puts quotes around each string that could be taken for something else, so here every string has them.
-pub(crate) fn tree(value: &Json) -> Option<Node> {
-    Grower::default().node(value, DEPTH_MAX)
+pub(crate) fn tree_of_list<'a>(key: &str, items: impl IntoIterator<Item = impl Into<Item<'a>>>) -> Option<Node> {
+    let mut grower = Grower::default();
+    let key = grower.key(key);
+    let items: Vec<Node> =
+        items.into_iter().map(|item| grower.node(item.into(), DEPTH_MAX - 2)).collect::<Option<_>>()?;
+    let weight = 1 + items.iter().map(|item| item.weight).sum::<u64>();
+    let list = grower.grown(weight, Value::Sequence(items))?;
+    grower.grown(1 + key.weight + list.weight, Value::Mapping(vec![(key, list)]))
+}
+
+/// A value, or the entries of one that is an object.
+#[derive(Clone, Copy)]
+pub(crate) enum Item<'a> {
+    Value(&'a Json),
+    Object(&'a Map<String, Json>),
+}
+
+impl<'a> From<&'a Json> for Item<'a> {
+    fn from(value: &'a Json) -> Self {
+        match value {
+            Json::Object(entries) => Item::Object(entries),
+            value => Item::Value(value),
+        }
+    }
+}
+
+impl<'a> From<&'a Map<String, Json>> for Item<'a> {
+    fn from(entries: &'a Map<String, Json>) -> Self {
+        Item::Object(entries)
+    }
 }
 
 #[derive(Default)]
@@ -23,40 +52,48 @@ struct Grower {
 }
 
 impl Grower {
-    fn node(&mut self, value: &Json, depth_left: usize) -> Option<Node> {
-        let id = self.next_id;
-        self.next_id += 1;
+    fn node(&mut self, item: Item<'_>, depth_left: usize) -> Option<Node> {
         let depth_left = depth_left.checked_sub(1)?;
         let mut weight = 1;
-        let value = match value {
-            Json::Null => scalar("null", true),
-            Json::Bool(value) => scalar(if *value { "true" } else { "false" }, true),
-            Json::Number(number) if number.is_f64() => return None,
-            Json::Number(number) => scalar(&number.to_string(), true),
-            Json::String(text) => scalar(text, false),
-            Json::Array(items) => {
-                let items: Vec<Node> = items.iter().map(|item| self.node(item, depth_left)).collect::<Option<_>>()?;
-                weight += items.iter().map(|item| item.weight).sum::<u64>();
-                Value::Sequence(items)
-            }
-            Json::Object(entries) => {
+        let value = match item {
+            Item::Object(entries) => {
                 let mut pairs = Vec::with_capacity(entries.len());
                 for (key, value) in entries {
                     let key = self.key(key);
-                    let value = self.node(value, depth_left)?;
+                    let value = self.node(value.into(), depth_left)?;
                     weight += key.weight + value.weight;
                     pairs.push((key, value));
                 }
                 Value::Mapping(pairs)
             }
+            Item::Value(value) => match value {
+                Json::Null => scalar("null", true),
+                Json::Bool(value) => scalar(if *value { "true" } else { "false" }, true),
+                Json::Number(number) if number.is_f64() => return None,
+                Json::Number(number) => scalar(&number.to_string(), true),
+                Json::String(text) => scalar(text, false),
+                Json::Array(items) => {
+                    let grow = |item: &Json| self.node(item.into(), depth_left);
+                    let items: Vec<Node> = items.iter().map(grow).collect::<Option<_>>()?;
+                    weight += items.iter().map(|item| item.weight).sum::<u64>();
+                    Value::Sequence(items)
+                }
+                Json::Object(entries) => return self.node(Item::Object(entries), depth_left + 1),
+            },
         };
-        (self.next_id <= NODES_MAX).then(|| Node { id, line: 0, column: 0, weight, value: Rc::new(value) })
+        self.grown(weight, value)
     }
 
     fn key(&mut self, text: &str) -> Node {
-        let id = self.next_id;
         self.next_id += 1;
-        Node { id, line: 0, column: 0, weight: 1, value: Rc::new(scalar(text, false)) }
+        Node { id: self.next_id, line: 0, column: 0, weight: 1, value: Rc::new(scalar(text, false)) }
+    }
+
+    /// A node of what is grown already; `None` if there are too many.
+    fn grown(&mut self, weight: u64, value: Value) -> Option<Node> {
+        self.next_id += 1;
+        let node = || Node { id: self.next_id, line: 0, column: 0, weight, value: Rc::new(value) };
+        (self.next_id <= NODES_MAX).then(node)
     }
 }
 
@@ -91,13 +128,17 @@ mod tests {
             json!({"k": ["", " a", "a\nb\n", "1h", "0x1", "{{ x }}", "\u{0}\u{85}", "10.0.0.1:80", "- a", "*"]}),
             json!({"deep": [[[[{"a": {"b": [u64::MAX, i64::MIN]}}]]]]}),
         ] {
-            let text = relatum_model::yaml::to_string(&value).unwrap();
+            let text = relatum_model::yaml::to_string(&json!({"list": [value, 1]})).unwrap();
             let read = parse(&text).unwrap().0.unwrap();
-            assert_eq!(shown(&tree(&value).unwrap()), shown(&read), "{text}");
+            assert_eq!(shown(&tree_of_list("list", [&value, &json!(1)]).unwrap()), shown(&read), "{text}");
+            let entries = value.as_object().unwrap();
+            let text = relatum_model::yaml::to_string(&json!({"list": [value]})).unwrap();
+            let read = parse(&text).unwrap().0.unwrap();
+            assert_eq!(shown(&tree_of_list("list", [entries]).unwrap()), shown(&read), "{text}");
         }
         let deep = (0..DEPTH_MAX).fold(json!(1), |inner, _| json!([inner]));
         for value in [json!(1.5), json!({"a": [1e100]}), deep] {
-            assert!(tree(&value).is_none(), "{value}");
+            assert!(tree_of_list("list", [&value]).is_none(), "{value}");
         }
     }
 }
