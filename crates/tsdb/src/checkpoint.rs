@@ -75,7 +75,7 @@ impl Core {
         let (mut samples, mut oldest_ms, mut late_samples) = (0, None, 0);
         let cut_ms = self.cut_end_ms();
         let mut empty = Vec::new();
-        for series in self.head().all() {
+        self.head().visit(|series| {
             let mut state = series.state();
             state.truncate(cutoff_ms);
             samples += state.samples();
@@ -85,10 +85,9 @@ impl Core {
                 (a, b) => a.or(b),
             };
             if state.is_empty() {
-                drop(state);
-                empty.push(series);
+                empty.push(Arc::clone(series));
             }
-        }
+        });
         self.counters().samples.set(samples);
         self.counters().late_samples.set(late_samples);
         self.set_oldest_ms(oldest_ms);

@@ -18,6 +18,9 @@ use crate::system::expect_use_of;
 
 const SHARDS: usize = 32;
 
+/// So many series are fetched ahead when all are looked at.
+const SERIES_AHEAD: usize = 8;
+
 type Shard = HashTable<Arc<MemSeries>>;
 type SlotShard = Vec<Option<Arc<MemSeries>>>;
 
@@ -135,13 +138,29 @@ impl Head {
     }
 
     /// Puts all series that were admitted, and no others, into their slots, which are their places in `series`.
-    pub(crate) fn fill(&self, series: &[Arc<MemSeries>], index: Index) {
-        for (at, slots) in self.by_slot.iter().enumerate() {
-            let of_shard = series.iter().skip(at).step_by(SHARDS).cloned().map(Some);
-            *slots.write().unwrap_or_else(PoisonError::into_inner) = of_shard.collect();
-        }
+    pub(crate) fn fill(&self, series: Vec<Arc<MemSeries>>) {
         self.free.lock().unwrap_or_else(PoisonError::into_inner).next = series.len() as u32;
-        self.index_mut(|listed| *listed = index);
+        let mut shards: Vec<SlotShard> =
+            (0..SHARDS).map(|_| Vec::with_capacity(series.len().div_ceil(SHARDS))).collect();
+        for (slot, series) in series.into_iter().enumerate() {
+            shards[slot % SHARDS].push(Some(series));
+        }
+        for (slots, filled) in self.by_slot.iter().zip(shards) {
+            *slots.write().unwrap_or_else(PoisonError::into_inner) = filled;
+        }
+    }
+
+    /// Calls `each` for all series, those without a committed sample included. A few of them cannot be removed meanwhile.
+    pub(crate) fn visit(&self, mut each: impl FnMut(&Arc<MemSeries>)) {
+        for slots in &self.by_slot {
+            let slots = slots.read().unwrap_or_else(PoisonError::into_inner);
+            for (at, series) in slots.iter().enumerate() {
+                if let Some(Some(later)) = slots.get(at + SERIES_AHEAD) {
+                    expect_use_of(&**later);
+                }
+                series.iter().for_each(&mut each);
+            }
+        }
     }
 
     /// A number for a series that is named in the log and not listed.

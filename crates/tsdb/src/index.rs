@@ -30,10 +30,12 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// The index of `series`, each in the slot that is its place here. `pairs` are all labels, sorted; `numbers` tell, for some
-    /// series after the other, the numbers of their pairs and where those of each series end.
+    /// The index of `series`, each in the slot that is its place here, with the number in the log that stands there in `ids`.
+    /// `pairs` are all labels, sorted; `numbers` tell, for some series after the other, the numbers of their pairs and where those of
+    /// each series end.
     pub(crate) fn of(
-        series: &[Arc<MemSeries>],
+        series: Vec<Option<Arc<MemSeries>>>,
+        ids: &[u64],
         pairs: &[Labels],
         numbers: &[(Vec<u32>, Vec<u32>)],
         commit: u64,
@@ -58,14 +60,13 @@ impl Index {
             }
             names.last_mut().expect("one was pushed").1.push((value.into(), list));
         }
-        let mut by_id = HashTable::with_capacity(series.len());
-        for series_of_id in series {
-            let id_of = |slot: &u32| series[*slot as usize].id;
-            by_id.insert_unique(hash_of(series_of_id.id), series_of_id.slot, |slot| hash_of(id_of(slot)));
+        let mut by_id = HashTable::with_capacity(ids.len());
+        for (slot, id) in ids.iter().enumerate() {
+            by_id.insert_unique(hash_of(*id), slot as u32, |slot| hash_of(ids[*slot as usize]));
         }
         Index {
-            series: series.iter().cloned().map(Some).collect(),
             n_series: series.len(),
+            series,
             names: names.into_iter().map(|(name, values)| (name, values.into_iter().collect())).collect(),
             by_id,
             aliases: HashMap::default(),

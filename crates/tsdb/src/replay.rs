@@ -450,7 +450,7 @@ impl Replay {
         self.newest_ms = image.newest_ms;
         self.rows = image.rows;
         self.has_starts = image.has_starts;
-        self.rows_waiting.define_all(image.series);
+        self.rows_waiting = Waiting::of(image.ids, image.series);
         image.exemplars.into_iter().for_each(|(series, exemplar)| self.exemplars.push(&series, exemplar));
         for (id, labels) in image.further_ids {
             self.define(id, labels, image.commit);

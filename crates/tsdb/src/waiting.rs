@@ -3,12 +3,14 @@
 //! The log has them by time, the head has them by series, and each series lies somewhere else in memory. So rows are collected
 //! and sorted by series before they are applied, a part on each core: what a series needs is then fetched once for many rows.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use crate::series::MemSeries;
+use crate::system::expect_use_of;
 use crate::times::RecentTimes;
 use crate::wal::record::Row;
 
@@ -18,6 +20,8 @@ const ROWS_PER_SERIES: usize = 6;
 const ROWS_MIN: usize = 1 << 16;
 /// More threads than this do not make it faster: the memory is what they wait for.
 const THREADS_MAX: usize = 8;
+/// So many series ahead of the one that is worked on are fetched, and half as many ahead the ends of their chunks.
+const SERIES_AHEAD: usize = 8;
 
 /// The series of a log and the rows that are not in the head yet.
 #[derive(Debug, Default)]
@@ -27,6 +31,9 @@ pub(crate) struct Waiting {
     series: Vec<Arc<MemSeries>>,
     places: HashMap<u64, u32, FixedState>,
     rows: Vec<WaitingRow>,
+    // Room to sort them, kept: so much memory is dear to get. Where the next row of each series goes, and the rows.
+    next: Vec<u32>,
+    sorted: Vec<WaitingRow>,
     // The commit that the rows count from.
     base_commit: u64,
     // Where the row before belonged: the next one tends to belong behind it.
@@ -64,12 +71,10 @@ impl Waiting {
         }
     }
 
-    /// Says that the log means each of `all` by its own number.
-    pub(crate) fn define_all(&mut self, all: Vec<Arc<MemSeries>>) {
-        self.ids.reserve_exact(all.len());
-        self.series.reserve_exact(all.len());
-        self.places.reserve(all.len());
-        all.into_iter().for_each(|series| self.define(series.id, series));
+    /// The series of a log that means them by `ids`.
+    pub(crate) fn of(ids: Vec<u64>, series: Vec<Arc<MemSeries>>) -> Self {
+        let places = ids.iter().enumerate().map(|(place, id)| (*id, place as u32)).collect();
+        Waiting { ids, series, places, ..Waiting::default() }
     }
 
     /// The series the log means by `id`.
@@ -91,6 +96,7 @@ impl Waiting {
         self.last = place;
         if self.rows.is_empty() {
             self.base_commit = commit;
+            self.rows.reserve(self.rows_max());
         }
         // Commits rise, and so many of them are never collected.
         let commit = u32::try_from(commit.saturating_sub(self.base_commit)).unwrap_or(u32::MAX);
@@ -105,7 +111,11 @@ impl Waiting {
 
     /// Whether it is time to apply them.
     pub(crate) fn are_many(&self) -> bool {
-        self.rows.len() >= (self.series.len() * ROWS_PER_SERIES).max(ROWS_MIN)
+        self.rows.len() >= self.rows_max()
+    }
+
+    fn rows_max(&self) -> usize {
+        (self.series.len() * ROWS_PER_SERIES).max(ROWS_MIN)
     }
 
     /// Puts all rows into the head, those of a series in the order in which they came. Those before `in_blocks_before_ms` are in
@@ -114,24 +124,39 @@ impl Waiting {
         if self.rows.is_empty() {
             return Applied::default();
         }
-        let (sorted, ends) = self.sorted();
+        // How many rows each series has, then where the first of them goes.
+        let next = &mut self.next;
+        next.clear();
+        next.resize(self.series.len(), 0);
+        self.rows.iter().for_each(|row| next[row.place as usize] += 1);
+        let mut sum = 0;
+        for n in &mut *next {
+            sum += std::mem::replace(n, sum);
+        }
+        let n_rows = self.rows.len();
+        if self.sorted.len() < n_rows {
+            self.sorted.resize(n_rows, WaitingRow::default());
+        }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let n_threads = cores.min(THREADS_MAX).min(sorted.len().div_ceil(ROWS_MIN / 4)).max(1);
-        let share = sorted.len().div_ceil(n_threads);
-        let base_commit = self.base_commit;
-        let work = |rows: &[WaitingRow]| apply(&self.series, rows, base_commit, in_blocks_before_ms, cut_end_ms);
+        let n_threads = cores.min(THREADS_MAX).min(n_rows.div_ceil(ROWS_MIN / 4)).max(1);
+        let shares = shares(next, n_rows, n_threads);
+        let (rows, series, base_commit) = (&self.rows, &self.series, self.base_commit);
+        let work = |share: Share, next: &mut [u32], sorted: &mut [WaitingRow]| {
+            share.sort(rows, next, sorted);
+            apply(series, sorted, base_commit, in_blocks_before_ms, cut_end_ms)
+        };
         let all = std::thread::scope(|scope| {
-            let (mut workers, mut own, mut from) = (Vec::new(), None, 0);
-            for n in 1..=n_threads {
-                // A series is worked on by one thread alone.
-                let end = ends.get(ends.partition_point(|end| (*end as usize) < share * n)).copied();
-                let to = end.map_or(sorted.len(), |end| end as usize).max(from);
-                let rows = &sorted[from..to];
-                from = to;
-                if n == n_threads {
-                    own = Some(work(rows));
+            let (mut workers, mut own) = (Vec::new(), None);
+            let (mut next, mut sorted) = (&mut **next, &mut self.sorted[..n_rows]);
+            let n_shares = shares.len();
+            for (n, share) in shares.into_iter().enumerate() {
+                let (its_next, next_of_others) = next.split_at_mut(share.places.len());
+                let (its_rows, rows_of_others) = sorted.split_at_mut(share.rows.len());
+                (next, sorted) = (next_of_others, rows_of_others);
+                if n + 1 == n_shares {
+                    own = Some(work(share, its_next, its_rows));
                 } else {
-                    workers.push(scope.spawn(|| work(rows)));
+                    workers.push(scope.spawn(|| work(share, its_next, its_rows)));
                 }
             }
             let of_workers = workers.into_iter().map(|worker| worker.join().expect("applying rows does not panic"));
@@ -143,24 +168,40 @@ impl Waiting {
             newest_ms: a.newest_ms.max(b.newest_ms),
         })
     }
+}
 
-    /// The rows by series, and where those of each series end.
-    fn sorted(&self) -> (Vec<WaitingRow>, Vec<u32>) {
-        let mut next = vec![0u32; self.series.len()];
-        for row in &self.rows {
-            next[row.place as usize] += 1;
+/// What one thread works on: some series, one behind the other, and where their rows are once they are sorted.
+struct Share {
+    places: Range<usize>,
+    rows: Range<usize>,
+}
+
+/// Shares of about as many rows each. `starts` tells where the rows of each series begin.
+fn shares(starts: &[u32], n_rows: usize, n_shares: usize) -> Vec<Share> {
+    let mut shares: Vec<Share> = Vec::with_capacity(n_shares);
+    for n in 1..=n_shares {
+        let (place, row) = shares.last().map_or((0, 0), |share| (share.places.end, share.rows.end));
+        let end = if n == n_shares {
+            starts.len()
+        } else {
+            starts.partition_point(|start| (*start as usize) < n_rows / n_shares * n)
+        };
+        let end_row = starts.get(end).map_or(n_rows, |start| *start as usize);
+        shares.push(Share { places: place..end, rows: row..end_row });
+    }
+    shares
+}
+
+impl Share {
+    /// Puts those of `rows` that belong to it into `sorted`. `next` tells where the next row of each of its series goes.
+    fn sort(&self, rows: &[WaitingRow], next: &mut [u32], sorted: &mut [WaitingRow]) {
+        for row in rows {
+            let place = (row.place as usize).wrapping_sub(self.places.start);
+            if let Some(at) = next.get_mut(place) {
+                sorted[*at as usize - self.rows.start] = *row;
+                *at += 1;
+            }
         }
-        let mut sum = 0;
-        for n in &mut next {
-            sum += std::mem::replace(n, sum);
-        }
-        let mut sorted = vec![WaitingRow::default(); self.rows.len()];
-        for row in &self.rows {
-            let at = &mut next[row.place as usize];
-            sorted[*at as usize] = *row;
-            *at += 1;
-        }
-        (sorted, next)
     }
 }
 
@@ -174,7 +215,14 @@ fn apply(
     let mut applied = Applied::default();
     let mut recent = RecentTimes::default();
     for rows in rows.chunk_by(|a, b| a.place == b.place) {
-        let mut state = series[rows[0].place as usize].state();
+        let place = rows[0].place as usize;
+        if let Some(later) = series.get(place + SERIES_AHEAD) {
+            expect_use_of(&**later);
+        }
+        if let Some(later) = series.get(place + SERIES_AHEAD / 2) {
+            later.state().expect_push();
+        }
+        let mut state = series[place].state();
         for row in rows {
             if row.t_ms < in_blocks_before_ms {
                 state.seed(row.t_ms, row.bits);
@@ -190,4 +238,55 @@ fn apply(
         }
     }
     applied
+}
+
+#[cfg(test)]
+mod tests {
+    use relatum_model::Labels;
+
+    use super::*;
+
+    /// The places and rows of each share, where series have so many rows.
+    #[track_caller]
+    fn check_shares(counts: &[u32], n_shares: usize, expected: &[(Range<usize>, Range<usize>)]) {
+        let starts: Vec<u32> = counts.iter().scan(0, |sum, n| Some(std::mem::replace(sum, *sum + n))).collect();
+        let shares = shares(&starts, counts.iter().sum::<u32>() as usize, n_shares);
+        let found: Vec<_> = shares.into_iter().map(|share| (share.places, share.rows)).collect();
+        assert_eq!(found, expected, "{counts:?}");
+    }
+
+    #[test]
+    fn shares_have_about_as_many_rows() {
+        check_shares(&[2, 2, 2, 2], 2, &[(0..2, 0..4), (2..4, 4..8)]);
+        check_shares(&[6, 1, 1], 2, &[(0..1, 0..6), (1..3, 6..8)]);
+        check_shares(&[0, 0, 5, 0], 3, &[(0..3, 0..5), (3..3, 5..5), (3..4, 5..5)]);
+        check_shares(&[3], 2, &[(0..1, 0..3), (1..1, 3..3)]);
+        check_shares(&[1, 1, 1], 1, &[(0..3, 0..3)]);
+    }
+
+    #[test]
+    fn rows_of_many_series_get_to_their_own() {
+        const SERIES: u64 = 1000;
+        let labels = |n: u64| Labels::from_pairs([("n".to_owned(), n.to_string())]);
+        let all: Vec<_> = (0..SERIES).map(|n| Arc::new(MemSeries::new(labels(n), n * 3 + 1, n as u32))).collect();
+        let mut waiting = Waiting::of(all.iter().map(|series| series.id).collect(), all.clone());
+        let (mut pushed, mut applied) = (0, 0);
+        for commit in 1..=200u64 {
+            // Every other commit lacks some, and the order is another one each time.
+            for n in (0..SERIES).map(|n| (n * 7 + commit) % SERIES).filter(|n| commit % 2 == 0 || n % 5 > 0) {
+                assert!(waiting.push(commit, Row { id: n * 3 + 1, t_ms: commit as i64, bits: n }));
+                pushed += 1;
+            }
+            if waiting.are_many() || commit == 200 {
+                applied += waiting.apply(i64::MIN, i64::MIN).samples;
+            }
+        }
+        assert!(!waiting.push(1, Row { id: 2, t_ms: 1, bits: 0 }), "nobody defined it");
+        assert_eq!((pushed, applied, waiting.is_empty()), (180_000, 180_000, true));
+        for (n, series) in all.iter().enumerate() {
+            let state = series.state();
+            let expected = if n % 5 > 0 { 200 } else { 100 };
+            assert_eq!((state.samples(), state.newest()), (expected, Some((200, n as u64))), "series {n}");
+        }
+    }
 }

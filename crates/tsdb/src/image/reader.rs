@@ -27,8 +27,9 @@ const THREADS_MAX: usize = 8;
 /// What an image holds.
 pub(crate) struct Image {
     pub(crate) head: Head,
-    /// All series, in the order of their slots.
+    /// All series, in the order of their slots, and their numbers in the log.
     pub(crate) series: Vec<Arc<MemSeries>>,
+    pub(crate) ids: Vec<u64>,
     /// Numbers by which the log knows series that are gone, or listed under another number.
     pub(crate) further_ids: Vec<(u64, Labels)>,
     /// Exemplars in the order in which they came, each with its series.
@@ -141,7 +142,9 @@ fn decode(bytes: &[u8], number: u64, segment_salt: u32) -> Result<Image, Unusabl
     let head = Head::new();
     head.reserve(n_series as usize, next_id);
     let decoded = read_series(&frames, of_series, &pairs, &head)?;
-    let mut series = Vec::with_capacity(n_series as usize);
+    let n_series = n_series as usize;
+    let (mut series, mut ids) = (Vec::with_capacity(n_series), Vec::with_capacity(n_series));
+    let (mut of_slots, mut of_index) = (Vec::with_capacity(n_series), Vec::with_capacity(n_series));
     let mut numbers = Vec::with_capacity(decoded.iter().map(|decoded| decoded.numbers.len()).sum());
     let (mut samples, mut newest_ms) = (0, None);
     for decoded in decoded {
@@ -149,17 +152,22 @@ fn decode(bytes: &[u8], number: u64, segment_salt: u32) -> Result<Image, Unusabl
             return Err(Damage("its series are not all there").into());
         }
         series.extend(decoded.series);
+        ids.extend(decoded.ids);
+        of_slots.extend(decoded.of_slots);
+        of_index.extend(decoded.of_index);
         numbers.push((decoded.numbers, decoded.ends));
         samples += decoded.samples;
         newest_ms = newest_ms.max(decoded.newest_ms);
     }
-    if series.len() as u64 != n_series {
+    if series.len() != n_series {
         return Err(Damage("its series are not all there").into());
     }
-    head.fill(&series, Index::of(&series, &pairs, &numbers, frames.commit));
+    head.fill(of_slots);
+    head.index_mut(|index| *index = Index::of(of_index, &ids, &pairs, &numbers, frames.commit));
     Ok(Image {
         head,
         series,
+        ids,
         further_ids,
         exemplars,
         commit: frames.commit,
@@ -208,10 +216,15 @@ fn read_labels(cursor: &mut Cursor<'_>) -> Result<Labels, Damage> {
 }
 
 /// The series of one frame.
+#[derive(Default)]
 struct Decoded {
     /// How many series stand before them.
     first: u64,
     series: Vec<Arc<MemSeries>>,
+    ids: Vec<u64>,
+    /// The same for others who hold them: a count is cheap to raise while it is near.
+    of_slots: Vec<Arc<MemSeries>>,
+    of_index: Vec<Option<Arc<MemSeries>>>,
     /// The pairs of all of them, one series behind the other, and where those of each end.
     numbers: Vec<u32>,
     ends: Vec<u32>,
@@ -261,8 +274,7 @@ fn read_frame(
     }
     let first = cursor.varint()?;
     let first_slot = u32::try_from(first).map_err(|_| Damage("too many series"))?;
-    let mut decoded =
-        Decoded { first, series: Vec::new(), numbers: Vec::new(), ends: Vec::new(), samples: 0, newest_ms: None };
+    let mut decoded = Decoded { first, ..Decoded::default() };
     let (mut times, mut text) = (TimesRead::default(), String::new());
     while !cursor.rest.is_empty() {
         let id = cursor.varint()?;
@@ -286,6 +298,9 @@ fn read_frame(
         if !head.admit(&series) {
             return Err(Damage("a series is there twice"));
         }
+        decoded.ids.push(id);
+        decoded.of_slots.push(Arc::clone(&series));
+        decoded.of_index.push(Some(Arc::clone(&series)));
         decoded.series.push(series);
         decoded.ends.push(decoded.numbers.len() as u32);
     }
