@@ -24,16 +24,11 @@ use tempfile::TempDir;
 
 use check::Source;
 
-/// What is known to be wrong, by file: the store says of a histogram's resets what its sender said, where Prometheus compares with
-/// the one before when it takes a sample. Of samples that come late, as a third of those here, Prometheus says nothing, either; and
-/// nobody sees these hints over HTTP.
-const KNOWN_FAILURES: &[(&str, usize)] = &[("native_histograms.test", 4)];
-
 pub(crate) fn trials() -> Vec<Trial> {
     vec![crate::with("promql_scripts_on_a_store", &[], true, || {
         let corpora = crate::corpora().context("the corpora are there, or the test would not run")?;
         let run = || {
-            run::scripts::<Worst>(&corpora.join("conformance").join("promql"), run::EVALUATIONS_MIN, KNOWN_FAILURES);
+            run::scripts::<Worst>(&corpora.join("conformance").join("promql"), run::EVALUATIONS_MIN, &[]);
             run::scripts::<Worst>(Path::new(OWN_SCRIPTS), 1, &[]);
         };
         std::panic::catch_unwind(run).map_err(|_| anyhow!("see the evaluations that failed above"))

@@ -24,6 +24,7 @@ mod exemplars;
 mod followers;
 pub mod fs;
 mod head;
+mod hints;
 mod histogram;
 mod history;
 mod image;

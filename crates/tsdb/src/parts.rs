@@ -12,6 +12,7 @@ use relatum_model::{Labels, Samples};
 
 use crate::block::glimpse::{SPARE_MIN, Seen};
 use crate::chunk::decoder::ChunkDecoder;
+use crate::hints::Before;
 use crate::ranks::Ranks;
 use crate::series::MemSeries;
 use crate::snapshot::merge;
@@ -129,9 +130,9 @@ impl ViewParts<'_> {
         Places { head: within(self.found.len(), &in_head), blocks: self.blocks.iter().map(in_block).collect() }
     }
 
-    /// Puts what the reader sees of a series of the head in the place of what is in `samples`. Returns whether nobody needs
-    /// anything else of the series.
-    fn read(&self, series: &MemSeries, decoder: &mut ChunkDecoder, samples: &mut Samples) -> bool {
+    /// Puts what the reader sees of a series of the head in the place of what is in `samples`, and what comes before it into `before`.
+    /// Returns whether nobody needs anything else of the series.
+    fn read(&self, series: &MemSeries, decoder: &mut ChunkDecoder, samples: &mut Samples, before: &mut Before) -> bool {
         samples.clear();
         let state = series.state();
         if self.newest_only && state.push_newest_float(self.range, self.commit, samples) {
@@ -141,6 +142,7 @@ impl ViewParts<'_> {
             let snapshot = state.snapshot(self.range, self.commit);
             drop(state);
             *samples = snapshot.decode();
+            before.found(snapshot.before());
         }
         false
     }
@@ -176,7 +178,9 @@ impl ViewParts<'_> {
             }
             let series = self.ranks.series(*rank);
             shown.numbers.clear();
-            self.read(series, &mut decoder, &mut shown.samples);
+            let mut before = Before::default();
+            self.read(series, &mut decoder, &mut shown.samples, &mut before);
+            before.tell(&mut shown.samples);
             if !shown.samples.is_empty() && each(&series.labels, &mut shown).is_break() {
                 break;
             }
@@ -213,7 +217,8 @@ impl Parts for ViewParts<'_> {
             let series = in_head.next_if(|series| series.labels == labels);
             shown.clear();
             newest.clear();
-            let is_all = series.is_some_and(|series| self.read(series, &mut decoder, &mut newest));
+            let mut before = Before::default();
+            let is_all = series.is_some_and(|series| self.read(series, &mut decoder, &mut newest, &mut before));
             let is_seen =
                 !is_all && self.glimpse.is_some_and(|glimpse| self.see(&glimpse, &mut walks, &newest, &mut shown));
             for walk in walks.iter_mut().filter(|walk| walk.is_first) {
@@ -221,10 +226,12 @@ impl Parts for ViewParts<'_> {
                     walk.advance();
                 } else {
                     walk.push_samples(self.range, &mut shown.samples);
+                    before.found(walk.take_before());
                 }
             }
             if !is_seen {
                 add(&mut shown.samples, &mut newest);
+                before.tell(&mut shown.samples);
             }
             if !shown.samples.is_empty() && each(&labels, &mut shown).is_break() {
                 return Ok(());

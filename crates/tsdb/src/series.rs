@@ -651,10 +651,13 @@ impl State {
     /// What a reader of `commit` sees inside `range`, ready to be decoded without the lock.
     pub(crate) fn snapshot(&self, range: TimeRange, commit: u64) -> Snapshot {
         let mut snapshot = self.snapshot_without_aside(range, commit);
+        snapshot.before = held_before(self.held(), range, commit);
         if self.has_aside() {
             let mut of_aside = self.snapshot_of_aside(snapshot.range, commit);
-            of_aside.histograms =
-                self.put_aside().map_or(Vec::new(), |aside| held_in(&aside.histograms, range, commit));
+            if let Some(aside) = self.put_aside() {
+                of_aside.histograms = held_in(&aside.histograms, range, commit);
+                of_aside.before = held_before(&aside.histograms, range, commit);
+            }
             snapshot.aside = Some(Box::new(of_aside));
         }
         snapshot
@@ -685,7 +688,7 @@ impl State {
         }
         let late = self.late().iter().filter(|sample| sample.commit <= commit && range.contains(sample.t_ms));
         let late = late.map(|sample| (sample.t_ms, sample.bits)).collect();
-        Snapshot { range, chunks, late, histograms, starts, aside: None }
+        Snapshot { range, chunks, late, histograms, before: None, starts, aside: None }
     }
 }
 
@@ -699,6 +702,13 @@ impl HeldHistogram {
 fn held_in(histograms: &[HeldHistogram], range: TimeRange, commit: u64) -> Vec<(i64, Encoded)> {
     let seen = histograms.iter().filter(|held| held.is_seen(range, commit));
     seen.map(|held| (held.t_ms, held.histogram.clone())).collect()
+}
+
+/// The last histogram before `range` that a reader of `commit` sees.
+fn held_before(histograms: &[HeldHistogram], range: TimeRange, commit: u64) -> Option<(i64, Encoded)> {
+    let end = histograms.partition_point(|held| held.t_ms < range.min_ms);
+    let last = histograms[..end].iter().rfind(|held| held.commit <= commit);
+    last.map(|held| (held.t_ms, held.histogram.clone()))
 }
 
 /// Those of `chunks`, which are sorted, that reach into `range`.

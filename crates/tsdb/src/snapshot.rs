@@ -16,6 +16,8 @@ pub(crate) struct Snapshot {
     /// Sorted by time.
     pub(crate) late: Vec<(i64, u64)>,
     pub(crate) histograms: Vec<(i64, Encoded)>,
+    /// The histogram before the range.
+    pub(crate) before: Option<(i64, Encoded)>,
     pub(crate) starts: Starts,
     /// What a cut is moving into blocks.
     pub(crate) aside: Option<Box<Snapshot>>,
@@ -28,6 +30,7 @@ impl Default for Snapshot {
             chunks: Vec::new(),
             late: Vec::new(),
             histograms: Vec::new(),
+            before: None,
             starts: Starts::default(),
             aside: None,
         }
@@ -39,6 +42,13 @@ impl Snapshot {
     pub(crate) fn histograms(&self) -> impl Iterator<Item = (i64, &Encoded)> {
         let of_aside = self.aside.iter().flat_map(|aside| &aside.histograms);
         self.histograms.iter().chain(of_aside).map(|(t_ms, histogram)| (*t_ms, histogram))
+    }
+
+    /// The histogram before the range, decoded.
+    pub(crate) fn before(&self) -> Option<HistogramSample> {
+        let of_aside = self.aside.iter().filter_map(|aside| aside.before.as_ref());
+        let last = self.before.iter().chain(of_aside).max_by_key(|(t_ms, _)| *t_ms);
+        last.and_then(|(t_ms, histogram)| histogram.decode(*t_ms).ok())
     }
 
     /// The samples, oldest first.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use relatum_model::labels::RunningLabels;
 use relatum_model::storage::{Cancel, Hints, Moment, Parts, Reader, Scope, SelectError, SeriesSet, TimeRange};
 use relatum_model::windows::Glimpse;
-use relatum_model::{Labels, Matcher, Samples, Series};
+use relatum_model::{HistogramSample, Labels, Matcher, Samples, Series};
 
 use crate::block::Block;
 use crate::block::deleted::Deleted;
@@ -15,6 +15,7 @@ use crate::block::glimpse::Seen;
 use crate::block::layout::Damage;
 use crate::block::reader::{ChunkPlace, ChunkReader, Index, SeriesWalk};
 use crate::core::Core;
+use crate::hints::Before;
 use crate::parts::{ViewParts, part_series, worth_while};
 use crate::ranks::Ranks;
 use crate::readers::Ticket;
@@ -365,6 +366,7 @@ impl<'v> BlockWalk<'v> {
             *samples = merge(before, self.take_samples(range));
             return;
         }
+        self.reader.take_before();
         if let Some(number) = self.current {
             let deleted = self.deleted.of(number);
             let n = self.reaching(range).map(|chunk| chunk.count).sum();
@@ -377,6 +379,11 @@ impl<'v> BlockWalk<'v> {
             }
         }
         self.advance();
+    }
+
+    /// The histogram before those that were added last, if it was on the way.
+    pub(crate) fn take_before(&mut self) -> Option<HistogramSample> {
+        self.reader.take_before()
     }
 
     /// Adds those samples of the current series inside `range` to `seen` that `glimpse` asks for, and stays there. `false` if it cannot be
@@ -458,13 +465,18 @@ impl Reader for View<'_> {
                 walks.iter_mut().for_each(|walk| walk.advance());
                 return Some(Series { labels, samples });
             }
-            let mut samples = Samples::default();
-            walks.iter_mut().for_each(|walk| walk.push_samples(self.range, &mut samples));
+            let (mut samples, mut before) = (Samples::default(), Before::default());
+            for walk in walks.iter_mut() {
+                walk.push_samples(self.range, &mut samples);
+                before.found(walk.take_before());
+            }
             if let Some(series) = of_head {
                 // Decoded without the lock, so that a long series does not hold up its writer.
                 let snapshot = series.state().snapshot(self.range, self.ticket.commit);
                 samples = merge(samples, snapshot.decode());
+                before.found(snapshot.before());
             }
+            before.tell(&mut samples);
             (!samples.is_empty()).then_some(Series { labels, samples })
         })
     }

@@ -1,6 +1,6 @@
 //! What one histogram says about the next of its series: whether counting began anew in between.
 
-use super::{CounterReset, Histogram, upper_bound};
+use super::{CounterReset, Histogram, NativeHistogram, upper_bound};
 use crate::sample::is_stale;
 
 impl Histogram<f64> {
@@ -105,6 +105,50 @@ fn falls_at_shared_bounds(now: &Histogram<f64>, before: &Histogram<f64>) -> bool
         counts
     };
     counts(now).iter().zip(counts(before)).any(|(now, before)| *now < before)
+}
+
+impl NativeHistogram {
+    /// Whether it is certain that counting did not begin anew between `previous` and this one, whatever the hints say of it, so that
+    /// both may stand in one chunk. Never of gauges, and of one whose sender says that it began anew.
+    pub fn goes_on_from(&self, previous: &NativeHistogram) -> bool {
+        use NativeHistogram::{Float, Integer};
+        let grew = match (previous, self) {
+            (Integer(before), Integer(now)) => grew(before, now),
+            (Float(before), Float(now)) => grew(before, now),
+            _ => false,
+        };
+        // Nearly all are of one form and only grow, which is seen without making anything of them.
+        grew || (!now_is_gauge(self) && goes_on(&previous.to_float(), &self.to_float()))
+    }
+}
+
+fn now_is_gauge(histogram: &NativeHistogram) -> bool {
+    match histogram {
+        NativeHistogram::Integer(histogram) => histogram.counter_reset == CounterReset::Gauge,
+        NativeHistogram::Float(histogram) => histogram.counter_reset == CounterReset::Gauge,
+    }
+}
+
+/// Whether two counters have the same buckets, none of which fell.
+fn grew<C: PartialOrd>(before: &Histogram<C>, now: &Histogram<C>) -> bool {
+    let may_go_on = before.counter_reset != CounterReset::Gauge
+        && !matches!(now.counter_reset, CounterReset::Gauge | CounterReset::Reset)
+        && !is_stale(before.sum)
+        && !is_stale(now.sum);
+    let is_alike = now.schema == before.schema
+        && now.zero_threshold == before.zero_threshold
+        && now.custom_bounds == before.custom_bounds
+        && now.positive.spans == before.positive.spans
+        && now.negative.spans == before.negative.spans;
+    let none_fell = |now: &[C], before: &[C]| {
+        now.len() == before.len() && now.iter().zip(before).all(|(now, before)| now >= before)
+    };
+    may_go_on
+        && is_alike
+        && now.count >= before.count
+        && now.zero_count >= before.zero_count
+        && none_fell(&now.positive.counts, &before.positive.counts)
+        && none_fell(&now.negative.counts, &before.negative.counts)
 }
 
 /// Gives the histograms of one series, oldest first, the hints with which Prometheus' store would give them back.

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use relatum_model::labels::RunningLabels;
 use relatum_model::storage::TimeRange;
 use relatum_model::windows::Glimpse;
-use relatum_model::{Labels, Matcher, Samples};
+use relatum_model::{HistogramSample, Labels, Matcher, Samples};
 use tracing::error;
 
 use crate::fs::{Fs, MappedFile};
@@ -465,6 +465,8 @@ pub(crate) struct ChunkReader<'b> {
     marks: KeptMarks,
     values: Vec<f64>,
     decoder: ValueDecoder,
+    // The last histogram that was passed over on the way to those that were wanted.
+    before: Option<HistogramSample>,
 }
 
 /// The marks of columns of times, by the numbers of these. Series of a target ask for the same ones in the same order.
@@ -507,6 +509,7 @@ impl<'b> ChunkReader<'b> {
             marks: KeptMarks::default(),
             values: Vec::new(),
             decoder: ValueDecoder::default(),
+            before: None,
         }
     }
 
@@ -524,6 +527,11 @@ impl<'b> ChunkReader<'b> {
         Ok(times)
     }
 
+    /// The last histogram that [`ChunkReader::push`] passed over since this was asked.
+    pub(crate) fn take_before(&mut self) -> Option<HistogramSample> {
+        self.before.take()
+    }
+
     /// Adds the samples of a chunk that lie inside `range` and outside of the spans in `deleted`.
     pub(crate) fn push(
         &mut self,
@@ -535,9 +543,14 @@ impl<'b> ChunkReader<'b> {
         let times = self.times(chunk)?;
         let column = self.encoded_values(chunk)?;
         if column.first() == Some(&HISTOGRAMS) {
-            let inside = |t_ms: i64| range.contains(t_ms) && !deleted.iter().any(|span| span.contains(t_ms));
             let histograms = decode_histograms(column, &times)?;
-            samples.histograms.extend(histograms.into_iter().filter(|sample| inside(sample.t_ms)));
+            let is_there = |t_ms: i64| !deleted.iter().any(|span| span.contains(t_ms));
+            let passed = histograms.iter().take_while(|sample| sample.t_ms < range.min_ms);
+            if let Some(last) = passed.filter(|sample| is_there(sample.t_ms)).last() {
+                self.before = Some(last.clone());
+            }
+            let wanted = histograms.into_iter().filter(|sample| range.contains(sample.t_ms) && is_there(sample.t_ms));
+            samples.histograms.extend(wanted);
             return Ok(());
         }
         if times.len() != chunk.count {

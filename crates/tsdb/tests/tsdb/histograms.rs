@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use relatum_model::histogram::CounterReset;
 use relatum_model::storage::{Append, Cancel, Hints, Refused, Scope, Select, SeriesRef, TimeRange};
 use relatum_model::{HistogramSample, Matcher, NativeHistogram, Samples};
 use relatum_tsdb::{Options, Store};
@@ -27,7 +28,33 @@ fn append(store: &Store, series: &str, t_ms: i64, histogram: &Arc<NativeHistogra
     taken
 }
 
+/// When counting begins, and when the buckets are others than before.
+const UNSURE_MINUTES: [i64; 6] = [0, 100, 200, 300, 400, 500];
+
+fn hint(histogram: &mut NativeHistogram) -> &mut CounterReset {
+    match histogram {
+        NativeHistogram::Integer(histogram) => &mut histogram.counter_reset,
+        NativeHistogram::Float(histogram) => &mut histogram.counter_reset,
+    }
+}
+
+/// The samples as they were sent: without what the store says of resets.
 fn samples(store: &Store, series: &str, range: TimeRange) -> Samples {
+    let mut samples = hinted_samples(store, series, range);
+    samples.histograms.iter_mut().for_each(|s| *hint(Arc::make_mut(&mut s.histogram)) = CounterReset::Unknown);
+    samples
+}
+
+/// The minutes of the samples of which the store does not say that counting went on.
+fn unsure_minutes(store: &Store, series: &str, range: TimeRange) -> Vec<i64> {
+    let mut samples = hinted_samples(store, series, range);
+    let unsure = samples.histograms.iter_mut().filter_map(|sample| {
+        (*hint(Arc::make_mut(&mut sample.histogram)) != CounterReset::NotReset).then_some(sample.t_ms)
+    });
+    unsure.map(|t_ms| (t_ms - START_MS) / MINUTE_MS).collect()
+}
+
+fn hinted_samples(store: &Store, series: &str, range: TimeRange) -> Samples {
     let reader = store.open(&Scope::all(), range).unwrap();
     let matcher = [Matcher::equal("__name__", series)];
     let mut set = reader.series(&matcher, &Hints::default(), &Cancel::new()).unwrap();
@@ -64,6 +91,10 @@ fn histograms_come_back_from_log_head_and_blocks() {
         let range = TimeRange { min_ms: START_MS + 290 * MINUTE_MS, max_ms: START_MS + 310 * MINUTE_MS };
         let mixed = samples(store, "mixed", range);
         assert_eq!((mixed.timestamps.len(), mixed.histograms), (10, expected(300..311)), "{context}");
+        // What was before a range is known; the first one of the other series comes behind a float.
+        assert_eq!(unsure_minutes(store, "native", TimeRange::ALL), UNSURE_MINUTES, "{context}");
+        assert_eq!(unsure_minutes(store, "mixed", range), [300], "{context}");
+        assert_eq!(unsure_minutes(store, "native", range), [300], "{context}");
     };
     check(&store, "in the head");
     drop(store);
