@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use relatum_tsdb::inspect;
+use relatum_tsdb::inspect::{self, Prospect};
 use serde_json::json;
 
 use super::{chain, damage, open_store, unreadable};
@@ -27,16 +27,17 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<ExitCode, CommandFailu
     let before = inspect::verify(dir).map_err(|error| unreadable(dir, &error))?;
     let is_well = before.problems.is_empty() && before.set_aside.is_empty();
     if args.dry_run || is_well {
-        let mut would_return = Vec::new();
-        for file in &before.set_aside {
-            if inspect::can_be_brought_back(dir, file).map_err(|error| unreadable(dir, &error))? {
-                would_return.push(file);
-            }
-        }
+        let prospect = |file: &String| inspect::prospect(dir, file).map_err(|error| unreadable(dir, &error));
+        let prospects = before.set_aside.iter().map(prospect).collect::<Result<Vec<Prospect>, CommandFailure>>()?;
+        let files_that = |wanted: Prospect| -> Vec<&String> {
+            let files = before.set_aside.iter().zip(&prospects);
+            files.filter(|(_, prospect)| **prospect == wanted).map(|(file, _)| file).collect()
+        };
         let data = json!({
             "problems": damage::as_json(&before.problems),
             "setAside": before.set_aside,
-            "wouldBringBack": would_return,
+            "wouldBringBack": files_that(Prospect::ComesBack),
+            "allDeleted": files_that(Prospect::AllDeleted),
             "repairs": [],
         });
         global.format.print(&data, |_| {
@@ -44,11 +45,13 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<ExitCode, CommandFailu
             for problem in &before.problems {
                 text += &format!("would repair {}: {}\n", problem.file, problem.reason);
             }
-            for file in &before.set_aside {
-                text += &if would_return.contains(&file) {
-                    format!("would bring back {file}, as far as it can be read\n")
-                } else {
-                    nothing_left(file)
+            for (file, prospect) in before.set_aside.iter().zip(&prospects) {
+                text += &match prospect {
+                    Prospect::ComesBack => format!("would bring back {file}, as far as it can be read\n"),
+                    Prospect::AllDeleted => {
+                        format!("would be done with {file}: every sample in it was deleted, so none comes back\n")
+                    }
+                    Prospect::Stays => nothing_left(file),
                 };
             }
             if is_well {
@@ -57,7 +60,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<ExitCode, CommandFailu
             text
         })?;
         // What no repair can change is none of its work.
-        let is_done = before.problems.is_empty() && would_return.is_empty();
+        let is_done = before.problems.is_empty() && files_that(Prospect::Stays).len() == prospects.len();
         return Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let failed = |error: &dyn std::error::Error| CommandFailure::failed(chain(error));
@@ -95,6 +98,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<ExitCode, CommandFailu
             let kept = counted(repair.samples_kept, "sample", "samples");
             match &repair.replaced_by {
                 Some(file) => text += &format!("  {kept} are in {file} now"),
+                None if !repair.is_uncertain && repair.chunks_lost == 0 => text += "  every sample in it was deleted",
                 None => text += "  nothing of it can be read",
             }
             if repair.chunks_lost > 0 {
@@ -137,7 +141,7 @@ mod tests {
 
     use clap::Parser;
     use relatum_model::Labels;
-    use relatum_model::storage::{Append, SeriesRef};
+    use relatum_model::storage::{Append, SeriesRef, TimeRange};
     use relatum_tsdb::{Options, Store};
 
     use super::*;
@@ -180,5 +184,28 @@ mod tests {
         fs::write(&set_aside, [7; 4096]).unwrap();
         check(dir.path(), &["--dry-run"], true);
         check(dir.path(), &[], true);
+    }
+
+    #[test]
+    fn nothing_comes_back_of_what_was_deleted() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Options::for_history()).unwrap();
+        let mut appender = store.appender();
+        appender.append(SeriesRef::NONE, &Labels::from_pairs([("__name__", "a")]), 5, 2.5).unwrap();
+        appender.commit().unwrap();
+        store.cut().unwrap();
+        store.delete(&[], TimeRange::ALL).unwrap();
+        store.close().unwrap();
+        drop(store);
+        let block = fs::read_dir(dir.path().join("blocks")).unwrap();
+        let block = block.map(|entry| entry.unwrap().path()).find(|path| path.to_string_lossy().ends_with(".block"));
+        let block = block.unwrap();
+        let set_aside = block.with_extension("block.damaged");
+        fs::rename(&block, &set_aside).unwrap();
+        let file = set_aside.file_name().unwrap().to_str().unwrap();
+        assert_eq!(inspect::prospect(dir.path(), file).unwrap(), Prospect::AllDeleted);
+        check(dir.path(), &["--dry-run"], false);
+        check(dir.path(), &[], true);
+        check(dir.path(), &["--dry-run"], true);
     }
 }

@@ -159,30 +159,46 @@ pub fn verify(dir: &Path) -> io::Result<Verification> {
     Ok(verification)
 }
 
-/// Whether a repair of the store in `dir` would bring back anything of `file`, which was set aside.
-pub fn can_be_brought_back(dir: &Path, file: &str) -> io::Result<bool> {
-    let Some(number) = file.strip_suffix(DAMAGED).and_then(number_of) else { return Ok(false) };
+/// What a repair would make of a block that was set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prospect {
+    /// At least some of its samples come back.
+    ComesBack,
+    /// All of it can be read, and every sample was deleted: it goes without leaving anything.
+    AllDeleted,
+    /// Nothing of it can be read, or it was replaced before: it stays set aside.
+    Stays,
+}
+
+/// What a repair of the store in `dir` would make of `file`, which was set aside.
+pub fn prospect(dir: &Path, file: &str) -> io::Result<Prospect> {
+    let Some(number) = file.strip_suffix(DAMAGED).and_then(number_of) else { return Ok(Prospect::Stays) };
     let block = match Block::open_set_aside(&Disk, &dir.join("blocks").join(file), number) {
         // What a repair replaced stays damaged inside.
-        Ok((block, None)) if first_damage(&block).is_some() => return Ok(false),
+        Ok((block, None)) if first_damage(&block).is_some() => return Ok(Prospect::Stays),
         Ok((block, _)) => block,
         Err(OpenBlockError::Read(error)) => return Err(error),
-        Err(OpenBlockError::Bad(_)) => return Ok(false),
+        Err(OpenBlockError::Bad(_)) => return Ok(Prospect::Stays),
     };
-    let Ok(index) = block.index_for_salvage() else { return Ok(false) };
+    let Ok(index) = block.index_for_salvage() else { return Ok(Prospect::Stays) };
     let (mut walk, mut reader, deleted) = (index.walk_through(), ChunkReader::new(index), block.deleted());
+    let mut is_whole = true;
     for number in 0..index.n_series() {
         // Each series tells only what differs from the one before it.
-        let Ok(series) = walk.series(number) else { break };
+        let Ok(series) = walk.series(number) else {
+            is_whole = false;
+            break;
+        };
         for chunk in &series.chunks {
             let mut samples = Samples::default();
             let read = reader.push(chunk, TimeRange::ALL, deleted.of(series.number), &mut samples);
             if read.is_ok() && !samples.is_empty() {
-                return Ok(true);
+                return Ok(Prospect::ComesBack);
             }
+            is_whole &= read.is_ok();
         }
     }
-    Ok(false)
+    Ok(if is_whole { Prospect::AllDeleted } else { Prospect::Stays })
 }
 
 fn verify_block(block: &Block, file: &str, verification: &mut Verification) {

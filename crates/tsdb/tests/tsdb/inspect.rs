@@ -1,6 +1,7 @@
 //! Looking at files from outside.
 
-use relatum_tsdb::{Store, inspect};
+use relatum_tsdb::Store;
+use relatum_tsdb::inspect::{self, Prospect};
 
 use crate::support::{NOW_MS, options, write};
 
@@ -51,12 +52,12 @@ fn files_are_listed_verified_and_counted() {
     assert_eq!((found.problems.as_slice(), found.set_aside), (&[][..], vec!["0000000001.block.damaged".to_owned()]));
     // It says of each what a repair would do, and does nothing.
     let set_aside = dir.path().join("blocks/0000000001.block.damaged");
-    let is_left = || inspect::can_be_brought_back(dir.path(), "0000000001.block.damaged").unwrap();
+    let prospect = || inspect::prospect(dir.path(), "0000000001.block.damaged").unwrap();
     bytes[..32].fill(0);
     std::fs::write(&set_aside, &bytes).unwrap();
-    assert!(is_left(), "only its first bytes are damaged");
+    assert_eq!(prospect(), Prospect::ComesBack, "only its first bytes are damaged");
     std::fs::write(&set_aside, vec![7; 4096]).unwrap();
-    assert!(!is_left(), "nothing of it can be read");
+    assert_eq!(prospect(), Prospect::Stays, "nothing of it can be read");
     let store = Store::open(dir.path(), options()).unwrap();
     let repairs = store.repair().unwrap();
     assert!(repairs.iter().all(|repair| repair.replaced_by.is_none()), "nor does a repair find anything: {repairs:?}");
