@@ -24,7 +24,13 @@ fn server(dir: &Path) -> anyhow::Result<(Running, String)> {
     std::fs::write(dir.join("rules.yml"), rules)?;
     let config = "global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}\nrule_files: [rules.yml]\n\
                   scrape_configs: [{job_name: self, static_configs: [{targets: ['SELF']}]}]\n";
-    let flags = ["--web.enable-admin-api", "--web.enable-lifecycle", "--web.enable-otlp-receiver", "--log.level=error"];
+    let flags = [
+        "--web.enable-admin-api",
+        "--web.enable-lifecycle",
+        "--web.enable-otlp-receiver",
+        "--enable-feature=search-api",
+        "--log.level=error",
+    ];
     let Server { running, authority, .. } = Server::ours(dir, config, &flags)?;
     wait_for("a scrape", PATIENCE, || {
         let found = http::query(&format!("http://{authority}"), "up == 1 and on() ALERTS").ok()?;

@@ -78,7 +78,7 @@ pub struct Flags {
     pub admin_api: bool,
     /// `--web.enable-otlp-receiver`
     pub otlp_receiver: bool,
-    /// `--web.search.max-limit`
+    /// `--web.search.max-limit`, 0 for no bound.
     pub search_results_max: usize,
     /// `--web.max-notifications-subscribers`
     pub notification_subscribers_max: usize,
@@ -345,7 +345,7 @@ const FLAGS: &[Flag] = &[
         "",
         "the path below which everything lies; that of the external URL if not given",
     ),
-    flag("web.search.max-limit", Kind::Value, "10000", "how many results one search may ask for"),
+    flag("web.search.max-limit", Kind::Value, "10000", "how many results one search may ask for; 0 for no bound"),
     flag("web.user-assets", Kind::Value, "", ""),
 ];
 
@@ -354,12 +354,13 @@ const AUTHORITIES: &str = "tls.authorities-file";
 
 /// Names for `--enable-feature` that change what the engine does; those that change how queries are read
 /// are the parser's.
-pub(crate) const ENGINE_FEATURES: [&str; 8] = [
+pub(crate) const ENGINE_FEATURES: [&str; 9] = [
     "auto-reload-config",
     "exemplar-storage",
     "otlp-deltatocumulative",
     "otlp-native-delta-ingestion",
     "promql-delayed-name-removal",
+    "search-api",
     "st-storage",
     "type-and-unit-labels",
     "use-start-timestamps",
@@ -534,7 +535,7 @@ impl Flags {
             "web.enable-lifecycle" => self.lifecycle = switch(value)?,
             "web.enable-remote-write-receiver" => drop(switch(value)?),
             "web.enable-otlp-receiver" => self.otlp_receiver = switch(value)?,
-            "web.search.max-limit" => self.search_results_max = number(value)?.max(1),
+            "web.search.max-limit" => self.search_results_max = number(value)?,
             "web.max-notifications-subscribers" => self.notification_subscribers_max = number(value)?,
             "storage.remote.read-sample-limit" => self.read_samples_max = amount(value)?,
             "storage.remote.read-concurrent-limit" => self.read_concurrency = number(value)?,

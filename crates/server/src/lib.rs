@@ -11,6 +11,7 @@ mod everywhere;
 pub mod files;
 pub mod flags;
 mod http;
+mod in_place;
 pub mod listen;
 pub mod memory;
 mod notices;

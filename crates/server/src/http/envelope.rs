@@ -1,8 +1,11 @@
 //! The envelope of every answer below `/api/v1`.
 
+use axum::body::Body;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+
+use super::stream::{MakePiece, made};
 
 /// The kinds of error of the API, each with its fixed status code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,11 +80,12 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// A good answer: data that is JSON already, and notes about it.
-#[derive(Debug, Default)]
+/// A good answer: data that is JSON already, or becomes JSON while it is sent, and notes about it.
+#[derive(Default)]
 pub(crate) struct Success {
-    // The answer up to the end of its data.
+    // The answer up to the end of its data, or of the first piece of them.
     body: Vec<u8>,
+    more: Option<MakePiece>,
     warnings: Vec<String>,
     infos: Vec<String>,
 }
@@ -103,6 +107,14 @@ impl Success {
         Success { body, ..Success::default() }
     }
 
+    /// An answer whose data come in pieces, each added by a call of `make_piece` until that says that it was the last. What is made
+    /// now is the first one.
+    pub(crate) fn in_pieces(mut make_piece: impl FnMut(&mut Vec<u8>) -> bool + Send + 'static) -> Self {
+        let mut is_all = false;
+        let first = Success::written(|out| is_all = make_piece(out));
+        Success { more: (!is_all).then(|| Box::new(make_piece) as MakePiece), ..first }
+    }
+
     pub(crate) fn with_notes(mut self, warnings: Vec<String>, infos: Vec<String>) -> Self {
         self.warnings = capped(warnings, "warning");
         self.infos = capped(infos, "info");
@@ -121,14 +133,31 @@ fn capped(mut notes: Vec<String>, kind: &str) -> Vec<String> {
 
 impl IntoResponse for Success {
     fn into_response(self) -> Response {
-        let mut body = self.body;
-        for (name, notes) in [("warnings", &self.warnings), ("infos", &self.infos)] {
+        let Success { mut body, more, warnings, infos } = self;
+        let mut end = Vec::new();
+        for (name, notes) in [("warnings", &warnings), ("infos", &infos)] {
             if !notes.is_empty() {
-                body.extend_from_slice(format!(",\"{name}\":").as_bytes());
-                serde_json::to_writer(&mut body, notes).expect("strings always serialize");
+                end.extend_from_slice(format!(",\"{name}\":").as_bytes());
+                serde_json::to_writer(&mut end, notes).expect("strings always serialize");
             }
         }
-        body.push(b'}');
+        end.push(b'}');
+        let body = match more {
+            None => {
+                body.append(&mut end);
+                Body::from(body)
+            }
+            Some(mut make_piece) => made(
+                body,
+                Box::new(move |out| {
+                    let is_last = make_piece(out);
+                    if is_last {
+                        out.append(&mut end);
+                    }
+                    is_last
+                }),
+            ),
+        };
         ([(header::CONTENT_TYPE, "application/json")], body).into_response()
     }
 }

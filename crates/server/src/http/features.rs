@@ -113,10 +113,9 @@ fn of(flags: &Flags) -> BTreeMap<&'static str, Switches> {
                 ("query_stats", true),
                 ("query_warnings", true),
                 ("remote_write_receiver", true),
-                // What is below `/api/v1/search` is not here, whatever is switched on.
-                ("search", false),
-                ("search_fuzz_alg_jarowinkler", false),
-                ("search_fuzz_alg_subsequence", false),
+                ("search", has("search-api")),
+                ("search_fuzz_alg_jarowinkler", has("search-api")),
+                ("search_fuzz_alg_subsequence", has("search-api")),
                 ("time_range_labels", true),
                 ("time_range_series", true),
             ]),

@@ -1,77 +1,163 @@
 //! Query results as JSON, written straight into bytes: no tree in between.
 
 use relatum_model::histogram::Bucket;
-use relatum_model::{Histogram, Labels, NativeHistogram, Samples};
-use relatum_promql::Value;
+use relatum_model::{Histogram, Labels, NativeHistogram, Samples, Series};
+use relatum_promql::{Value, VectorSample};
 
-/// Adds `{"resultType":…,"result":…}`.
-pub(crate) fn encode(out: &mut Vec<u8>, value: &Value) {
-    let kind = match value {
-        Value::Scalar { .. } => "scalar",
-        Value::String { .. } => "string",
-        Value::Vector(_) => "vector",
-        Value::Matrix(_) => "matrix",
-    };
-    out.extend_from_slice(format!("{{\"resultType\":\"{kind}\",\"result\":").as_bytes());
-    match value {
-        Value::Scalar { t_ms, value } => point(out, *t_ms, *value),
-        Value::String { t_ms, text } => {
-            out.push(b'[');
-            seconds(out, *t_ms);
-            out.push(b',');
-            string(out, text);
-            out.push(b']');
+/// Writes a result piece by piece, so that a large one need not be in memory a second time.
+#[derive(Debug)]
+pub(crate) struct ResultWriter {
+    value: Value,
+    is_begun: bool,
+    /// Which element of a vector or matrix comes next.
+    element: usize,
+    /// What of a series of a matrix.
+    part: Part,
+}
+
+/// What comes next of a series.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Labels,
+    Floats(usize),
+    Histograms(usize),
+    End,
+}
+
+/// Floats are written so many at a time before a look at how much there is.
+const FLOATS_AT_ONCE: usize = 256;
+
+impl ResultWriter {
+    /// Begins with `{"resultType":…,"result":…}`.
+    pub(crate) fn new(value: Value) -> Self {
+        ResultWriter { value, is_begun: false, element: 0, part: Part::Labels }
+    }
+
+    /// Goes on until `out` has `n_bytes` or a little more; `true` once all is there but for the brace at the end.
+    pub(crate) fn fill(&mut self, out: &mut Vec<u8>, n_bytes: usize) -> bool {
+        if !std::mem::replace(&mut self.is_begun, true) {
+            let kind = match self.value {
+                Value::Scalar { .. } => "scalar",
+                Value::String { .. } => "string",
+                Value::Vector(_) => "vector",
+                Value::Matrix(_) => "matrix",
+            };
+            out.extend_from_slice(format!("{{\"resultType\":\"{kind}\",\"result\":[").as_bytes());
         }
-        Value::Vector(samples) => array(out, samples, |out, sample| {
-            metric(out, &sample.labels);
-            match &sample.histogram {
-                Some(value) => {
-                    out.extend_from_slice(b",\"histogram\":");
-                    histogram_point(out, sample.t_ms, value);
-                }
-                None => {
-                    out.extend_from_slice(b",\"value\":");
-                    point(out, sample.t_ms, sample.value);
+        match &self.value {
+            Value::Scalar { t_ms, value } => {
+                seconds(out, *t_ms);
+                out.push(b',');
+                quoted(out, *value);
+            }
+            Value::String { t_ms, text } => {
+                seconds(out, *t_ms);
+                out.push(b',');
+                string(out, text);
+            }
+            Value::Vector(samples) => {
+                for sample in &samples[self.element..] {
+                    if out.len() >= n_bytes {
+                        return false;
+                    }
+                    separate(out, self.element);
+                    vector_sample(out, sample);
+                    self.element += 1;
                 }
             }
-            out.push(b'}');
-        }),
-        Value::Matrix(series) => array(out, series, |out, series| {
+            Value::Matrix(series) => {
+                while let Some(one) = series.get(self.element) {
+                    if out.len() >= n_bytes {
+                        return false;
+                    }
+                    (self.element, self.part) = series_part(out, one, self.element, self.part);
+                }
+            }
+        }
+        out.push(b']');
+        true
+    }
+}
+
+/// Adds one part of the series that is the `element`th; what comes then.
+fn series_part(out: &mut Vec<u8>, series: &Series, element: usize, part: Part) -> (usize, Part) {
+    let Samples { values, histograms, .. } = &series.samples;
+    let next = match part {
+        Part::Labels => {
+            separate(out, element);
             metric(out, &series.labels);
-            if !series.samples.values.is_empty() || series.samples.histograms.is_empty() {
-                out.extend_from_slice(b",\"values\":");
-                points(out, &series.samples);
+            if !values.is_empty() || histograms.is_empty() {
+                out.extend_from_slice(b",\"values\":[");
+                Part::Floats(0)
+            } else {
+                out.extend_from_slice(b",\"histograms\":[");
+                Part::Histograms(0)
             }
-            if !series.samples.histograms.is_empty() {
-                out.extend_from_slice(b",\"histograms\":");
-                array(out, &series.samples.histograms, |out, sample| match &*sample.histogram {
+        }
+        Part::Floats(from) => {
+            let to = (from + FLOATS_AT_ONCE).min(values.len());
+            for (at, (t_ms, value)) in series.samples.timestamps[from..to].iter().zip(&values[from..to]).enumerate() {
+                separate(out, from + at);
+                point(out, *t_ms, *value);
+            }
+            if to < values.len() {
+                Part::Floats(to)
+            } else if histograms.is_empty() {
+                out.push(b']');
+                Part::End
+            } else {
+                out.extend_from_slice(b"],\"histograms\":[");
+                Part::Histograms(0)
+            }
+        }
+        Part::Histograms(at) => match histograms.get(at) {
+            Some(sample) => {
+                separate(out, at);
+                match &*sample.histogram {
                     NativeHistogram::Float(histogram) => histogram_point(out, sample.t_ms, histogram),
                     NativeHistogram::Integer(histogram) => histogram_point(out, sample.t_ms, &histogram.to_float()),
-                });
+                }
+                Part::Histograms(at + 1)
             }
+            None => {
+                out.push(b']');
+                Part::End
+            }
+        },
+        Part::End => {
             out.push(b'}');
-        }),
+            return (element + 1, Part::Labels);
+        }
+    };
+    (element, next)
+}
+
+fn vector_sample(out: &mut Vec<u8>, sample: &VectorSample) {
+    metric(out, &sample.labels);
+    match &sample.histogram {
+        Some(value) => {
+            out.extend_from_slice(b",\"histogram\":");
+            histogram_point(out, sample.t_ms, value);
+        }
+        None => {
+            out.extend_from_slice(b",\"value\":");
+            point(out, sample.t_ms, sample.value);
+        }
     }
     out.push(b'}');
 }
 
-fn array<T>(out: &mut Vec<u8>, items: &[T], mut write: impl FnMut(&mut Vec<u8>, &T)) {
-    out.push(b'[');
-    for (at, item) in items.iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        write(out, item);
+/// A comma before all but the first.
+fn separate(out: &mut Vec<u8>, at: usize) {
+    if at > 0 {
+        out.push(b',');
     }
-    out.push(b']');
 }
 
 fn metric(out: &mut Vec<u8>, labels: &Labels) {
     out.extend_from_slice(b"{\"metric\":{");
     for (at, (name, value)) in labels.iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
+        separate(out, at);
         string(out, name);
         out.push(b':');
         string(out, value);
@@ -79,33 +165,17 @@ fn metric(out: &mut Vec<u8>, labels: &Labels) {
     out.push(b'}');
 }
 
-fn points(out: &mut Vec<u8>, samples: &Samples) {
-    out.push(b'[');
-    for (at, sample) in samples.iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        point(out, sample.t_ms, sample.value);
-    }
-    out.push(b']');
-}
-
 fn point(out: &mut Vec<u8>, t_ms: i64, value: f64) {
     out.push(b'[');
     seconds(out, t_ms);
-    out.extend_from_slice(b",\"");
-    number(out, value);
-    out.extend_from_slice(b"\"]");
+    out.push(b',');
+    quoted(out, value);
+    out.push(b']');
 }
 
 /// A time and a histogram: its count, its sum, and of each bucket that is not empty whether its bounds are inside, its bounds and
 /// its count.
 fn histogram_point(out: &mut Vec<u8>, t_ms: i64, histogram: &Histogram<f64>) {
-    let quoted = |out: &mut Vec<u8>, value: f64| {
-        out.push(b'"');
-        number(out, value);
-        out.push(b'"');
-    };
     out.push(b'[');
     seconds(out, t_ms);
     out.extend_from_slice(b",{\"count\":");
@@ -115,7 +185,9 @@ fn histogram_point(out: &mut Vec<u8>, t_ms: i64, histogram: &Histogram<f64>) {
     let buckets: Vec<Bucket<f64>> = histogram.buckets_beside_zero().collect();
     if !buckets.is_empty() {
         out.extend_from_slice(b",\"buckets\":");
-        array(out, &buckets, |out, bucket| {
+        out.push(b'[');
+        for (at, bucket) in buckets.iter().enumerate() {
+            separate(out, at);
             out.extend_from_slice(match (bucket.lower_is_included, bucket.upper_is_included) {
                 (false, true) => b"[0,",
                 (true, false) => b"[1,",
@@ -128,9 +200,16 @@ fn histogram_point(out: &mut Vec<u8>, t_ms: i64, histogram: &Histogram<f64>) {
             out.push(b',');
             quoted(out, bucket.count);
             out.push(b']');
-        });
+        }
+        out.push(b']');
     }
     out.extend_from_slice(b"}]");
+}
+
+fn quoted(out: &mut Vec<u8>, value: f64) {
+    out.push(b'"');
+    number(out, value);
+    out.push(b'"');
 }
 
 /// Milliseconds as seconds with at most three decimals and no exponent.
@@ -174,17 +253,43 @@ fn string(out: &mut Vec<u8>, text: &str) {
 mod tests {
     use std::sync::Arc;
 
+    use relatum_model::HistogramSample;
     use relatum_model::histogram::{Buckets, Span};
-    use relatum_model::{HistogramSample, Series};
-    use relatum_promql::VectorSample;
 
     use super::*;
 
+    /// `value` in pieces of `n_bytes`.
+    fn pieces(value: Value, n_bytes: usize) -> Vec<Vec<u8>> {
+        let (mut writer, mut pieces) = (ResultWriter::new(value), Vec::new());
+        loop {
+            let mut piece = Vec::new();
+            let is_all = writer.fill(&mut piece, n_bytes);
+            pieces.push(piece);
+            if is_all {
+                return pieces;
+            }
+        }
+    }
+
+    /// Whatever the size of the pieces.
     #[track_caller]
     fn check(value: Value, expected: &str) {
-        let mut out = Vec::new();
-        encode(&mut out, &value);
-        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        for n_bytes in [1, 7, 30, 1 << 20] {
+            let whole = pieces(value.clone(), n_bytes).concat();
+            assert_eq!(String::from_utf8(whole).unwrap() + "}", expected, "pieces of {n_bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn pieces_have_a_bound() {
+        let samples = |n: i64| Samples::of_floats((0..n).map(|n| n * 1000).collect(), vec![0.5; n as usize]);
+        let series = |n: i64| Series { labels: Labels::from_pairs([("n", n.to_string())]), samples: samples(n) };
+        let value = Value::Matrix([0, 1, 255, 256, 257, 20_000].map(series).to_vec());
+        let whole = pieces(value.clone(), usize::MAX);
+        assert_eq!(whole.len(), 1);
+        let some = pieces(value, 4000);
+        assert!(some.len() > 30 && some.iter().all(|piece| piece.len() < 4000 + FLOATS_AT_ONCE * 20), "{}", some.len());
+        assert_eq!(some.concat(), whole.concat());
     }
 
     /// The short way must not show.

@@ -20,6 +20,7 @@ pub(crate) mod query_stats;
 mod read;
 mod relabel_steps;
 mod rules;
+mod search;
 mod self_metrics;
 mod series;
 mod status;
@@ -60,6 +61,9 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/labels", get(series::names).post(series::names))
         .route("/label/{name}/values", get(series::values))
         .route("/series", get(series::series).post(series::series))
+        .route("/search/metric_names", get(search::metric_names).post(search::metric_names))
+        .route("/search/label_names", get(search::label_names).post(search::label_names))
+        .route("/search/label_values", get(search::label_values).post(search::label_values))
         .route("/targets", get(targets::targets))
         .route("/scrape_pools", get(targets::pools))
         .route("/scrape_pools/config", get(targets::pool_config))

@@ -56,11 +56,15 @@ impl Params {
 
     /// A moment, or `default` where it is missing.
     pub(crate) fn time_ms_or(&self, name: &str, default: i64) -> Result<i64, ApiError> {
+        self.moment_or(name, default).map_err(|cause| ApiError::parameter(name, cause))
+    }
+
+    /// The same, with what is wrong in words that name the parameter.
+    pub(crate) fn moment_or(&self, name: &str, default: i64) -> Result<i64, String> {
         if self.first(name).is_empty() {
             return Ok(default);
         }
-        self.moment(name)
-            .map_err(|cause| ApiError::parameter(name, format!("invalid time value for '{name}': {cause}")))
+        self.moment(name).map_err(|cause| format!("invalid time value for '{name}': {cause}"))
     }
 
     fn moment(&self, name: &str) -> Result<i64, String> {

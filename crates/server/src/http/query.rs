@@ -14,9 +14,10 @@ use relatum_promql::syntax::ValueType;
 use relatum_promql::{Answer, Probe, QueryError, QueryOptions, RangeQuery, Value};
 
 use super::envelope::{ApiError, ApiResult, ErrorKind, Success};
-use super::json;
+use super::json::ResultWriter;
 use super::params::{Params, parse_duration_ms};
 use super::query_stats::{self, Turn};
+use super::stream::PIECE_BYTES;
 use crate::Engine;
 use crate::query_log::{Asked, By, warn_if_slow};
 
@@ -185,13 +186,18 @@ fn success(mut answer: Answer, limit: usize, more: [(&str, Option<serde_json::Va
     if truncated {
         answer.warnings.push("results truncated due to limit".to_owned());
     }
-    let written = Success::written(|out| {
-        json::encode(out, &answer.value);
-        for (name, value) in more.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
-            // Before the brace at the end.
-            out.pop();
-            out.extend_from_slice(format!(",\"{name}\":{value}}}").as_bytes());
+    let mut end = Vec::new();
+    for (name, value) in more.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
+        end.extend_from_slice(format!(",\"{name}\":{value}").as_bytes());
+    }
+    end.push(b'}');
+    let mut writer = ResultWriter::new(answer.value);
+    let written = Success::in_pieces(move |out| {
+        let is_all = writer.fill(out, PIECE_BYTES);
+        if is_all {
+            out.append(&mut end);
         }
+        is_all
     });
     written.with_notes(answer.warnings, answer.infos)
 }

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::envelope::{ApiError, ApiResult, ErrorKind, Success};
 use super::params::{MAX_TIME_MS, MIN_TIME_MS, Params};
 use crate::Engine;
+use crate::in_place::in_place;
 
 /// `/api/v1/labels`
 pub(crate) async fn names(State(engine): State<Arc<Engine>>, params: Params) -> ApiResult {
@@ -75,36 +76,29 @@ async fn collect<T: Ord + Send + 'static>(
     if sets.is_empty() {
         sets.push(Vec::new());
     }
-    let permit = engine.query_slots().await;
-    tokio::task::spawn_blocking(move || {
-        let everywhere = engine.everywhere();
+    let _permit = engine.query_slots().await;
+    let everywhere = engine.everywhere();
+    let read_all = || {
         let reader = everywhere.open(&Scope::all(), TimeRange { min_ms, max_ms })?;
-        let found = if let [matchers] = &sets[..] {
-            read(reader.as_ref(), matchers)?
-        } else {
-            let mut united = BTreeSet::new();
-            for matchers in &sets {
-                united.extend(read(reader.as_ref(), matchers)?);
-            }
-            united.into_iter().collect()
-        };
-        drop(permit);
-        drop(reader);
-        Ok((found, everywhere.take_warnings()))
-    })
-    .await
-    .unwrap_or_else(|_| Err(SelectError::Cancelled))
-    .map(|(mut found, mut warnings)| {
-        if limit > 0 && found.len() > limit {
-            found.truncate(limit);
-            warnings.push("results truncated due to limit".to_owned());
+        if let [matchers] = &sets[..] {
+            return read(reader.as_ref(), matchers);
         }
-        (found, warnings)
-    })
-    .map_err(|error| {
+        let mut united = BTreeSet::new();
+        for matchers in &sets {
+            united.extend(read(reader.as_ref(), matchers)?);
+        }
+        Ok(united.into_iter().collect())
+    };
+    let mut found: Vec<T> = in_place(read_all).map_err(|error: SelectError| {
         tracing::error!(error = %crate::chain(&error), "the store could not be read");
         ApiError::new(ErrorKind::Internal, error.to_string())
-    })
+    })?;
+    let mut warnings = everywhere.take_warnings();
+    if limit > 0 && found.len() > limit {
+        found.truncate(limit);
+        warnings.push("results truncated due to limit".to_owned());
+    }
+    Ok((found, warnings))
 }
 
 /// Undoes Prometheus' escaping of names outside the legacy alphabet: `U__a_2e_b` is `a.b`. Anything else stays as it is.
