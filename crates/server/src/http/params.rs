@@ -3,6 +3,8 @@
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{Method, header};
+use jiff::Unit;
+use jiff::civil::Date;
 use relatum_model::Matcher;
 use relatum_model::time::parse_duration;
 
@@ -15,6 +17,8 @@ pub(crate) struct Params(Vec<(String, String)>);
 /// The earliest and latest moments of the API, which Prometheus also accepts by their literal names.
 pub(crate) const MIN_TIME_MS: i64 = i64::MIN / 1000;
 pub(crate) const MAX_TIME_MS: i64 = i64::MAX / 1000;
+const NANOS_PER_MS: i64 = 1_000_000;
+const EPOCH: Date = Date::constant(1970, 1, 1);
 const MIN_TIME_TEXT: &str = "-292273086-05-16T16:47:06Z";
 const MAX_TIME_TEXT: &str = "+292277025-08-18T07:12:54.999999999Z";
 
@@ -72,11 +76,11 @@ impl Params {
         parse_time_ms(text).ok_or_else(|| format!("cannot parse {} to a valid timestamp", quoted(text)))
     }
 
-    /// A length of time in milliseconds; `None` where it is missing.
-    pub(crate) fn duration_ms(&self, name: &str) -> Result<Option<i64>, ApiError> {
+    /// A length of time in nanoseconds; `None` where it is missing.
+    pub(crate) fn duration_ns(&self, name: &str) -> Result<Option<i64>, ApiError> {
         match self.first(name) {
             "" => Ok(None),
-            text => parse_duration_ms(text).map(Some).map_err(|cause| ApiError::parameter(name, cause)),
+            text => parse_duration_ns(text).map(Some).map_err(|cause| ApiError::parameter(name, cause)),
         }
     }
 
@@ -123,7 +127,10 @@ fn decoded(text: &[u8]) -> Vec<(String, String)> {
 
 /// What Go's `strconv` says of `text`, which clients know from Prometheus.
 pub(crate) fn not_a_number(function: &str, text: &str) -> String {
-    format!("strconv.{function}: parsing {}: invalid syntax", quoted(text))
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let is_number = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+    let cause = if is_number { "value out of range" } else { "invalid syntax" };
+    format!("strconv.{function}: parsing {}: {cause}", quoted(text))
 }
 
 fn quoted(text: &str) -> String {
@@ -133,42 +140,90 @@ fn quoted(text: &str) -> String {
 /// Float seconds or RFC 3339, in milliseconds since 1970.
 fn parse_time_ms(text: &str) -> Option<i64> {
     if let Some(seconds) = parse_float(text) {
-        // Go converts a float that fits no int64 to the smallest one, and rounds the fraction alone.
+        // Go rounds the fraction alone, and what is no number becomes the least that it can count in nanoseconds.
         let ms = seconds.trunc() * 1000.0 + (seconds.fract() * 1000.0).round();
-        return Some(if ms.is_finite() { (ms as i64).clamp(MIN_TIME_MS, MAX_TIME_MS) } else { MIN_TIME_MS });
+        return Some(if ms.is_finite() {
+            (ms as i64).clamp(MIN_TIME_MS, MAX_TIME_MS)
+        } else {
+            i64::MIN / NANOS_PER_MS
+        });
     }
     match text {
         MIN_TIME_TEXT => Some(MIN_TIME_MS),
         MAX_TIME_TEXT => Some(MAX_TIME_MS),
-        _ => text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond),
+        _ => parse_rfc3339_ms(text),
     }
 }
 
-/// Float seconds or a duration such as `1h30m`, in milliseconds.
-pub(crate) fn parse_duration_ms(text: &str) -> Result<i64, String> {
-    if let Some(seconds) = parse_float(text) {
-        let ms = seconds * 1000.0;
-        // NaN is no overflow, in Go it becomes the smallest number.
-        if ms.is_nan() {
-            return Ok(i64::MIN / 1_000_000);
+/// `2015-07-01T20:10:51.781Z` and with `+02:00`, but nothing that only looks alike.
+fn parse_rfc3339_ms(text: &str) -> Option<i64> {
+    let (day, rest) = text.split_at_checked(10).filter(|(day, _)| day.starts_with(|c: char| c.is_ascii_digit()))?;
+    let (clock, rest) = rest.strip_prefix('T')?.split_at_checked(8)?;
+    let days = Date::strptime("%Y-%m-%d", day).ok()?.since((Unit::Day, EPOCH)).ok()?.get_days();
+    let seconds = i64::from(days) * 86_400 + two_digits(clock, [24, 60, 60])?;
+    let zone_at = rest.find(['Z', '+', '-'])?;
+    let (fraction, zone) = rest.split_at(zone_at);
+    let ms = match fraction.strip_prefix(['.', ',']) {
+        Some(digits) if !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit()) => {
+            format!("{digits:0<3}")[..3].parse::<i64>().ok()?
         }
-        if ms.abs() > i64::MAX as f64 / 1e6 {
+        None if fraction.is_empty() => 0,
+        _ => return None,
+    };
+    let offset = match zone.strip_prefix(['+', '-']) {
+        Some(length) => two_digits(length, [25, 60])?,
+        None if zone == "Z" => 0,
+        None => return None,
+    };
+    let east = if zone.starts_with('-') { -offset } else { offset };
+    let east = if zone.len() == "+00:00".len() { east * 60 } else { east };
+    Some((seconds - east) * 1000 + ms)
+}
+
+/// Numbers of two digits each with colons in between, each below its bound, as one number with the base 60.
+fn two_digits<const N: usize>(text: &str, bounds: [i64; N]) -> Option<i64> {
+    let parts: Vec<&str> = text.split(':').collect();
+    if parts.len() != N {
+        return None;
+    }
+    parts.iter().zip(bounds).try_fold(0, |sum, (part, bound)| {
+        let is_number = part.len() == 2 && part.bytes().all(|digit| digit.is_ascii_digit());
+        let number = part.parse::<i64>().ok().filter(|number| is_number && *number < bound)?;
+        Some(sum * 60 + number)
+    })
+}
+
+/// Float seconds or a duration such as `1h30m`, in nanoseconds, of which there are as many as fit.
+pub(crate) fn parse_duration_ns(text: &str) -> Result<i64, String> {
+    if let Some(seconds) = parse_float(text) {
+        let ns = seconds * 1e9;
+        // NaN is no overflow, in Go it becomes the smallest number.
+        if ns.is_nan() {
+            return Ok(i64::MIN);
+        }
+        if ns.abs() > i64::MAX as f64 {
             return Err(format!("cannot parse {} to a valid duration. It overflows int64", quoted(text)));
         }
-        return Ok(ms as i64);
+        return Ok(ns as i64);
     }
     parse_duration(text)
-        .map(|duration| duration.as_millis() as i64)
+        .map(|duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
         .map_err(|_| format!("cannot parse {} to a valid duration", quoted(text)))
 }
 
-/// A float as Go's `ParseFloat` reads it: underscores between digits are allowed.
+/// The same in milliseconds.
+pub(crate) fn parse_duration_ms(text: &str) -> Result<i64, String> {
+    parse_duration_ns(text).map(|ns| ns / NANOS_PER_MS)
+}
+
+/// A float as Go's `ParseFloat` reads it: underscores between digits are allowed, and what is beyond floats is none.
 fn parse_float(text: &str) -> Option<f64> {
     let digits = text.trim_start_matches(['+', '-']);
     if digits.starts_with('_') || digits.ends_with('_') || digits.contains("__") {
         return None;
     }
-    text.replace('_', "").parse().ok()
+    let is_named = digits.starts_with(['i', 'I']);
+    text.replace('_', "").parse().ok().filter(|float: &f64| is_named || !float.is_infinite())
 }
 
 #[cfg(test)]
@@ -183,7 +238,31 @@ mod tests {
             ("1e3", Some(1_000_000)),
             ("2015-07-01T20:10:51.781Z", Some(1_435_781_451_781)),
             ("2015-07-01T22:10:51.781+02:00", Some(1_435_781_451_781)),
-            ("NaN", Some(MIN_TIME_MS)),
+            ("2015-07-01T20:10:51,78912Z", Some(1_435_781_451_789)),
+            ("2015-07-01T20:10:51.5-00:30", Some(1_435_783_251_500)),
+            ("9999-12-31T23:59:59Z", Some(253_402_300_799_000)),
+            ("0001-01-01T00:00:00Z", Some(-62_135_596_800_000)),
+            ("NaN", Some(-9_223_372_036_854)),
+            ("-inf", Some(-9_223_372_036_854)),
+            ("Infinity", Some(-9_223_372_036_854)),
+            ("1e400", None),
+            // What only looks like RFC 3339.
+            ("2015-07-01t20:10:51Z", None),
+            ("2015-07-01T20:10:51z", None),
+            ("2015-07-01 20:10:51Z", None),
+            ("2015-07-01T20:10:51", None),
+            ("2015-07-01T20:10Z", None),
+            ("2015-07-01T20:10:60Z", None),
+            ("2015-07-01T24:00:00Z", None),
+            ("2015-02-30T00:00:00Z", None),
+            ("2015-07-01T20:10:51+0200", None),
+            ("2015-07-01T20:10:51+02:60", None),
+            ("2015-07-01T20:10:51.Z", None),
+            ("2015-07-01T20:10:51+02:00[Europe/Paris]", None),
+            ("20150701T201051Z", None),
+            ("-015-07-01T20:10:51Z", None),
+            ("2015-7-01T20:10:51Z0", None),
+            ("\u{e9}015-07-0T20:10:51Z", None),
             (MAX_TIME_TEXT, Some(MAX_TIME_MS)),
             ("", None),
             ("0x10", None),
@@ -195,10 +274,12 @@ mod tests {
 
     #[test]
     fn lengths() {
-        for (text, expected) in [("15", Ok(15_000)), ("1h30m", Ok(5_400_000)), ("0.5", Ok(500))] {
+        for (text, expected) in [("15", Ok(15_000)), ("1h30m", Ok(5_400_000)), ("0.5", Ok(500)), ("1e-9", Ok(0))] {
             assert_eq!(parse_duration_ms(text), expected);
         }
+        assert_eq!(parse_duration_ns("1e-9"), Ok(1));
         assert!(parse_duration_ms("1e300").unwrap_err().contains("overflows"));
+        assert!(!parse_duration_ms("1e400").unwrap_err().contains("overflows"));
         assert!(parse_duration_ms("soon").is_err());
     }
 }

@@ -22,7 +22,7 @@ use crate::Engine;
 use crate::query_log::{Asked, By, warn_if_slow};
 
 /// A range query gives at most this many points a series, as Prometheus has it.
-const POINTS_MAX: i64 = 11_000;
+const POINTS_MAX: i128 = 11_000;
 
 /// `/api/v1/query`
 pub(crate) async fn instant(State(engine): State<Arc<Engine>>, asker: Asker, params: Params) -> ApiResult {
@@ -41,19 +41,23 @@ pub(crate) async fn range(State(engine): State<Arc<Engine>>, asker: Asker, param
     if end_ms < start_ms {
         return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
     }
-    let step_ms = match params.duration_ms("step")? {
-        None => return Err(ApiError::parameter("step", "cannot parse \"\" to a valid duration")),
-        Some(step_ms) if step_ms <= 0 => {
-            let text = "zero or negative query resolution step widths are not accepted. Try a positive integer";
-            return Err(ApiError::parameter("step", text));
-        }
-        Some(step_ms) => step_ms,
+    let too_small = || {
+        let text = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+        ApiError::parameter("step", text)
     };
-    if end_ms.saturating_sub(start_ms) / step_ms > POINTS_MAX {
+    let step_ns = match params.duration_ns("step")? {
+        None => return Err(ApiError::parameter("step", "cannot parse \"\" to a valid duration")),
+        Some(step_ns) if step_ns <= 0 => return Err(too_small()),
+        Some(step_ns) => step_ns,
+    };
+    let range_ns = i128::from(end_ms.saturating_sub(start_ms)) * 1_000_000;
+    if range_ns / i128::from(step_ns) > POINTS_MAX {
         return Err(ApiError::bad_data(
             "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
         ));
     }
+    // Moments are milliseconds apart, or the same.
+    let step_ms = Some(step_ns / 1_000_000).filter(|step_ms| *step_ms > 0).ok_or_else(too_small)?;
     let expr = engine.promql().parse(params.first("query")).map_err(|error| ApiError::parameter("query", error))?;
     if !matches!(expr.value_type(), ValueType::Scalar | ValueType::Vector) {
         let kind = expr.value_type().documented();
@@ -102,13 +106,17 @@ async fn run(
                 .map_err(|cause| ApiError::bad_data(format!("error parsing lookback delta duration: {cause}")))?,
         ),
     };
-    let millis = |ms: Option<i64>| ms.map(|ms| Duration::from_millis(ms.max(0) as u64));
+    let timeout_ns = params.duration_ns("timeout")?;
+    // Over before it began, for which Prometheus blames the query.
+    if timeout_ns.is_some_and(|ns| ns <= 0) {
+        return Err(ApiError::parameter("query", "context deadline exceeded"));
+    }
     let cancel = Cancel::new();
     let limit = params.limit()?;
     let options = QueryOptions {
         limit,
-        lookback: millis(lookback_ms),
-        timeout: millis(params.duration_ms("timeout")?),
+        lookback: lookback_ms.map(|ms| Duration::from_millis(ms.max(0).unsigned_abs())),
+        timeout: timeout_ns.map(|ns| Duration::from_nanos(ns.unsigned_abs())),
         cancel: cancel.clone(),
         probe: Some(if params.first("explain").is_empty() { Probe::new() } else { Probe::explaining() }),
     };
