@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use relatum_model::storage::{Cancel, Hints, Scope, Select, SelectError};
-use relatum_model::text::{format_value, quote};
+use relatum_model::text::{format_value_short, quote};
 use relatum_model::{Labels, NativeHistogram};
 
 use super::{Selection, StoreDir, chain, damage, open_store};
@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, CommandFailure> {
         let labels = braces(&series.labels);
         let mut text = String::new();
         for sample in series.samples.iter() {
-            text += &format!("{labels} {} {}\n", number(sample.value), sample.t_ms);
+            text += &format!("{labels} {} {}\n", format_value_short(sample.value), sample.t_ms);
         }
         for sample in &series.samples.histograms {
             text += &format!("{labels} {} {}\n", histogram(&sample.histogram), sample.t_ms);
@@ -53,48 +53,15 @@ fn braces(labels: &Labels) -> String {
 /// A histogram as Prometheus prints it: the counts and the sum, then the buckets that are not empty.
 fn histogram(histogram: &NativeHistogram) -> String {
     let histogram = histogram.to_float();
-    let mut parts = vec![format!("count:{}", number(histogram.count)), format!("sum:{}", number(histogram.sum))];
+    let mut parts = vec![
+        format!("count:{}", format_value_short(histogram.count)),
+        format!("sum:{}", format_value_short(histogram.sum)),
+    ];
     for bucket in histogram.buckets() {
         let open = if bucket.lower_is_included { '[' } else { '(' };
         let close = if bucket.upper_is_included { ']' } else { ')' };
-        let [lower, upper, count] = [bucket.lower, bucket.upper, bucket.count].map(number);
+        let [lower, upper, count] = [bucket.lower, bucket.upper, bucket.count].map(format_value_short);
         parts.push(format!("{open}{lower},{upper}{close}:{count}"));
     }
     format!("{{{}}}", parts.join(", "))
-}
-
-/// A number as promtool prints it: with an exponent below 0.0001 and from a million on.
-fn number(value: f64) -> String {
-    let text = format!("{value:e}");
-    let exponent = text.split_once('e').and_then(|(digits, exponent)| Some((digits, exponent.parse::<i32>().ok()?)));
-    match exponent {
-        Some((digits, exponent)) if !(-4..6).contains(&exponent) && value != 0.0 => {
-            let sign = if exponent < 0 { '-' } else { '+' };
-            format!("{digits}e{sign}{:02}", exponent.abs())
-        }
-        _ => format_value(value),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::number;
-
-    #[test]
-    fn numbers() {
-        for (value, expected) in [
-            (0.0, "0"),
-            (-0.0, "-0"),
-            (999_999.0, "999999"),
-            (1e6, "1e+06"),
-            (22_748_862_873.0, "2.2748862873e+10"),
-            (0.0001, "0.0001"),
-            (0.000_051_226, "5.1226e-05"),
-            (-1.5e300, "-1.5e+300"),
-            (f64::NEG_INFINITY, "-Inf"),
-            (f64::NAN, "NaN"),
-        ] {
-            assert_eq!(number(value), expected);
-        }
-    }
 }
