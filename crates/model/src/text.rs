@@ -129,16 +129,51 @@ pub fn format_python_float(value: f64) -> String {
     text
 }
 
+/// Writes a value with all its places, as Go's `'f'` format does: PromQL has no exponents in numbers, and labels that are made of values
+/// have none.
+pub fn format_value_plain(value: f64) -> String {
+    format(value, true)
+}
+
+/// Writes a value with no more than so many significant digits, as Go's `%.<digits>g` does: with an exponent below 1e-4, and where the
+/// digits do not reach up to the point.
+pub fn format_value_rounded(value: f64, digits: usize) -> String {
+    if let Some(word) = word(value) {
+        return word.to_owned();
+    }
+    let digits_max = digits.max(1);
+    let scientific = format!("{:.*e}", digits_max - 1, value.abs());
+    let (mantissa, exponent) = scientific.split_once('e').expect("the notation has an exponent");
+    let exponent: i32 = exponent.parse().expect("an exponent is a whole number");
+    let digits = mantissa.replace('.', "");
+    // Zeros at the end say nothing.
+    let digits = Some(digits.trim_end_matches('0')).filter(|digits| !digits.is_empty()).unwrap_or("0");
+    let is_plain = exponent >= -4 && i64::from(exponent) < digits_max as i64;
+    write(value.is_sign_negative(), digits, exponent, is_plain)
+}
+
 /// With all places written out, or with an exponent.
 fn format(value: f64, is_plain: bool) -> String {
-    if value.is_nan() {
-        return "NaN".to_owned();
-    }
-    let sign = if value.is_sign_negative() { "-" } else { "" };
-    if value.is_infinite() {
-        return if value > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() };
+    if let Some(word) = word(value) {
+        return word.to_owned();
     }
     let (digits, exponent) = shortest(value.abs());
+    write(value.is_sign_negative(), &digits, exponent, is_plain)
+}
+
+/// What is written for a value that is no number.
+fn word(value: f64) -> Option<&'static str> {
+    match value {
+        _ if value.is_nan() => Some("NaN"),
+        f64::INFINITY => Some("+Inf"),
+        f64::NEG_INFINITY => Some("-Inf"),
+        _ => None,
+    }
+}
+
+/// Writes digits, of which the first one counts ten to the power of `exponent`.
+fn write(is_negative: bool, digits: &str, exponent: i32, is_plain: bool) -> String {
+    let sign = if is_negative { "-" } else { "" };
     // How many digits stand in front of the point.
     let whole = exponent + 1;
     match usize::try_from(whole) {
@@ -174,6 +209,52 @@ fn shortest(value: f64) -> (String, i32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn forms_of_go() {
+        // As `strconv.FormatFloat` gives with -1 digits.
+        for (value, plain, exponent, short) in [
+            (0.0, "0", "0e+00", "0"),
+            (-0.0, "-0", "-0e+00", "-0"),
+            (1.0, "1", "1e+00", "1"),
+            (0.25, "0.25", "2.5e-01", "0.25"),
+            (1e-7, "0.0000001", "1e-07", "1e-07"),
+            (0.0001, "0.0001", "1e-04", "0.0001"),
+            (-123_456.0, "-123456", "-1.23456e+05", "-123456"),
+            (1e6, "1000000", "1e+06", "1e+06"),
+            (1.5e21, "1500000000000000000000", "1.5e+21", "1.5e+21"),
+            (1e120, &format!("1{:0<120}", ""), "1e+120", "1e+120"),
+            // Two texts are equally near.
+            (26_818_201_253_895.562, "26818201253895.562", "2.6818201253895562e+13", "2.6818201253895562e+13"),
+            (f64::NAN, "NaN", "NaN", "NaN"),
+            (f64::INFINITY, "+Inf", "+Inf", "+Inf"),
+            (f64::NEG_INFINITY, "-Inf", "-Inf", "-Inf"),
+        ] {
+            assert_eq!(format_value_plain(value), plain);
+            assert_eq!(format_value_exponential(value), exponent);
+            assert_eq!(format_value_short(value), short);
+        }
+        for (value, digits, text) in [
+            (1234.0, 2, "1.2e+03"),
+            (1234.0, 4, "1234"),
+            (0.995, 2, "0.99"),
+            (3.0, 2, "3"),
+            (0.0, 4, "0"),
+            (-0.00012345, 3, "-0.000123"),
+            (0.000012345, 3, "1.23e-05"),
+            (99.99, 3, "100"),
+            (999.9, 3, "1e+03"),
+            // Halves go to the even digit.
+            (2.5, 1, "2"),
+            (3.5, 1, "4"),
+            (0.125, 2, "0.12"),
+            (1.0, 0, "1"),
+            (0.1, 20, "0.10000000000000000555"),
+            (f64::NEG_INFINITY, 4, "-Inf"),
+        ] {
+            assert_eq!(format_value_rounded(value, digits), text, "{value} in {digits}");
+        }
+    }
 
     #[test]
     fn values() {

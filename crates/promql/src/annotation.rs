@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 
+use relatum_model::text::{format_value_rounded, format_value_short};
+
 use crate::syntax::Span;
 
 /// How much an annotation matters.
@@ -129,9 +131,9 @@ impl Annotation {
         if let Some(repair) = &self.repair {
             out.push_str(&format!(
                 ", from buckets {} to {}, with a max diff of {}, over {} samples from {} to {}",
-                go_float(repair.bounds.0),
-                go_float(repair.bounds.1),
-                go_float_rounded(repair.diff_max, 2),
+                format_value_short(repair.bounds.0),
+                format_value_short(repair.bounds.1),
+                format_value_rounded(repair.diff_max, 2),
                 repair.count,
                 rfc3339(repair.t_ms.0),
                 rfc3339(repair.t_ms.1),
@@ -204,44 +206,6 @@ pub(crate) mod texts {
     }
 }
 
-/// A float as Go's `%g` writes it.
-pub(crate) fn go_float(value: f64) -> String {
-    go_general(value, None)
-}
-
-/// A float as Go's `%.<digits>g` writes it.
-pub(crate) fn go_float_rounded(value: f64, digits: usize) -> String {
-    go_general(value, Some(digits))
-}
-
-fn go_general(value: f64, digits: Option<usize>) -> String {
-    if value.is_nan() {
-        return "NaN".to_owned();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
-    }
-    let scientific = match digits {
-        Some(digits) => format!("{value:.*e}", digits.saturating_sub(1)),
-        None => format!("{value:e}"),
-    };
-    let (mantissa, exponent) = scientific.split_once('e').expect("the notation has an exponent");
-    let exponent: i32 = exponent.parse().expect("an exponent is a number");
-    let mantissa = if mantissa.contains('.') { mantissa.trim_end_matches('0').trim_end_matches('.') } else { mantissa };
-    // Without a number of digits, six decide about the notation.
-    if exponent < -4 || exponent >= digits.map_or(6, |digits| digits as i32) {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        return format!("{mantissa}e{sign}{:02}", exponent.abs());
-    }
-    match digits {
-        None => format!("{value}"),
-        Some(_) => {
-            let rounded: f64 = scientific.parse().expect("a float reads back");
-            format!("{rounded}")
-        }
-    }
-}
-
 fn rfc3339(t_ms: i64) -> String {
     let seconds = t_ms.div_euclid(1000);
     match jiff::Timestamp::from_second(seconds) {
@@ -253,24 +217,6 @@ fn rfc3339(t_ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn floats_as_go_writes_them() {
-        for (value, text) in [
-            (1.5, "1.5"),
-            (0.0, "0"),
-            (f64::INFINITY, "+Inf"),
-            (1e-5, "1e-05"),
-            (100_000.0, "100000"),
-            (1_000_000.0, "1e+06"),
-            (f64::NAN, "NaN"),
-        ] {
-            assert_eq!(go_float(value), text);
-        }
-        assert_eq!(go_float_rounded(1234.0, 2), "1.2e+03");
-        assert_eq!(go_float_rounded(0.995, 2), "0.99");
-        assert_eq!(go_float_rounded(3.0, 2), "3");
-    }
 
     #[test]
     fn the_last_place_wins_and_lines_count() {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use relatum_model::histogram::{Buckets, CounterReset, Span};
+use relatum_model::text::format_value_short;
 use relatum_model::{Histogram, Labels, MatchOp, stale_nan};
 
-use crate::annotation::go_float;
 use crate::histogram;
 use crate::syntax::parse_selector;
 
@@ -225,7 +225,7 @@ pub fn write_histogram(histogram: &Histogram<f64>) -> String {
     let mut parts = Vec::new();
     let mut part = |name: &str, value: f64| {
         if value != 0.0 {
-            parts.push(format!("{name}:{}", go_float(value)));
+            parts.push(format!("{name}:{}", format_value_short(value)));
         }
     };
     part("schema", histogram.schema.into());
@@ -233,7 +233,9 @@ pub fn write_histogram(histogram: &Histogram<f64>) -> String {
     part("sum", histogram.sum);
     part("z_bucket", histogram.zero_count);
     part("z_bucket_w", histogram.zero_threshold);
-    let list = |numbers: &[f64]| format!("[{}]", numbers.iter().copied().map(go_float).collect::<Vec<_>>().join(" "));
+    let list = |numbers: &[f64]| {
+        format!("[{}]", numbers.iter().copied().map(format_value_short).collect::<Vec<_>>().join(" "))
+    };
     if histogram.has_custom_bounds() {
         parts.push(format!("custom_values:{}", list(&histogram.custom_bounds)));
     }

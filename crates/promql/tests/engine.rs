@@ -280,3 +280,19 @@ fn what_is_of_no_use_again_is_not_kept() {
         limited(&memory, "max_over_time(x[5s:1s]) - min_over_time(x[5s:1s])", true, (5000, usize::MAX));
     assert!(value.is_ok() && stats.nodes.iter().any(|node| node.is_shared), "{stats:?}");
 }
+
+/// Who asks for many groups is charged for their labels, whatever becomes of them.
+#[test]
+fn groups_are_charged() {
+    let memory = sized(&[("x", 500)]);
+    let peak = |query: &str| {
+        let (value, stats) = limited(&memory, query, false, (usize::MAX, usize::MAX));
+        assert!(value.is_ok(), "{query}: {value:?}");
+        stats.bytes_peak
+    };
+    for op in ["bottomk", "topk"] {
+        let (one, many) = (peak(&format!("{op}(1, x)")), peak(&format!("{op} by (n) (1, x)")));
+        // Each is a name, a value of three digits and what stands around them.
+        assert!(many >= one + 500 * 4, "{op}: {one} {many}");
+    }
+}

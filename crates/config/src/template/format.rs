@@ -1,5 +1,7 @@
 //! How Go's `fmt` writes numbers and fills `Printf` formats.
 
+use relatum_model::text::{format_value_rounded, format_value_short};
+
 use super::value::Value;
 
 /// The widest field of a format; wider ones would only waste memory.
@@ -7,37 +9,7 @@ const WIDTH_MAX: usize = 1000;
 
 /// `%g`: with the shortest digits that read back the same, or `digits` significant ones.
 pub(super) fn float_g(value: f64, digits: Option<usize>) -> String {
-    if let Some(text) = not_finite(value) {
-        return text;
-    }
-    let scientific = match digits {
-        Some(digits) => format!("{:.*e}", digits.max(1) - 1, value),
-        None => format!("{value:e}"),
-    };
-    let (mantissa, exponent) = scientific.split_once('e').expect("{:e} always has an exponent");
-    let exponent: i32 = exponent.parse().expect("the exponent is a number");
-    // Trailing zeros say nothing.
-    let mantissa = if mantissa.contains('.') { mantissa.trim_end_matches('0').trim_end_matches('.') } else { mantissa };
-    let exponent_end = match digits {
-        Some(digits) => digits.max(1) as i32,
-        // Go decides as if six digits had been asked for.
-        None => 6,
-    };
-    if exponent < -4 || exponent >= exponent_end {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        return format!("{mantissa}e{sign}{:02}", exponent.abs());
-    }
-    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
-    let all_digits: String = mantissa.chars().filter(|c| *c != '.').collect();
-    if exponent < 0 {
-        return format!("{sign}0.{}{all_digits}", "0".repeat((-exponent - 1) as usize));
-    }
-    let whole = exponent as usize + 1;
-    if all_digits.len() <= whole {
-        format!("{sign}{all_digits}{}", "0".repeat(whole - all_digits.len()))
-    } else {
-        format!("{sign}{}.{}", &all_digits[..whole], &all_digits[whole..])
-    }
+    digits.map_or_else(|| format_value_short(value), |digits| format_value_rounded(value, digits))
 }
 
 fn not_finite(value: f64) -> Option<String> {

@@ -1,8 +1,10 @@
 //! Aggregations: which rows belong together, and which aggregation has them.
 
+use relatum_model::text::format_value_short;
+
 use super::groups::Grouping;
 use super::{Block, Evaluator, Scalars, Steps, execution};
-use crate::annotation::{go_float, texts};
+use crate::annotation::texts;
 use crate::error::QueryError;
 use crate::syntax::{Aggregate, AggregateOp, Expr};
 
@@ -64,7 +66,7 @@ impl Evaluator<'_> {
                     [(bounds.max, 1.0, bounds.max > 1.0), (bounds.min, -1.0, bounds.min < -1.0)]
                 {
                     if is_outside {
-                        let (value, limit) = (go_float(value), go_float(limit));
+                        let (value, limit) = (format_value_short(value), format_value_short(limit));
                         let text = format!("ratio value should be between -1 and 1, got {value}, capping to {limit}");
                         self.annotations.warn(expr.span(), text);
                     }
@@ -101,7 +103,7 @@ impl Evaluator<'_> {
 
     /// Says that `q` is no quantile.
     pub(super) fn warn_of_quantile(&mut self, q: f64, expr: &Expr) {
-        let text = format!("quantile value should be between 0 and 1, got {}", go_float(q));
+        let text = format!("quantile value should be between 0 and 1, got {}", format_value_short(q));
         self.annotations.warn(expr.without_parens().span(), text);
     }
 }
@@ -130,11 +132,11 @@ impl Bounds {
             return Err(execution("Parameter value is NaN"));
         }
         if self.min <= i64::MIN as f64 {
-            return Err(execution(format!("Scalar value {} underflows int64", go_float(self.min))));
+            return Err(execution(format!("Scalar value {} underflows int64", format_value_short(self.min))));
         }
         // The largest int64 is not a float; the nearest one is too large.
         if self.max >= i64::MAX as f64 {
-            return Err(execution(format!("Scalar value {} overflows int64", go_float(self.max))));
+            return Err(execution(format!("Scalar value {} overflows int64", format_value_short(self.max))));
         }
         Ok(())
     }

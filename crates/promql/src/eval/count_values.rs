@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 
 use relatum_model::Labels;
 use relatum_model::labels::METRIC_NAME;
+use relatum_model::text::format_value_plain;
 
 use super::{Block, Budget, Column, Cost, Evaluated, Evaluator, Row, Steps, execution, labels_bytes};
 use crate::error::QueryError;
@@ -40,7 +41,9 @@ impl Evaluator<'_> {
             for (step, value) in row.floats.iter() {
                 let group = match of_value.entry(value.to_bits()) {
                     Entry::Occupied(group) => *group.get(),
-                    Entry::Vacant(new) => *new.insert(counted.group(named(plain(value)), &mut self.budget)?),
+                    Entry::Vacant(new) => {
+                        *new.insert(counted.group(named(format_value_plain(value)), &mut self.budget)?)
+                    }
                 };
                 counted.count(group, step, &mut self.budget)?;
             }
@@ -107,15 +110,4 @@ fn labels_with_value(node: &Aggregate, labels: &Labels, label: &str, value: Stri
         |name, _| if node.without { name != METRIC_NAME && !named(name) } else { named(name) || name == label },
     );
     builder.build()
-}
-
-/// A float without an exponent, as Go's `%f` with as many digits as needed.
-fn plain(value: f64) -> String {
-    if value.is_nan() {
-        "NaN".to_owned()
-    } else if value.is_infinite() {
-        if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
-    } else {
-        format!("{value}")
-    }
 }

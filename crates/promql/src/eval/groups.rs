@@ -7,8 +7,8 @@ use hashbrown::HashTable;
 use relatum_model::Labels;
 use relatum_model::labels::METRIC_NAME;
 
-use super::Row;
 use super::names::is_metadata;
+use super::{Cost, Row, labels_bytes};
 use crate::syntax::Aggregate;
 
 /// The rows of an aggregation by group: for each row the number of its group, and for each group its labels.
@@ -23,6 +23,12 @@ impl Grouping {
         let of_row = rows.iter().map(|row| groups.of(&row.labels, false)).collect();
         let labels = (0..groups.len()).map(|group| groups.labels(group)).collect();
         Grouping { of_row, labels }
+    }
+
+    /// What it takes.
+    pub(super) fn cost(&self) -> Cost {
+        let labels = self.labels.iter().map(labels_bytes).sum();
+        Cost::default().with_bytes(self.of_row.len() * size_of::<usize>()).with_bytes(labels)
     }
 
     /// The rows of each group, in their order.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use relatum_model::Labels;
-use relatum_model::text::quote;
+use relatum_model::text::{format_value_short, quote};
 
 use super::{Block, Column, Evaluator, HistogramColumn, Row, Scalars, Steps, absent};
 use crate::annotation::texts;
@@ -284,7 +284,7 @@ fn open_metrics_float(value: f64) -> String {
     if value == 0.0 {
         return "0.0".to_owned();
     }
-    let text = crate::annotation::go_float(value);
+    let text = format_value_short(value);
     let is_whole = !text.contains(['.', 'e']) && value.is_finite();
     if is_whole { text + ".0" } else { text }
 }

@@ -151,7 +151,7 @@ impl Evaluator<'_> {
         let members = grouping.members();
         let mut heap = Heap { elements: Vec::new(), is_before };
         let mut kept = Kept::new(block.rows.len());
-        self.budget.charge(Kept::cost(&block))?;
+        self.budget.charge(Kept::cost(&block).plus(grouping.cost()))?;
         for step in 0..steps.count {
             self.budget.check()?;
             let k = k.at(step);
@@ -194,7 +194,7 @@ impl Evaluator<'_> {
         let members = grouping.members();
         let mut heap = Heap { elements: Vec::new(), is_before: smaller_first };
         let mut kept = Kept::new(block.rows.len());
-        self.budget.charge(Kept::cost(&block))?;
+        self.budget.charge(Kept::cost(&block).plus(grouping.cost()))?;
         for step in 0..steps.count {
             self.budget.check()?;
             let ratio = ratio.at(step).clamp(-1.0, 1.0);

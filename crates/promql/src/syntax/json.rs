@@ -1,6 +1,6 @@
 //! A query's tree as JSON, in the shape that Prometheus' `/api/v1/parse_query` gives it.
 
-use relatum_model::{Matcher, text::format_value};
+use relatum_model::{Matcher, text::format_value_plain};
 use serde_json::{Value, json};
 
 use super::ast::{At, Edges, Expr, VectorMatching, VectorSelector};
@@ -10,7 +10,7 @@ impl Expr {
     /// The tree as JSON. Durations that depend on the query's range or step count as zero.
     pub fn to_json(&self) -> Value {
         match self {
-            Expr::Number(number) => json!({ "type": "numberLiteral", "val": plain(number.value) }),
+            Expr::Number(number) => json!({ "type": "numberLiteral", "val": format_value_plain(number.value) }),
             Expr::String(text) => json!({ "type": "stringLiteral", "val": text.value }),
             Expr::Paren(paren) => json!({ "type": "parenExpr", "expr": paren.expr.to_json() }),
             Expr::Unary(unary) => {
@@ -111,9 +111,4 @@ fn start_or_end(at: Option<At>) -> Option<&'static str> {
         Some(At::End) => Some("end"),
         _ => None,
     }
-}
-
-/// A number without an exponent, as Go's `'f'` format writes it.
-fn plain(value: f64) -> String {
-    if value.is_finite() { value.to_string() } else { format_value(value) }
 }

@@ -4,7 +4,7 @@
 use std::fmt::{self, Display, Formatter, Write};
 use std::time::Duration;
 
-use relatum_model::text::{is_legacy_label_name, quote};
+use relatum_model::text::{format_value_plain, format_value_short, is_legacy_label_name, quote};
 use relatum_model::time::format_duration;
 
 use super::ast::{
@@ -104,15 +104,7 @@ impl Display for Brackets<'_> {
 
 impl Display for Number {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        if self.is_duration {
-            write_duration(self.value, f)
-        } else if self.value == f64::INFINITY {
-            f.write_str("+Inf")
-        } else if self.value == f64::NEG_INFINITY {
-            f.write_str("-Inf")
-        } else {
-            write!(f, "{}", self.value)
-        }
+        if self.is_duration { write_duration(self.value, f) } else { f.write_str(&format_value_plain(self.value)) }
     }
 }
 
@@ -249,12 +241,12 @@ pub(super) fn write_operator(node: &Binary, f: &mut impl Write) -> fmt::Result {
     }
     match (matching.fill.left, matching.fill.right) {
         (Some(left), Some(right)) if left == right && left.is_sign_negative() == right.is_sign_negative() => {
-            write!(f, " fill ({})", float(left))
+            write!(f, " fill ({})", format_value_short(left))
         }
         (left, right) => {
             for (word, value) in [("fill_left", left), ("fill_right", right)] {
                 if let Some(value) = value {
-                    write!(f, " {word} ({})", float(value))?;
+                    write!(f, " {word} ({})", format_value_short(value))?;
                 }
             }
             Ok(())
@@ -295,16 +287,4 @@ fn quoted(text: &str) -> String {
 /// A quoted text that the lexer takes: it refuses U+FFFD as it stands, because that is what bad UTF-8 looks like.
 fn readable(quoted: String) -> String {
     if quoted.contains('\u{fffd}') { quoted.replace('\u{fffd}', r"\ufffd") } else { quoted }
-}
-
-/// A float as Go's `%v` writes it: with an exponent below 1e-4 and from 1e6 on.
-fn float(value: f64) -> String {
-    let magnitude = value.abs();
-    if value.is_nan() || value.is_infinite() || magnitude == 0.0 || (1e-4..1e6).contains(&magnitude) {
-        return Number { value, is_duration: false, span: Default::default() }.to_string();
-    }
-    let text = format!("{value:e}");
-    let (digits, exponent) = text.split_once('e').expect("{:e} always has an exponent");
-    let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |exponent| ('-', exponent));
-    format!("{digits}e{sign}{exponent:0>2}")
 }

@@ -13,7 +13,7 @@ use relatum_model::otlp::{
     ResourceMetrics, Summary, Temporality,
 };
 use relatum_model::storage::{Appender, SeriesRef};
-use relatum_model::text::format_value;
+use relatum_model::text::format_value_plain;
 use relatum_model::{Histogram, Labels, LabelsBuilder, NativeHistogram, stale_nan};
 use tracing::debug;
 
@@ -270,7 +270,7 @@ impl<'s> Batch<'s> {
         let mut examples: Vec<&Example> = point.exemplars.iter().collect();
         for (bound, count) in value.bounds.iter().zip(&value.bucket_counts) {
             up_to = up_to.saturating_add(*count);
-            let labels = self.named(builder.clone(), &bucket, Some(("le", &format_value(*bound))));
+            let labels = self.named(builder.clone(), &bucket, Some(("le", &format_value_plain(*bound))));
             self.float(&labels, at, shown(up_to as f64))?;
             self.examples(&labels, examples.extract_if(.., |example| example.value <= *bound))?;
         }
@@ -342,7 +342,7 @@ impl<'s> Batch<'s> {
         let labels = self.named(builder.clone(), &format!("{}_count", place.name), None);
         self.float(&labels, at, shown(value.count as f64))?;
         for (quantile, found) in &value.quantiles {
-            let labels = self.named(builder.clone(), &place.name, Some(("quantile", &format_value(*quantile))));
+            let labels = self.named(builder.clone(), &place.name, Some(("quantile", &format_value_plain(*quantile))));
             self.float(&labels, at, shown(*found))?;
         }
         Ok(())
