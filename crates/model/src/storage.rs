@@ -187,8 +187,8 @@ pub trait Reader: Send + Sync {
         Ok(None)
     }
 
-    /// The label sets of those series, sorted, without their samples.
-    fn label_sets(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<Labels>, SelectError>;
+    /// The label sets of those series, sorted, without their samples; not more than the first `limit` of them, unless that is 0.
+    fn label_sets(&self, matchers: &[Matcher], limit: usize, cancel: &Cancel) -> Result<Vec<Labels>, SelectError>;
 
     /// The names of all labels of those series, sorted.
     fn label_names(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>, SelectError>;

@@ -166,8 +166,9 @@ impl Reader for View<'_> {
         Ok(Some(Box::new(InParts { parts, cancel: cancel.clone() })))
     }
 
-    fn label_sets(&self, matchers: &[Matcher], _: &Cancel) -> Result<Vec<Labels>, SelectError> {
-        Ok(self.selected(matchers).map(|series| series.labels).collect())
+    fn label_sets(&self, matchers: &[Matcher], limit: usize, _: &Cancel) -> Result<Vec<Labels>, SelectError> {
+        let limit = if limit == 0 { usize::MAX } else { limit };
+        Ok(self.selected(matchers).take(limit).map(|series| series.labels).collect())
     }
 
     fn label_names(&self, matchers: &[Matcher], _: &Cancel) -> Result<Vec<String>, SelectError> {

@@ -72,8 +72,8 @@ impl Reader for Watched<'_> {
         i64::MAX
     }
 
-    fn label_sets(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<Labels>, SelectError> {
-        self.inner.label_sets(matchers, cancel)
+    fn label_sets(&self, matchers: &[Matcher], limit: usize, cancel: &Cancel) -> Result<Vec<Labels>, SelectError> {
+        self.inner.label_sets(matchers, limit, cancel)
     }
 
     fn label_names(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>, SelectError> {

@@ -72,11 +72,15 @@ impl Reader for Together<'_> {
         Ok(Box::new(Merged::new(sets)))
     }
 
-    fn label_sets(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<Labels>, SelectError> {
-        let mut sets = self.own.label_sets(matchers, cancel)?;
+    fn label_sets(&self, matchers: &[Matcher], limit: usize, cancel: &Cancel) -> Result<Vec<Labels>, SelectError> {
+        // The first of all are among the first of each.
+        let mut sets = self.own.label_sets(matchers, limit, cancel)?;
         sets.extend(self.labels_elsewhere(matchers, cancel)?);
         sets.sort_unstable();
         sets.dedup();
+        if limit > 0 {
+            sets.truncate(limit);
+        }
         Ok(sets)
     }
 

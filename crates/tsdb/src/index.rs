@@ -178,14 +178,38 @@ impl Index {
             .flat_map(|(name, values)| values.iter().map(|(value, list)| (&**name, &**value, list.as_slice())))
     }
 
-    /// All label names, sorted.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.names.keys().map(|name| &**name)
+    /// Of each name the first series that has it.
+    pub(crate) fn first_of_names(&self) -> Vec<(String, Arc<MemSeries>)> {
+        let first = |values: &BTreeMap<Box<str>, Vec<u32>>| values.values().find_map(|list| self.first(list));
+        self.names.iter().filter_map(|(name, values)| Some((name.to_string(), first(values)?))).collect()
     }
 
-    /// All values of the label `name`, sorted, with how many series have each.
-    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = (&str, usize)> {
-        self.names.get(name).into_iter().flatten().map(|(value, list)| (&**value, list.len()))
+    /// Of each value of the label `name` the first series that has it.
+    pub(crate) fn first_of_values(&self, name: &str) -> Vec<(String, Arc<MemSeries>)> {
+        let values = self.names.get(name).into_iter().flatten();
+        values.filter_map(|(value, list)| Some((value.to_string(), self.first(list)?))).collect()
+    }
+
+    /// The series that have any of the labels `names`.
+    pub(crate) fn having_names(&self, names: &[String]) -> Vec<Arc<MemSeries>> {
+        let values = names.iter().filter_map(|name| self.names.get(name.as_str()));
+        self.having(values.flat_map(|values| values.values()))
+    }
+
+    /// The series whose label `name` has any of `values`.
+    pub(crate) fn having_values(&self, name: &str, values: &[String]) -> Vec<Arc<MemSeries>> {
+        let lists = self.names.get(name);
+        self.having(values.iter().filter_map(|value| lists?.get(value.as_str())))
+    }
+
+    fn having<'l>(&self, lists: impl Iterator<Item = &'l Vec<u32>>) -> Vec<Arc<MemSeries>> {
+        let mut slots = Slots::new(self.series.len());
+        lists.flatten().for_each(|slot| slots.insert(*slot));
+        slots.iter().filter_map(|slot| self.series[slot as usize].clone()).collect()
+    }
+
+    fn first(&self, list: &[u32]) -> Option<Arc<MemSeries>> {
+        list.iter().find_map(|slot| self.series[*slot as usize].clone())
     }
 
     /// The series that satisfy all of `matchers`, by their ranks, which are in the order of labels.
@@ -398,7 +422,8 @@ mod tests {
             if round == 0 {
                 let gone: Vec<_> = index.all().filter(|s| s.slot % 3 == 0).cloned().collect();
                 index.remove(&gone);
-                assert_eq!(index.names().collect::<Vec<_>>(), ["__name__", "n"], "no series has `third` any more");
+                let names: Vec<_> = index.first_of_names().into_iter().map(|(name, _)| name).collect();
+                assert_eq!(names, ["__name__", "n"], "no series has `third` any more");
                 assert_eq!(index.len(), 133);
             }
         }

@@ -144,40 +144,28 @@ impl<'s> View<'s> {
         Ok(())
     }
 
-    /// Collects texts that `of_head` and `of_block` find in the index alone where every series of it is visible, and that
-    /// `of_labels` finds in the labels of visible series elsewhere.
+    /// Collects texts of labels of visible series. Where all series are of interest, indexes tell them: `of_head` those of the head, each
+    /// with a series that has it, and `of_block` those of a block of which every series is visible; `having` tells which series of the
+    /// head have any of some texts. Elsewhere `of_labels` finds them in the labels of one series after the other.
     fn texts<'a>(
         &'a self,
         matchers: &[Matcher],
         cancel: &Cancel,
-        of_head: impl FnOnce(&crate::index::Index, &mut BTreeSet<String>),
+        of_head: impl FnOnce(&crate::index::Index) -> Vec<(String, Arc<MemSeries>)>,
+        having: impl Fn(&crate::index::Index, &[String]) -> Vec<Arc<MemSeries>>,
         of_block: impl Fn(&Index<'a>, &mut BTreeSet<String>) -> Result<(), Damage>,
         of_labels: impl Fn(&Labels, &mut BTreeSet<String>),
     ) -> Result<Vec<String>, SelectError> {
         let mut texts = BTreeSet::new();
-        let all_series = matchers.is_empty() && self.scope.matchers().is_empty();
-        let by_index = all_series && self.whole_head && {
-            let index = self.store.head().index();
-            let visible = index.newest_commit() <= self.ticket.commit;
-            if visible {
-                of_head(&index, &mut texts);
-            }
-            visible
-        };
-        if !by_index {
-            self.visit_head(matchers, cancel, &mut |labels| of_labels(labels, &mut texts))?;
-        }
-        if !all_series {
-            for walk in self.in_blocks(matchers) {
-                walk.visit(self.range, cancel, &mut |labels| of_labels(labels, &mut texts))?;
-            }
+        if !(matchers.is_empty() && self.scope.matchers().is_empty()) {
+            self.visit(matchers, cancel, |labels| of_labels(labels, &mut texts))?;
             return Ok(texts.into_iter().collect());
         }
         for block in &self.blocks {
             let inside = block.summary.min_ms >= self.range.min_ms && block.summary.max_ms <= self.range.max_ms;
-            let whole = inside && block.deleted().is_empty();
+            let has_all = block.deleted().is_empty();
             let found = block.index().and_then(|index| {
-                if whole {
+                if has_all && (inside || index.all_reach(self.range)?) {
                     of_block(&index, &mut texts).map(|()| None)
                 } else {
                     BlockWalk::of_all(block, index).map(Some)
@@ -187,6 +175,35 @@ impl<'s> View<'s> {
                 Ok(None) => {}
                 Ok(Some(walk)) => walk.visit(self.range, cancel, &mut |labels| of_labels(labels, &mut texts))?,
                 Err(damage) => block.report(damage),
+            }
+        }
+        // Nearly always the first series that has a text is visible; samples are looked at without the lock of the index.
+        let is_visible = |series: &Arc<MemSeries>| series.state().has_samples(self.range, self.ticket.commit);
+        let (of_head, sees_all) = {
+            let index = self.store.head().index();
+            (of_head(&index), self.whole_head && index.newest_commit() <= self.ticket.commit)
+        };
+        let mut missing = Vec::new();
+        for (i, (text, first)) in of_head.into_iter().enumerate() {
+            if i % SERIES_BETWEEN_CHECKS == 0 && cancel.is_cancelled() {
+                return Err(SelectError::Cancelled);
+            }
+            if texts.contains(&text) {
+                continue;
+            }
+            if sees_all || is_visible(&first) {
+                texts.insert(text);
+            } else {
+                missing.push(text);
+            }
+        }
+        let others = if missing.is_empty() { Vec::new() } else { having(&self.store.head().index(), &missing) };
+        for (i, series) in others.iter().enumerate() {
+            if i % SERIES_BETWEEN_CHECKS == 0 && cancel.is_cancelled() {
+                return Err(SelectError::Cancelled);
+            }
+            if is_visible(series) {
+                of_labels(&series.labels, &mut texts);
             }
         }
         Ok(texts.into_iter().collect())
@@ -499,7 +516,20 @@ impl Reader for View<'_> {
         Ok(Some(Box::new(ViewParts { ranks, found, blocks, range, commit, newest_only, glimpse, cancel, part_series })))
     }
 
-    fn label_sets(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<Labels>, SelectError> {
+    fn label_sets(&self, matchers: &[Matcher], limit: usize, cancel: &Cancel) -> Result<Vec<Labels>, SelectError> {
+        if limit > 0 {
+            let hints = Hints { limit, ..Hints::default() };
+            let first = self.in_order(matchers, &hints, cancel, |labels, of_head, walks| {
+                let in_head = of_head.is_some_and(|series| series.state().has_samples(self.range, self.ticket.commit));
+                let mut is_there = in_head;
+                for walk in walks {
+                    is_there = is_there || walk.has_samples(self.range);
+                    walk.advance();
+                }
+                is_there.then_some(labels)
+            })?;
+            return first.collect();
+        }
         let mut sets = Vec::new();
         self.visit(matchers, cancel, |labels| sets.push(labels.clone()))?;
         sets.sort_unstable();
@@ -511,7 +541,8 @@ impl Reader for View<'_> {
         self.texts(
             matchers,
             cancel,
-            |index, names| names.extend(index.names().map(str::to_owned)),
+            |index| index.first_of_names(),
+            |index, names| index.having_names(names),
             |index, names| {
                 for name in index.names() {
                     insert_text(names, name?);
@@ -526,7 +557,8 @@ impl Reader for View<'_> {
         self.texts(
             matchers,
             cancel,
-            |index, values| values.extend(index.values(name).map(|(value, _)| value.to_owned())),
+            |index| index.first_of_values(name),
+            |index, values| index.having_values(name, values),
             |index, values| {
                 index.values(name)?.into_iter().for_each(|value| insert_text(values, value));
                 Ok(())

@@ -54,8 +54,8 @@ impl Reader for View {
         Ok(Box::new(series.into_iter()))
     }
 
-    fn label_sets(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<Labels>, SelectError> {
-        self.open()?.label_sets(matchers, cancel)
+    fn label_sets(&self, matchers: &[Matcher], limit: usize, cancel: &Cancel) -> Result<Vec<Labels>, SelectError> {
+        self.open()?.label_sets(matchers, limit, cancel)
     }
 
     fn label_names(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>, SelectError> {

@@ -42,7 +42,8 @@ pub(crate) async fn series(State(engine): State<Arc<Engine>>, params: Params) ->
     }
     let sets = params.matcher_sets().map_err(|cause| ApiError::parameter("match[]", cause))?;
     let (found, warnings) =
-        collect(engine, params, sets, |reader, matchers| reader.label_sets(matchers, &Cancel::new())).await?;
+        collect(engine, params, sets, |reader, matchers, limit| reader.label_sets(matchers, limit, &Cancel::new()))
+            .await?;
     let objects: Vec<Map<String, Value>> = found.iter().map(object).collect();
     Ok(Success::of(&objects).with_notes(warnings, Vec::new()))
 }
@@ -58,17 +59,17 @@ async fn listed(
     read: impl Fn(&dyn Reader, &[Matcher]) -> Result<Vec<String>, SelectError> + Send + 'static,
 ) -> ApiResult {
     let sets = params.matcher_sets().map_err(ApiError::bad_data)?;
-    let (found, warnings) = collect(engine, params, sets, read).await?;
+    let (found, warnings) = collect(engine, params, sets, move |reader, matchers, _| read(reader, matchers)).await?;
     Ok(Success::of(&found).with_notes(warnings, Vec::new()))
 }
 
-/// Reads for every selector of the request and unites what was found, sorted, up to the request's limit. Beside it, warnings that
-/// it is not all.
+/// Reads for every selector of the request and unites what was found, sorted, up to the request's limit; `read` may stop at its own, which
+/// is one more. Beside it, warnings that it is not all.
 async fn collect<T: Ord + Send + 'static>(
     engine: Arc<Engine>,
     params: Params,
     mut sets: Vec<Vec<Matcher>>,
-    read: impl Fn(&dyn Reader, &[Matcher]) -> Result<Vec<T>, SelectError> + Send + 'static,
+    read: impl Fn(&dyn Reader, &[Matcher], usize) -> Result<Vec<T>, SelectError> + Send + 'static,
 ) -> Result<(Vec<T>, Vec<String>), ApiError> {
     let min_ms = params.time_ms_or("start", MIN_TIME_MS)?;
     let max_ms = params.time_ms_or("end", MAX_TIME_MS)?;
@@ -76,16 +77,18 @@ async fn collect<T: Ord + Send + 'static>(
     if sets.is_empty() {
         sets.push(Vec::new());
     }
+    // One more tells that there are more.
+    let enough = if limit > 0 { limit.saturating_add(1) } else { 0 };
     let _permit = engine.query_slots().await;
     let everywhere = engine.everywhere();
     let read_all = || {
         let reader = everywhere.open(&Scope::all(), TimeRange { min_ms, max_ms })?;
         if let [matchers] = &sets[..] {
-            return read(reader.as_ref(), matchers);
+            return read(reader.as_ref(), matchers, enough);
         }
         let mut united = BTreeSet::new();
         for matchers in &sets {
-            united.extend(read(reader.as_ref(), matchers)?);
+            united.extend(read(reader.as_ref(), matchers, enough)?);
         }
         Ok(united.into_iter().collect())
     };

@@ -32,7 +32,7 @@ pub(crate) async fn head(State(engine): State<Arc<Engine>>, params: Params) -> A
     let counted = tokio::task::spawn_blocking(move || {
         let stats = engine.store().stats();
         let reader = engine.store().open(&Scope::all(), TimeRange { min_ms: MIN_TIME_MS, max_ms: MAX_TIME_MS })?;
-        let series = reader.label_sets(&[], &Cancel::new())?;
+        let series = reader.label_sets(&[], 0, &Cancel::new())?;
         drop(permit);
         let mut value = Cardinality::of(&series).to_json(limit);
         value["headStats"] = json!({

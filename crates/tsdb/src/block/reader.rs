@@ -281,6 +281,17 @@ impl<'b> Index<'b> {
         (0..symbols.len()).map(move |number| symbols.get(number))
     }
 
+    /// Whether each chunk begins or ends inside `range`, so that every series has a sample there.
+    pub(crate) fn all_reach(&self, range: TimeRange) -> Result<bool, Damage> {
+        for number in 0..(self.times.len() / TIMES_ENTRY_BYTES) as u32 {
+            let (_, _, _, min_ms, max_ms) = self.times_entry(number)?;
+            if !range.contains(min_ms) && !range.contains(max_ms) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// The names of all labels, sorted.
     pub(crate) fn names(&self) -> impl Iterator<Item = Result<&'b str, Damage>> + 'b {
         let symbols = self.symbols;

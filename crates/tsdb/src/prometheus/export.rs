@@ -100,7 +100,7 @@ fn export_block(
 ) -> Result<Option<ExportedBlock>, ExportError> {
     let reader = store.open(&Scope::all(), range)?;
     let cancel = Cancel::new();
-    let sets = reader.label_sets(matchers, &cancel)?;
+    let sets = reader.label_sets(matchers, 0, &cancel)?;
     if sets.is_empty() {
         return Ok(None);
     }

@@ -155,7 +155,7 @@ fn selection_by_scope_and_matcher() {
     let reader = store.open(&Scope::limited(vec![Matcher::equal("env", "x")]), range).unwrap();
     let cancel = Cancel::new();
     let up = [Matcher::new(MatchOp::Regex, "__name__", "u.*").unwrap()];
-    let sets = reader.label_sets(&up, &cancel).unwrap();
+    let sets = reader.label_sets(&up, 0, &cancel).unwrap();
     assert_eq!(sets, [labels("up,job=a,env=x")], "b has no sample in the range, c is outside the scope");
     assert_eq!(reader.label_names(&[], &cancel).unwrap(), ["__name__", "env", "job"]);
     assert_eq!(reader.label_values("job", &[], &cancel).unwrap(), ["a"]);

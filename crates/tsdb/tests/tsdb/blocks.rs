@@ -74,7 +74,7 @@ fn the_head_is_cut_every_half_hour() {
         assert!(content_in(&store, range) == expected, "minutes {from} to {to}");
         let reader = store.open(&Scope::all(), range).unwrap();
         let cancel = Cancel::new();
-        let names: Vec<String> = reader.label_sets(&[], &cancel).unwrap().iter().map(ToString::to_string).collect();
+        let names: Vec<String> = reader.label_sets(&[], 0, &cancel).unwrap().iter().map(ToString::to_string).collect();
         let mut keys: Vec<&String> = expected.keys().collect();
         keys.sort();
         let mut sorted: Vec<&String> = names.iter().collect();

@@ -1,8 +1,9 @@
 //! Selections in parts, over head and blocks: every series once, in order, with all its samples.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use relatum_model::storage::{Scope, Select, TimeRange};
+use relatum_model::storage::{Cancel, Scope, Select, TimeRange};
 use relatum_tsdb::{Options, Store};
 
 use crate::support::{NOW_MS, bits, content_in, in_parts, options, write};
@@ -32,5 +33,19 @@ fn parts_make_the_whole() {
         let reader = store.open(&Scope::all(), range).unwrap();
         let all = in_parts(&*reader);
         assert!(all.is_sorted_by(|a, b| a.labels < b.labels), "{:?}", bits(&all));
+        let values: BTreeSet<&str> = all.iter().map(|series| series.labels.value("n")).collect();
+        let cancel = Cancel::new();
+        assert!(
+            reader.label_values("n", &[], &cancel).expect("the store can be read").iter().eq(&values),
+            "{values:?}"
+        );
+        let names: &[&str] = if all.is_empty() { &[] } else { &["__name__", "n"] };
+        assert_eq!(reader.label_names(&[], &cancel).expect("the store can be read"), names);
+        // And the first of their labels alone.
+        let sets = |limit: usize| reader.label_sets(&[], limit, &Cancel::new()).expect("the store can be read");
+        assert_eq!(sets(0), all.iter().map(|series| series.labels.clone()).collect::<Vec<_>>());
+        for limit in [1, 7, expected, expected + 1] {
+            assert_eq!(sets(limit), sets(0)[..limit.min(expected)], "{limit}");
+        }
     }
 }
