@@ -58,7 +58,7 @@ impl<'a> Scene<'a> {
 
     /// All that `question` is about; fails when there is nothing, and says what there is instead.
     pub(crate) fn explain(&self, question: &Question) -> Result<Explanations, Failure> {
-        let mut found = targets::found(question, self);
+        let (mut found, mut left_out) = targets::found(question, self);
         found.extend(rules::found(question, self));
         found.extend(urls::found(question, self));
         found.extend(local::found(question, self));
@@ -69,7 +69,7 @@ impl<'a> Scene<'a> {
         if found.is_empty() {
             return Err(self.nothing(question));
         }
-        let left_out = found.len().saturating_sub(FOUND_MAX);
+        left_out += found.len().saturating_sub(FOUND_MAX);
         found.truncate(FOUND_MAX);
         for explanation in &mut found {
             self.date(explanation);
@@ -132,13 +132,19 @@ impl<'a> Scene<'a> {
         field: &str,
         line: impl Fn(&spans::Spans) -> u64,
     ) -> RenderedPlace {
-        let mut spans = self.spans.borrow_mut();
-        let spans = spans.entry(file.to_owned()).or_insert_with(|| {
-            self.observed.current.get(file).map(|text| spans::Spans::read(&text.read())).unwrap_or_default()
-        });
         let (template, template_line) = self.templates.place_of(template, field);
-        let line = Some(line(spans)).filter(|line| *line > 0);
+        let line = Some(self.spans(file, line)).filter(|line| *line > 0);
         RenderedPlace { file: file.to_owned(), line, template, template_line }
+    }
+
+    /// What `ask` finds in the lines of a rendered file.
+    fn spans<R>(&self, file: &str, ask: impl FnOnce(&spans::Spans) -> R) -> R {
+        let mut spans = self.spans.borrow_mut();
+        if !spans.contains_key(file) {
+            let read = self.observed.current.get(file).map(|text| spans::Spans::read(&text.read()));
+            spans.insert(file.to_owned(), read.unwrap_or_default());
+        }
+        ask(&spans[file])
     }
 
     /// Says of every source since when it says what it does.

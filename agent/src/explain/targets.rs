@@ -1,20 +1,22 @@
 //! Targets: the wildcard and the address it became, the names and labels we gave, and what relabelling made of them.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use relatum_config::prometheus::{GlobalConfig, ScrapeConfig, ScrapeConfigFile};
-use relatum_model::relabel;
+use relatum_model::relabel::{self, RelabelConfig};
 use relatum_model::{Labels, LabelsBuilder, yaml};
 use relatum_relations::Relation;
 use relatum_relations::prometheus_scrape::trace::{
     HostOrigin, JobOrigin, UNIT_NAME, host_origins, job_origin, target_origin,
 };
 use relatum_relations::prometheus_scrape::{Job, SCRAPE_JOBS, SCRAPE_METADATA};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::question::Question;
-use super::{Scene, short, since};
+use super::spans::Spans;
+use super::{FOUND_MAX, Scene, short, since};
 use crate::control::{BagPlace, ExplainedLabel, ExplainedStep, Explanation};
 use crate::dialect::Layout;
 use crate::pipeline::desire::{RelationKey, scrape_path};
@@ -29,28 +31,73 @@ const TOPOLOGY: [(&str, &str); 4] = [
     ("juju_charm", "charm_name"),
 ];
 
-/// One target of a job: the job's place in its file, the static config's in the job, and its own in that.
-struct At<'a> {
+/// The databags that are read for one answer have so many bytes together: each target is looked up in its own anew.
+const READ_BYTES_MAX: usize = 16 << 20;
+
+/// A job that runs, and what is found out once for all its targets.
+struct Running<'a> {
     job: &'a Job,
-    job_at: usize,
+    /// Its place in the file.
+    at: usize,
+    /// The name that the peer gave it.
+    published: String,
+    /// As the server reads it, without its targets.
+    read: OnceCell<Option<Arc<ScrapeConfig>>>,
+}
+
+impl<'a> Running<'a> {
+    fn new(job: &'a Job, at: usize, published: String) -> Self {
+        Running { job, at, published, read: OnceCell::new() }
+    }
+
+    fn targets(&self) -> impl Iterator<Item = At<'_>> {
+        targets(self.job).map(|(config_at, target_at, target)| At { of: self, config_at, target_at, target })
+    }
+}
+
+/// One target of a job: the static config's place in the job, and its own in that.
+struct At<'a> {
+    of: &'a Running<'a>,
     config_at: usize,
     target_at: usize,
     target: &'a str,
 }
 
-/// The targets that `question` is about: first those that are scraped, then jobs that are not.
-pub(super) fn found(question: &Question, scene: &Scene<'_>) -> Vec<Explanation> {
-    let mut found = Vec::new();
+/// The targets that `question` is about, first those that are scraped, then jobs that are not; and how many more there are.
+pub(super) fn found(question: &Question, scene: &Scene<'_>) -> (Vec<Explanation>, usize) {
+    let (mut found, mut left_out, mut n_bytes) = (Vec::new(), 0, 0);
+    // Of a file with many targets at most one stands at the line that is asked for, or last before it.
+    let nearest_line = OnceCell::new();
     // Another's main file has the jobs of all relations behind our own.
     let mut offset = if scene.layout == Layout::Inlined { scene.trace.desired.own_jobs.len() } else { 0 };
     for (key, jobs) in &scene.trace.jobs {
         let Some((_, relation)) = scene.trace.relations.get(key) else { continue };
         let file = if scene.layout == Layout::Inlined { MAIN_PATH.to_owned() } else { scrape_path(key) };
+        let line_wanted = match question {
+            Question::Line { file: wanted, line } if *wanted == file => {
+                let nearest = |spans: &Spans| spans.targets().map(|(.., at)| at).filter(|at| at <= line).max();
+                Some(*nearest_line.get_or_init(|| scene.spans(&file, nearest)))
+            }
+            _ => None,
+        };
+        let published = published(relation);
+        let bag_bytes = relation.remote.app_bag.get(SCRAPE_JOBS).map_or(0, String::len);
         for (at, job) in jobs.iter().enumerate() {
             let job_at = at + if scene.layout == Layout::Inlined { offset } else { 0 };
-            for target in targets(job, job_at) {
-                if is_about(question, key, relation, &target, &file) {
+            let of = Running::new(job, job_at, name_of(&published, job.origin.index));
+            for target in of.targets() {
+                let is_elsewhere = line_wanted.is_some_and(|wanted| {
+                    let place = (job_at, target.config_at, target.target_at);
+                    wanted != Some(scene.spans(&file, |spans| spans.target(place.0, place.1, place.2)))
+                });
+                if is_elsewhere || !is_about(question, key, relation, &target, &file) {
+                    continue;
+                }
+                if found.len() < FOUND_MAX && n_bytes <= READ_BYTES_MAX {
+                    n_bytes += bag_bytes;
                     found.push(running(scene, key, relation, &target, &file));
+                } else {
+                    left_out += 1;
                 }
             }
         }
@@ -58,60 +105,60 @@ pub(super) fn found(question: &Question, scene: &Scene<'_>) -> Vec<Explanation> 
     }
     found.extend(own(question, scene));
     for (key, (_, relation)) in scene.on("metrics-endpoint") {
-        found.extend(left_out(question, scene, key, relation));
+        found.extend(not_scraped(question, scene, key, relation));
     }
-    found
+    (found, left_out)
 }
 
-fn targets(job: &Job, job_at: usize) -> impl Iterator<Item = At<'_>> {
+/// Places of static configs in the job, of targets in those, and their addresses.
+fn targets(job: &Job) -> impl Iterator<Item = (usize, usize, &str)> {
     let configs = job.config.get("static_configs").and_then(Value::as_array).into_iter().flatten();
-    configs.enumerate().flat_map(move |(config_at, config)| {
+    configs.enumerate().flat_map(|(config_at, config)| {
         let targets = config["targets"].as_array().into_iter().flatten().enumerate();
-        targets.filter_map(move |(target_at, target)| {
-            Some(At { job, job_at, config_at, target_at, target: target.as_str()? })
-        })
+        targets.filter_map(move |(target_at, target)| Some((config_at, target_at, target.as_str()?)))
     })
 }
 
 /// The addresses of a job's targets.
 pub(super) fn addresses(job: &Job) -> impl Iterator<Item = &str> {
-    targets(job, 0).map(|at| at.target)
+    targets(job).map(|(.., target)| target)
 }
 
 fn is_about(question: &Question, (endpoint, id): &RelationKey, relation: &Relation, at: &At<'_>, file: &str) -> bool {
     let key = format!("{endpoint}:{id}");
-    let published = published_name(relation, at.job.origin.index);
-    let relabelled = std::cell::OnceCell::new();
+    let relabelled = OnceCell::new();
     let relabelled = || relabelled.get_or_init(|| Relabelled::of(at));
     let label = |name: &str| relabelled().labels.get(name).map(str::to_owned);
     let mut names = vec![at.target, &key, relation.remote.application.as_str()];
-    names.extend(at.job.origin.unit.as_deref());
+    names.extend(at.of.job.origin.unit.as_deref());
     if let Question::Name(text) = question
         && (label("instance").as_ref() == Some(text) || relabelled().is_at(text))
     {
         return true;
     }
-    question.is_about(&names, &[at.job.name(), &published], label, file)
+    question.is_about(&names, &[at.of.job.name(), &at.of.published], label, file)
 }
 
-fn published_name(relation: &Relation, index: usize) -> String {
-    published(relation)[index]["job_name"].as_str().unwrap_or_default().to_owned()
+/// The name of one of the published jobs.
+fn name_of(published: &Value, index: usize) -> String {
+    published[index]["job_name"].as_str().unwrap_or_default().to_owned()
 }
 
+/// The jobs as the peer wrote them.
 fn published(relation: &Relation) -> Value {
     let text = relation.remote.app_bag.get(SCRAPE_JOBS).map_or("", String::as_str);
     serde_json::from_str(text).unwrap_or_default()
 }
 
 fn running(scene: &Scene<'_>, key: &RelationKey, relation: &Relation, at: &At<'_>, file: &str) -> Explanation {
-    let job = at.job;
+    let job = at.of.job;
     let mut explanation = scene.begin("target", at.target.to_owned(), Some(key));
     explanation.rendered = Some(scene.rendered(file, Template::Scrape, "scrape_configs", |spans| {
-        spans.target(at.job_at, at.config_at, at.target_at)
+        spans.target(at.of.at, at.config_at, at.target_at)
     }));
     if scene.layout == Layout::Inlined {
         explanation.rendered = Some(scene.rendered(file, Template::Main, "scrape_configs", |spans| {
-            spans.target(at.job_at, at.config_at, at.target_at)
+            spans.target(at.of.at, at.config_at, at.target_at)
         }));
     }
     let Some(origin) = job_origin(relation, &job.origin) else { return explanation };
@@ -152,7 +199,7 @@ fn steps(
     source: Option<&BagPlace>,
     is_published: bool,
 ) -> Vec<ExplainedStep> {
-    let (config, published) = (&at.job.config, &origin.published);
+    let (config, published) = (&at.of.job.config, &origin.published);
     let text = |value: &Value| Some(short(value)).filter(|_| !value.is_null());
     let mut steps = Vec::new();
     for key in &origin.left_out {
@@ -205,19 +252,19 @@ fn steps(
             steps.push(step("moved", &format!("tls_config.{key}"), Some("(its content)".to_owned()), text(after), why));
         }
     }
-    if at.job.name() != origin.name {
+    if at.of.job.name() != origin.name {
         let why = "other jobs have the same name; the suffix is the digest of the job";
-        steps.push(step("deduplicated", "job_name", Some(origin.name.clone()), Some(at.job.name().to_owned()), why));
+        steps.push(step("deduplicated", "job_name", Some(origin.name.clone()), Some(at.of.job.name().to_owned()), why));
     }
     steps
 }
 
 impl At<'_> {
     fn static_config(&self) -> &Value {
-        &self.job.config["static_configs"][self.config_at]
+        &self.of.job.config["static_configs"][self.config_at]
     }
 
-    fn labels(&self) -> serde_json::Map<String, Value> {
+    fn labels(&self) -> Map<String, Value> {
         self.static_config()["labels"].as_object().cloned().unwrap_or_default()
     }
 }
@@ -235,13 +282,13 @@ struct Relabelled {
 
 impl Relabelled {
     fn of(at: &At<'_>) -> Relabelled {
-        let job = parsed(at.job);
+        let job = at.of.read.get_or_init(|| parsed(at.of.job));
         let mut labels = LabelsBuilder::new();
         for (name, value) in at.labels() {
             labels.set(name, value.as_str().map_or_else(|| value.to_string(), str::to_owned));
         }
         labels.set("__address__", at.target);
-        let mut rules = Vec::new();
+        let mut rules: &[RelabelConfig] = &[];
         if let Some(job) = job {
             for (name, value) in [
                 ("job", job.job_name.clone()),
@@ -252,10 +299,10 @@ impl Relabelled {
                     labels.set(name, value);
                 }
             }
-            rules = job.relabel_configs.clone();
+            rules = &job.relabel_configs;
         }
         let mut before = labels.build();
-        let traced = relabel::trace(&rules, &mut labels);
+        let traced = relabel::trace(rules, &mut labels);
         let is_dropped = traced.last().is_some_and(|last| !last.kept);
         let mut changes = Vec::new();
         for traced in &traced {
@@ -313,9 +360,15 @@ impl Relabelled {
     }
 }
 
-/// The job as the server reads it.
+/// The job as the server reads it, without its targets, of which there may be very many.
 fn parsed(job: &Job) -> Option<Arc<ScrapeConfig>> {
-    let text = yaml::to_string(&json!({"scrape_configs": [job.config]})).ok()?;
+    let config: Map<String, Value> = job
+        .config
+        .iter()
+        .filter(|(key, _)| *key != "static_configs")
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    let text = yaml::to_string(&json!({"scrape_configs": [config]})).ok()?;
     // Whether it fits the other jobs' intervals was decided before.
     let global =
         GlobalConfig { scrape_interval: std::time::Duration::from_secs(86_400 * 365), ..GlobalConfig::default() };
@@ -329,7 +382,7 @@ fn labels(
     place: Option<(usize, usize)>,
     relabelled: &Relabelled,
 ) -> BTreeMap<String, ExplainedLabel> {
-    let index = at.job.origin.index;
+    let index = at.of.job.origin.index;
     let of_peer = |label: &str| {
         let (config, _) = place?;
         origin.published["static_configs"][config]["labels"].get(label)?;
@@ -366,7 +419,8 @@ fn own(question: &Question, scene: &Scene<'_>) -> Vec<Explanation> {
         let origin =
             relatum_relations::prometheus_scrape::Origin { relation: Default::default(), index: 0, unit: None };
         let job = Job { config, origin };
-        for at in targets(&job, job_at) {
+        let of = Running::new(&job, job_at, String::new());
+        for at in of.targets() {
             let relabelled = Relabelled::of(&at);
             let label = |name: &str| relabelled.labels.get(name).map(str::to_owned);
             let unit = label("juju_unit").unwrap_or_default();
@@ -376,7 +430,7 @@ fn own(question: &Question, scene: &Scene<'_>) -> Vec<Explanation> {
             }
             let mut explanation = scene.begin("target", at.target.to_owned(), None);
             explanation.rendered = Some(scene.rendered(MAIN_PATH, Template::Main, "scrape_configs", |spans| {
-                spans.target(job_at, at.config_at, at.target_at)
+                spans.target(of.at, at.config_at, at.target_at)
             }));
             explanation.steps.push(step("added", "scrape_configs", None, None, "the server always scrapes itself"));
             explanation.steps.extend(relabelled.steps(0));
@@ -391,9 +445,10 @@ fn own(question: &Question, scene: &Scene<'_>) -> Vec<Explanation> {
 }
 
 /// Jobs that are not scraped: what the checks left out, and what became one with an equal job.
-fn left_out(question: &Question, scene: &Scene<'_>, key: &RelationKey, relation: &Relation) -> Vec<Explanation> {
+fn not_scraped(question: &Question, scene: &Scene<'_>, key: &RelationKey, relation: &Relation) -> Vec<Explanation> {
     let mut found = Vec::new();
     let relation_key = format!("{}:{}", key.0, key.1);
+    let published = published(relation);
     for problem in scene.problems(relation, SCRAPE_JOBS) {
         let path = problem.path.clone().unwrap_or_default();
         let Some(index) =
@@ -401,8 +456,7 @@ fn left_out(question: &Question, scene: &Scene<'_>, key: &RelationKey, relation:
         else {
             continue;
         };
-        let published = published(relation);
-        let name = published_name(relation, index);
+        let name = name_of(&published, index);
         let names = [relation_key.as_str(), relation.remote.application.as_str(), name.as_str()];
         let addresses = since::at(&published, &format!("[{index}].static_configs"));
         let addresses: Vec<&str> = addresses

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
@@ -48,6 +49,15 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
+        Bench::of(&[
+            ("metrics-endpoint", zinc(80)),
+            ("metrics-endpoint", zinc(81)),
+            ("alertmanager", "{application: am, units: {am/0: {url: 'http://h:9093'}}}".to_owned()),
+        ])
+    }
+
+    /// With relations of these endpoints and databags.
+    fn of(relations: &[(&str, String)]) -> Bench {
         let dir = TempDir::new().unwrap();
         let mut store = Store::open(dir.path(), Arc::new(|| 0)).unwrap();
         store
@@ -58,13 +68,9 @@ impl Bench {
                 change.put_unit("prometheus", 0)
             })
             .unwrap();
-        for (words, text) in [
-            ("metrics-endpoint", zinc(80)),
-            ("metrics-endpoint", zinc(81)),
-            ("alertmanager", "{application: am, units: {am/0: {url: 'http://h:9093'}}}".to_owned()),
-        ] {
-            let databag = Some(Document { name: "file".into(), text });
-            let request = Relate { arguments: vec![words.to_owned()], databag, ..Relate::default() };
+        for (words, text) in relations {
+            let databag = Some(Document { name: "file".into(), text: text.clone() });
+            let request = Relate { arguments: vec![(*words).to_owned()], databag, ..Relate::default() };
             store.mutate::<_, RelateError>(words, |change| relate::relate(&request, change)).unwrap();
         }
         let place = Place {
@@ -87,11 +93,15 @@ impl Bench {
         Bench { _dir: dir, store: Mutex::new(store), observed }
     }
 
-    /// What is answered, a line for each thing and a line for each part of it.
-    fn answer(&self, question: &str) -> Vec<String> {
+    fn ask(&self, question: &str) -> Result<Explanations, Failure> {
         let question = Question::parse(question, Path::new("/rendered")).unwrap();
         let (trace, history) = (trace(&self.observed), Stored::new(&self.store));
-        let answer = match Scene::new(&trace, &self.observed, Layout::Split, &history).explain(&question) {
+        Scene::new(&trace, &self.observed, Layout::Split, &history).explain(&question)
+    }
+
+    /// What is answered, a line for each thing and a line for each part of it.
+    fn answer(&self, question: &str) -> Vec<String> {
+        let answer = match self.ask(question) {
             Ok(answer) => answer,
             Err(failure) => return vec![failure.message, format!("hint: {}", failure.hint.unwrap_or_default())],
         };
@@ -124,6 +134,29 @@ impl Bench {
     fn check(&self, question: &str, expected: &[&str]) {
         assert_eq!(self.answer(question), expected, "{question}");
     }
+}
+
+/// Looking through all of them again for each of them would take minutes.
+#[test]
+fn very_many_targets() {
+    const TARGETS: usize = 2_000;
+    let targets: Vec<String> = (0..TARGETS).map(|at| format!("10.0.{}.{}:80", at / 250, at % 250)).collect();
+    let jobs = json!([{"job_name": "many", "static_configs": [{"targets": targets}]}]).to_string();
+    let bag = json!({"application": "zinc", "app": {"scrape_metadata": METADATA, "scrape_jobs": jobs}, "units": {"zinc/0": {}}});
+    let bench = Bench::of(&[("metrics-endpoint", bag.to_string())]);
+    for (question, n_expected) in [
+        ("job/many", TARGETS),
+        ("zinc", TARGETS),
+        (targets[TARGETS - 1].as_str(), 1),
+        ("scrape/metrics-endpoint_1.yml:777", 1),
+    ] {
+        let answer = bench.ask(question).unwrap();
+        assert_eq!(answer.found.len() + answer.left_out, n_expected, "{question}");
+        assert!(!answer.found.is_empty() && answer.found.len() <= FOUND_MAX, "{question}");
+    }
+    let last = &bench.ask(&targets[TARGETS - 1]).unwrap().found[0];
+    assert_eq!(last.sources[0].path, format!("[0].static_configs[0].targets[{}]", TARGETS - 1));
+    assert!(bench.ask("nobody").is_err());
 }
 
 #[test]

@@ -136,13 +136,24 @@ pub fn target_origin(relation: &Relation, origin: &Origin, target: &str) -> Opti
     let topology = jobs::topology(relation);
     let job = prefix.as_ref().and_then(|prefix| jobs::named(&config, prefix).ok());
     let of_job = job.as_ref().map_or(&config["static_configs"], |job| &job["static_configs"]);
+    // There may be very many targets, and each is expanded in a copy.
+    let without_targets = job.clone().map(|mut job| {
+        job.insert("static_configs".to_owned(), Value::Null);
+        job
+    });
     for (at, static_config) in of_job.as_array()?.iter().enumerate() {
         for (target_at, published) in static_config["targets"].as_array().into_iter().flatten().enumerate() {
-            let found = match (&job, &topology) {
+            let found = match (&without_targets, &topology) {
+                // What stands for no unit stays as it is.
+                (Some(_), Some(_)) if published != target && published.as_str().is_some_and(|at| !at.contains('*')) => {
+                    false
+                }
                 (Some(job), Some(topology)) => {
                     let mut alone = job.clone();
-                    let mut one = static_config.clone();
-                    one["targets"] = json!([published]);
+                    let entries = static_config.as_object().into_iter().flatten().filter(|(key, _)| *key != "targets");
+                    let mut one: Map<String, Value> =
+                        entries.map(|(key, value)| (key.clone(), value.clone())).collect();
+                    one.insert("targets".to_owned(), json!([published]));
                     alone.insert("static_configs".to_owned(), json!([one]));
                     expanded(&alone, topology).0.into_iter().any(|(job, unit)| {
                         let targets = &job["static_configs"][0]["targets"];
