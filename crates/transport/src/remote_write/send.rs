@@ -137,6 +137,11 @@ impl Route {
         }
     }
 
+    /// Whether its receiver is told what metrics are in messages of their own: of 2.0 each series says it.
+    fn describes(&self) -> bool {
+        self.config.metadata.send && self.version() == Version::V1
+    }
+
     fn is_same(&self, other: &Route) -> bool {
         self.config == other.config && self.external_labels == other.external_labels
     }

@@ -29,6 +29,9 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 /// How long a shutdown may take altogether; longer would look like a process that hangs.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often descriptions are tried. They are told again before long, and samples wait behind them.
+const DESCRIPTION_TRIES: u32 = 3;
+
 /// Why a parcel was not taken.
 #[derive(Debug)]
 struct Failure {
@@ -101,11 +104,17 @@ impl Carrier {
         }
     }
 
-    /// Posts one parcel until it is taken or refused for good.
+    /// Posts one parcel until it is taken or refused for good; descriptions a few times only, and while they are wanted.
     async fn deliver(&mut self, parcel: &Parcel) -> Outcome {
         let mut backoff = None;
+        let mut n_tries = 0;
         loop {
             let route = Arc::clone(&self.route.borrow_and_update());
+            let describes = parcel.n_descriptions > 0;
+            if describes && !route.describes() {
+                return Outcome::Done;
+            }
+            n_tries += 1;
             if parcel.n_samples > 0 && parcel.newest_ms < oldest_ms(&route, now_ms()) {
                 self.traffic.too_old.fetch_add(parcel.n_samples, Ordering::Relaxed);
                 return Outcome::Done;
@@ -119,7 +128,7 @@ impl Carrier {
                 return Outcome::Done;
             };
             self.say(&route, parcel, &failure);
-            if !failure.retry {
+            if !failure.retry || describes && n_tries >= DESCRIPTION_TRIES {
                 self.traffic.failed.fetch_add(parcel.n_samples, Ordering::Relaxed);
                 self.traffic.failed_descriptions.fetch_add(parcel.n_descriptions, Ordering::Relaxed);
                 return Outcome::Done;
@@ -133,12 +142,14 @@ impl Carrier {
             let queue = &route.config.queue;
             let pause = backoff.unwrap_or(queue.min_backoff).min(queue.max_backoff);
             backoff = Some(pause.saturating_mul(2));
+            // However long the receiver asks to wait: the samples behind will ask it themselves.
+            let asked = failure.after.filter(|_| !describes);
             tokio::select! {
                 // One last attempt, without waiting.
                 () = self.shutdown.cancelled() => {}
                 // Another way to reach it may work at once.
                 Ok(()) = self.route.changed() => backoff = None,
-                () = tokio::time::sleep(failure.after.unwrap_or(pause)) => {}
+                () = tokio::time::sleep(asked.unwrap_or(pause)) => {}
             }
         }
     }

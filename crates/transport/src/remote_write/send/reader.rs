@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use relatum_model::remote_write::Version;
 use relatum_model::storage::{Position, SelectError, Tail};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -82,14 +81,12 @@ impl Reader {
         }
     }
 
-    /// Of 2.0 each series says it.
     fn is_time_to_describe(&self, last: Instant) -> bool {
         let route = self.route.borrow();
         let metadata = &route.config.metadata;
-        let is_by_itself = route.version() == Version::V1;
         // Who has not taken the last ones gets no more.
         let is_taken = self.traffic.pending_descriptions.load(Ordering::Relaxed) == 0;
-        is_by_itself && is_taken && metadata.send && last.elapsed() >= metadata.send_interval
+        route.describes() && is_taken && last.elapsed() >= metadata.send_interval
     }
 
     /// Sends what is known of metrics. `false` when nobody wants it any more.

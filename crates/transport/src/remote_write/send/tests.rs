@@ -22,6 +22,8 @@ struct Remote {
     store: Arc<MemoryStore>,
     requests: Arc<Mutex<usize>>,
     headers: Arc<Mutex<HeaderMap>>,
+    /// Whether it fails where there are no samples, as one that was never told of metrics.
+    fails_without_samples: Arc<Mutex<bool>>,
     /// Whether it tells what it stored, as one of 2.0 does.
     tells: Arc<Mutex<bool>>,
 }
@@ -39,6 +41,9 @@ impl Remote {
                 Receiver::default().receive(&*self.store, &header("content-type"), &header("content-encoding"), &body);
             *self.headers.lock().unwrap() = headers;
             match result {
+                Ok(written) if written.samples == 0 && *self.fails_without_samples.lock().unwrap() => {
+                    (StatusCode::SERVICE_UNAVAILABLE, told(None), "no samples".to_owned())
+                }
                 Ok(written) => {
                     let samples = self.tells.lock().unwrap().then_some(written.samples);
                     (StatusCode::NO_CONTENT, told(samples), String::new())
@@ -297,6 +302,29 @@ async fn what_metrics_are_is_told_again_and_again() {
     pair.load("  metadata_config: {send: false}");
     pair.commit(&["up"], crate::time::now_ms());
     until("samples arrive", || pair.metric(SENT) == 1.0).await;
+    pair.remotes.shutdown().await;
+}
+
+#[tokio::test]
+async fn samples_do_not_wait_for_descriptions_that_nobody_takes() {
+    let pair =
+        Pair::start("  metadata_config: {send_interval: 1ms}\n  queue_config: {min_backoff: 1ms, max_backoff: 2ms}")
+            .await;
+    *pair.remote.fails_without_samples.lock().unwrap() = true;
+    pair.store.describe("up", MetricKind::Gauge, "Whether.", "");
+    until("it is given up", || pair.metric("prometheus_remote_storage_metadata_failed_total") >= 1.0).await;
+    for n in 1..=3 {
+        pair.commit(&["up"], n);
+        until("samples arrive", || pair.metric(SENT) == n as f64).await;
+    }
+    assert_eq!((pair.metric(FAILED), pair.metric(DROPPED)), (0.0, 0.0));
+    // Those on their way are left behind once nobody wants them.
+    pair.load("  metadata_config: {send_interval: 1ms}\n  queue_config: {min_backoff: 1h, max_backoff: 1h}");
+    let requests = pair.remote.requests();
+    until("it was tried", || pair.remote.requests() > requests).await;
+    pair.load("  metadata_config: {send: false}\n  queue_config: {min_backoff: 1h, max_backoff: 1h}");
+    pair.commit(&["up"], 4);
+    until("the last arrives", || pair.metric(SENT) == 4.0).await;
     pair.remotes.shutdown().await;
 }
 
