@@ -11,7 +11,6 @@ mod everywhere;
 pub mod files;
 pub mod flags;
 mod http;
-mod in_place;
 pub mod listen;
 pub mod memory;
 mod notices;

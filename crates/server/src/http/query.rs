@@ -147,7 +147,8 @@ async fn run(
     .unwrap_or_else(|_| Err(ApiError::new(ErrorKind::Internal, "the query ended unexpectedly")))
 }
 
-struct CancelOnDrop(Cancel);
+/// Asks the work behind a request to stop when the request is gone.
+pub(super) struct CancelOnDrop(pub(super) Cancel);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {

@@ -5,6 +5,7 @@ mod likeness;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::State;
 use axum::http::header;
@@ -19,24 +20,29 @@ use serde_json::Value;
 
 use super::envelope::{ApiError, ErrorKind};
 use super::params::Params;
+use super::query::CancelOnDrop;
 use crate::Engine;
-use crate::in_place::in_place;
 
 const CONTENT_TYPE: &str = "application/x-ndjson; charset=utf-8";
 /// As many results, and as many in a line, as long as nobody says how many.
 const RESULTS: usize = 100;
 /// Each takes a look at every name.
 const TERMS_MAX: usize = 32;
+/// The work of a term grows with its length, and nobody types as much.
+const TERM_BYTES_MAX: usize = 256;
+/// After so many names one looks whether there is still time, and somebody who waits.
+const NAMES_AT_ONCE: usize = 64;
 /// The range where none is given.
 const RANGE_MS: i64 = 3_600_000;
 const ALGORITHMS: [&str; 2] = ["subsequence", "jarowinkler"];
 
 /// `/api/v1/search/metric_names`
 pub(crate) async fn metric_names(State(engine): State<Arc<Engine>>, params: Params) -> Result<Response, ApiError> {
-    let search = Search::of(&engine, &params, "metric_names")?;
+    let search = Arc::new(Search::of(&engine, &params, "metric_names")?);
     let is_described = boolean(&params, "include_metadata", false)?;
-    let found =
-        search.run(&engine, |reader, matchers| reader.label_values(METRIC_NAME, matchers, &Cancel::new())).await?;
+    let found = Arc::clone(&search)
+        .run(&engine, |reader, matchers, cancel| reader.label_values(METRIC_NAME, matchers, cancel))
+        .await?;
     if is_described {
         engine.remember_descriptions();
     }
@@ -49,19 +55,22 @@ pub(crate) async fn metric_names(State(engine): State<Arc<Engine>>, params: Para
 
 /// `/api/v1/search/label_names`
 pub(crate) async fn label_names(State(engine): State<Arc<Engine>>, params: Params) -> Result<Response, ApiError> {
-    let search = Search::of(&engine, &params, "label_names")?;
-    let found = search.run(&engine, |reader, matchers| reader.label_names(matchers, &Cancel::new())).await?;
+    let search = Arc::new(Search::of(&engine, &params, "label_names")?);
+    let found =
+        Arc::clone(&search).run(&engine, |reader, matchers, cancel| reader.label_names(matchers, cancel)).await?;
     Ok(answer(search.lines(&found, "name", |_| None)))
 }
 
 /// `/api/v1/search/label_values`
 pub(crate) async fn label_values(State(engine): State<Arc<Engine>>, params: Params) -> Result<Response, ApiError> {
-    let search = Search::of(&engine, &params, "label_values")?;
+    let search = Arc::new(Search::of(&engine, &params, "label_values")?);
     let name = match params.first("label") {
         "" => return Err(ApiError::bad_data("missing required parameter \"label\"")),
-        name => name,
+        name => name.to_owned(),
     };
-    let found = search.run(&engine, |reader, matchers| reader.label_values(name, matchers, &Cancel::new())).await?;
+    let found = Arc::clone(&search)
+        .run(&engine, move |reader, matchers, cancel| reader.label_values(&name, matchers, cancel))
+        .await?;
     Ok(answer(search.lines(&found, "value", |_| None)))
 }
 
@@ -142,6 +151,9 @@ impl Search {
         if n_terms > TERMS_MAX {
             return bad(format!("too many search[] terms: got {n_terms}, maximum is {TERMS_MAX}"));
         }
+        if let Some(long) = params.all("search[]").map(str::len).find(|n_bytes| *n_bytes > TERM_BYTES_MAX) {
+            return bad(format!("search[] term too long: got {long} bytes, maximum is {TERM_BYTES_MAX}"));
+        }
         let threshold: u8 = match params.first("fuzz_threshold") {
             "" => 0,
             text => match text.parse() {
@@ -190,46 +202,68 @@ impl Search {
         Ok(Search { matcher_sets, range, terms, ignores_case, order, shows_score, limit, per_line })
     }
 
-    /// The names or values that `read` finds and that fit.
+    /// The names or values that `read` finds and that fit, within the time a query may take.
     async fn run(
-        &self,
-        engine: &Engine,
-        read: impl Fn(&dyn Reader, &[Matcher]) -> Result<Vec<String>, SelectError> + Send,
+        self: Arc<Self>,
+        engine: &Arc<Engine>,
+        read: impl Fn(&dyn Reader, &[Matcher], &Cancel) -> Result<Vec<String>, SelectError> + Send + 'static,
     ) -> Result<Found, ApiError> {
-        let _permit = engine.query_slots().await;
-        let everywhere = engine.everywhere();
-        let search = || {
-            let reader = everywhere.open(&Scope::all(), self.range)?;
+        let permit = engine.query_slots().await;
+        let cancel = Cancel::new();
+        // When the client goes away this future is dropped, and the work behind it stops.
+        let _guard = CancelOnDrop(cancel.clone());
+        let engine = Arc::clone(engine);
+        let timeout = engine.live().flags.timeout;
+        let deadline = Instant::now().checked_add(timeout).filter(|_| !timeout.is_zero());
+        let searched = tokio::task::spawn_blocking(move || {
+            let everywhere = engine.everywhere();
+            let reader = everywhere.open(&Scope::all(), self.range).map_err(unreadable)?;
+            let mut united = BTreeSet::new();
             let names = match &self.matcher_sets[..] {
-                [] => read(reader.as_ref(), &[])?,
-                [matchers] => read(reader.as_ref(), matchers)?,
+                [] => read(reader.as_ref(), &[], &cancel).map_err(unreadable)?,
+                [matchers] => read(reader.as_ref(), matchers, &cancel).map_err(unreadable)?,
                 sets => {
-                    let mut united = BTreeSet::new();
                     for matchers in sets {
-                        united.extend(read(reader.as_ref(), matchers)?);
+                        united.extend(read(reader.as_ref(), matchers, &cancel).map_err(unreadable)?);
                     }
                     united.into_iter().collect()
                 }
             };
-            Ok(self.chosen(names))
-        };
-        let results = in_place(search).map_err(|error: SelectError| {
-            tracing::error!(error = %crate::chain(&error), "the store could not be searched");
-            ApiError::new(ErrorKind::Internal, error.to_string())
-        })?;
-        Ok(Found { results, warnings: everywhere.take_warnings() })
+            drop(reader);
+            let results = self.chosen(names, &cancel, deadline)?;
+            drop(permit);
+            Ok(Found { results, warnings: everywhere.take_warnings() })
+        });
+        searched.await.unwrap_or_else(|_| Err(ApiError::new(ErrorKind::Internal, "the search ended unexpectedly")))
     }
 
-    fn chosen(&self, names: Vec<String>) -> Vec<(String, f64)> {
-        let mut found: Vec<(String, f64)> =
-            names.into_iter().filter_map(|name| self.score(&name).map(|score| (name, score))).collect();
+    fn chosen(
+        &self,
+        names: Vec<String>,
+        cancel: &Cancel,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<(String, f64)>, ApiError> {
+        let mut found: Vec<(String, f64)> = Vec::new();
+        for (n_seen, name) in names.into_iter().enumerate() {
+            if n_seen % NAMES_AT_ONCE == 0 {
+                if cancel.is_cancelled() {
+                    return Err(ApiError::new(ErrorKind::Canceled, "search was canceled"));
+                }
+                if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                    return Err(ApiError::new(ErrorKind::Timeout, "search timed out"));
+                }
+            }
+            if let Some(score) = self.score(&name) {
+                found.push((name, score));
+            }
+        }
         found.sort_by(|(a, a_score), (b, b_score)| match self.order {
             Order::Up => a.cmp(b),
             Order::Down => b.cmp(a),
             Order::Best => b_score.total_cmp(a_score).then(a.cmp(b)),
         });
         found.truncate(self.limit.saturating_add(1));
-        found
+        Ok(found)
     }
 
     /// The best of all terms; 1 where nothing is searched for.
@@ -273,6 +307,11 @@ impl Search {
         }
         out + "}"
     }
+}
+
+fn unreadable(error: SelectError) -> ApiError {
+    tracing::error!(error = %crate::chain(&error), "the store could not be searched");
+    ApiError::new(ErrorKind::Internal, error.to_string())
 }
 
 fn answer(lines: String) -> Response {
@@ -332,8 +371,21 @@ mod tests {
 
     const NAMES: [&str; 5] = ["up", "http_requests_total", "http_errors_total", "process_start", "Up"];
 
+    fn chosen(search: &Search, cancel: &Cancel, deadline: Option<Instant>) -> Result<Vec<(String, f64)>, ApiError> {
+        search.chosen(NAMES.map(str::to_owned).to_vec(), cancel, deadline)
+    }
+
+    #[test]
+    fn searches_end() {
+        let search = search(&["up"], 0, true);
+        let cancel = Cancel::new();
+        assert!(chosen(&search, &cancel, Some(Instant::now())).is_err(), "there is no time left");
+        cancel.cancel();
+        assert!(chosen(&search, &cancel, None).is_err(), "nobody waits");
+    }
+
     fn found(search: &Search) -> Vec<String> {
-        search.chosen(NAMES.map(str::to_owned).to_vec()).into_iter().map(|(name, _)| name).collect()
+        chosen(search, &Cancel::new(), None).unwrap().into_iter().map(|(name, _)| name).collect()
     }
 
     #[test]

@@ -12,7 +12,6 @@ use serde_json::{Map, Value};
 use super::envelope::{ApiError, ApiResult, ErrorKind, Success};
 use super::params::{MAX_TIME_MS, MIN_TIME_MS, Params};
 use crate::Engine;
-use crate::in_place::in_place;
 
 /// `/api/v1/labels`
 pub(crate) async fn names(State(engine): State<Arc<Engine>>, params: Params) -> ApiResult {
@@ -79,29 +78,36 @@ async fn collect<T: Ord + Send + 'static>(
     }
     // One more tells that there are more.
     let enough = if limit > 0 { limit.saturating_add(1) } else { 0 };
-    let _permit = engine.query_slots().await;
-    let everywhere = engine.everywhere();
-    let read_all = || {
+    let permit = engine.query_slots().await;
+    tokio::task::spawn_blocking(move || {
+        let everywhere = engine.everywhere();
         let reader = everywhere.open(&Scope::all(), TimeRange { min_ms, max_ms })?;
-        if let [matchers] = &sets[..] {
-            return read(reader.as_ref(), matchers, enough);
+        let found = if let [matchers] = &sets[..] {
+            read(reader.as_ref(), matchers, enough)?
+        } else {
+            let mut united = BTreeSet::new();
+            for matchers in &sets {
+                united.extend(read(reader.as_ref(), matchers, enough)?);
+            }
+            united.into_iter().collect()
+        };
+        drop(permit);
+        drop(reader);
+        Ok((found, everywhere.take_warnings()))
+    })
+    .await
+    .unwrap_or_else(|_| Err(SelectError::Cancelled))
+    .map(|(mut found, mut warnings)| {
+        if limit > 0 && found.len() > limit {
+            found.truncate(limit);
+            warnings.push("results truncated due to limit".to_owned());
         }
-        let mut united = BTreeSet::new();
-        for matchers in &sets {
-            united.extend(read(reader.as_ref(), matchers, enough)?);
-        }
-        Ok(united.into_iter().collect())
-    };
-    let mut found: Vec<T> = in_place(read_all).map_err(|error: SelectError| {
+        (found, warnings)
+    })
+    .map_err(|error| {
         tracing::error!(error = %crate::chain(&error), "the store could not be read");
         ApiError::new(ErrorKind::Internal, error.to_string())
-    })?;
-    let mut warnings = everywhere.take_warnings();
-    if limit > 0 && found.len() > limit {
-        found.truncate(limit);
-        warnings.push("results truncated due to limit".to_owned());
-    }
-    Ok((found, warnings))
+    })
 }
 
 /// Undoes Prometheus' escaping of names outside the legacy alphabet: `U__a_2e_b` is `a.b`. Anything else stays as it is.

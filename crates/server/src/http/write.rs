@@ -11,9 +11,8 @@ use relatum_transport::remote_write::{Version, Written};
 
 use super::front;
 use crate::Engine;
-use crate::in_place::in_place;
 
-/// Takes one request.
+/// Takes one request. The store's writes block, so they run on a thread of their own.
 pub(crate) async fn receive(State(engine): State<Arc<Engine>>, headers: HeaderMap, body: Body) -> Response {
     let body = match engine.inflow().take(&headers, body).await {
         Ok(body) => body,
@@ -21,19 +20,23 @@ pub(crate) async fn receive(State(engine): State<Arc<Engine>>, headers: HeaderMa
     };
     // What is no snappy takes no more memory.
     let room = engine.inflow().decompress(snap::raw::decompress_len(&body.bytes).unwrap_or(0)).await;
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let (content_type, encoding) = (text(header::CONTENT_TYPE), text(header::CONTENT_ENCODING));
-    let received = in_place(|| engine.receiver().receive(engine.store(), content_type, encoding, &body.bytes));
-    drop((body, room));
-    match received {
-        Ok(written) => accepted(&written),
-        Err(error) => {
+    let received = tokio::task::spawn_blocking(move || {
+        let received = engine.receiver().receive(engine.store(), &content_type, &encoding, &body.bytes);
+        drop((body, room));
+        received
+    });
+    match received.await {
+        Ok(Ok(written)) => accepted(&written),
+        Ok(Err(error)) => {
             let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             if status.is_server_error() {
                 tracing::error!(error = %crate::chain(&error), "a remote write could not be stored");
             }
             front::plain(status, format!("{error}\n"))
         }
+        Err(_) => front::plain(StatusCode::INTERNAL_SERVER_ERROR, "the write ended unexpectedly\n"),
     }
 }
 
