@@ -237,6 +237,7 @@ impl Source {
     }
 
     async fn ask(&self, Question { query, added }: Question) -> Result<Vec<Series>, String> {
+        let range = query.range;
         let url = self.config.url.to_string();
         // Chunks rather than samples, as they are smaller and need not be made first.
         let accepted = vec![ResponseType::StreamedXorChunks, ResponseType::Samples];
@@ -277,11 +278,21 @@ impl Source {
             Ok(answered) => answered?,
             Err(_) => return Err(format!("Post \"{url}\": context deadline exceeded")),
         };
-        let series = tokio::task::spawn_blocking(move || Ok(without(answer.finish()?, &added))).await;
+        let read = move || Ok(within(without(answer.finish()?, &added), range));
+        let series = tokio::task::spawn_blocking(read).await;
         series
             .unwrap_or_else(|_| Err("it ended unexpectedly".to_owned()))
             .map_err(|why: String| format!("{url}: {why}"))
     }
+}
+
+/// What of `series` lies in `range`. A server sends whole chunks, whatever of them was asked for.
+fn within(mut series: Vec<Series>, range: TimeRange) -> Vec<Series> {
+    for one in &mut series {
+        one.samples = one.samples.within(range.min_ms, range.max_ms);
+    }
+    series.retain(|one| !one.samples.is_empty());
+    series
 }
 
 /// What comes of an answer.
@@ -376,6 +387,17 @@ mod tests {
         assert!(current[1].query(&up, range, None).is_none(), "it must have a job");
         let recent = current[1].query(&both, range, Some(100)).unwrap();
         assert_eq!((recent.query.range, recent.query.matchers.len()), (range, 2));
+    }
+
+    #[test]
+    fn answers_lose_what_was_not_asked_for() {
+        let series = |name: &str, times: &[i64]| Series {
+            labels: Labels::from_pairs([("__name__", name)]),
+            samples: Samples::of_floats(times.to_vec(), vec![1.0; times.len()]),
+        };
+        let answer = vec![series("a", &[99, 100, 150, 200, 201]), series("b", &[1, 99])];
+        let left = within(answer, TimeRange { min_ms: 100, max_ms: 200 });
+        assert_eq!(left, [series("a", &[100, 150, 200])]);
     }
 
     #[test]
