@@ -248,8 +248,13 @@ impl Core {
         }
         self.renew_image();
         self.save_metadata();
-        let synced =
-            self.sync().and_then(|()| self.log().writer.give_room_back().map_err(|failure| self.fail(failure)));
+        let synced = self.sync();
+        if synced.is_ok()
+            && let Err(WriteFailure { path, source, .. }) = self.log().writer.give_room_back()
+        {
+            // The next start does it, and every commit is on disk.
+            warn!(file = %path.display(), reason = &source as &dyn std::error::Error, "cannot cut the log off behind its end");
+        }
         // A sync that failed has left its own reason.
         let _ = self.poison.set("it was closed".to_owned());
         synced

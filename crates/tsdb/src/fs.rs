@@ -48,7 +48,7 @@ pub trait Fs: Send + Sync + fmt::Debug {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
 }
 
-/// A file that grows at its end.
+/// A file that is written from its beginning to its end, behind which there may be room for more.
 pub trait AppendFile: Send + Sync {
     /// Writes all of `bytes` behind what was appended before. After an error any part of them may be there.
     fn append(&self, bytes: &[u8]) -> io::Result<()>;

@@ -151,7 +151,7 @@ pub fn verify(dir: &Path) -> io::Result<Verification> {
         .map(|(kind, number)| (number, kind))
         .collect();
     files.sort_unstable_by_key(|(number, kind)| (*number, *kind == FileKind::Segment));
-    let last = files.last().copied();
+    let last = files.iter().copied().rfind(|(_, kind)| *kind == FileKind::Segment);
     for (number, kind) in files {
         verification.files += 1;
         verify_log_file(&wal, kind, number, Some((number, kind)) == last, &mut verification)?;
@@ -261,8 +261,9 @@ fn verify_log_file(
             return Ok(());
         }
     };
+    let header = header.with_room_in_the_last(is_last);
     let mut reader = FrameReader::new(&*file, &header, 0, length);
-    // At the end of the last file it is what was being written when the process died.
+    // At the end of the last segment it is what was being written when the process died.
     let mut damage = None;
     let damaged = |(offset, bytes): (u64, u64)| format!("{bytes} bytes from {offset} on are damaged");
     while let Some(found) = reader.next()? {

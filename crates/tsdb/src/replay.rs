@@ -315,6 +315,7 @@ impl Replay {
             Some(cut) if number < cut.segment => cut.end_ms,
             _ => i64::MIN,
         };
+        let header = header.with_room_in_the_last(is_last);
         let mut reader = FrameReader::new(&*file, &header, 0, length);
         let torn_at = match kind {
             FileKind::Segment => self.segment(&name, &mut reader),
@@ -405,6 +406,7 @@ impl Replay {
         while let Some(found) = reader.next()? {
             match found {
                 Found::Damage { offset, bytes } => self.recovery.dropped(name, offset, bytes, 0, "damaged"),
+                // There is none: a checkpoint was complete before it got its name.
                 Found::Room { .. } => {}
                 Found::Frame { offset, header, payload } => {
                     self.apply(name, offset, header.commit, payload);

@@ -49,6 +49,12 @@ impl FileHeader {
         FileHeader { kind, number, salt: RandomState::new().hash_one(number) as u32, has_room: false }
     }
 
+    /// The same if this is the last segment of a log. All else was cut off behind its last frame before its successor was there, so
+    /// that zeros are what was lost.
+    pub(crate) fn with_room_in_the_last(self, is_last: bool) -> Self {
+        FileHeader { has_room: self.has_room && is_last && self.kind == FileKind::Segment, ..self }
+    }
+
     pub(crate) fn encode(&self) -> [u8; FILE_HEADER_BYTES] {
         let mut bytes = [0; FILE_HEADER_BYTES];
         bytes[..8].copy_from_slice(magic(self.kind));

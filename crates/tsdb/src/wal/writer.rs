@@ -4,6 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tracing::warn;
+
 use crate::fs::{AppendFile, Fs};
 
 use super::FileKind;
@@ -16,10 +18,18 @@ pub(crate) struct Writer {
     dir: PathBuf,
     segment: Segment,
     segment_bytes_max: u64,
-    // How much room is made at once; 0 for none.
-    room_bytes: u64,
-    // Up to where there is room, or up to where none is tried to be made.
-    room_end: u64,
+    room: Room,
+}
+
+/// The zeros behind the commits of a segment.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    // How much is made at once; 0 for none.
+    bytes: u64,
+    // Where it ends, and the file with it; before the end of the commits if there is none.
+    end: u64,
+    // None is tried to be made before the commits reach this: there was none on the disk.
+    not_before: u64,
 }
 
 /// The segment that is written to. Clones share the file.
@@ -28,7 +38,7 @@ pub(crate) struct Segment {
     pub(crate) number: u64,
     pub(crate) path: PathBuf,
     pub(crate) file: Arc<dyn AppendFile>,
-    /// How long the file is.
+    /// Where its commits end; there may be room behind them.
     pub(crate) bytes: u64,
     pub(crate) salt: u32,
 }
@@ -68,9 +78,8 @@ impl Writer {
         has_room: bool,
     ) -> Result<Self, WriteFailure> {
         let room_bytes = if has_room { ROOM_BYTES.min(segment_bytes_max) } else { 0 };
-        let segment = begin_segment(&*fs, dir, number, room_bytes)?;
-        let room_end = segment.bytes + room_bytes;
-        Ok(Writer { fs, dir: dir.to_owned(), segment, segment_bytes_max, room_bytes, room_end })
+        let (segment, room) = begin_segment(&*fs, dir, number, room_bytes)?;
+        Ok(Writer { fs, dir: dir.to_owned(), segment, segment_bytes_max, room })
     }
 
     /// The segment that is written to.
@@ -88,37 +97,16 @@ impl Writer {
         if let Err(source) = self.segment.file.append(frames) {
             let path = self.segment.path.clone();
             let undone = is_full(&source) && self.fs.truncate(&path, self.segment.bytes).is_ok();
-            self.room_end = self.segment.bytes;
+            self.room.end = self.segment.bytes;
             return Err(WriteFailure { path, source, undone });
         }
         self.segment.bytes += frames.len() as u64;
-        self.make_room()
-    }
-
-    /// Makes more room when half of it is used, so that the next sync brings it to the disk with what was written.
-    fn make_room(&mut self) -> Result<(), WriteFailure> {
-        let Segment { path, file, bytes, .. } = &self.segment;
-        let wanted = *bytes + self.room_bytes;
-        if wanted <= self.room_end + self.room_bytes / 2 {
-            return Ok(());
-        }
-        let made = file.reserve(self.room_end.max(*bytes)..wanted);
-        // Where there is none, the segment grows with each commit until it is tried again.
-        self.room_end = wanted;
-        match made {
-            Ok(()) => Ok(()),
-            Err(source) if is_full(&source) => truncate(&*self.fs, path, *bytes),
-            Err(source) => Err(WriteFailure { path: path.clone(), source, undone: false }),
-        }
+        self.room.make(&*self.fs, &self.segment)
     }
 
     /// Gives back the room that the segment has, durably.
     pub(crate) fn give_room_back(&mut self) -> Result<(), WriteFailure> {
-        if self.room_bytes == 0 {
-            return Ok(());
-        }
-        self.room_end = self.segment.bytes;
-        truncate(&*self.fs, &self.segment.path, self.segment.bytes)
+        self.room.give_back(&*self.fs, &self.segment)
     }
 
     /// Makes the current segment durable and begins the next one.
@@ -128,8 +116,41 @@ impl Writer {
     pub(crate) fn rotate(&mut self) -> Result<(), WriteFailure> {
         self.give_room_back()?;
         sync(&self.segment)?;
-        self.segment = begin_segment(&*self.fs, &self.dir, self.segment.number + 1, self.room_bytes)?;
-        self.room_end = self.segment.bytes + self.room_bytes;
+        (self.segment, self.room) = begin_segment(&*self.fs, &self.dir, self.segment.number + 1, self.room.bytes)?;
+        Ok(())
+    }
+}
+
+impl Room {
+    /// Makes more when half of it is used, so that the next sync brings it to the disk with what was written. Where there is none, the
+    /// segment grows with each commit until it is tried again.
+    fn make(&mut self, fs: &dyn Fs, segment: &Segment) -> Result<(), WriteFailure> {
+        let Segment { path, file, bytes, .. } = segment;
+        let wanted = bytes + self.bytes;
+        if self.bytes == 0 || wanted <= self.end + self.bytes / 2 || *bytes < self.not_before {
+            return Ok(());
+        }
+        let made = file.reserve(self.end.max(*bytes)..wanted);
+        self.end = wanted;
+        let Err(reason) = made else { return Ok(()) };
+        if is_full(&reason) {
+            self.not_before = bytes + self.bytes / 2;
+        } else {
+            // What is to be written is written, so this harms nothing but the time that a sync takes.
+            warn!(file = %path.display(), reason = &reason as &dyn std::error::Error, "cannot write zeros ahead of the log");
+            self.bytes = 0;
+        }
+        self.give_back(fs, segment)
+    }
+
+    /// Cuts the segment off behind its commits, durably.
+    fn give_back(&mut self, fs: &dyn Fs, segment: &Segment) -> Result<(), WriteFailure> {
+        if self.end <= segment.bytes {
+            return Ok(());
+        }
+        let failed = |source| WriteFailure { path: segment.path.clone(), source, undone: false };
+        fs.truncate(&segment.path, segment.bytes).map_err(failed)?;
+        self.end = segment.bytes;
         Ok(())
     }
 }
@@ -139,33 +160,27 @@ pub(crate) fn sync(segment: &Segment) -> Result<(), WriteFailure> {
     segment.file.sync().map_err(|source| WriteFailure { path: segment.path.clone(), source, undone: false })
 }
 
-/// Cuts a segment off behind its last commit and makes it durable.
-fn truncate(fs: &dyn Fs, path: &Path, bytes: u64) -> Result<(), WriteFailure> {
-    let failed = |source| WriteFailure { path: path.to_owned(), source, undone: false };
-    fs.truncate(path, bytes).map_err(failed)
-}
-
-fn begin_segment(fs: &dyn Fs, dir: &Path, number: u64, room_bytes: u64) -> Result<Segment, WriteFailure> {
+/// Makes segment `number`, durably, with room for `room_bytes` if the disk has it.
+fn begin_segment(fs: &dyn Fs, dir: &Path, number: u64, room_bytes: u64) -> Result<(Segment, Room), WriteFailure> {
     let path = dir.join(FileKind::Segment.file_name(number));
     let header = FileHeader { has_room: room_bytes > 0, ..FileHeader::new(FileKind::Segment, number) };
-    let begin = || -> io::Result<Arc<dyn AppendFile>> {
-        let file: Arc<dyn AppendFile> = fs.create(&path)?.into();
-        file.append(&header.encode())?;
-        let begin = frame::FILE_HEADER_BYTES as u64;
-        if room_bytes > 0 {
-            file.reserve(begin..begin + room_bytes)?;
-        }
-        file.sync()?;
-        fs.sync_dir(dir)?;
-        Ok(file)
+    let begin = || -> Result<(Segment, Room), WriteFailure> {
+        let failed = |source| WriteFailure { path: path.clone(), source, undone: false };
+        let file: Arc<dyn AppendFile> = fs.create(&path).map_err(failed)?.into();
+        file.append(&header.encode()).map_err(failed)?;
+        let bytes = frame::FILE_HEADER_BYTES as u64;
+        let segment = Segment { number, path: path.clone(), file, bytes, salt: header.salt };
+        let mut room = Room { bytes: room_bytes, end: bytes, not_before: 0 };
+        room.make(fs, &segment)?;
+        sync(&segment)?;
+        fs.sync_dir(dir).map_err(failed)?;
+        Ok((segment, room))
     };
-    match begin() {
-        Ok(file) => Ok(Segment { number, path, file, bytes: frame::FILE_HEADER_BYTES as u64, salt: header.salt }),
-        Err(source) => {
-            // Without its file the number is free for the next attempt.
-            let _ = fs.remove(&path);
-            let undone = is_full(&source) && fs.open(&path).is_err();
-            Err(WriteFailure { path, source, undone })
-        }
-    }
+    begin().map_err(|failure| {
+        // Without its file the number is free for the next attempt. Only when it is gone from the disk may its predecessor grow
+        // again: that would not be the last segment otherwise.
+        let _ = fs.remove(&path);
+        let undone = is_full(&failure.source) && fs.open(&path).is_err() && fs.sync_dir(dir).is_ok();
+        WriteFailure { undone, ..failure }
+    })
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use relatum_tsdb::{OpenError, Options, Store};
+use relatum_tsdb::{Durability, OpenError, Options, Store, inspect};
 
 use crate::faulty_fs::FaultyFs;
 use crate::support::{Content, NOW_MS, content, options, write};
@@ -114,6 +114,67 @@ fn a_damaged_header_costs_nothing_but_itself() {
             assert!(content(&store) == expected, "byte {at} of {path:?}");
             assert_eq!(store.opened().damages, 1);
             assert!(store.opened().dropped[0].reason.contains("damaged header"), "{:?}", store.opened());
+        }
+    }
+}
+
+#[test]
+fn zeros_are_room_at_the_end_of_the_last_segment_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let on = || Options { durability: Durability::Fsync, segment_bytes: 1500, images: false, ..options() };
+    let store = Store::open(dir.path(), on()).unwrap();
+    (0..60).for_each(|n| drop(write(&store, &[("a", NOW_MS + n, n as f64)])));
+    store.checkpoint().unwrap();
+    (60..200).for_each(|n| drop(write(&store, &[("a", NOW_MS + n, n as f64)])));
+    let expected = content(&store);
+    store.close().unwrap();
+    drop(store);
+    let wal = dir.path().join("wal");
+    let names: Vec<_> = std::fs::read_dir(&wal).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut names: Vec<_> = names.into_iter().map(|name| name.into_string().unwrap()).collect();
+    names.sort_unstable();
+    let files: Vec<_> = names.iter().map(|name| (name.clone(), std::fs::read(wal.join(name)).unwrap())).collect();
+    let checkpoint = names.iter().find(|name| name.ends_with("checkpoint")).unwrap();
+    let last = names.last().unwrap();
+    let middle = names.iter().rfind(|name| *name != last && name.ends_with("wal")).unwrap();
+    assert!(names.len() >= 4 && middle[..10] > checkpoint[..10], "{names:?}");
+    // Where a frame ends: behind its header and what that says of its payload.
+    let second_frame = |bytes: &[u8]| 32 + 24 + u32::from_le_bytes(bytes[40..44].try_into().unwrap()) as usize;
+    for (name, zeros_behind, damaged_header, is_damage) in [
+        (middle, None, false, true),
+        (middle, Some(500), false, true),
+        (last, Some(500), false, false),
+        // Whether a file may have room went with its header.
+        (middle, Some(500), true, true),
+        (checkpoint, Some(500), true, true),
+        (checkpoint, Some(500), false, true),
+    ] {
+        for (name, bytes) in &files {
+            std::fs::write(wal.join(name), bytes).unwrap();
+        }
+        let mut bytes = std::fs::read(wal.join(name)).unwrap();
+        match zeros_behind {
+            Some(n) => bytes.resize(bytes.len() + n, 0),
+            None => {
+                let from = second_frame(&bytes);
+                bytes[from..].fill(0);
+            }
+        }
+        if damaged_header {
+            bytes[13] ^= 1;
+        }
+        std::fs::write(wal.join(name), bytes).unwrap();
+        let context = format!("{name}, {zeros_behind:?} zeros, damaged header: {damaged_header}");
+        let damages = usize::from(is_damage) + usize::from(damaged_header);
+        let problems = inspect::verify(dir.path()).unwrap().problems;
+        assert_eq!(problems.len(), damages, "{problems:?} in {context}");
+        let store = Store::open(dir.path(), on()).unwrap();
+        assert_eq!(store.opened().damages, damages as u64, "{:?} in {context}", store.opened());
+        assert!(store.opened().dropped.iter().all(|dropped| dropped.file == *name), "{:?}", store.opened());
+        assert_eq!(missing(&expected, &content(&store)) > 0, zeros_behind.is_none(), "{context}");
+        drop(store);
+        for entry in std::fs::read_dir(&wal).unwrap() {
+            std::fs::remove_file(entry.unwrap().path()).unwrap();
         }
     }
 }

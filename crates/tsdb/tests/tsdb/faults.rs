@@ -362,3 +362,78 @@ fn where_there_is_no_room_for_more_there_may_be_for_a_commit() {
     }
     assert!(without_room > 0, "room was made in advance only");
 }
+
+#[test]
+fn a_log_is_opened_and_goes_on_where_there_is_no_room_ahead() {
+    let on = |fs: &FaultyFs| Options { segment_bytes: 1 << 20, ..options_on(fs, Durability::Fsync) };
+    let fs = FaultyFs::default();
+    let store = Store::open(Path::new("/d"), on(&fs)).unwrap();
+    commit(&store, 0).unwrap();
+    drop(store);
+    // Less than is written ahead, and more than all that follows takes.
+    fs.leave_room(100 << 10);
+    let store = Store::open(Path::new("/d"), on(&fs)).expect("the store opens");
+    assert_eq!(last_segment(&fs).1.len(), 32, "there is no room behind the header");
+    commit(&store, 1).expect("there is room for a commit");
+    store.checkpoint().expect("a new segment can be begun");
+    commit(&store, 2).expect("there is room for a commit");
+    store.cut().expect("a new segment can be begun");
+    assert_eq!(last_segment(&fs).1.len(), 32, "there is no room behind the header");
+    commit(&store, 3).expect("there is room for a commit");
+    assert!(!store.stats().full && store.stats().poisoned.is_none(), "{:?}", store.stats());
+    let left = fs.after(After::PowerCut);
+    let store = Store::open(Path::new("/d"), on(&left)).unwrap();
+    assert_eq!(store.opened().dropped, []);
+    assert_eq!(batches(&store, "after a power cut"), (0..4).collect());
+}
+
+#[test]
+fn room_that_was_given_back_leaves_no_gap() {
+    let fs = FaultyFs::default();
+    let on = Options { segment_bytes: 1 << 20, ..options_on(&fs, Durability::Fsync) };
+    let store = Store::open(Path::new("/d"), on).unwrap();
+    let mut without_room = 0;
+    for n in 0..30 {
+        // At first for the commits but not for what is written ahead of them; then for both.
+        fs.leave_room(if n < 12 { 100 << 10 } else { 1 << 20 });
+        let samples: Vec<_> = (0..2000).map(|i| ("a", NOW_MS + n * 2000 + i, ((n * 2000 + i) as f64).sqrt())).collect();
+        assert_eq!(write(&store, &samples), []);
+        without_room += usize::from(last_segment(&fs).1.len() as u64 == store.stats().wal_bytes);
+    }
+    assert!((2..20).contains(&without_room), "{without_room} commits without room");
+    assert!(
+        store.stats().wal_bytes > 400_000,
+        "{} bytes are too few for it to be tried again",
+        store.stats().wal_bytes
+    );
+    assert!(last_segment(&fs).1.len() as u64 > store.stats().wal_bytes, "there is room again");
+}
+
+#[test]
+fn zeros_that_cannot_be_written_ahead_fail_no_commit() {
+    let fs = FaultyFs::default();
+    let on = |fs: &FaultyFs| Options { segment_bytes: 1000, ..options_on(fs, Durability::Fsync) };
+    let store = Store::open(Path::new("/d"), on(&fs)).unwrap();
+    fs.break_reserves();
+    for n in 0..BATCHES {
+        commit(&store, n).unwrap_or_else(|error| panic!("{error} in commit {n}"));
+    }
+    // Nor does it matter whether what there was can be given back in the end.
+    let mut kept_room = 0;
+    for operation in 0.. {
+        let fs = FaultyFs::default();
+        let store = Store::open(Path::new("/d"), on(&fs)).unwrap();
+        commit(&store, 0).unwrap();
+        let with_room = last_segment(&fs).1.len();
+        fs.break_at(fs.operations() + operation, Fault::Full);
+        store.close().unwrap_or_else(|error| panic!("{error} at operation {operation}"));
+        if !fs.broke() {
+            break;
+        }
+        kept_room += usize::from(last_segment(&fs).1.len() == with_room);
+        let left = fs.after(After::PowerCut);
+        let store = Store::open(Path::new("/d"), on(&left)).unwrap();
+        assert_eq!((store.opened().damages, batches(&store, "after a power cut")), (0, BTreeSet::from([0])));
+    }
+    assert!(kept_room > 0, "giving the room back failed nowhere");
+}

@@ -44,6 +44,10 @@ struct State {
     durable: BTreeMap<PathBuf, Arc<Mutex<Content>>>,
     operations: u64,
     fault: Option<(u64, Fault)>,
+    // How many bytes all files may have.
+    room: Option<usize>,
+    // Whether no room can be made in advance, for a reason that is not a full disk.
+    reserves_fail: bool,
     // Reads, and which of them fails.
     reads: u64,
     unreadable: Option<u64>,
@@ -55,6 +59,10 @@ struct State {
 }
 
 impl State {
+    fn bytes(&self) -> usize {
+        self.files.values().map(|content| content.lock().unwrap().bytes.len()).sum()
+    }
+
     /// What another process sees of it: what is on disk by now does not change because a process dies.
     fn as_it_is(&self) -> FaultyFs {
         let mut copies = BTreeMap::new();
@@ -112,6 +120,24 @@ impl Content {
 impl FaultyFs {
     pub(crate) fn break_at(&self, operation: u64, fault: Fault) {
         self.state().fault = Some((operation, fault));
+    }
+
+    /// Leaves room for so many bytes beside what is there.
+    pub(crate) fn leave_room(&self, bytes: usize) {
+        let mut state = self.state();
+        state.room = Some(state.bytes() + bytes);
+    }
+
+    /// Makes it fail from now on to write zeros ahead of a file.
+    pub(crate) fn break_reserves(&self) {
+        self.state().reserves_fail = true;
+    }
+
+    /// How much of a file may be written up to `end`, if it is `bytes` long.
+    fn fits(&self, bytes: usize, end: usize) -> usize {
+        let state = self.state();
+        let left = state.room.map_or(usize::MAX, |room| room.saturating_sub(state.bytes()));
+        end.min(bytes.saturating_add(left))
     }
 
     /// Makes read number `read` fail, as a disk with a bad place does. Everything else goes on.
@@ -318,13 +344,23 @@ struct Handle {
     content: Arc<Mutex<Content>>,
 }
 
+impl Handle {
+    fn content(&self) -> MutexGuard<'_, Content> {
+        self.content.lock().unwrap()
+    }
+}
+
 impl AppendFile for Handle {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
         let fault = self.fs.operate()?;
-        let mut content = self.content.lock().unwrap();
-        let end = content.end;
-        if fault.is_some() {
-            content.write(end, &bytes[..bytes.len() / 2]);
+        let (end, length) = {
+            let content = self.content();
+            (content.end, content.bytes.len())
+        };
+        let fits = self.fs.fits(length, end + bytes.len()) - end;
+        let mut content = self.content();
+        if fault.is_some() || fits < bytes.len() {
+            content.write(end, &bytes[..fits.min(bytes.len() / 2)]);
             return Err(io::ErrorKind::StorageFull.into());
         }
         content.write(end, bytes);
@@ -334,11 +370,17 @@ impl AppendFile for Handle {
 
     fn reserve(&self, span: Range<u64>) -> io::Result<()> {
         let fault = self.fs.operate()?;
-        let mut content = self.content.lock().unwrap();
+        if self.fs.state().reserves_fail {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let length = self.content().bytes.len();
+        let fits = self.fs.fits(length, span.end as usize).saturating_sub(span.start as usize);
+        let mut content = self.content();
         assert!(span.start >= content.end as u64, "there is something already");
+        assert!(span.start <= length as u64, "a gap between what was written and the room");
         let zeros = vec![0; (span.end - span.start) as usize];
-        if fault.is_some() {
-            content.write(span.start as usize, &zeros[..zeros.len() / 2]);
+        if fault.is_some() || fits < zeros.len() {
+            content.write(span.start as usize, &zeros[..fits.min(zeros.len() / 2)]);
             return Err(io::ErrorKind::StorageFull.into());
         }
         content.write(span.start as usize, &zeros);
