@@ -3,10 +3,12 @@
 
 mod answer;
 mod chunked;
+mod room;
 
 use crate::matcher::{MatchOp, Matcher};
 pub use answer::{AnswerError, decode_answer};
 pub use chunked::{ChunkedPart, ChunkedSeries, WireChunk, decode_chunked};
+pub use room::Room;
 
 use crate::protobuf::{Fault, Fields, push_message, push_text, push_uint, push_varint};
 pub use crate::remote_write::DecodeError;

@@ -21,7 +21,7 @@ use crate::protobuf::Fault;
 use crate::text::quote;
 
 /// How many labels one series may have: far beyond any real one, and a bound for the memory a request of empty labels takes.
-const LABELS_MAX: usize = 10_000;
+pub(crate) const LABELS_MAX: usize = 10_000;
 
 /// How many symbols one request may have, for the same reasons.
 const SYMBOLS_MAX: usize = 2_000_000;

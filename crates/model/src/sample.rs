@@ -44,6 +44,17 @@ pub struct HistogramSample {
     pub histogram: Arc<NativeHistogram>,
 }
 
+impl HistogramSample {
+    /// How much memory it takes, about, as if nobody else held any of it.
+    pub fn memory_bytes(&self) -> usize {
+        let of_buckets = match &*self.histogram {
+            NativeHistogram::Integer(histogram) => histogram.memory_bytes(),
+            NativeHistogram::Float(histogram) => histogram.memory_bytes(),
+        };
+        size_of::<Self>() + size_of::<NativeHistogram>() + of_buckets
+    }
+}
+
 /// The samples of one series, oldest first, times strictly increasing: the floats as columns of equal length, and the native
 /// histograms. Few series have histograms, and hardly any have both; so loops over floats need not know of them.
 #[derive(Debug, Clone, Default, PartialEq)]

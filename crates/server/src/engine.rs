@@ -162,8 +162,8 @@ impl Engine {
         let store = Arc::new(store);
         let promql = Arc::new(ArcSwap::from_pointee(query_engine(&flags, &Config::default())));
         let notifier = Arc::new(Notifier::new());
-        let others = Arc::new(RemoteSources::new(|encoding, data, samples| {
-            decode_chunk(encoding, data, samples).map_err(|error| error.to_string())
+        let others = Arc::new(RemoteSources::new(|encoding, data, bytes_left, samples| {
+            decode_chunk(encoding, data, bytes_left, samples).map_err(|error| error.to_string())
         }));
         let live = Live {
             config: Arc::new(Config::default()),

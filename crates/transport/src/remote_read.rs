@@ -1,36 +1,40 @@
 //! Asks other stores for samples that we do not have: `remote_read`.
 //!
-//! A reading blocks, as all selecting does: it is called from a blocking thread and waits there for the network.
+//! A reading blocks, as all selecting does: it is called from a blocking thread, which waits for the network and decodes what comes.
+//! Tasks only carry the pieces there, a few at a time, so that no answer keeps a thread of the runtime from others.
 
+mod answer;
 mod streamed;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use relatum_config::prometheus::RemoteReadConfig;
 use relatum_model::exposition::{MetricFamily, MetricKind};
-use relatum_model::remote_read::{ReadQuery, ReadRequest, ResponseType, decode_answer};
+use relatum_model::remote_read::{ReadQuery, ReadRequest, ResponseType};
 use relatum_model::storage::TimeRange;
 use relatum_model::{Labels, MatchOp, Matcher, Series};
 use reqwest::Url;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use thiserror::Error;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
+use answer::{Answer, Form};
 pub use streamed::DecodeChunk;
-use streamed::Streamed;
 
 use crate::http::{Connection, HttpClients, HttpError, complaint, header_map, request_failure};
 
 const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-read-version");
 
-/// The largest answer, compressed; and how large it may become. A bound for memory, far beyond what a query can use.
+/// The largest answer, compressed. A bound for memory, far beyond what a query can use.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
-const DECODED_BYTES_MAX: usize = 1 << 30;
 
-/// As many samples as Prometheus hands out in one answer.
-const SAMPLES_MAX: usize = 50_000_000;
+/// How many pieces of answers wait to be decoded; each has some kilobytes.
+const PIECES_WAITING_MAX: usize = 16;
 
 /// Why another store cannot be asked at all.
 #[derive(Debug, Error)]
@@ -62,10 +66,16 @@ struct Source {
     headers: HeaderMap,
     connection: Connection,
     decode: DecodeChunk,
-    /// Answers that came as samples, and those that came as chunks.
-    sampled: AtomicU64,
-    chunked: AtomicU64,
+    answers: [Answers; 2],
     failures: AtomicU64,
+}
+
+/// How many answers of a form began to come.
+#[derive(Debug, Default)]
+struct Answers {
+    whole: AtomicU64,
+    /// Those that ended early or were none.
+    broken: AtomicU64,
 }
 
 /// What one source is asked.
@@ -134,8 +144,7 @@ impl RemoteSources {
             config: config.clone(),
             external: external.clone(),
             decode: self.decode,
-            sampled: AtomicU64::new(0),
-            chunked: AtomicU64::new(0),
+            answers: Default::default(),
             failures: AtomicU64::new(0),
         })
     }
@@ -154,30 +163,38 @@ impl RemoteSources {
     /// have ourselves, if we have any.
     pub fn read(&self, matchers: &[Matcher], range: TimeRange, oldest_ms: Option<i64>) -> RemoteAnswer {
         let sources = self.current.load_full();
-        let asked: Vec<(Arc<Source>, Question)> = sources
+        let (out, mut coming) = mpsc::channel(PIECES_WAITING_MAX);
+        let mut readings: Vec<Reading> = sources
             .iter()
-            .filter_map(|source| Some((Arc::clone(source), source.query(matchers, range, oldest_ms)?)))
-            .collect();
-        let running: Vec<_> = asked
-            .into_iter()
-            .map(|(source, question)| {
-                let asking = Arc::clone(&source);
-                (source, self.runtime.spawn(async move { asking.ask(question).await }))
+            .filter_map(|source| Some((source, source.query(matchers, range, oldest_ms)?)))
+            .enumerate()
+            .map(|(at, (source, Question { query, added }))| {
+                let (asking, out) = (Arc::clone(source), out.clone());
+                let task = self.runtime.spawn(async move {
+                    let end = asking.ask(query, at, &out).await;
+                    // Nobody listens after a reading that was given up.
+                    let _ = out.send((at, Came::End(end))).await;
+                });
+                let progress = Progress::Waiting;
+                Reading { source: Arc::clone(source), range, added, task: task.abort_handle(), progress }
             })
             .collect();
+        drop(out);
+        while let Some((at, came)) = coming.blocking_recv() {
+            readings[at].take(came);
+        }
         let mut answer = RemoteAnswer::default();
-        for (source, reading) in running {
-            match self.runtime.block_on(reading) {
-                Ok(Ok(series)) => answer.series.push(series),
-                failed => {
-                    source.failures.fetch_add(1, Ordering::Relaxed);
-                    let why = match failed {
-                        Ok(Err(why)) => why,
-                        _ => "the reading ended unexpectedly".to_owned(),
-                    };
-                    answer.warnings.push(format!("remote_read: {why}"));
+        for Reading { source, progress, .. } in readings {
+            let why = match progress {
+                Progress::Ended(Ok(series)) => {
+                    answer.series.push(series);
+                    continue;
                 }
-            }
+                Progress::Ended(Err(why)) => why,
+                Progress::Waiting | Progress::Coming(..) => "the reading ended unexpectedly".to_owned(),
+            };
+            source.failures.fetch_add(1, Ordering::Relaxed);
+            answer.warnings.push(format!("remote_read: {why}"));
         }
         answer
     }
@@ -197,9 +214,12 @@ impl RemoteSources {
         for source in self.current.load().iter() {
             let (name, url) = (source.config.name.clone(), source.config.url.to_string());
             let labels = Labels::from_pairs([("remote_name", name), ("url", url)]);
-            for (kind, count) in [("chunked", &source.chunked), ("sampled", &source.sampled)] {
-                let labels = labels.to_builder().set("code", "200").set("response_type", kind).build();
-                queries.push(labels, count.load(Ordering::Relaxed) as f64);
+            for form in [Form::Chunks, Form::Samples] {
+                let answers = &source.answers[form as usize];
+                for (code, count) in [("200", &answers.whole), ("aborted_stream", &answers.broken)] {
+                    let labels = labels.to_builder().set("code", code).set("response_type", form.name()).build();
+                    queries.push(labels, count.load(Ordering::Relaxed) as f64);
+                }
             }
             failures.push(labels, source.failures.load(Ordering::Relaxed) as f64);
         }
@@ -236,13 +256,14 @@ impl Source {
         Some(Question { query: ReadQuery { range, matchers: all }, added })
     }
 
-    async fn ask(&self, Question { query, added }: Question) -> Result<Vec<Series>, String> {
-        let range = query.range;
+    /// Asks and hands on what comes, as what comes of the source with the number `at`.
+    async fn ask(&self, query: ReadQuery, at: usize, out: &mpsc::Sender<(usize, Came)>) -> Result<(), String> {
         let url = self.config.url.to_string();
         // Chunks rather than samples, as they are smaller and need not be made first.
         let accepted = vec![ResponseType::StreamedXorChunks, ResponseType::Samples];
         let request = ReadRequest { queries: vec![query], accepted };
         let body = snap::raw::Encoder::new().compress_vec(&request.encode()).map_err(|error| error.to_string())?;
+        let given_up = |_: mpsc::error::SendError<_>| "nobody waits for the answer any more".to_owned();
         let asking = async {
             let (client, mut headers) = self.connection.open().await.map_err(|error| error.to_string())?;
             for (name, value) in &self.headers {
@@ -259,30 +280,78 @@ impl Source {
                 return Err(format!("remote server {url} returned http status {status}{}", complaint(response).await));
             }
             let media_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-            let (mut answer, kind) = match media_type.is_some_and(|text| text.starts_with(streamed::MEDIA_TYPE)) {
-                true => (Answer::Chunks(Streamed::new(self.decode, SAMPLES_MAX)), &self.chunked),
-                false => (Answer::Samples(Vec::new()), &self.sampled),
-            };
-            kind.fetch_add(1, Ordering::Relaxed);
+            let form = Form::of(media_type.unwrap_or_default());
+            out.send((at, Came::Beginning(form))).await.map_err(given_up)?;
             let mut n_bytes = 0;
             while let Some(piece) = response.chunk().await.map_err(|error| request_failure("Post", &url, &error))? {
                 n_bytes += piece.len();
                 if n_bytes > ANSWER_BYTES_MAX {
                     return Err(format!("remote server {url} answered more than {ANSWER_BYTES_MAX} bytes"));
                 }
-                answer.push(&piece).map_err(|why| format!("{url}: {why}"))?;
+                out.send((at, Came::Piece(piece))).await.map_err(given_up)?;
             }
-            Ok(answer)
+            Ok(())
         };
-        let answer = match tokio::time::timeout(self.config.remote_timeout, asking).await {
-            Ok(answered) => answered?,
-            Err(_) => return Err(format!("Post \"{url}\": context deadline exceeded")),
+        match tokio::time::timeout(self.config.remote_timeout, asking).await {
+            Ok(end) => end,
+            Err(_) => Err(format!("Post \"{url}\": context deadline exceeded")),
+        }
+    }
+}
+
+/// What comes of an answer.
+#[derive(Debug)]
+enum Came {
+    Beginning(Form),
+    Piece(Bytes),
+    End(Result<(), String>),
+}
+
+/// How far the answer of a source is.
+#[derive(Debug)]
+enum Progress {
+    Waiting,
+    Coming(Form, Answer),
+    Ended(Result<Vec<Series>, String>),
+}
+
+/// One source that is being read.
+#[derive(Debug)]
+struct Reading {
+    source: Arc<Source>,
+    range: TimeRange,
+    added: Vec<String>,
+    task: AbortHandle,
+    progress: Progress,
+}
+
+impl Reading {
+    fn take(&mut self, came: Came) {
+        let url = &self.source.config.url;
+        self.progress = match (std::mem::replace(&mut self.progress, Progress::Waiting), came) {
+            (Progress::Waiting, Came::Beginning(form)) => Progress::Coming(form, Answer::new(form, self.source.decode)),
+            (Progress::Coming(form, mut answer), Came::Piece(piece)) => match answer.push(&piece) {
+                Ok(()) => Progress::Coming(form, answer),
+                Err(why) => {
+                    self.task.abort();
+                    self.count(form, false);
+                    Progress::Ended(Err(format!("{url}: {why}")))
+                }
+            },
+            (Progress::Coming(form, answer), Came::End(end)) => {
+                let series = end.and_then(|()| answer.finish().map_err(|why| format!("{url}: {why}")));
+                self.count(form, series.is_ok());
+                Progress::Ended(series.map(|series| within(without(series, &self.added), self.range)))
+            }
+            (Progress::Waiting, Came::End(end)) => Progress::Ended(end.map(|()| Vec::new())),
+            // What was on its way when the reading was given up.
+            (progress, _) => progress,
         };
-        let read = move || Ok(within(without(answer.finish()?, &added), range));
-        let series = tokio::task::spawn_blocking(read).await;
-        series
-            .unwrap_or_else(|_| Err("it ended unexpectedly".to_owned()))
-            .map_err(|why: String| format!("{url}: {why}"))
+    }
+
+    fn count(&self, form: Form, is_whole: bool) {
+        let Answers { whole, broken } = &self.source.answers[form as usize];
+        (if is_whole { whole } else { broken }).fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -293,42 +362,6 @@ fn within(mut series: Vec<Series>, range: TimeRange) -> Vec<Series> {
     }
     series.retain(|one| !one.samples.is_empty());
     series
-}
-
-/// What comes of an answer.
-enum Answer {
-    /// One message, compressed.
-    Samples(Vec<u8>),
-    /// A stream.
-    Chunks(Streamed),
-}
-
-impl Answer {
-    fn push(&mut self, piece: &[u8]) -> Result<(), String> {
-        match self {
-            Answer::Samples(bytes) => bytes.extend_from_slice(piece),
-            Answer::Chunks(streamed) => streamed.push(piece)?,
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> Result<Vec<Series>, String> {
-        match self {
-            Answer::Samples(bytes) => decoded(&bytes),
-            Answer::Chunks(streamed) => streamed.finish(),
-        }
-    }
-}
-
-/// The series of a compressed answer.
-fn decoded(bytes: &[u8]) -> Result<Vec<Series>, String> {
-    let length = snap::raw::decompress_len(bytes).map_err(|_| "the answer is not snappy".to_owned())?;
-    if length > DECODED_BYTES_MAX {
-        return Err(format!("the answer has more than {DECODED_BYTES_MAX} bytes"));
-    }
-    let body = snap::raw::Decoder::new().decompress_vec(bytes).map_err(|_| "the answer is not snappy".to_owned())?;
-    let results = decode_answer(&body, SAMPLES_MAX).map_err(|error| error.to_string())?;
-    Ok(results.into_iter().flatten().collect())
 }
 
 /// `series` without the labels `added`, sorted.
@@ -350,7 +383,7 @@ fn without(mut series: Vec<Series>, added: &[String]) -> Vec<Series> {
 mod tests {
     use relatum_config::prometheus::Config;
     use relatum_model::Samples;
-    use relatum_model::remote_read::ResponseEncoder;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
@@ -360,7 +393,7 @@ mod tests {
 
     fn sources(yaml: &str) -> RemoteSources {
         let config = Config::parse(yaml).unwrap();
-        let sources = RemoteSources::new(|_, _, _| Err("no chunks here".to_owned()));
+        let sources = RemoteSources::new(|_, _, _, _| Err("no chunks here".to_owned()));
         let external = Labels::from_pairs([("site", "a")]);
         let prepared = sources.prepare(&config.remote_read, &external).unwrap();
         sources.commit(prepared);
@@ -406,13 +439,9 @@ mod tests {
             labels: Labels::from_pairs([("__name__", "m"), ("job", job), ("site", site)]),
             samples: Samples::of_floats(vec![1], vec![2.0]),
         });
-        let mut encoder = ResponseEncoder::new();
-        encoder.push(&series);
-        let bytes = snap::raw::Encoder::new().compress_vec(&encoder.finish()).unwrap();
-        let read = without(decoded(&bytes).unwrap(), &["site".to_owned()]);
+        let read = without(series.to_vec(), &["site".to_owned()]);
         let names: Vec<String> = read.iter().map(|series| series.labels.to_string()).collect();
         assert_eq!(names, [r#"m{job="a"}"#, r#"m{job="b"}"#]);
-        assert!(decoded(b"\xff\xff\xff\xff\x0f").is_err());
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -423,5 +452,48 @@ mod tests {
         let answer = answer.unwrap();
         assert!(answer.series.is_empty());
         assert!(answer.warnings[0].starts_with("remote_read: Post \"http://127.0.0.1:1/read\": "), "{answer:?}");
+    }
+
+    /// Answers one request with `head` and `body` and hangs up; returns the address.
+    async fn answering(head: &'static str, body: &'static [u8]) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let _ = connection.read(&mut request).await;
+            let answer = [format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n").as_bytes(), body].concat();
+            connection.write_all(&answer).await.unwrap();
+        });
+        address
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn answers_are_counted_at_their_end() {
+        const STREAM: &str = "content-type: application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse";
+        let cases: [(&'static str, &'static [u8], &str); 4] = [
+            ("content-length: 0", b"", "chunked 200"),
+            ("content-length: 9", b"\x01", "chunked aborted_stream"),
+            // All of it came, but it is no frame.
+            ("content-length: 10", b"\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80", "chunked aborted_stream"),
+            ("content-length: 9", b"\x00", "sampled aborted_stream"),
+        ];
+        for (length, body, expected) in cases {
+            let kind = if expected.starts_with("chunked") { STREAM } else { "content-type: application/x-protobuf" };
+            let address = answering(format!("{kind}\r\n{length}").leak(), body).await;
+            let sources = Arc::new(sources(&format!("remote_read:\n- {{url: 'http://{address}/'}}\n")));
+            let asking = Arc::clone(&sources);
+            let reading = move || asking.read(&[matcher("a", "b")], TimeRange::ALL, None);
+            let answer = tokio::task::spawn_blocking(reading).await.unwrap();
+            assert_eq!(answer.warnings.is_empty(), expected.ends_with("200"), "{:?}", answer.warnings);
+            let families = sources.metrics();
+            let counted: Vec<String> = families[0]
+                .samples
+                .iter()
+                .filter(|sample| sample.value > 0.0)
+                .map(|sample| ["response_type", "code"].map(|name| sample.labels.get(name).unwrap()).join(" "))
+                .collect();
+            assert_eq!(counted, [expected]);
+        }
     }
 }

@@ -24,6 +24,12 @@ pub use export::{ExportError, ExportOptions, ExportedBlock, export};
 pub use import::{ImportError, ImportProgress, Imported, import, import_with};
 pub use wire::{ChunkError, EncodedChunk, decode_chunk, encode_chunks};
 
+/// Takes `bytes` from what samples may still take in memory.
+fn take_memory(bytes_left: &mut usize, bytes: usize) -> Result<(), Damage> {
+    *bytes_left = bytes_left.checked_sub(bytes).ok_or(Damage("its samples take more memory than may be used"))?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,7 +67,7 @@ mod tests {
             let chunks = [&[0x01, 0x30, 0xbc, 0x91, 1, 0, 0, 0], &bytes[..]].concat();
             let _ = head_chunks::read(&chunks, |_, _| ());
             for encoding in 0..8 {
-                let _ = chunks::decode(encoding, &bytes, &mut relatum_model::Samples::default());
+                let _ = chunks::decode(encoding, &bytes, &mut { 1 << 20 }, &mut relatum_model::Samples::default());
             }
         }
     }

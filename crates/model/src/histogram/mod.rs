@@ -244,6 +244,13 @@ impl std::fmt::Display for Side {
 }
 
 impl<C: Count> Histogram<C> {
+    /// How much memory its buckets take, their bounds included, though others may hold those, too.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let spans = self.positive.spans.len() + self.negative.spans.len();
+        let numbers = self.positive.counts.len() + self.negative.counts.len() + self.custom_bounds.len();
+        spans * size_of::<Span>() + numbers * size_of::<C>()
+    }
+
     /// Whether this is a staleness marker and no histogram.
     pub fn is_stale(&self) -> bool {
         is_stale(self.sum)

@@ -2,10 +2,10 @@
 
 use thiserror::Error;
 
-use super::DecodeError;
+use super::{DecodeError, Room};
 use crate::protobuf::{Fault, Fields};
 use crate::remote_write::{Decoder, HistogramFault, InvalidLabels};
-use crate::sample::{Samples, Series};
+use crate::sample::{Sample, Samples, Series};
 
 /// Why an answer cannot be used.
 #[derive(Debug, Clone, PartialEq, Error)]
@@ -19,9 +19,9 @@ pub enum AnswerError {
     /// A histogram makes no sense.
     #[error("{0}")]
     Histogram(HistogramFault),
-    /// There are more samples than were wanted at most.
-    #[error("the answer has more than {0} samples")]
-    TooManySamples(usize),
+    /// It is larger than what there is room for.
+    #[error("the answer takes more than {0} bytes of memory")]
+    TooLarge(usize),
 }
 
 impl From<Fault> for AnswerError {
@@ -30,10 +30,9 @@ impl From<Fault> for AnswerError {
     }
 }
 
-/// The series of each result, as they came but for samples out of order, which are put in order.
-pub fn decode_answer(body: &[u8], samples_max: usize) -> Result<Vec<Vec<Series>>, AnswerError> {
+/// The series of each result, as they came but for samples out of order, which are put in order. Fails when they take more than `room`.
+pub fn decode_answer(body: &[u8], mut room: Room) -> Result<Vec<Vec<Series>>, AnswerError> {
     let mut results = Vec::new();
-    let mut left = samples_max;
     let mut fields = Fields::new(body, 0);
     while let Some((number, field)) = fields.next()? {
         if number != 1 {
@@ -41,11 +40,12 @@ pub fn decode_answer(body: &[u8], samples_max: usize) -> Result<Vec<Vec<Series>>
         }
         // A result is a list of the same messages, under the same number, as a write request.
         let mut decoder = Decoder::new(field.message()?.rest());
+        room.take(size_of::<Vec<Series>>())?;
         let mut result = Vec::new();
         while let Some(series) = decoder.next_series()? {
-            left = left
-                .checked_sub(series.n_samples + series.n_histograms)
-                .ok_or(AnswerError::TooManySamples(samples_max))?;
+            let labels = series.label_set()?;
+            room.take_series(&labels)?;
+            room.take(series.n_samples * size_of::<Sample>())?;
             let mut samples = Samples::default();
             let mut floats: Vec<_> = series.samples().collect();
             floats.sort_by_key(|sample| sample.t_ms);
@@ -54,11 +54,13 @@ pub fn decode_answer(body: &[u8], samples_max: usize) -> Result<Vec<Vec<Series>>
                 samples.push(sample.t_ms, sample.value);
             }
             for histogram in series.histograms() {
-                samples.histograms.push(histogram.map_err(AnswerError::Histogram)?);
+                let histogram = histogram.map_err(AnswerError::Histogram)?;
+                room.take(histogram.memory_bytes())?;
+                samples.histograms.push(histogram);
             }
             samples.histograms.sort_by_key(|sample| sample.t_ms);
             samples.histograms.dedup_by_key(|sample| sample.t_ms);
-            result.push(Series { labels: series.label_set()?, samples });
+            result.push(Series { labels, samples });
         }
         results.push(result);
     }
@@ -86,11 +88,13 @@ mod tests {
         encoder.push(&series);
         encoder.push(&[]);
         let body = encoder.finish();
-        assert_eq!(decode_answer(&body, 3), Ok(vec![series, vec![]]));
-        assert_eq!(decode_answer(&body, 2), Err(AnswerError::TooManySamples(2)));
+        assert_eq!(decode_answer(&body, Room::new(1000)), Ok(vec![series, vec![]]));
+        for bytes_max in [0, 100, 300] {
+            assert_eq!(decode_answer(&body, Room::new(bytes_max)), Err(AnswerError::TooLarge(bytes_max)));
+        }
         for cut in 1..body.len() {
             // Never a panic; some prefixes are whole messages.
-            let _ = decode_answer(&body[..cut], 100);
+            let _ = decode_answer(&body[..cut], Room::new(1000));
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::AnswerError;
 use crate::labels::Labels;
 use crate::protobuf::{Fault, Fields, push_key, push_message, push_text, push_uint, push_varint};
-use crate::remote_write::InvalidLabels;
+use crate::remote_write::{InvalidLabels, LABELS_MAX};
 
 /// A chunk as it goes out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,38 +77,60 @@ impl ChunkedSeries {
 pub struct ChunkedPart<'a> {
     /// The labels of the series.
     pub labels: Labels,
-    /// Some of its chunks.
-    pub chunks: Vec<WireChunk<'a>>,
+    fields: Fields<'a>,
 }
 
-/// Reads a message: the number of the query that it answers, and what it has of series. Its size is what bounds all work.
-pub fn decode_chunked(message: &[u8]) -> Result<(u64, Vec<ChunkedPart<'_>>), AnswerError> {
-    let (mut query_index, mut parts) = (0, Vec::new());
-    let mut fields = Fields::new(message, 0);
-    while let Some((number, field)) = fields.next()? {
-        match number {
-            1 => parts.push(part(field.message()?)?),
-            2 => query_index = field.uint()?,
-            _ => {}
+impl<'a> ChunkedPart<'a> {
+    fn of(fields: Fields<'a>) -> Result<Self, AnswerError> {
+        let mut pairs = Vec::new();
+        let mut looking = fields.clone();
+        while let Some((number, field)) = looking.next()? {
+            if number == 1 {
+                if pairs.len() == LABELS_MAX {
+                    return Err(looking.error("series has too many labels").into());
+                }
+                pairs.push(label(field.message()?)?);
+            }
         }
+        pairs.sort_unstable();
+        if let Some(repeated) = pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(InvalidLabels::Repeated(repeated[0].0.to_owned()).into());
+        }
+        Ok(ChunkedPart { labels: Labels::from_pairs(pairs), fields })
     }
-    Ok((query_index, parts))
+
+    /// Some of its chunks, in the order in which they stand there. Each is read when it is asked for: two bytes can say that there is one.
+    pub fn chunks(&self) -> impl Iterator<Item = Result<WireChunk<'a>, AnswerError>> + use<'a> {
+        messages(self.fields.clone(), 2, |fields| Ok(chunk(fields)?))
+    }
 }
 
-fn part<'a>(mut fields: Fields<'a>) -> Result<ChunkedPart<'a>, AnswerError> {
-    let (mut pairs, mut chunks) = (Vec::new(), Vec::new());
-    while let Some((number, field)) = fields.next()? {
-        match number {
-            1 => pairs.push(label(field.message()?)?),
-            2 => chunks.push(chunk(field.message()?)?),
-            _ => {}
+/// What a message has of series. Each part is read when it is asked for, and nothing follows one that is none; which query it answers is
+/// not looked at. The size of the message is what bounds all work.
+pub fn decode_chunked(message: &[u8]) -> impl Iterator<Item = Result<ChunkedPart<'_>, AnswerError>> {
+    messages(Fields::new(message, 0), 1, ChunkedPart::of)
+}
+
+/// Reads the messages in the fields `wanted`, up to the first that cannot be read.
+fn messages<'a, T>(
+    mut fields: Fields<'a>,
+    wanted: u64,
+    read: impl Fn(Fields<'a>) -> Result<T, AnswerError>,
+) -> impl Iterator<Item = Result<T, AnswerError>> {
+    std::iter::from_fn(move || {
+        let next = (|| {
+            while let Some((number, field)) = fields.next()? {
+                if number == wanted {
+                    return Ok(Some(read(field.message()?)?));
+                }
+            }
+            Ok(None)
+        })();
+        if next.is_err() {
+            fields = Fields::default();
         }
-    }
-    pairs.sort_unstable();
-    if let Some(repeated) = pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        return Err(InvalidLabels::Repeated(repeated[0].0.to_owned()).into());
-    }
-    Ok(ChunkedPart { labels: Labels::from_pairs(pairs), chunks })
+        next.transpose()
+    })
 }
 
 fn label<'a>(mut fields: Fields<'a>) -> Result<(&'a str, &'a str), Fault> {
@@ -152,14 +174,21 @@ mod tests {
         let expected = [&[10, 20][..], &label, &chunk, &[16, 1]].concat();
         assert_eq!(series.take().unwrap(), expected);
         assert_eq!(series.take(), None);
-        let (query_index, parts) = decode_chunked(&expected).unwrap();
-        assert_eq!((query_index, parts.len(), parts[0].labels.to_string().as_str()), (1, 1, r#"{a="b"}"#));
-        assert_eq!(parts[0].chunks, [WireChunk { min_ms: 5, max_ms: 6, encoding: 1, data: &[7, 8] }]);
+        let parts: Vec<_> = decode_chunked(&expected).collect::<Result<_, _>>().unwrap();
+        assert_eq!((parts.len(), parts[0].labels.to_string().as_str()), (1, r#"{a="b"}"#));
+        let chunks: Vec<_> = parts[0].chunks().collect();
+        assert_eq!(chunks, [Ok(WireChunk { min_ms: 5, max_ms: 6, encoding: 1, data: &[7, 8] })]);
         for cut in 1..expected.len() {
             // Never a panic; some prefixes are whole messages.
-            let _ = decode_chunked(&expected[..cut]);
+            let parts = decode_chunked(&expected[..cut]).flatten();
+            assert!(parts.flat_map(|part| part.chunks().collect::<Vec<_>>()).count() <= 1);
         }
-        let twice = [&[10, 16][..], &label, &label].concat();
-        assert!(matches!(decode_chunked(&twice), Err(AnswerError::Labels(InvalidLabels::Repeated(_)))));
+        // Nothing follows what is no part.
+        let twice = [&[10, 16][..], &label, &label, &expected].concat();
+        let errors: Vec<_> = decode_chunked(&twice).map(Result::err).collect();
+        assert!(matches!(&errors[..], [Some(AnswerError::Labels(InvalidLabels::Repeated(_)))]), "{errors:?}");
+        let many = [&[10, 0xa2, 0x9c, 0x01][..], &[10, 0].repeat(10_001)].concat();
+        let error = decode_chunked(&many).next().unwrap().unwrap_err();
+        assert_eq!(error.to_string(), "cannot decode write request at byte 20006: series has too many labels");
     }
 }

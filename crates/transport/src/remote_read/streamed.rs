@@ -1,11 +1,12 @@
 //! Answers that come as a stream of frames: length, checksum and message, each with compressed chunks of series.
 //!
 //! Much smaller than samples one by one, and the other side need not have all of it in memory. What comes is decoded frame by frame,
-//! so that only samples are kept.
+//! so that only samples are kept; a few bytes can stand for many, so what counts is the memory that these take.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
-use relatum_model::remote_read::decode_chunked;
+use relatum_model::remote_read::{Room, decode_chunked};
 use relatum_model::{Labels, Samples, Series};
 
 /// A media type that begins so is such a stream.
@@ -18,14 +19,15 @@ const MESSAGE_BYTES_MAX: usize = 50_000_000;
 const LENGTH_BYTES_MAX: usize = 10;
 const CHECKSUM_BYTES: usize = 4;
 
-/// Adds the samples of a chunk, by Prometheus' number of its encoding and its bytes, behind those that are there.
-pub type DecodeChunk = fn(u8, &[u8], &mut Samples) -> Result<(), String>;
+/// Adds the samples of a chunk, by Prometheus' number of its encoding and its bytes, behind those that are there. What they take in
+/// memory goes from what is left of it, in bytes.
+pub type DecodeChunk = fn(u8, &[u8], &mut usize, &mut Samples) -> Result<(), String>;
 
 /// What came of a stream so far.
 #[derive(Debug)]
 pub(super) struct Streamed {
     decode: DecodeChunk,
-    samples_left: usize,
+    room: Room,
     // The bytes of a frame that is not whole yet.
     waiting: Vec<u8>,
     series: Vec<Series>,
@@ -34,8 +36,8 @@ pub(super) struct Streamed {
 }
 
 impl Streamed {
-    pub(super) fn new(decode: DecodeChunk, samples_max: usize) -> Self {
-        Streamed { decode, samples_left: samples_max, waiting: Vec::new(), series: Vec::new(), places: HashMap::new() }
+    pub(super) fn new(decode: DecodeChunk, room: Room) -> Self {
+        Streamed { decode, room, waiting: Vec::new(), series: Vec::new(), places: HashMap::new() }
     }
 
     /// Takes the next piece of the stream.
@@ -64,23 +66,26 @@ impl Streamed {
     }
 
     fn take(&mut self, message: &[u8]) -> Result<(), String> {
-        let (_, parts) = decode_chunked(message).map_err(|error| error.to_string())?;
-        for part in parts {
+        for part in decode_chunked(message) {
+            let part = part.map_err(|error| error.to_string())?;
+            let chunks = part.chunks();
             // The parts of a series follow each other.
             let place = match self.series.last() {
                 Some(last) if last.labels == part.labels => self.series.len() - 1,
-                _ => *self.places.entry(part.labels).or_insert_with_key(|labels| {
-                    self.series.push(Series { labels: labels.clone(), samples: Samples::default() });
-                    self.series.len() - 1
-                }),
+                _ => match self.places.entry(part.labels) {
+                    Entry::Occupied(known) => *known.get(),
+                    Entry::Vacant(free) => {
+                        let labels = free.key().clone();
+                        self.room.take_series(&labels).map_err(|error| error.to_string())?;
+                        self.series.push(Series { labels, samples: Samples::default() });
+                        *free.insert(self.series.len() - 1)
+                    }
+                },
             };
             let samples = &mut self.series[place].samples;
-            for chunk in part.chunks {
-                let before = samples.len();
-                (self.decode)(chunk.encoding, chunk.data, samples)?;
-                let more = samples.len().saturating_sub(before);
-                let left = self.samples_left.checked_sub(more);
-                self.samples_left = left.ok_or("there are more samples than can be taken at once")?;
+            for chunk in chunks {
+                let chunk = chunk.map_err(|error| error.to_string())?;
+                (self.decode)(chunk.encoding, chunk.data, &mut self.room.bytes_left, samples)?;
             }
         }
         Ok(())
@@ -135,10 +140,11 @@ mod tests {
     use super::*;
 
     /// A chunk of this encoding has a byte for each moment, which is its value, too.
-    fn decode(encoding: u8, data: &[u8], samples: &mut Samples) -> Result<(), String> {
+    fn decode(encoding: u8, data: &[u8], bytes_left: &mut usize, samples: &mut Samples) -> Result<(), String> {
         if encoding != 7 {
             return Err(format!("encoding {encoding} is not known"));
         }
+        *bytes_left = bytes_left.checked_sub(1000 * data.len()).ok_or("there is no memory left")?;
         data.iter().for_each(|byte| samples.push(i64::from(*byte), f64::from(*byte)));
         Ok(())
     }
@@ -161,8 +167,8 @@ mod tests {
     }
 
     /// What is read of `bytes` that come in pieces of `size`.
-    fn read(bytes: &[u8], size: usize, samples_max: usize) -> Result<Vec<String>, String> {
-        let mut streamed = Streamed::new(decode, samples_max);
+    fn read(bytes: &[u8], size: usize, bytes_max: usize) -> Result<Vec<String>, String> {
+        let mut streamed = Streamed::new(decode, Room::new(bytes_max));
         bytes.chunks(size).try_for_each(|piece| streamed.push(piece))?;
         let series = streamed.finish()?;
         Ok(series.iter().map(|one| format!("{} {:?}", one.labels, one.samples.timestamps)).collect())
@@ -175,17 +181,21 @@ mod tests {
             stream(&[("a", 7, &[&[1, 2], &[3]]), ("a", 7, &[&[4]]), ("b", 7, &[&[9, 5], &[5]]), ("a", 7, &[&[2, 6]])]);
         let expected = ["a [1, 2, 3, 4, 6]", "b [5, 9]"].map(str::to_owned).to_vec();
         for size in [1, 2, 3, 7, 1000] {
-            assert_eq!(read(&bytes, size, 9), Ok(expected.clone()), "pieces of {size}");
+            assert_eq!(read(&bytes, size, 9_900), Ok(expected.clone()), "pieces of {size}");
         }
-        assert_eq!(read(&bytes, 8, 8).unwrap_err(), "there are more samples than can be taken at once");
-        assert_eq!(read(&[], 1, 1), Ok(Vec::new()));
+        assert_eq!(read(&bytes, 8, 8_900).unwrap_err(), "there is no memory left");
+        assert_eq!(read(&[], 1, 0), Ok(Vec::new()));
+        // Series without samples take memory, too.
+        let empty = stream(&[("a", 7, &[&[]]), ("b", 7, &[&[]])]);
+        assert_eq!(read(&empty, 8, 900).map(|series| series.len()), Ok(2));
+        assert_eq!(read(&empty, 8, 200).unwrap_err(), "the answer takes more than 200 bytes of memory");
     }
 
     #[test]
     fn streams_that_are_none() {
         let good = stream(&[("a", 7, &[&[1, 2]])]);
         for cut in 1..good.len() {
-            assert_eq!(read(&good[..cut], 5, 9).unwrap_err(), "the stream ended in the middle of a frame", "{cut}");
+            assert_eq!(read(&good[..cut], 5, 9_000).unwrap_err(), "the stream ended in the middle of a frame", "{cut}");
         }
         let mut flipped = good.clone();
         *flipped.last_mut().unwrap() ^= 1;
@@ -196,7 +206,7 @@ mod tests {
             (vec![0xff; 20], "a frame has more than 50000000 bytes"),
             (framed(&[10, 9]), "cannot decode"),
         ] {
-            let error = read(&bytes, 64, 9).unwrap_err();
+            let error = read(&bytes, 64, 9_000).unwrap_err();
             assert!(error.contains(expected), "{error}");
         }
     }

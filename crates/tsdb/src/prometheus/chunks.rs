@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use relatum_model::Samples;
+use relatum_model::{Sample, Samples};
 
 use super::bytes::{Reader, put_uvarint};
 use super::index::ChunkPlace;
@@ -15,6 +15,9 @@ const HEADER_BYTES: usize = 8;
 /// A file does not grow longer than Prometheus lets it.
 const FILE_BYTES_MAX: u64 = 512 << 20;
 
+/// What the samples of one chunk in a file may take in memory; those of Prometheus take a hundredth at most.
+pub(super) const CHUNK_MEMORY_MAX: usize = 256 << 20;
+
 pub(super) const XOR: u8 = 1;
 pub(super) const HISTOGRAM: u8 = 2;
 pub(super) const FLOAT_HISTOGRAM: u8 = 3;
@@ -22,18 +25,21 @@ const XOR2: u8 = 4;
 const HISTOGRAM_STARTS: u8 = 5;
 const FLOAT_HISTOGRAM_STARTS: u8 = 6;
 
-/// Adds the samples of a chunk.
-pub(super) fn decode(encoding: u8, data: &[u8], samples: &mut Samples) -> Result<(), Damage> {
+/// Adds the samples of a chunk. They may take `bytes_left` of memory, from which goes what they take.
+pub(super) fn decode(encoding: u8, data: &[u8], bytes_left: &mut usize, samples: &mut Samples) -> Result<(), Damage> {
     let is_float = matches!(encoding, FLOAT_HISTOGRAM | FLOAT_HISTOGRAM_STARTS);
     let has_starts = matches!(encoding, HISTOGRAM_STARTS | FLOAT_HISTOGRAM_STARTS);
+    let n_floats = samples.timestamps.len();
     match encoding {
-        XOR => xor::decode(data, |t_ms, value| samples.push(t_ms, value)),
-        XOR2 => xor::decode2(data, |t_ms, value| samples.push(t_ms, value)),
+        XOR => xor::decode(data, |t_ms, value| samples.push(t_ms, value))?,
+        XOR2 => xor::decode2(data, |t_ms, value| samples.push(t_ms, value))?,
         HISTOGRAM..=FLOAT_HISTOGRAM | HISTOGRAM_STARTS..=FLOAT_HISTOGRAM_STARTS => {
-            histograms::decode(data, is_float, has_starts, |sample| samples.histograms.push(sample))
+            histograms::decode(data, is_float, has_starts, bytes_left, |sample| samples.histograms.push(sample))?;
         }
-        _ => Err(Damage("unknown encoding of a chunk")),
+        _ => return Err(Damage("unknown encoding of a chunk")),
     }
+    // Of floats a chunk has no more than a megabyte.
+    super::take_memory(bytes_left, (samples.timestamps.len() - n_floats) * size_of::<Sample>())
 }
 
 /// The chunks of a block, to read.
@@ -64,7 +70,7 @@ impl ChunkFiles {
         if crc32c::crc32c(body) != reader.u32()? {
             return Err(Damage("a chunk is damaged"));
         }
-        decode(body[0], &body[1..], samples)
+        decode(body[0], &body[1..], &mut { CHUNK_MEMORY_MAX }, samples)
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) fn read(bytes: &[u8], mut each: impl FnMut(u64, Samples)) -> Result<(
             return Err(Damage("a chunk is damaged"));
         }
         let mut samples = Samples::default();
-        chunks::decode(encoding, data, &mut samples)?;
+        chunks::decode(encoding, data, &mut { chunks::CHUNK_MEMORY_MAX }, &mut samples)?;
         each(reference, samples);
     }
     Ok(())

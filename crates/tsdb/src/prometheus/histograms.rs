@@ -11,7 +11,7 @@ use super::xor::Starts;
 
 /// How many samples a chunk gets.
 const CHUNK_SAMPLES: usize = 120;
-/// The largest number of buckets of a histogram that is read.
+/// The largest number of buckets of a histogram that is read, and of spans, which may be empty, and of bounds.
 const BUCKETS_MAX: u64 = 1 << 20;
 
 const RESET: u8 = 0b1000_0000;
@@ -81,11 +81,13 @@ pub(super) fn encode(run: &[HistogramSample]) -> (bool, Vec<u8>) {
     (first.is_float, out.into_bytes())
 }
 
-/// Reads a chunk; `each` gets the samples in order.
+/// Reads a chunk; `each` gets the samples in order. They may take `bytes_left` of memory, from which goes what they take: a few bits of
+/// a chunk can stand for all the buckets of a histogram.
 pub(super) fn decode(
     bytes: &[u8],
     is_float: bool,
     has_starts: bool,
+    bytes_left: &mut usize,
     mut each: impl FnMut(HistogramSample),
 ) -> Result<(), Damage> {
     let (header, rest) = bytes.split_first_chunk::<3>().ok_or(Damage("a chunk ends early"))?;
@@ -106,6 +108,8 @@ pub(super) fn decode(
     }
     let layout = take_layout(&mut bits)?;
     let mut numbers = Number::of_all(&layout, is_float);
+    let stale_bytes = size_of::<HistogramSample>() + size_of::<NativeHistogram>();
+    let sample_bytes = stale_bytes + layout.bytes() + numbers.len() * size_of::<u64>();
     let (mut t_ms, mut delta) = (0i64, 0i64);
     let mut row = vec![0u64; numbers.len()];
     for at in 0..n {
@@ -133,6 +137,7 @@ pub(super) fn decode(
             _ if at == 0 => first_hint,
             _ => CounterReset::NotReset,
         };
+        super::take_memory(bytes_left, if stale { stale_bytes } else { sample_bytes })?;
         let histogram = if stale { stale_histogram(is_float) } else { histogram(&layout, &row, is_float, hint) };
         let start_ms = starts.as_ref().map_or(0, |starts| starts.start_ms);
         each(HistogramSample { t_ms, start_ms, histogram: Arc::new(histogram) });
@@ -151,6 +156,11 @@ struct Layout {
 }
 
 impl Layout {
+    /// What each histogram takes of it: all but the bounds, which are shared.
+    fn bytes(&self) -> usize {
+        (self.positive.len() + self.negative.len()) * size_of::<Span>()
+    }
+
     fn n_buckets(&self) -> (usize, usize) {
         let n = |spans: &[Span]| spans.iter().map(|span| span.length as usize).sum();
         (n(&self.positive), n(&self.negative))
@@ -348,7 +358,7 @@ fn take_layout(bits: &mut BitReader<'_>) -> Result<Layout, Damage> {
     let schema = i32::try_from(bits.varbit()?).map_err(|_| Damage("unknown schema of a histogram"))?;
     let (mut spans, mut n_buckets) = ([Vec::new(), Vec::new()], 0u64);
     for spans in &mut spans {
-        for _ in 0..bits.varbit_unsigned()? {
+        for _ in 0..take_count(bits)? {
             let (length, offset) = (bits.varbit_unsigned()?, bits.varbit()?);
             n_buckets = n_buckets.saturating_add(length);
             match (u32::try_from(length), i32::try_from(offset)) {
@@ -359,12 +369,18 @@ fn take_layout(bits: &mut BitReader<'_>) -> Result<Layout, Damage> {
     }
     let mut bounds = Vec::new();
     if schema == CUSTOM_SCHEMA {
-        for _ in 0..bits.varbit_unsigned()? {
+        for _ in 0..take_count(bits)? {
             bounds.push(take_bound(bits)?);
         }
     }
     let [positive, negative] = spans;
     Ok(Layout { schema, zero_threshold, positive, negative, bounds: bounds.into() })
+}
+
+/// How many spans or bounds follow.
+fn take_count(bits: &mut BitReader<'_>) -> Result<u64, Damage> {
+    let n = bits.varbit_unsigned()?;
+    if n > BUCKETS_MAX { Err(Damage("a histogram has too many buckets")) } else { Ok(n) }
 }
 
 /// Powers of two from 2^-243 to 2^10 are one byte.
@@ -441,7 +457,7 @@ mod tests {
         let (mut back, mut n) = (Vec::new(), 0);
         for run in runs(samples) {
             let (is_float, bytes) = encode(run);
-            decode(&bytes, is_float, false, |sample| back.push(sample)).unwrap();
+            decode(&bytes, is_float, false, &mut { usize::MAX }, |sample| back.push(sample)).unwrap();
             n += 1;
         }
         (back, n)
@@ -472,6 +488,31 @@ mod tests {
         // NaN is not equal to itself, so the texts are compared.
         assert_eq!(format!("{back:?}"), format!("{samples:?}"));
         assert_eq!(n, 5, "up to the reset, from it, the stale ones, the gauges, the custom one");
+    }
+
+    #[test]
+    fn few_bits_that_stand_for_much() {
+        // A million empty spans, and so many samples without a bucket: each would copy the spans.
+        let mut out = BitWriter::new(&[0xff, 0xff, 0]);
+        put_zero_threshold(&mut out, 0.0);
+        out.put_varbit(0);
+        out.put_varbit_unsigned(BUCKETS_MAX);
+        (0..BUCKETS_MAX).for_each(|_| out.put(0, 2));
+        out.put_varbit_unsigned(0);
+        let mut bytes = out.into_bytes();
+        bytes.resize(bytes.len() + (1 << 20), 0);
+        let (mut n, mut bytes_left) = (0, 100 << 20);
+        let decoded = decode(&bytes, false, false, &mut bytes_left, |_| n += 1);
+        assert_eq!((decoded, n), (Err(Damage("its samples take more memory than may be used")), 12));
+        // More than there can be.
+        for n in [BUCKETS_MAX + 1, u64::MAX] {
+            let mut out = BitWriter::new(&[0, 1, 0]);
+            put_zero_threshold(&mut out, 0.0);
+            out.put_varbit(0);
+            out.put_varbit_unsigned(n);
+            let decoded = decode(&out.into_bytes(), false, false, &mut { usize::MAX }, |_| ());
+            assert_eq!(decoded, Err(Damage("a histogram has too many buckets")));
+        }
     }
 
     #[test]
@@ -507,7 +548,7 @@ mod tests {
 
         #[test]
         fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..120), float in any::<bool>(), starts in any::<bool>()) {
-            let _ = decode(&bytes, float, starts, |_| ());
+            let _ = decode(&bytes, float, starts, &mut { 1 << 20 }, |_| ());
         }
     }
 }

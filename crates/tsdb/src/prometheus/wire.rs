@@ -48,9 +48,14 @@ pub fn encode_chunks(samples: &Samples) -> Vec<EncodedChunk> {
     pieces
 }
 
-/// Adds the samples of a chunk behind those that `samples` has.
-pub fn decode_chunk(encoding: u8, data: &[u8], samples: &mut Samples) -> Result<(), ChunkError> {
-    chunks::decode(encoding, data, samples).map_err(|damage| ChunkError(damage.to_string()))
+/// Adds the samples of a chunk behind those that `samples` has. They may take `bytes_left` of memory, from which goes what they take.
+pub fn decode_chunk(
+    encoding: u8,
+    data: &[u8],
+    bytes_left: &mut usize,
+    samples: &mut Samples,
+) -> Result<(), ChunkError> {
+    chunks::decode(encoding, data, bytes_left, samples).map_err(|damage| ChunkError(damage.to_string()))
 }
 
 #[cfg(test)]
@@ -64,11 +69,12 @@ mod tests {
         let chunks = encode_chunks(&samples);
         assert_eq!(chunks.iter().map(|chunk| chunk.encoding).collect::<Vec<_>>(), [XOR; 3]);
         assert_eq!((chunks[0].min_ms, chunks[2].max_ms), (0, 249 * 15_000));
-        let mut read = Samples::default();
+        let (mut read, mut bytes_left) = (Samples::default(), 250 * 16);
         for chunk in &chunks {
-            decode_chunk(chunk.encoding, &chunk.data, &mut read).unwrap();
+            decode_chunk(chunk.encoding, &chunk.data, &mut bytes_left, &mut read).unwrap();
         }
-        assert_eq!(read, samples);
-        assert!(decode_chunk(9, &[], &mut read).is_err());
+        assert_eq!((&read, bytes_left), (&samples, 0));
+        assert!(decode_chunk(9, &[], &mut bytes_left, &mut read).is_err());
+        assert!(decode_chunk(XOR, &chunks[0].data, &mut bytes_left, &mut read).is_err(), "there is no memory left");
     }
 }
