@@ -130,10 +130,12 @@ fn front_door() -> anyhow::Result<()> {
         ensure!(answer.status == status, "{target}: {}", answer.status);
         ensure!(answer.header("x-request-id") == Some("mine"), "{target}");
     }
-    let said = server.running.output();
-    for part in ["path=\"/nosuch\"", "status=404", "id=\"mine\"", "method=GET", "peer=127.0.0.1:"] {
-        ensure!(said.contains(part), "the log lacks {part}:\n{said}");
+    // A line is written behind the answer it tells of.
+    for part in ["path=\"/nosuch\"", "status=404", "status=400", "id=\"mine\"", "method=GET", "peer=127.0.0.1:"] {
+        wait_for(part, PATIENCE, || server.running.output().contains(part).then_some(()))
+            .with_context(|| format!("in the log:\n{}", server.running.output()))?;
     }
+    let said = server.running.output();
     ensure!(!said.contains("hidden"), "parameters are in the log:\n{said}");
     let metrics = http::get(&format!("{}/metrics", server.url))?.body;
     for line in ["relatum_http_clients 1", "relatum_http_inflow_bytes 0"] {
