@@ -289,6 +289,25 @@ fn null_is_zero() {
     );
 }
 
+/// Prometheus takes these, and then panics or never says what a metric is.
+#[test]
+fn metadata_that_is_never_sent() {
+    let with = |keys: &str| format!("remote_write: [{{url: http://a, metadata_config: {{{keys}}}}}]\n");
+    let place = "(in remote_write[0].metadata_config";
+    refuses(
+        &with("send_interval: 0s"),
+        &[&format!("1:65: remote write metadata_config send_interval must be positive {place}.send_interval)")],
+    );
+    refuses(
+        &with("max_samples_per_send: 0"),
+        &[&format!(
+            "1:72: remote write metadata_config max_samples_per_send must be positive {place}.max_samples_per_send)"
+        )],
+    );
+    let unsent = accepts(&with("send: false, send_interval: 0s, max_samples_per_send: 0"));
+    assert!(!unsent.remote_write[0].metadata.send);
+}
+
 #[test]
 fn yaml_as_go_reads_it() {
     let limits = |value: &str| accepts(&format!("global: {{sample_limit: {value}}}\n")).global.limits.samples;

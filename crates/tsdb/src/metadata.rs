@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -28,6 +29,8 @@ pub(crate) const BYTES_MAX: usize = 32 << 20;
 const EVICTED_AT_ONCE: usize = BYTES_MAX / 8;
 /// What a metric takes up beside its texts: its place in the map, which is two thirds full, and three allocations.
 const METRIC_BYTES: usize = size_of::<(Box<str>, Told)>() * 3 / 2 + 3 * 16;
+/// How many are copied while those who tell of others wait.
+const VISITED_AT_ONCE: usize = 256;
 /// A metric takes fewer bytes in the file than in memory, so what is written is never longer than what is read.
 const FILE_BYTES_MAX: u64 = BYTES_MAX as u64 + 64;
 
@@ -134,9 +137,22 @@ impl Metadata {
         self.known().metrics.get(metric).map(|told| told.description.clone())
     }
 
-    /// Calls `each` for every metric that is described, in the order of their names.
+    /// Calls `each` for every metric that is described, in the order of their names. What is told meanwhile may be among them or not:
+    /// nobody waits while `each` works.
     pub(crate) fn visit(&self, mut each: impl FnMut(&str, &MetricDescription)) {
-        self.known().metrics.iter().for_each(|(metric, told)| each(metric, &told.description));
+        let mut behind: Bound<Box<str>> = Bound::Unbounded;
+        loop {
+            let some: Vec<(Box<str>, MetricDescription)> = {
+                let known = self.known();
+                let rest = known.metrics.range::<str, _>((behind.as_ref().map(|last| &**last), Bound::Unbounded));
+                rest.take(VISITED_AT_ONCE).map(|(metric, told)| (metric.clone(), told.description.clone())).collect()
+            };
+            some.iter().for_each(|(metric, description)| each(metric, description));
+            match some.into_iter().last() {
+                Some((last, _)) => behind = Bound::Excluded(last),
+                None => return,
+            }
+        }
     }
 
     /// Writes the file if something changed since.
@@ -293,5 +309,20 @@ mod tests {
     fn memory_and_file_have_a_bound() {
         check_bound(3_000, TEXT_BYTES_MAX);
         check_bound(250_000, 20);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_visitor() {
+        let metadata = Metadata { dir: PathBuf::new(), known: Mutex::default() };
+        let names: Vec<String> = (0..3 * VISITED_AT_ONCE + 1).map(|n| format!("m{n:04}")).collect();
+        names.iter().for_each(|name| metadata.describe(name, MetricKind::Gauge, "", ""));
+        let mut visited = Vec::new();
+        metadata.visit(|metric, _| {
+            // Somebody tells of another one, which comes first and so is not visited.
+            metadata.describe("a", MetricKind::Counter, metric, "");
+            visited.push(metric.to_owned());
+        });
+        assert_eq!(visited, names);
+        assert_eq!(metadata.of("a").map(|description| description.help).as_ref(), names.last());
     }
 }

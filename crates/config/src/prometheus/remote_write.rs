@@ -254,18 +254,26 @@ impl MetadataConfig {
     fn read(cursor: Cursor<'_>) -> Self {
         let defaults = MetadataConfig::default();
         let Some(mut section) = cursor.section() else { return MetadataConfig { send: false, ..defaults } };
+        let (interval, n_max) = (section.take("send_interval"), section.take("max_samples_per_send"));
         let metadata = MetadataConfig {
             send: section.take("send").map_or(Some(true), Cursor::bool).unwrap_or(true),
-            send_interval: section
-                .take("send_interval")
+            send_interval: interval
                 .map_or(Some(defaults.send_interval), Cursor::duration)
-                .unwrap_or_default(),
-            max_samples_per_send: section
-                .take("max_samples_per_send")
+                .unwrap_or(defaults.send_interval),
+            max_samples_per_send: n_max
                 .map_or(Some(defaults.max_samples_per_send), Cursor::unsigned)
-                .unwrap_or_default(),
+                .unwrap_or(defaults.max_samples_per_send),
         };
         section.finish();
+        // Prometheus takes both, ends with the first and sends nothing with the second.
+        let is_none = [metadata.send_interval.is_zero(), metadata.max_samples_per_send == 0];
+        for ((key, place), is_none) in
+            [("send_interval", interval), ("max_samples_per_send", n_max)].iter().zip(is_none)
+        {
+            if let Some(place) = place.filter(|_| is_none && metadata.send) {
+                place.invalid(format!("remote write metadata_config {key} must be positive"));
+            }
+        }
         metadata
     }
 }

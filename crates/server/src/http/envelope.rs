@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use relatum_model::storage::SelectError;
 use serde::Serialize;
 
 use super::stream::{MakePiece, made};
@@ -61,6 +62,20 @@ impl ApiError {
     /// A parameter that cannot be used, in Prometheus' words.
     pub(crate) fn parameter(name: &str, cause: impl std::fmt::Display) -> Self {
         ApiError::bad_data(format!("invalid parameter {}: {cause}", relatum_model::text::quote(name)))
+    }
+}
+
+/// Why the store gave no answer, in Prometheus' kinds; what is wrong with it goes to the log.
+impl From<SelectError> for ApiError {
+    fn from(error: SelectError) -> Self {
+        let kind = match error {
+            SelectError::Cancelled => ErrorKind::Canceled,
+            SelectError::Read { .. } | SelectError::Damaged { .. } => {
+                tracing::error!(error = %crate::chain(&error), "the store could not be read");
+                ErrorKind::Internal
+            }
+        };
+        ApiError::new(kind, error.to_string())
     }
 }
 
@@ -164,3 +179,20 @@ impl IntoResponse for Success {
 
 /// What every handler of the API returns.
 pub(crate) type ApiResult = Result<Success, ApiError>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_gave_no_answer() {
+        let damaged = SelectError::Damaged { what: "block a".to_owned(), reason: "b".to_owned() };
+        for (error, status, kind, message) in [
+            (SelectError::Cancelled, 499, "canceled", "query was canceled"),
+            (damaged, 500, "internal", "cannot decode block a: b"),
+        ] {
+            let error = ApiError::from(error);
+            assert_eq!((error.kind.status().as_u16(), error.kind.name(), &*error.message), (status, kind, message));
+        }
+    }
+}

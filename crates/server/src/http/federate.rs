@@ -12,6 +12,7 @@ use relatum_model::{Labels, is_stale};
 
 use super::front;
 use super::params::Params;
+use super::query::CancelOnDrop;
 use crate::Engine;
 use crate::clock::now_ms;
 
@@ -35,11 +36,14 @@ pub(crate) async fn federate(State(engine): State<Arc<Engine>>, headers: HeaderM
     let end_ms = now_ms();
     let range = TimeRange { min_ms: end_ms - live.flags.lookback.as_millis() as i64, max_ms: end_ms };
     let permit = engine.query_slots().await;
+    let cancel = Cancel::new();
+    // When the client goes away this future is dropped, and the work behind it stops.
+    let _guard = CancelOnDrop(cancel.clone());
     let read = tokio::task::spawn_blocking(move || {
         let reader = engine.store().open(&Scope::all(), range)?;
         let mut newest: Vec<(Labels, i64, f64)> = Vec::new();
         for set in &sets {
-            for series in reader.series(&set.all_matchers(), &Hints::default(), &Cancel::new())? {
+            for series in reader.series(&set.all_matchers(), &Hints::default(), &cancel)? {
                 let series = series?;
                 // The formats know no staleness markers: a series that ended is simply not there.
                 if let Some(last) = series.samples.iter().last().filter(|last| !is_stale(last.value)) {

@@ -147,13 +147,7 @@ impl Search {
             return Err(ApiError::bad_data("end timestamp must not be before start timestamp"));
         }
         let matcher_sets = params.matcher_sets().map_err(ApiError::bad_data)?;
-        let n_terms = params.all("search[]").count();
-        if n_terms > TERMS_MAX {
-            return bad(format!("too many search[] terms: got {n_terms}, maximum is {TERMS_MAX}"));
-        }
-        if let Some(long) = params.all("search[]").map(str::len).find(|n_bytes| *n_bytes > TERM_BYTES_MAX) {
-            return bad(format!("search[] term too long: got {long} bytes, maximum is {TERM_BYTES_MAX}"));
-        }
+        let n_terms = count(params.all("search[]"))?;
         let threshold: u8 = match params.first("fuzz_threshold") {
             "" => 0,
             text => match text.parse() {
@@ -217,14 +211,14 @@ impl Search {
         let deadline = Instant::now().checked_add(timeout).filter(|_| !timeout.is_zero());
         let searched = tokio::task::spawn_blocking(move || {
             let everywhere = engine.everywhere();
-            let reader = everywhere.open(&Scope::all(), self.range).map_err(unreadable)?;
+            let reader = everywhere.open(&Scope::all(), self.range)?;
             let mut united = BTreeSet::new();
             let names = match &self.matcher_sets[..] {
-                [] => read(reader.as_ref(), &[], &cancel).map_err(unreadable)?,
-                [matchers] => read(reader.as_ref(), matchers, &cancel).map_err(unreadable)?,
+                [] => read(reader.as_ref(), &[], &cancel)?,
+                [matchers] => read(reader.as_ref(), matchers, &cancel)?,
                 sets => {
                     for matchers in sets {
-                        united.extend(read(reader.as_ref(), matchers, &cancel).map_err(unreadable)?);
+                        united.extend(read(reader.as_ref(), matchers, &cancel)?);
                     }
                     united.into_iter().collect()
                 }
@@ -309,9 +303,20 @@ impl Search {
     }
 }
 
-fn unreadable(error: SelectError) -> ApiError {
-    tracing::error!(error = %crate::chain(&error), "the store could not be searched");
-    ApiError::new(ErrorKind::Internal, error.to_string())
+/// How many texts are searched for; fails if they are more work than they may be.
+fn count<'a>(terms: impl Iterator<Item = &'a str>) -> Result<usize, ApiError> {
+    let lengths: Vec<usize> = terms.map(str::len).collect();
+    if lengths.len() > TERMS_MAX {
+        let n_terms = lengths.len();
+        return Err(ApiError::bad_data(format!("too many search[] terms: got {n_terms}, maximum is {TERMS_MAX}")));
+    }
+    match lengths.iter().find(|n_bytes| **n_bytes > TERM_BYTES_MAX) {
+        None => Ok(lengths.len()),
+        Some(long) => {
+            let cause = format!("search[] term too long: got {long} bytes, maximum is {TERM_BYTES_MAX}");
+            Err(ApiError::bad_data(cause))
+        }
+    }
 }
 
 fn answer(lines: String) -> Response {
@@ -373,6 +378,19 @@ mod tests {
 
     fn chosen(search: &Search, cancel: &Cancel, deadline: Option<Instant>) -> Result<Vec<(String, f64)>, ApiError> {
         search.chosen(NAMES.map(str::to_owned).to_vec(), cancel, deadline)
+    }
+
+    #[test]
+    fn how_much_is_searched_for() {
+        let check = |terms: &[String], expected: Result<usize, &str>| {
+            let counted = count(terms.iter().map(String::as_str)).map_err(|error| error.message);
+            assert_eq!(counted, expected.map_err(str::to_owned));
+        };
+        check(&[], Ok(0));
+        check(&["é".repeat(128), String::new()], Ok(2));
+        check(&["é".repeat(129)], Err("search[] term too long: got 258 bytes, maximum is 256"));
+        check(&vec!["a".to_owned(); 32], Ok(32));
+        check(&vec!["a".to_owned(); 33], Err("too many search[] terms: got 33, maximum is 32"));
     }
 
     #[test]

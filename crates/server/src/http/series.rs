@@ -11,11 +11,12 @@ use serde_json::{Map, Value};
 
 use super::envelope::{ApiError, ApiResult, ErrorKind, Success};
 use super::params::{MAX_TIME_MS, MIN_TIME_MS, Params};
+use super::query::CancelOnDrop;
 use crate::Engine;
 
 /// `/api/v1/labels`
 pub(crate) async fn names(State(engine): State<Arc<Engine>>, params: Params) -> ApiResult {
-    listed(engine, params, |reader, matchers| reader.label_names(matchers, &Cancel::new())).await
+    listed(engine, params, |reader, matchers, cancel| reader.label_names(matchers, cancel)).await
 }
 
 /// `/api/v1/label/NAME/values`
@@ -31,7 +32,7 @@ pub(crate) async fn values(
     if name.is_empty() {
         return Err(ApiError::bad_data("invalid label name: \"\""));
     }
-    listed(engine, params, move |reader, matchers| reader.label_values(&name, matchers, &Cancel::new())).await
+    listed(engine, params, move |reader, matchers, cancel| reader.label_values(&name, matchers, cancel)).await
 }
 
 /// `/api/v1/series`
@@ -41,7 +42,7 @@ pub(crate) async fn series(State(engine): State<Arc<Engine>>, params: Params) ->
     }
     let sets = params.matcher_sets().map_err(|cause| ApiError::parameter("match[]", cause))?;
     let (found, warnings) =
-        collect(engine, params, sets, |reader, matchers, limit| reader.label_sets(matchers, limit, &Cancel::new()))
+        collect(engine, params, sets, |reader, matchers, limit, cancel| reader.label_sets(matchers, limit, cancel))
             .await?;
     let objects: Vec<Map<String, Value>> = found.iter().map(object).collect();
     Ok(Success::of(&objects).with_notes(warnings, Vec::new()))
@@ -55,10 +56,11 @@ pub(crate) fn object(labels: &Labels) -> Map<String, Value> {
 async fn listed(
     engine: Arc<Engine>,
     params: Params,
-    read: impl Fn(&dyn Reader, &[Matcher]) -> Result<Vec<String>, SelectError> + Send + 'static,
+    read: impl Fn(&dyn Reader, &[Matcher], &Cancel) -> Result<Vec<String>, SelectError> + Send + 'static,
 ) -> ApiResult {
     let sets = params.matcher_sets().map_err(ApiError::bad_data)?;
-    let (found, warnings) = collect(engine, params, sets, move |reader, matchers, _| read(reader, matchers)).await?;
+    let (found, warnings) =
+        collect(engine, params, sets, move |reader, matchers, _, cancel| read(reader, matchers, cancel)).await?;
     Ok(Success::of(&found).with_notes(warnings, Vec::new()))
 }
 
@@ -68,7 +70,7 @@ async fn collect<T: Ord + Send + 'static>(
     engine: Arc<Engine>,
     params: Params,
     mut sets: Vec<Vec<Matcher>>,
-    read: impl Fn(&dyn Reader, &[Matcher], usize) -> Result<Vec<T>, SelectError> + Send + 'static,
+    read: impl Fn(&dyn Reader, &[Matcher], usize, &Cancel) -> Result<Vec<T>, SelectError> + Send + 'static,
 ) -> Result<(Vec<T>, Vec<String>), ApiError> {
     let min_ms = params.time_ms_or("start", MIN_TIME_MS)?;
     let max_ms = params.time_ms_or("end", MAX_TIME_MS)?;
@@ -79,35 +81,34 @@ async fn collect<T: Ord + Send + 'static>(
     // One more tells that there are more.
     let enough = if limit > 0 { limit.saturating_add(1) } else { 0 };
     let permit = engine.query_slots().await;
-    tokio::task::spawn_blocking(move || {
+    let cancel = Cancel::new();
+    // When the client goes away this future is dropped, and the work behind it stops.
+    let _guard = CancelOnDrop(cancel.clone());
+    let collected = tokio::task::spawn_blocking(move || {
         let everywhere = engine.everywhere();
         let reader = everywhere.open(&Scope::all(), TimeRange { min_ms, max_ms })?;
         let found = if let [matchers] = &sets[..] {
-            read(reader.as_ref(), matchers, enough)?
+            read(reader.as_ref(), matchers, enough, &cancel)?
         } else {
             let mut united = BTreeSet::new();
             for matchers in &sets {
-                united.extend(read(reader.as_ref(), matchers, enough)?);
+                united.extend(read(reader.as_ref(), matchers, enough, &cancel)?);
             }
             united.into_iter().collect()
         };
         drop(permit);
         drop(reader);
-        Ok((found, everywhere.take_warnings()))
-    })
-    .await
-    .unwrap_or_else(|_| Err(SelectError::Cancelled))
-    .map(|(mut found, mut warnings)| {
-        if limit > 0 && found.len() > limit {
-            found.truncate(limit);
-            warnings.push("results truncated due to limit".to_owned());
-        }
-        (found, warnings)
-    })
-    .map_err(|error| {
-        tracing::error!(error = %crate::chain(&error), "the store could not be read");
-        ApiError::new(ErrorKind::Internal, error.to_string())
-    })
+        Ok::<_, SelectError>((found, everywhere.take_warnings()))
+    });
+    let (mut found, mut warnings) = match collected.await {
+        Ok(collected) => collected?,
+        Err(_) => return Err(ApiError::new(ErrorKind::Internal, "the reading ended unexpectedly")),
+    };
+    if limit > 0 && found.len() > limit {
+        found.truncate(limit);
+        warnings.push("results truncated due to limit".to_owned());
+    }
+    Ok((found, warnings))
 }
 
 /// Undoes Prometheus' escaping of names outside the legacy alphabet: `U__a_2e_b` is `a.b`. Anything else stays as it is.

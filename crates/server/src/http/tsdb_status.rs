@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::envelope::{ApiError, ApiResult, ErrorKind, Success};
 use super::params::{MAX_TIME_MS, MIN_TIME_MS, Params};
+use super::query::CancelOnDrop;
 use crate::Engine;
 
 const ENTRIES_DEFAULT: usize = 10;
@@ -29,10 +30,13 @@ pub(crate) async fn head(State(engine): State<Arc<Engine>>, params: Params) -> A
         return Err(ApiError::bad_data(format!("limit must not exceed {ENTRIES_MAX}")));
     }
     let permit = engine.query_slots().await;
+    let cancel = Cancel::new();
+    // When the client goes away this future is dropped, and the work behind it stops.
+    let _guard = CancelOnDrop(cancel.clone());
     let counted = tokio::task::spawn_blocking(move || {
         let stats = engine.store().stats();
         let reader = engine.store().open(&Scope::all(), TimeRange { min_ms: MIN_TIME_MS, max_ms: MAX_TIME_MS })?;
-        let series = reader.label_sets(&[], 0, &Cancel::new())?;
+        let series = reader.label_sets(&[], 0, &cancel)?;
         drop(permit);
         let mut value = Cardinality::of(&series).to_json(limit);
         value["headStats"] = json!({
@@ -45,10 +49,10 @@ pub(crate) async fn head(State(engine): State<Arc<Engine>>, params: Params) -> A
         });
         Ok::<_, SelectError>(Success::of(&value))
     });
-    counted.await.unwrap_or(Err(SelectError::Cancelled)).map_err(|error| {
-        tracing::error!(error = %crate::chain(&error), "the store could not be read");
-        ApiError::new(ErrorKind::Internal, error.to_string())
-    })
+    match counted.await {
+        Ok(counted) => Ok(counted?),
+        Err(_) => Err(ApiError::new(ErrorKind::Internal, "the counting ended unexpectedly")),
+    }
 }
 
 /// `/api/v1/status/tsdb/blocks`: what is on disk, oldest first.

@@ -96,6 +96,47 @@ async fn those_who_wait_leave_room_for_those_who_ask_how_it_goes() {
     assert!(!configured.await);
 }
 
+/// Whoever supervises the process must not take it for dead because it has much to do.
+#[test]
+fn with_all_threads_at_work_it_is_healthy() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build().unwrap();
+    runtime.block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let start = start(dir.path(), Duration::from_secs(600));
+        let router = start.router();
+        let engine = start.open().unwrap();
+        engine.reload().unwrap();
+        let (at_work, has_begun) = std::sync::mpsc::channel();
+        let locks: Vec<_> = (0..2).map(|_| Arc::new(std::sync::Mutex::new(()))).collect();
+        let held: Vec<_> = locks.iter().map(|lock| lock.lock().unwrap()).collect();
+        let work: Vec<_> = locks
+            .iter()
+            .map(|lock| {
+                let (lock, at_work) = (Arc::clone(lock), at_work.clone());
+                tokio::task::spawn_blocking(move || {
+                    at_work.send(()).unwrap();
+                    drop(lock.lock());
+                })
+            })
+            .collect();
+        has_begun.recv().unwrap();
+        has_begun.recv().unwrap();
+        let asking = router.clone();
+        let waiting = tokio::spawn(async move { get(&asking, "/api/v1/query?query=1").await.0 });
+        tokio::task::yield_now().await;
+        for path in ["/-/healthy", "/-/ready", "/api/v1/status/walreplay", "/api/v1/status/buildinfo"] {
+            assert_eq!(get(&router, path).await.0, 200, "{path}");
+        }
+        assert!(!waiting.is_finished(), "there was a thread left");
+        drop(held);
+        for done in work {
+            done.await.unwrap();
+        }
+        assert_eq!(waiting.await.unwrap(), 200);
+        engine.close().await;
+    });
+}
+
 #[test]
 fn nothing_is_made_for_a_configuration_that_cannot_run() {
     let dir = tempfile::tempdir().unwrap();

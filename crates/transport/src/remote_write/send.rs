@@ -6,10 +6,13 @@
 //!
 //! ```text
 //! log --Reader: read, relabel, encode--> parcels, bounded --Carrier: post, retry--> remote
+//! what metrics are --Describer: now and then, where the receiver knows 1.0--> remote
 //! ```
 
 mod carrier;
+mod describer;
 mod parcel;
+mod post;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -32,6 +35,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::http::{Connection, HttpClients, HttpError, header_map};
 use carrier::Carrier;
+use describer::Describer;
 use reader::Reader;
 use traffic::Traffic;
 
@@ -246,9 +250,17 @@ impl Remotes {
             stop: stop.clone(),
             shutdown: self.shutdown.clone(),
         };
+        let describer = Describer {
+            tail: Arc::clone(&self.tail),
+            route: route_now.clone(),
+            traffic: Arc::clone(&traffic),
+            stop: stop.clone(),
+            shutdown: self.shutdown.clone(),
+        };
         let carrier = Carrier::new(to_send, route_now, Arc::clone(&traffic), stop.clone(), self.shutdown.clone());
         self.tasks.spawn(reader.run());
         self.tasks.spawn(carrier.run());
+        self.tasks.spawn(describer.run());
         Running { id, route, traffic, stop }
     }
 

@@ -17,7 +17,7 @@ use relatum_model::{HistogramSample, Labels, Sample, Samples};
 use super::Route;
 
 /// A body that grows beyond this is finished, though it may have more samples: receivers refuse bodies of tens of megabytes.
-const BODY_BYTES_FULL: usize = 4 << 20;
+pub(super) const BODY_BYTES_FULL: usize = 4 << 20;
 
 /// The body of one request.
 #[derive(Debug, Default)]
@@ -31,8 +31,6 @@ pub(super) struct Parcel {
     /// How many of them are histograms.
     pub(super) n_histograms: u64,
     pub(super) n_exemplars: u64,
-    /// Families that are described, in a parcel of its own.
-    pub(super) n_descriptions: u64,
     /// The time of the newest sample.
     pub(super) newest_ms: i64,
     /// Where the log stands when this parcel has arrived; `None` if more parcels of the same place follow.
@@ -173,24 +171,6 @@ impl<'b> SeriesNumbers<'b> {
     }
 }
 
-/// All that is known of families, for a receiver of 1.0: several in a parcel, without samples.
-pub(super) fn pack_descriptions(tail: &dyn Tail, per_parcel_max: u64) -> Vec<Parcel> {
-    let empty = || (Encoder::of(Version::V1), Parcel::empty(Version::V1));
-    let (mut parcels, (mut encoder, mut parcel)) = (Vec::new(), empty());
-    tail.descriptions(&mut |family, description| {
-        encoder.push_description(family, description);
-        parcel.n_descriptions += 1;
-        if parcel.n_descriptions >= per_parcel_max || encoder.body_bytes() >= BODY_BYTES_FULL {
-            let (encoder, parcel) = (std::mem::take(&mut encoder), std::mem::replace(&mut parcel, empty().1));
-            parcels.push(seal(encoder, parcel));
-        }
-    });
-    if parcel.n_descriptions > 0 {
-        parcels.push(seal(encoder, parcel));
-    }
-    parcels
-}
-
 /// The time before which samples are not worth sending.
 pub(super) fn oldest_ms(route: &Route, now_ms: i64) -> i64 {
     let limit = route.config.queue.sample_age_limit;
@@ -201,8 +181,13 @@ pub(super) fn oldest_ms(route: &Route, now_ms: i64) -> i64 {
 }
 
 fn seal(encoder: Encoder, parcel: Parcel) -> Parcel {
+    Parcel { body: compressed(encoder), ..parcel }
+}
+
+/// What was encoded, as it is sent.
+pub(super) fn compressed(encoder: Encoder) -> Bytes {
     let body = snap::raw::Encoder::new().compress_vec(&encoder.finish());
-    Parcel { body: body.expect("a body of some megabytes is far below snappy's bound").into(), ..parcel }
+    body.expect("a body of some megabytes is far below snappy's bound").into()
 }
 
 /// Adds the external labels that the series does not have and relabels it; `None` if that leaves nothing to send.
@@ -279,7 +264,6 @@ mod tests {
         let store = MemoryStore::default();
         store.describe("h", MetricKind::Histogram, "How long.", "s");
         store.describe("old", MetricKind::Gauge, "That.", "");
-        store.describe("gone", MetricKind::Counter, "Not sampled.", "");
         let sample = Sample { t_ms: 10, value: 1.0 };
         let names = ["h_bucket", "h_sum", "old", "silent"];
         let samples = names.map(|name| (Labels::from_pairs([("__name__", name)]), sample)).to_vec();
@@ -296,13 +280,6 @@ mod tests {
             let packed = pack(&batch, &store, &route(&format!("{renamed}, {more}")), 0);
             assert_eq!(told(&packed.parcels[0]), expected, "{more}");
         }
-        let expected = ["h histogram How long. s", "old gauge That. ", "gone counter Not sampled. "];
-        for (per_parcel_max, n_parcels) in [(1, 3), (2, 2), (3, 1), (1000, 1)] {
-            let parcels = pack_descriptions(&store, per_parcel_max);
-            assert_eq!(parcels.iter().flat_map(told).collect::<Vec<_>>(), expected);
-            assert_eq!((parcels.len(), parcels.iter().map(|p| p.n_descriptions).sum::<u64>()), (n_parcels, 3));
-        }
-        assert!(pack_descriptions(&MemoryStore::default(), 1).is_empty());
     }
 
     #[test]

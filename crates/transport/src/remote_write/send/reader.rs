@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use relatum_model::storage::{Position, SelectError, Tail};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::Route;
-use super::parcel::{Packed, Parcel, pack, pack_descriptions};
+use super::parcel::{Packed, Parcel, pack};
 use super::traffic::Traffic;
 use crate::time::now_ms;
 
@@ -38,15 +37,7 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) async fn run(mut self) {
         let mut failing = false;
-        // Of a receiver of 1.0: when it was told last what metrics are.
-        let mut described_at = Instant::now();
         loop {
-            if self.is_time_to_describe(described_at) {
-                described_at = Instant::now();
-                if !self.describe().await {
-                    return;
-                }
-            }
             // Looked at before reading: whatever was committed before the shutdown is read.
             let is_last = self.shutdown.is_cancelled();
             let mut pause = POLL;
@@ -79,25 +70,6 @@ impl Reader {
                 () = tokio::time::sleep(pause) => {}
             }
         }
-    }
-
-    fn is_time_to_describe(&self, last: Instant) -> bool {
-        let route = self.route.borrow();
-        let metadata = &route.config.metadata;
-        // Who has not taken the last ones gets no more.
-        let is_taken = self.traffic.pending_descriptions.load(Ordering::Relaxed) == 0;
-        route.describes() && is_taken && last.elapsed() >= metadata.send_interval
-    }
-
-    /// Sends what is known of metrics. `false` when nobody wants it any more.
-    async fn describe(&self) -> bool {
-        let tail = Arc::clone(&self.tail);
-        let per_parcel_max = self.route.borrow().config.metadata.max_samples_per_send;
-        let packed = tokio::task::spawn_blocking(move || pack_descriptions(tail.as_ref(), per_parcel_max)).await;
-        packed.unwrap_or_default().into_iter().all(|parcel| {
-            self.traffic.pending_descriptions.fetch_add(parcel.n_descriptions, Ordering::Relaxed);
-            self.parcels.send(parcel).is_ok()
-        })
     }
 
     /// Reads and packs what follows; `None` when there is nothing.

@@ -22,10 +22,19 @@ struct Remote {
     store: Arc<MemoryStore>,
     requests: Arc<Mutex<usize>>,
     headers: Arc<Mutex<HeaderMap>>,
-    /// Whether it fails where there are no samples, as one that was never told of metrics.
-    fails_without_samples: Arc<Mutex<bool>>,
+    /// Whether it fails where there are no samples, as one that was never told of metrics, or never answers.
+    without_samples: Arc<Mutex<Without>>,
     /// Whether it tells what it stored, as one of 2.0 does.
     tells: Arc<Mutex<bool>>,
+}
+
+/// What a remote does with a request without samples.
+#[derive(Clone, Copy, Default)]
+enum Without {
+    #[default]
+    Takes,
+    Fails,
+    Hangs,
 }
 
 impl Remote {
@@ -41,10 +50,15 @@ impl Remote {
                 Receiver::default().receive(&*self.store, &header("content-type"), &header("content-encoding"), &body);
             *self.headers.lock().unwrap() = headers;
             match result {
-                Ok(written) if written.samples == 0 && *self.fails_without_samples.lock().unwrap() => {
-                    (StatusCode::SERVICE_UNAVAILABLE, told(None), "no samples".to_owned())
-                }
                 Ok(written) => {
+                    let without = *self.without_samples.lock().unwrap();
+                    match without {
+                        Without::Fails if written.samples == 0 => {
+                            return (StatusCode::SERVICE_UNAVAILABLE, told(None), "no samples".to_owned());
+                        }
+                        Without::Hangs if written.samples == 0 => std::future::pending().await,
+                        _ => {}
+                    }
                     let samples = self.tells.lock().unwrap().then_some(written.samples);
                     (StatusCode::NO_CONTENT, told(samples), String::new())
                 }
@@ -310,7 +324,7 @@ async fn samples_do_not_wait_for_descriptions_that_nobody_takes() {
     let pair =
         Pair::start("  metadata_config: {send_interval: 1ms}\n  queue_config: {min_backoff: 1ms, max_backoff: 2ms}")
             .await;
-    *pair.remote.fails_without_samples.lock().unwrap() = true;
+    *pair.remote.without_samples.lock().unwrap() = Without::Fails;
     pair.store.describe("up", MetricKind::Gauge, "Whether.", "");
     until("it is given up", || pair.metric("prometheus_remote_storage_metadata_failed_total") >= 1.0).await;
     for n in 1..=3 {
@@ -318,13 +332,32 @@ async fn samples_do_not_wait_for_descriptions_that_nobody_takes() {
         until("samples arrive", || pair.metric(SENT) == n as f64).await;
     }
     assert_eq!((pair.metric(FAILED), pair.metric(DROPPED)), (0.0, 0.0));
-    // Those on their way are left behind once nobody wants them.
-    pair.load("  metadata_config: {send_interval: 1ms}\n  queue_config: {min_backoff: 1h, max_backoff: 1h}");
+    // Not for one that does not even answer.
+    *pair.remote.without_samples.lock().unwrap() = Without::Hangs;
+    pair.load("  metadata_config: {send_interval: 1ms}\n  remote_timeout: 1h");
     let requests = pair.remote.requests();
     until("it was tried", || pair.remote.requests() > requests).await;
-    pair.load("  metadata_config: {send: false}\n  queue_config: {min_backoff: 1h, max_backoff: 1h}");
     pair.commit(&["up"], 4);
-    until("the last arrives", || pair.metric(SENT) == 4.0).await;
+    until("the next arrives", || pair.metric(SENT) == 4.0).await;
+    pair.remotes.shutdown().await;
+}
+
+#[tokio::test]
+async fn descriptions_are_told_as_long_as_they_are_wanted() {
+    let pair =
+        Pair::start("  metadata_config: {send_interval: 1ms}\n  queue_config: {min_backoff: 1h, max_backoff: 1h}")
+            .await;
+    *pair.remote.without_samples.lock().unwrap() = Without::Fails;
+    pair.store.describe("up", MetricKind::Gauge, "Whether.", "");
+    let retried = || pair.metric("prometheus_remote_storage_metadata_retried_total");
+    until("it waits for another try", || retried() == 1.0).await;
+    pair.load("  metadata_config: {send: false}");
+    *pair.remote.without_samples.lock().unwrap() = Without::Takes;
+    pair.commit(&["up"], 1);
+    until("samples arrive", || pair.metric(SENT) == 1.0).await;
+    // Wanted again, it is told at once, and not after an hour.
+    pair.load("  metadata_config: {send_interval: 1ms}");
+    until("it is told", || !pair.remote.store.described().is_empty()).await;
     pair.remotes.shutdown().await;
 }
 

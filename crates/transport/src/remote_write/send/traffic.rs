@@ -1,4 +1,4 @@
-//! What one remote was sent so far, shared by its two tasks and by those who ask.
+//! What one remote was sent so far, shared by its tasks and by those who ask.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,13 +30,12 @@ pub(super) struct Traffic {
     pub(super) waits: AtomicU64,
     /// How often the log could not be read.
     pub(super) failed_reads: AtomicU64,
-    /// Descriptions of families, packed and not settled yet.
-    pub(super) pending_descriptions: AtomicU64,
-    /// Those that the remote refused.
+    /// Descriptions of families that the remote refused.
     pub(super) failed_descriptions: AtomicU64,
     /// Those in requests that failed and were to be repeated.
     pub(super) retried_descriptions: AtomicU64,
-    delivered_descriptions: AtomicU64,
+    /// Those that it took.
+    pub(super) delivered_descriptions: AtomicU64,
     delivered: AtomicU64,
     delivered_histograms: AtomicU64,
     delivered_exemplars: AtomicU64,
@@ -64,7 +63,6 @@ impl Traffic {
             too_old: AtomicU64::new(0),
             waits: AtomicU64::new(0),
             failed_reads: AtomicU64::new(0),
-            pending_descriptions: AtomicU64::new(0),
             failed_descriptions: AtomicU64::new(0),
             retried_descriptions: AtomicU64::new(0),
             delivered_descriptions: AtomicU64::new(0),
@@ -88,10 +86,7 @@ impl Traffic {
         self.delivered.fetch_add(parcel.n_samples - parcel.n_histograms, Ordering::Relaxed);
         self.delivered_histograms.fetch_add(parcel.n_histograms, Ordering::Relaxed);
         self.delivered_exemplars.fetch_add(parcel.n_exemplars, Ordering::Relaxed);
-        self.delivered_descriptions.fetch_add(parcel.n_descriptions, Ordering::Relaxed);
-        if parcel.n_samples > 0 {
-            self.body_bytes.fetch_add(parcel.body.len() as u64, Ordering::Relaxed);
-        }
+        self.body_bytes.fetch_add(parcel.body.len() as u64, Ordering::Relaxed);
         self.newest_sent_ms.fetch_max(parcel.newest_ms, Ordering::Relaxed);
         self.place().failure = None;
     }
@@ -106,7 +101,6 @@ impl Traffic {
         if let Some(reached) = &parcel.reached {
             self.place().position = reached.clone();
         }
-        self.pending_descriptions.fetch_sub(parcel.n_descriptions, Ordering::Relaxed);
         self.pending.fetch_sub(parcel.n_samples, Ordering::Relaxed);
         self.emptied.notify_one();
     }
