@@ -190,11 +190,17 @@ pub trait Reader: Send + Sync {
     /// The label sets of those series, sorted, without their samples; not more than the first `limit` of them, unless that is 0.
     fn label_sets(&self, matchers: &[Matcher], limit: usize, cancel: &Cancel) -> Result<Vec<Labels>, SelectError>;
 
-    /// The names of all labels of those series, sorted.
-    fn label_names(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>, SelectError>;
+    /// The names of all labels of those series, sorted; not more than the first `limit` of them, unless that is 0.
+    fn label_names(&self, matchers: &[Matcher], limit: usize, cancel: &Cancel) -> Result<Vec<String>, SelectError>;
 
-    /// The values the label `name` has in those series, sorted.
-    fn label_values(&self, name: &str, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>, SelectError>;
+    /// The values the label `name` has in those series, sorted; not more than the first `limit` of them, unless that is 0.
+    fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        limit: usize,
+        cancel: &Cancel,
+    ) -> Result<Vec<String>, SelectError>;
 }
 
 /// The series of a selection in parts; see [`Reader::parts`].

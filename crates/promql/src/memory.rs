@@ -171,19 +171,29 @@ impl Reader for View<'_> {
         Ok(self.selected(matchers).take(limit).map(|series| series.labels).collect())
     }
 
-    fn label_names(&self, matchers: &[Matcher], _: &Cancel) -> Result<Vec<String>, SelectError> {
+    fn label_names(&self, matchers: &[Matcher], limit: usize, _: &Cancel) -> Result<Vec<String>, SelectError> {
         let mut names = BTreeSet::new();
         for series in self.selected(matchers) {
             names.extend(series.labels.iter().map(|(name, _)| name.to_owned()));
         }
-        Ok(names.into_iter().collect())
+        Ok(first_of(names, limit))
     }
 
-    fn label_values(&self, name: &str, matchers: &[Matcher], _: &Cancel) -> Result<Vec<String>, SelectError> {
-        let values: BTreeSet<String> =
-            self.selected(matchers).filter_map(|series| series.labels.get(name).map(str::to_owned)).collect();
-        Ok(values.into_iter().collect())
+    fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        limit: usize,
+        _: &Cancel,
+    ) -> Result<Vec<String>, SelectError> {
+        let values = self.selected(matchers).filter_map(|series| series.labels.get(name).map(str::to_owned));
+        Ok(first_of(values.collect(), limit))
     }
+}
+
+/// The first `limit` texts, or all if that is 0.
+fn first_of(texts: BTreeSet<String>, limit: usize) -> Vec<String> {
+    texts.into_iter().take(if limit == 0 { usize::MAX } else { limit }).collect()
 }
 
 struct InParts {

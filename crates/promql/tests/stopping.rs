@@ -76,12 +76,18 @@ impl Reader for Watched<'_> {
         self.inner.label_sets(matchers, limit, cancel)
     }
 
-    fn label_names(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>, SelectError> {
-        self.inner.label_names(matchers, cancel)
+    fn label_names(&self, matchers: &[Matcher], limit: usize, cancel: &Cancel) -> Result<Vec<String>, SelectError> {
+        self.inner.label_names(matchers, limit, cancel)
     }
 
-    fn label_values(&self, name: &str, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>, SelectError> {
-        self.inner.label_values(name, matchers, cancel)
+    fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        limit: usize,
+        cancel: &Cancel,
+    ) -> Result<Vec<String>, SelectError> {
+        self.inner.label_values(name, matchers, limit, cancel)
     }
 }
 

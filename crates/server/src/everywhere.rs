@@ -84,26 +84,37 @@ impl Reader for Together<'_> {
         Ok(sets)
     }
 
-    fn label_names(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>, SelectError> {
-        let own = self.own.label_names(matchers, cancel)?;
+    fn label_names(&self, matchers: &[Matcher], limit: usize, cancel: &Cancel) -> Result<Vec<String>, SelectError> {
+        let own = self.own.label_names(matchers, limit, cancel)?;
         // Others would have to send all they have.
         if matchers.is_empty() {
             return Ok(own);
         }
         let elsewhere = self.labels_elsewhere(matchers, cancel)?;
         let names = elsewhere.iter().flatten().map(|(name, _)| name.to_owned());
-        Ok(names.chain(own).collect::<BTreeSet<_>>().into_iter().collect())
+        Ok(first_of(names.chain(own), limit))
     }
 
-    fn label_values(&self, name: &str, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>, SelectError> {
-        let own = self.own.label_values(name, matchers, cancel)?;
+    fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        limit: usize,
+        cancel: &Cancel,
+    ) -> Result<Vec<String>, SelectError> {
+        let own = self.own.label_values(name, matchers, limit, cancel)?;
         if matchers.is_empty() {
             return Ok(own);
         }
         let elsewhere = self.labels_elsewhere(matchers, cancel)?;
         let values = elsewhere.iter().filter_map(|labels| labels.get(name)).map(str::to_owned);
-        Ok(values.chain(own).collect::<BTreeSet<_>>().into_iter().collect())
+        Ok(first_of(values.chain(own), limit))
     }
+}
+
+/// The first `limit` texts, each once, or all if that is 0. The first of all are among the first of each store.
+fn first_of(texts: impl Iterator<Item = String>, limit: usize) -> Vec<String> {
+    texts.collect::<BTreeSet<_>>().into_iter().take(if limit == 0 { usize::MAX } else { limit }).collect()
 }
 
 impl Together<'_> {
@@ -225,6 +236,10 @@ fn united(a: &Samples, b: &Samples) -> Samples {
     // Stable, so that of two at one time the first's comes first.
     out.histograms.sort_by_key(|sample| sample.t_ms);
     out.histograms.dedup_by_key(|sample| sample.t_ms);
+    if !out.histograms.is_empty() {
+        // Each said something of the one that was before it in its own store.
+        out.tell_resets(None);
+    }
     out
 }
 

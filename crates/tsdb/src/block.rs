@@ -106,8 +106,9 @@ mod tests {
         let index = block.index().unwrap();
         let names: Vec<&str> = index.names().map(Result::unwrap).collect();
         assert_eq!(names, ["__name__", "instance", "job", "mode"]);
-        assert_eq!(index.values("mode").unwrap(), ["idle", "user"]);
-        assert_eq!(index.values("absent").unwrap(), [""; 0]);
+        let values = |name: &str| index.values(name).unwrap().map(Result::unwrap).collect::<Vec<_>>();
+        assert_eq!(values("mode"), ["idle", "user"]);
+        assert_eq!(values("absent"), [""; 0]);
         for (labels, samples) in &content {
             let found = index.find(labels).unwrap().expect("the series is there");
             assert_eq!((&found.labels, found.chunks[0].min_ms), (labels, samples[0].0));

@@ -21,6 +21,9 @@ const SHARDS: usize = 32;
 /// So many series are fetched ahead when all are looked at.
 const SERIES_AHEAD: usize = 8;
 
+/// So many series are looked at before those who wait for a lock have their turn: a new series does, and all who come behind it.
+const SERIES_AT_ONCE: usize = 256;
+
 type Shard = HashTable<Arc<MemSeries>>;
 type SlotShard = Vec<Option<Arc<MemSeries>>>;
 
@@ -153,12 +156,20 @@ impl Head {
     /// Calls `each` for all series, those without a committed sample included. A few of them cannot be removed meanwhile.
     pub(crate) fn visit(&self, mut each: impl FnMut(&Arc<MemSeries>)) {
         for slots in &self.by_slot {
-            let slots = slots.read().unwrap_or_else(PoisonError::into_inner);
-            for (at, series) in slots.iter().enumerate() {
-                if let Some(Some(later)) = slots.get(at + SERIES_AHEAD) {
-                    expect_use_of(&**later);
+            let mut next = 0;
+            loop {
+                let slots = slots.read().unwrap_or_else(PoisonError::into_inner);
+                let end = slots.len().min(next + SERIES_AT_ONCE);
+                for at in next..end {
+                    if let Some(Some(later)) = slots.get(at + SERIES_AHEAD) {
+                        expect_use_of(&**later);
+                    }
+                    slots[at].iter().for_each(&mut each);
                 }
-                series.iter().for_each(&mut each);
+                if end == slots.len() {
+                    break;
+                }
+                next = end;
             }
         }
     }

@@ -178,16 +178,17 @@ impl Index {
             .flat_map(|(name, values)| values.iter().map(|(value, list)| (&**name, &**value, list.as_slice())))
     }
 
-    /// Of each name the first series that has it.
-    pub(crate) fn first_of_names(&self) -> Vec<(String, Arc<MemSeries>)> {
+    /// Of each of the first `limit` names the first series that has it.
+    pub(crate) fn first_of_names(&self, limit: usize) -> Vec<(String, Arc<MemSeries>)> {
         let first = |values: &BTreeMap<Box<str>, Vec<u32>>| values.values().find_map(|list| self.first(list));
-        self.names.iter().filter_map(|(name, values)| Some((name.to_string(), first(values)?))).collect()
+        let found = self.names.iter().filter_map(|(name, values)| Some((name.to_string(), first(values)?)));
+        found.take(limit).collect()
     }
 
-    /// Of each value of the label `name` the first series that has it.
-    pub(crate) fn first_of_values(&self, name: &str) -> Vec<(String, Arc<MemSeries>)> {
+    /// Of each of the first `limit` values of the label `name` the first series that has it.
+    pub(crate) fn first_of_values(&self, name: &str, limit: usize) -> Vec<(String, Arc<MemSeries>)> {
         let values = self.names.get(name).into_iter().flatten();
-        values.filter_map(|(value, list)| Some((value.to_string(), self.first(list)?))).collect()
+        values.filter_map(|(value, list)| Some((value.to_string(), self.first(list)?))).take(limit).collect()
     }
 
     /// The series that have any of the labels `names`.
@@ -422,7 +423,7 @@ mod tests {
             if round == 0 {
                 let gone: Vec<_> = index.all().filter(|s| s.slot % 3 == 0).cloned().collect();
                 index.remove(&gone);
-                let names: Vec<_> = index.first_of_names().into_iter().map(|(name, _)| name).collect();
+                let names: Vec<_> = index.first_of_names(usize::MAX).into_iter().map(|(name, _)| name).collect();
                 assert_eq!(names, ["__name__", "n"], "no series has `third` any more");
                 assert_eq!(index.len(), 133);
             }

@@ -49,6 +49,7 @@ mod stats;
 mod store;
 pub mod system;
 mod tail;
+mod texts;
 mod times;
 mod view;
 mod waiting;

@@ -1,6 +1,5 @@
 //! A consistent view of the store for one query: the blocks of one moment and what of the head belongs to them.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -21,6 +20,7 @@ use crate::ranks::Ranks;
 use crate::readers::Ticket;
 use crate::series::MemSeries;
 use crate::snapshot::merge;
+use crate::texts::{Texts, Wanted};
 
 /// How many series are looked at between two looks at the switch that cancels.
 const SERIES_BETWEEN_CHECKS: usize = 64;
@@ -144,36 +144,34 @@ impl<'s> View<'s> {
         Ok(())
     }
 
-    /// Collects texts of labels of visible series. Where all series are of interest, indexes tell them: `of_head` those of the head, each
-    /// with a series that has it, and `of_block` those of a block of which every series is visible; `having` tells which series of the
-    /// head have any of some texts. Elsewhere `of_labels` finds them in the labels of one series after the other.
-    fn texts<'a>(
-        &'a self,
+    /// Collects texts of labels of visible series, the first `limit` of them. Where all series are of interest, indexes tell them: that of
+    /// the head each with a series that has it, and that of a block of which every series is visible. Elsewhere they are in the labels of
+    /// one series after the other. The first of all are among the first of the head and of each block.
+    fn texts(
+        &self,
+        wanted: Wanted<'_>,
         matchers: &[Matcher],
+        limit: usize,
         cancel: &Cancel,
-        of_head: impl FnOnce(&crate::index::Index) -> Vec<(String, Arc<MemSeries>)>,
-        having: impl Fn(&crate::index::Index, &[String]) -> Vec<Arc<MemSeries>>,
-        of_block: impl Fn(&Index<'a>, &mut BTreeSet<String>) -> Result<(), Damage>,
-        of_labels: impl Fn(&Labels, &mut BTreeSet<String>),
     ) -> Result<Vec<String>, SelectError> {
-        let mut texts = BTreeSet::new();
+        let mut texts = Texts::first(limit);
         if !(matchers.is_empty() && self.scope.matchers().is_empty()) {
-            self.visit(matchers, cancel, |labels| of_labels(labels, &mut texts))?;
-            return Ok(texts.into_iter().collect());
+            self.visit(matchers, cancel, |labels| wanted.of_labels(labels, &mut texts))?;
+            return Ok(texts.in_order());
         }
         for block in &self.blocks {
             let inside = block.summary.min_ms >= self.range.min_ms && block.summary.max_ms <= self.range.max_ms;
             let has_all = block.deleted().is_empty();
             let found = block.index().and_then(|index| {
                 if has_all && (inside || index.all_reach(self.range)?) {
-                    of_block(&index, &mut texts).map(|()| None)
+                    wanted.of_block(&index, &mut texts).map(|()| None)
                 } else {
                     BlockWalk::of_all(block, index).map(Some)
                 }
             });
             match found {
                 Ok(None) => {}
-                Ok(Some(walk)) => walk.visit(self.range, cancel, &mut |labels| of_labels(labels, &mut texts))?,
+                Ok(Some(walk)) => walk.visit(self.range, cancel, &mut |labels| wanted.of_labels(labels, &mut texts))?,
                 Err(damage) => block.report(damage),
             }
         }
@@ -181,32 +179,33 @@ impl<'s> View<'s> {
         let is_visible = |series: &Arc<MemSeries>| series.state().has_samples(self.range, self.ticket.commit);
         let (of_head, sees_all) = {
             let index = self.store.head().index();
-            (of_head(&index), self.whole_head && index.newest_commit() <= self.ticket.commit)
+            let sees_all = self.whole_head && index.newest_commit() <= self.ticket.commit;
+            (wanted.of_head(&index, if sees_all { texts.limit() } else { usize::MAX }), sees_all)
         };
         let mut missing = Vec::new();
         for (i, (text, first)) in of_head.into_iter().enumerate() {
             if i % SERIES_BETWEEN_CHECKS == 0 && cancel.is_cancelled() {
                 return Err(SelectError::Cancelled);
             }
-            if texts.contains(&text) {
+            if !texts.wants(&text) {
                 continue;
             }
             if sees_all || is_visible(&first) {
-                texts.insert(text);
+                texts.insert(&text);
             } else {
                 missing.push(text);
             }
         }
-        let others = if missing.is_empty() { Vec::new() } else { having(&self.store.head().index(), &missing) };
+        let others = if missing.is_empty() { Vec::new() } else { wanted.having(&self.store.head().index(), &missing) };
         for (i, series) in others.iter().enumerate() {
             if i % SERIES_BETWEEN_CHECKS == 0 && cancel.is_cancelled() {
                 return Err(SelectError::Cancelled);
             }
             if is_visible(series) {
-                of_labels(&series.labels, &mut texts);
+                wanted.of_labels(&series.labels, &mut texts);
             }
         }
-        Ok(texts.into_iter().collect())
+        Ok(texts.in_order())
     }
 }
 
@@ -537,44 +536,17 @@ impl Reader for View<'_> {
         Ok(sets)
     }
 
-    fn label_names(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>, SelectError> {
-        self.texts(
-            matchers,
-            cancel,
-            |index| index.first_of_names(),
-            |index, names| index.having_names(names),
-            |index, names| {
-                for name in index.names() {
-                    insert_text(names, name?);
-                }
-                Ok(())
-            },
-            |labels, names| labels.iter().for_each(|(name, _)| insert_text(names, name)),
-        )
+    fn label_names(&self, matchers: &[Matcher], limit: usize, cancel: &Cancel) -> Result<Vec<String>, SelectError> {
+        self.texts(Wanted::Names, matchers, limit, cancel)
     }
 
-    fn label_values(&self, name: &str, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>, SelectError> {
-        self.texts(
-            matchers,
-            cancel,
-            |index| index.first_of_values(name),
-            |index, values| index.having_values(name, values),
-            |index, values| {
-                index.values(name)?.into_iter().for_each(|value| insert_text(values, value));
-                Ok(())
-            },
-            |labels, values| {
-                if let Some(value) = labels.get(name) {
-                    insert_text(values, value);
-                }
-            },
-        )
-    }
-}
-
-/// Adds a text that mostly is there already.
-fn insert_text(texts: &mut BTreeSet<String>, text: &str) {
-    if !texts.contains(text) {
-        texts.insert(text.to_owned());
+    fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        limit: usize,
+        cancel: &Cancel,
+    ) -> Result<Vec<String>, SelectError> {
+        self.texts(Wanted::ValuesOf(name), matchers, limit, cancel)
     }
 }

@@ -1,7 +1,9 @@
 //! What one histogram says about the next of its series: whether counting began anew in between.
 
+use std::sync::Arc;
+
 use super::{CounterReset, Histogram, NativeHistogram, upper_bound};
-use crate::sample::is_stale;
+use crate::sample::{Samples, is_stale};
 
 impl Histogram<f64> {
     /// Whether counting began anew between `previous` and this one, by the hint or else by a count that fell.
@@ -109,23 +111,57 @@ fn falls_at_shared_bounds(now: &Histogram<f64>, before: &Histogram<f64>) -> bool
 
 impl NativeHistogram {
     /// Whether it is certain that counting did not begin anew between `previous` and this one, whatever the hints say of it, so that
-    /// both may stand in one chunk. Never of gauges, and of one whose sender says that it began anew.
+    /// both may stand in one chunk. Never of gauges, of one whose sender says that it began anew, and where the form changes.
     pub fn goes_on_from(&self, previous: &NativeHistogram) -> bool {
         use NativeHistogram::{Float, Integer};
         let grew = match (previous, self) {
             (Integer(before), Integer(now)) => grew(before, now),
             (Float(before), Float(now)) => grew(before, now),
-            _ => false,
+            _ => return false,
         };
-        // Nearly all are of one form and only grow, which is seen without making anything of them.
-        grew || (!now_is_gauge(self) && goes_on(&previous.to_float(), &self.to_float()))
+        // Nearly all only grow, which is seen without making anything of them.
+        grew || (self.counter_reset() != CounterReset::Gauge && goes_on(&previous.to_float(), &self.to_float()))
+    }
+
+    /// What is known about the histogram before this one.
+    pub fn counter_reset(&self) -> CounterReset {
+        match self {
+            NativeHistogram::Integer(histogram) => histogram.counter_reset,
+            NativeHistogram::Float(histogram) => histogram.counter_reset,
+        }
+    }
+
+    fn set_counter_reset(&mut self, hint: CounterReset) {
+        match self {
+            NativeHistogram::Integer(histogram) => histogram.counter_reset = hint,
+            NativeHistogram::Float(histogram) => histogram.counter_reset = hint,
+        }
     }
 }
 
-fn now_is_gauge(histogram: &NativeHistogram) -> bool {
-    match histogram {
-        NativeHistogram::Integer(histogram) => histogram.counter_reset == CounterReset::Gauge,
-        NativeHistogram::Float(histogram) => histogram.counter_reset == CounterReset::Gauge,
+impl Samples {
+    /// Says of the native histograms that are no gauges where counting went on from the one before, and of all others that nothing is
+    /// known. `before` is the sample before the first one, if it is a histogram.
+    ///
+    /// What a sender said counted for the sample that was before it there, which may be another one here: samples came late, were
+    /// left out, or came from somewhere else.
+    pub fn tell_resets(&mut self, mut before: Option<Arc<NativeHistogram>>) {
+        let mut floats = self.timestamps.iter().peekable();
+        for sample in &mut self.histograms {
+            while floats.next_if(|t_ms| **t_ms < sample.t_ms).is_some() {
+                before = None;
+            }
+            let said = sample.histogram.counter_reset();
+            let found = match &before {
+                _ if said == CounterReset::Gauge => CounterReset::Gauge,
+                Some(before) if sample.histogram.goes_on_from(before) => CounterReset::NotReset,
+                _ => CounterReset::Unknown,
+            };
+            if found != said {
+                Arc::make_mut(&mut sample.histogram).set_counter_reset(found);
+            }
+            before = Some(Arc::clone(&sample.histogram));
+        }
     }
 }
 
@@ -199,6 +235,7 @@ fn goes_on(before: &Histogram<f64>, now: &Histogram<f64>) -> bool {
 mod tests {
     use super::*;
     use crate::histogram::{Buckets, CUSTOM_SCHEMA, Span};
+    use crate::sample::HistogramSample;
 
     fn histogram(counts: &[f64]) -> Histogram<f64> {
         Histogram {
@@ -262,5 +299,38 @@ mod tests {
         }
         hinting.interrupt();
         assert_eq!(hinting.next(&histogram(&[9.0])), Unknown, "a float came in between");
+    }
+
+    #[test]
+    fn what_is_known_is_told_of_samples() {
+        use CounterReset::{Gauge, NotReset, Reset, Unknown};
+        let whole = |counts: &[u64], hint| {
+            let spans = vec![Span { offset: 0, length: counts.len() as u32 }];
+            let positive = Buckets { spans, counts: counts.to_vec() };
+            let count = counts.iter().sum();
+            NativeHistogram::Integer(Histogram { counter_reset: hint, count, positive, ..Histogram::default() })
+        };
+        let rows = [
+            (10, whole(&[2, 2], Unknown), NotReset, "it went on from what came before"),
+            (20, whole(&[2, 3], Unknown), NotReset, "it went on"),
+            (30, whole(&[1, 9], Unknown), Unknown, "a bucket fell"),
+            (40, whole(&[1, 9, 1], NotReset), NotReset, "a bucket more"),
+            (45, whole(&[0, 9, 1], NotReset), Unknown, "its sender had another one before it"),
+            (50, whole(&[2, 9, 1], Reset), Unknown, "where its sender had a reset, there may be one"),
+            (60, whole(&[9, 9, 9], Gauge), Gauge, "what rises and falls is never reset"),
+            (70, whole(&[10, 10, 10], Unknown), Unknown, "behind a gauge"),
+            (80, whole(&[10, 10, 11], NotReset), Unknown, "behind a float"),
+            (85, NativeHistogram::Float(whole(&[10, 10, 11], Unknown).to_float()), Unknown, "in another form"),
+            (87, NativeHistogram::Float(whole(&[10, 10, 12], Unknown).to_float()), NotReset, "in the same form"),
+        ];
+        let mut samples = Samples::of_floats(vec![75, 95], vec![1.0, 1.0]);
+        let sample = |t_ms, histogram| HistogramSample { t_ms, start_ms: 0, histogram: Arc::new(histogram) };
+        samples.histograms = rows.iter().map(|(t_ms, histogram, ..)| sample(*t_ms, histogram.clone())).collect();
+        samples.tell_resets(Some(Arc::new(whole(&[1, 2], Unknown))));
+        for ((_, _, expected, why), sample) in rows.iter().zip(&samples.histograms) {
+            assert_eq!(sample.histogram.counter_reset(), *expected, "{why}");
+        }
+        samples.tell_resets(None);
+        assert_eq!(samples.histograms[0].histogram.counter_reset(), Unknown, "nothing is known of what came before");
     }
 }

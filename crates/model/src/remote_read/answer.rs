@@ -58,8 +58,11 @@ pub fn decode_answer(body: &[u8], mut room: Room) -> Result<Vec<Vec<Series>>, An
                 room.take(histogram.memory_bytes())?;
                 samples.histograms.push(histogram);
             }
-            samples.histograms.sort_by_key(|sample| sample.t_ms);
-            samples.histograms.dedup_by_key(|sample| sample.t_ms);
+            if !samples.histograms.is_sorted_by(|a, b| a.t_ms < b.t_ms) {
+                samples.histograms.sort_by_key(|sample| sample.t_ms);
+                samples.histograms.dedup_by_key(|sample| sample.t_ms);
+                samples.tell_resets(None);
+            }
             result.push(Series { labels, samples });
         }
         results.push(result);

@@ -256,7 +256,8 @@ impl Row {
 
     /// What the row takes.
     pub(crate) fn cost(&self) -> Cost {
-        Cost::from(self.slots()).with_bytes(size_of::<Row>() + labels_bytes(&self.labels))
+        let values = Cost::from(self.floats.slots()).plus(self.histograms.cost());
+        values.with_bytes(size_of::<Row>() + labels_bytes(&self.labels))
     }
 
     /// Whether there is a value at `step`.

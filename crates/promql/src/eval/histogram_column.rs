@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Cost;
 use crate::histogram::FloatHistogram;
 
 /// Histograms by step.
@@ -43,9 +44,29 @@ impl HistogramColumn {
         self.entries.is_empty()
     }
 
-    /// What the column costs, in floats.
+    /// As how many floats its histograms count.
     pub(crate) fn slots(&self) -> usize {
         self.entries.iter().map(|(_, histogram)| cost(histogram)).sum()
+    }
+
+    /// What the column takes: a histogram that stands at many steps is one in memory.
+    pub(crate) fn cost(&self) -> Cost {
+        let mut before: Option<&Arc<FloatHistogram>> = None;
+        let mut held = Cost::default();
+        for (_, histogram) in &self.entries {
+            let samples = cost(histogram);
+            let is_again = before.is_some_and(|before| Arc::ptr_eq(before, histogram));
+            let bytes =
+                size_of::<(usize, Arc<FloatHistogram>)>() + if is_again { 0 } else { Cost::from(samples).bytes };
+            held = held.plus(Cost { samples, bytes });
+            before = Some(histogram);
+        }
+        held
+    }
+
+    /// What a column takes that has all of these histograms and shares them with this one.
+    pub(crate) fn cost_of_another(&self) -> Cost {
+        Cost { samples: self.slots(), bytes: size_of_val(&self.entries[..]) }
     }
 
     /// Forgets all.
@@ -76,4 +97,29 @@ pub(crate) fn cost(histogram: &FloatHistogram) -> usize {
     let spans = histogram.positive.spans.len() + histogram.negative.spans.len();
     // A float sample has 16 bytes, a histogram 176 and its lists.
     11 + (buckets + spans + histogram.custom_bounds.len()) / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_at_many_steps_takes_memory_once() {
+        let histogram = || Arc::new(FloatHistogram::default());
+        let (one, other) = (histogram(), histogram());
+        let entry = size_of::<(usize, Arc<FloatHistogram>)>();
+        let whole = Cost::from(cost(&one)).bytes;
+        for (entries, n_whole) in [
+            (vec![], 0),
+            (vec![&one], 1),
+            (vec![&one, &one, &one], 1),
+            (vec![&one, &one, &other, &other], 2),
+            (vec![&one, &other], 2),
+        ] {
+            let n = entries.len();
+            let column = HistogramColumn { entries: entries.into_iter().cloned().enumerate().collect() };
+            let expected = Cost { samples: n * cost(&one), bytes: n * entry + n_whole * whole };
+            assert_eq!(column.cost(), expected, "{n} steps");
+        }
+    }
 }

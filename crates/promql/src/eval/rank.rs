@@ -106,9 +106,10 @@ impl Kept {
 
     /// What it takes if all of `block` is kept. The labels are those of the block.
     fn cost(block: &Block) -> Cost {
-        let slots: usize = block.rows.iter().map(Row::slots).sum();
+        let values: Cost =
+            block.rows.iter().map(|row| Cost::from(row.floats.slots()).plus(row.histograms.cost_of_another())).sum();
         let row_bytes = size_of::<Column>() + size_of::<HistogramColumn>() + size_of::<usize>();
-        Cost::from(slots).with_bytes(block.rows.len().saturating_mul(row_bytes))
+        values.with_bytes(block.rows.len().saturating_mul(row_bytes))
     }
 
     fn add(&mut self, step: usize, (row, value): Element, block: &Block) {

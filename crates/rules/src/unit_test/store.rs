@@ -58,12 +58,18 @@ impl Reader for View {
         self.open()?.label_sets(matchers, limit, cancel)
     }
 
-    fn label_names(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>, SelectError> {
-        self.open()?.label_names(matchers, cancel)
+    fn label_names(&self, matchers: &[Matcher], limit: usize, cancel: &Cancel) -> Result<Vec<String>, SelectError> {
+        self.open()?.label_names(matchers, limit, cancel)
     }
 
-    fn label_values(&self, name: &str, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>, SelectError> {
-        self.open()?.label_values(name, matchers, cancel)
+    fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        limit: usize,
+        cancel: &Cancel,
+    ) -> Result<Vec<String>, SelectError> {
+        self.open()?.label_values(name, matchers, limit, cancel)
     }
 }
 

@@ -41,7 +41,7 @@ pub(crate) async fn metric_names(State(engine): State<Arc<Engine>>, params: Para
     let search = Arc::new(Search::of(&engine, &params, "metric_names")?);
     let is_described = boolean(&params, "include_metadata", false)?;
     let found = Arc::clone(&search)
-        .run(&engine, |reader, matchers, cancel| reader.label_values(METRIC_NAME, matchers, cancel))
+        .run(&engine, |reader, matchers, cancel| reader.label_values(METRIC_NAME, matchers, 0, cancel))
         .await?;
     if is_described {
         engine.remember_descriptions();
@@ -57,7 +57,7 @@ pub(crate) async fn metric_names(State(engine): State<Arc<Engine>>, params: Para
 pub(crate) async fn label_names(State(engine): State<Arc<Engine>>, params: Params) -> Result<Response, ApiError> {
     let search = Arc::new(Search::of(&engine, &params, "label_names")?);
     let found =
-        Arc::clone(&search).run(&engine, |reader, matchers, cancel| reader.label_names(matchers, cancel)).await?;
+        Arc::clone(&search).run(&engine, |reader, matchers, cancel| reader.label_names(matchers, 0, cancel)).await?;
     Ok(answer(search.lines(&found, "name", |_| None)))
 }
 
@@ -69,7 +69,7 @@ pub(crate) async fn label_values(State(engine): State<Arc<Engine>>, params: Para
         name => name.to_owned(),
     };
     let found = Arc::clone(&search)
-        .run(&engine, move |reader, matchers, cancel| reader.label_values(&name, matchers, cancel))
+        .run(&engine, move |reader, matchers, cancel| reader.label_values(&name, matchers, 0, cancel))
         .await?;
     Ok(answer(search.lines(&found, "value", |_| None)))
 }

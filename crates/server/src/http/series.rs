@@ -16,7 +16,7 @@ use crate::Engine;
 
 /// `/api/v1/labels`
 pub(crate) async fn names(State(engine): State<Arc<Engine>>, params: Params) -> ApiResult {
-    listed(engine, params, |reader, matchers, cancel| reader.label_names(matchers, cancel)).await
+    listed(engine, params, |reader, matchers, limit, cancel| reader.label_names(matchers, limit, cancel)).await
 }
 
 /// `/api/v1/label/NAME/values`
@@ -32,7 +32,8 @@ pub(crate) async fn values(
     if name.is_empty() {
         return Err(ApiError::bad_data("invalid label name: \"\""));
     }
-    listed(engine, params, move |reader, matchers, cancel| reader.label_values(&name, matchers, cancel)).await
+    listed(engine, params, move |reader, matchers, limit, cancel| reader.label_values(&name, matchers, limit, cancel))
+        .await
 }
 
 /// `/api/v1/series`
@@ -56,11 +57,10 @@ pub(crate) fn object(labels: &Labels) -> Map<String, Value> {
 async fn listed(
     engine: Arc<Engine>,
     params: Params,
-    read: impl Fn(&dyn Reader, &[Matcher], &Cancel) -> Result<Vec<String>, SelectError> + Send + 'static,
+    read: impl Fn(&dyn Reader, &[Matcher], usize, &Cancel) -> Result<Vec<String>, SelectError> + Send + 'static,
 ) -> ApiResult {
     let sets = params.matcher_sets().map_err(ApiError::bad_data)?;
-    let (found, warnings) =
-        collect(engine, params, sets, move |reader, matchers, _, cancel| read(reader, matchers, cancel)).await?;
+    let (found, warnings) = collect(engine, params, sets, read).await?;
     Ok(Success::of(&found).with_notes(warnings, Vec::new()))
 }
 

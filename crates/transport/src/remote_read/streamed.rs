@@ -130,6 +130,8 @@ fn put_in_order(samples: &mut Samples) {
     if !samples.histograms.is_sorted_by(|a, b| a.t_ms < b.t_ms) {
         samples.histograms.sort_by_key(|sample| sample.t_ms);
         samples.histograms.dedup_by_key(|sample| sample.t_ms);
+        // Each said something of the one that was before it in its own block.
+        samples.tell_resets(None);
     }
 }
 

@@ -187,7 +187,7 @@ pub(crate) struct Values<'a> {
 
 impl<'a> Values<'a> {
     /// The symbols of all values, ascending.
-    pub(crate) fn symbols(&self) -> impl Iterator<Item = u32> + 'a {
+    pub(crate) fn symbols(&self) -> impl Iterator<Item = u32> + use<'a> {
         self.entries.iter().map(|entry| u32_at(entry, 0))
     }
 

@@ -299,11 +299,11 @@ impl<'b> Index<'b> {
     }
 
     /// The values of the label `name`, sorted.
-    pub(crate) fn values(&self, name: &str) -> Result<Vec<&'b str>, Damage> {
-        match self.symbols.find(name)? {
-            Some(name) => self.postings.values(name)?.symbols().map(|number| self.symbols.get(number)).collect(),
-            None => Ok(Vec::new()),
-        }
+    pub(crate) fn values(&self, name: &str) -> Result<impl Iterator<Item = Result<&'b str, Damage>> + use<'b>, Damage> {
+        let values = self.symbols.find(name)?.map(|name| self.postings.values(name)).transpose()?;
+        let symbols = self.symbols;
+        let numbers = values.into_iter().flat_map(|values| values.symbols());
+        Ok(numbers.map(move |number| symbols.get(number)))
     }
 
     /// A walk over the series, which is fast as long as it goes forward.

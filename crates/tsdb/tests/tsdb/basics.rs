@@ -121,7 +121,7 @@ fn a_reader_sees_whole_commits_only() {
     write(&store, &[("a", 2, 1.0), ("b", 2, 1.0)]);
     write(&store, &[("a", 3, 1.0), ("b", 3, 1.0)]);
     assert_eq!(all(), [1], "what came later is invisible");
-    assert_eq!(reader.label_values("__name__", &[], &Cancel::new()).unwrap(), ["a"]);
+    assert_eq!(reader.label_values("__name__", &[], 0, &Cancel::new()).unwrap(), ["a"]);
     drop(reader);
     assert_eq!(content(&store).values().map(Vec::len).collect::<Vec<_>>(), [3, 2]);
 }
@@ -157,10 +157,10 @@ fn selection_by_scope_and_matcher() {
     let up = [Matcher::new(MatchOp::Regex, "__name__", "u.*").unwrap()];
     let sets = reader.label_sets(&up, 0, &cancel).unwrap();
     assert_eq!(sets, [labels("up,job=a,env=x")], "b has no sample in the range, c is outside the scope");
-    assert_eq!(reader.label_names(&[], &cancel).unwrap(), ["__name__", "env", "job"]);
-    assert_eq!(reader.label_values("job", &[], &cancel).unwrap(), ["a"]);
+    assert_eq!(reader.label_names(&[], 0, &cancel).unwrap(), ["__name__", "env", "job"]);
+    assert_eq!(reader.label_values("job", &[], 0, &cancel).unwrap(), ["a"]);
     let everything = store.open(&Scope::all(), TimeRange::ALL).unwrap();
-    assert_eq!(everything.label_values("job", &[], &cancel).unwrap(), ["a", "b", "c"]);
+    assert_eq!(everything.label_values("job", &[], 0, &cancel).unwrap(), ["a", "b", "c"]);
     let hints = Hints { limit: 2, ..Hints::default() };
     assert_eq!(everything.series(&[], &hints, &cancel).unwrap().count(), 2);
     cancel.cancel();

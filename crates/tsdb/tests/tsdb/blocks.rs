@@ -81,7 +81,7 @@ fn the_head_is_cut_every_half_hour() {
         sorted.sort();
         assert_eq!(sorted, keys);
         let pods = keys.iter().filter(|key| key.starts_with("pod")).count();
-        assert_eq!(reader.label_values("n", &[], &cancel).unwrap().len(), pods);
+        assert_eq!(reader.label_values("n", &[], 0, &cancel).unwrap().len(), pods);
     }
     // A follower from the beginning gets all of it, from blocks and log.
     let (mut followed, mut at) = (0, Position::default());

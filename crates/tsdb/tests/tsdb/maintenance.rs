@@ -70,7 +70,7 @@ fn small_blocks_are_merged_and_hold_the_same() {
     assert_eq!(stats.blocks, 4, "two of 18 hours and two of 2: {stats:?}");
     assert!(stats.block_bytes < bytes / 2, "{} of {bytes} bytes", stats.block_bytes);
     assert!(content(&store) == before);
-    assert_eq!(reader.label_values("i", &[], &Cancel::new()).unwrap().len(), 10);
+    assert_eq!(reader.label_values("i", &[], 0, &Cancel::new()).unwrap().len(), 10);
     drop(reader);
     drop(store);
     let blocks = fs.files().keys().filter(|path| path.extension().is_some_and(|e| e == "block")).count();
@@ -141,7 +141,7 @@ fn what_is_deleted_is_gone_from_head_and_blocks() {
     for round in 0..4 {
         assert!(content(&store) == expected, "round {round}");
         let reader = store.open(&Scope::all(), range).unwrap();
-        assert_eq!(reader.label_values("__name__", &[], &Cancel::new()).unwrap(), ["m1"]);
+        assert_eq!(reader.label_values("__name__", &[], 0, &Cancel::new()).unwrap(), ["m1"]);
         drop(reader);
         match round {
             0 => {

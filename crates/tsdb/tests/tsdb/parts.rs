@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use relatum_model::storage::{Cancel, Scope, Select, TimeRange};
+use relatum_model::{Labels, MatchOp, Matcher};
 use relatum_tsdb::{Options, Store};
 
 use crate::support::{NOW_MS, bits, content_in, in_parts, options, write};
@@ -33,19 +34,22 @@ fn parts_make_the_whole() {
         let reader = store.open(&Scope::all(), range).unwrap();
         let all = in_parts(&*reader);
         assert!(all.is_sorted_by(|a, b| a.labels < b.labels), "{:?}", bits(&all));
-        let values: BTreeSet<&str> = all.iter().map(|series| series.labels.value("n")).collect();
         let cancel = Cancel::new();
-        assert!(
-            reader.label_values("n", &[], &cancel).expect("the store can be read").iter().eq(&values),
-            "{values:?}"
-        );
+        let values: BTreeSet<&str> = all.iter().map(|series| series.labels.value("n")).collect();
+        let values: Vec<&str> = values.into_iter().collect();
         let names: &[&str] = if all.is_empty() { &[] } else { &["__name__", "n"] };
-        assert_eq!(reader.label_names(&[], &cancel).expect("the store can be read"), names);
-        // And the first of their labels alone.
-        let sets = |limit: usize| reader.label_sets(&[], limit, &Cancel::new()).expect("the store can be read");
-        assert_eq!(sets(0), all.iter().map(|series| series.labels.clone()).collect::<Vec<_>>());
-        for limit in [1, 7, expected, expected + 1] {
-            assert_eq!(sets(limit), sets(0)[..limit.min(expected)], "{limit}");
+        let sets: Vec<Labels> = all.iter().map(|series| series.labels.clone()).collect();
+        // All of them, or the first of them alone.
+        for limit in [0, 1, 7, expected, expected + 1] {
+            let first = |n: usize| if limit == 0 { n } else { limit.min(n) };
+            for matchers in [&[][..], &[Matcher::new(MatchOp::NotEqual, "n", "none").unwrap()]] {
+                let values_found = reader.label_values("n", matchers, limit, &cancel).expect("the store can be read");
+                let names_found = reader.label_names(matchers, limit, &cancel).expect("the store can be read");
+                let sets_found = reader.label_sets(matchers, limit, &cancel).expect("the store can be read");
+                assert_eq!(values_found, values[..first(values.len())], "{limit}");
+                assert_eq!(names_found, names[..first(names.len())], "{limit}");
+                assert_eq!(sets_found, sets[..first(sets.len())], "{limit}");
+            }
         }
     }
 }

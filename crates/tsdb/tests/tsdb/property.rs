@@ -143,7 +143,7 @@ fn run(operations: Vec<Operation>) -> Result<(), TestCaseError> {
                 let range = TimeRange { min_ms: NOW_MS + a, max_ms: NOW_MS + b };
                 let expected = model.content(range);
                 let reader = store.open(&Scope::all(), range).unwrap();
-                let names = reader.label_values("__name__", &[], &Cancel::new()).unwrap();
+                let names = reader.label_values("__name__", &[], 0, &Cancel::new()).unwrap();
                 prop_assert_eq!(names, expected.keys().cloned().collect::<Vec<_>>());
                 prop_assert_eq!(content_in(&store, range), expected);
             }
