@@ -104,9 +104,9 @@ mod tests {
         assert!(block.bytes() < 50_400, "{} bytes for 50400 samples", block.bytes());
         assert!(block.index_bytes() < 210 * 60, "{} bytes of index", block.index_bytes());
         let index = block.index().unwrap();
-        let names: Vec<&str> = index.names().map(Result::unwrap).collect();
+        let names: Vec<&str> = index.names().map(|name| name.unwrap().0).collect();
         assert_eq!(names, ["__name__", "instance", "job", "mode"]);
-        let values = |name: &str| index.values(name).unwrap().map(Result::unwrap).collect::<Vec<_>>();
+        let values = |name: &str| index.values(name).unwrap().map(|value| value.unwrap().0).collect::<Vec<_>>();
         assert_eq!(values("mode"), ["idle", "user"]);
         assert_eq!(values("absent"), [""; 0]);
         for (labels, samples) in &content {

@@ -36,15 +36,45 @@ impl Wanted<'_> {
         }
     }
 
-    /// Adds those of a block.
-    pub(crate) fn of_block(self, index: &BlockIndex<'_>, texts: &mut Texts) -> Result<(), Damage> {
+    /// Adds those that series of a block have for which `is_visible` holds. It is asked until there is one, and not of texts that are there
+    /// already.
+    pub(crate) fn of_block(
+        self,
+        index: &BlockIndex<'_>,
+        texts: &mut Texts,
+        mut is_visible: impl FnMut(u32) -> bool,
+    ) -> Result<(), Damage> {
+        let n_series = index.n_series();
         match self {
-            Wanted::Names => index.names().take(texts.limit).try_for_each(|name| name.map(|name| texts.insert(name))),
+            Wanted::Names => {
+                for name in index.names() {
+                    let (name, values) = name?;
+                    if texts.wants(name) {
+                        for value in values.entries() {
+                            if value?.1.any(n_series, &mut is_visible)? {
+                                texts.insert(name);
+                                break;
+                            }
+                        }
+                    } else if texts.are_before(name) {
+                        break;
+                    }
+                }
+            }
             Wanted::ValuesOf(name) => {
-                let mut values = index.values(name)?.take(texts.limit);
-                values.try_for_each(|value| value.map(|value| texts.insert(value)))
+                for value in index.values(name)? {
+                    let (value, list) = value?;
+                    if texts.wants(value) {
+                        if list.any(n_series, &mut is_visible)? {
+                            texts.insert(value);
+                        }
+                    } else if texts.are_before(value) {
+                        break;
+                    }
+                }
             }
         }
+        Ok(())
     }
 
     /// Adds those of a series.
@@ -77,6 +107,11 @@ impl Texts {
     pub(crate) fn wants(&self, text: &str) -> bool {
         let is_among = self.found.len() < self.limit || self.found.last().is_some_and(|last| text < last.as_str());
         is_among && !self.found.contains(text)
+    }
+
+    /// Whether there are enough texts before `text`, and so before all that come behind it.
+    pub(crate) fn are_before(&self, text: &str) -> bool {
+        self.found.len() >= self.limit && self.found.last().is_some_and(|last| last.as_str() < text)
     }
 
     /// Adds a text that mostly is there already.

@@ -11,7 +11,6 @@ use relatum_model::{HistogramSample, Labels, Matcher, Samples, Series};
 use crate::block::Block;
 use crate::block::deleted::Deleted;
 use crate::block::glimpse::Seen;
-use crate::block::layout::Damage;
 use crate::block::reader::{ChunkPlace, ChunkReader, Index, SeriesWalk};
 use crate::core::Core;
 use crate::hints::Before;
@@ -144,9 +143,9 @@ impl<'s> View<'s> {
         Ok(())
     }
 
-    /// Collects texts of labels of visible series, the first `limit` of them. Where all series are of interest, indexes tell them: that of
-    /// the head each with a series that has it, and that of a block of which every series is visible. Elsewhere they are in the labels of
-    /// one series after the other. The first of all are among the first of the head and of each block.
+    /// Collects texts of labels of visible series, the first `limit` of them. Where all series are of interest, indexes tell them, each with
+    /// series that have it; elsewhere they are in the labels of one series after the other. The first of all are among the first of the
+    /// head and of each block.
     fn texts(
         &self,
         wanted: Wanted<'_>,
@@ -160,19 +159,25 @@ impl<'s> View<'s> {
             return Ok(texts.in_order());
         }
         for block in &self.blocks {
-            let inside = block.summary.min_ms >= self.range.min_ms && block.summary.max_ms <= self.range.max_ms;
-            let has_all = block.deleted().is_empty();
             let found = block.index().and_then(|index| {
-                if has_all && (inside || index.all_reach(self.range)?) {
-                    wanted.of_block(&index, &mut texts).map(|()| None)
-                } else {
-                    BlockWalk::of_all(block, index).map(Some)
+                if block.deleted().is_empty() && index.all_reach(self.range)? {
+                    return wanted.of_block(&index, &mut texts, |_| true);
                 }
+                // A series has many labels, and is looked at once.
+                let mut unseen = vec![false; index.n_series() as usize];
+                let mut walk = BlockWalk::of(block, index);
+                let is_visible = |number: u32| {
+                    let is_unseen = &mut unseen[number as usize];
+                    *is_unseen = *is_unseen || cancel.is_cancelled() || !walk.sees(number, self.range);
+                    !*is_unseen
+                };
+                wanted.of_block(&index, &mut texts, is_visible)
             });
-            match found {
-                Ok(None) => {}
-                Ok(Some(walk)) => walk.visit(self.range, cancel, &mut |labels| wanted.of_labels(labels, &mut texts))?,
-                Err(damage) => block.report(damage),
+            if let Err(damage) = found {
+                block.report(damage);
+            }
+            if cancel.is_cancelled() {
+                return Err(SelectError::Cancelled);
             }
         }
         // Nearly always the first series that has a text is visible; samples are looked at without the lock of the index.
@@ -326,14 +331,19 @@ pub(crate) struct BlockWalk<'v> {
 }
 
 impl<'v> BlockWalk<'v> {
-    fn of_all(block: &'v Arc<Block>, index: Index<'v>) -> Result<Self, Damage> {
-        let numbers: Vec<u32> = (0..index.n_series()).collect();
+    /// A walk that goes nowhere by itself; see [`BlockWalk::sees`].
+    fn of(block: &'v Arc<Block>, index: Index<'v>) -> Self {
         let (walk, reader) = (index.walk(), ChunkReader::new(index));
-        let (deleted, numbers) = (block.deleted(), numbers.into_iter());
+        let (deleted, numbers) = (block.deleted(), Vec::new().into_iter());
         let (current, is_first, chunks) = (None, false, Vec::new());
-        let mut all = BlockWalk { block, walk, reader, deleted, numbers, current, is_first, chunks };
-        all.advance();
-        Ok(all)
+        BlockWalk { block, walk, reader, deleted, numbers, current, is_first, chunks }
+    }
+
+    /// Whether series `number` has a sample inside `range`. Over damage it has none.
+    fn sees(&mut self, number: u32, range: TimeRange) -> bool {
+        let gone = self.walk.go_to_chunks(number, &mut self.chunks);
+        self.current = gone.inspect_err(|damage| self.block.report(*damage)).is_ok().then_some(number);
+        self.has_samples(range)
     }
 
     /// Goes to the next series; over damage, to the end.

@@ -91,28 +91,38 @@ fn encode_list(out: &mut Vec<u8>, list: &[u32]) {
 
 /// A list on disk.
 #[derive(Debug, Clone, Copy)]
-struct List<'a> {
+pub(crate) struct List<'a> {
     length: u32,
     cursor: Cursor<'a>,
 }
 
 impl List<'_> {
     /// Calls `each` for the numbers, which ascend and are below `n_series`.
-    fn visit(mut self, n_series: u32, mut each: impl FnMut(u32)) -> Result<(), Damage> {
+    fn visit(self, n_series: u32, mut each: impl FnMut(u32)) -> Result<(), Damage> {
+        self.any(n_series, |number| {
+            each(number);
+            false
+        })?;
+        Ok(())
+    }
+
+    /// Whether `is_it` holds for one of the numbers, which ascend and are below `n_series`; those behind it are not asked for.
+    pub(crate) fn any(mut self, n_series: u32, mut is_it: impl FnMut(u32) -> bool) -> Result<bool, Damage> {
         let beyond = Damage("a list names a series behind the last");
-        let mut visit = |number: u64| -> Result<(), Damage> {
+        let mut is_found = |number: u64| -> Result<bool, Damage> {
             if number >= u64::from(n_series) {
                 return Err(beyond);
             }
-            each(number as u32);
-            Ok(())
+            Ok(is_it(number as u32))
         };
         let mut next = 0u64;
         match self.cursor.byte()? {
             DISTANCES => {
                 for _ in 0..self.length {
                     next = next.saturating_add(self.cursor.varint()?);
-                    visit(next)?;
+                    if is_found(next)? {
+                        return Ok(true);
+                    }
                     next += 1;
                 }
             }
@@ -123,7 +133,9 @@ impl List<'_> {
                     let run = self.cursor.varint()?;
                     left = left.checked_sub(run.max(1)).ok_or(beyond)?;
                     for _ in 0..run {
-                        visit(next)?;
+                        if is_found(next)? {
+                            return Ok(true);
+                        }
                         next += 1;
                     }
                 }
@@ -133,7 +145,9 @@ impl List<'_> {
                 while left > 0 {
                     let byte = self.cursor.byte()?;
                     for bit in (0..8).filter(|bit| byte & (1 << bit) != 0) {
-                        visit(next + bit)?;
+                        if is_found(next + bit)? {
+                            return Ok(true);
+                        }
                         left = left.saturating_sub(1);
                     }
                     next += 8;
@@ -141,7 +155,7 @@ impl List<'_> {
             }
             _ => return Err(Damage("unknown form of a list")),
         }
-        Ok(())
+        Ok(false)
     }
 }
 
@@ -161,7 +175,7 @@ impl<'a> Postings<'a> {
     }
 
     /// The symbols of all names, ascending.
-    pub(crate) fn names(&self) -> impl Iterator<Item = u32> + 'a {
+    pub(crate) fn names(&self) -> impl Iterator<Item = u32> + use<'a> {
         self.names.chunks_exact(NAME_BYTES).map(|entry| u32_at(entry, 0))
     }
 
@@ -186,9 +200,9 @@ pub(crate) struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    /// The symbols of all values, ascending.
-    pub(crate) fn symbols(&self) -> impl Iterator<Item = u32> + use<'a> {
-        self.entries.iter().map(|entry| u32_at(entry, 0))
+    /// The symbols of all values, ascending, each with its list.
+    pub(crate) fn entries(self) -> impl Iterator<Item = Result<(u32, List<'a>), Damage>> + use<'a> {
+        self.entries.iter().map(move |entry| Ok((u32_at(entry, 0), self.list(entry)?)))
     }
 
     fn list(&self, entry: &[u8; VALUE_BYTES]) -> Result<List<'a>, Damage> {

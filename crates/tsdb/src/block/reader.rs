@@ -23,7 +23,7 @@ use super::deleted::Deleted;
 use super::glimpse::{Marks, Seen};
 use super::histograms::{HISTOGRAMS, decode_histograms};
 use super::layout::{BadBlock, Damage, Footer, SectionKind, Summary as BlockSummary, checksum, is_block};
-use super::postings::{self, Postings};
+use super::postings::{self, List, Postings, Values};
 use super::salvage;
 use super::symbols::Symbols;
 use super::writer::{GROUP_SERIES, file_name};
@@ -41,6 +41,8 @@ pub(crate) struct Block {
     checked: OnceLock<Result<(), Damage>>,
     // The first damage that a reader met.
     damage: OnceLock<Damage>,
+    // Found when somebody asks for the first time.
+    bounds: OnceLock<Result<Bounds, Damage>>,
     deleted: RwLock<Arc<Deleted>>,
 }
 
@@ -100,6 +102,7 @@ impl Block {
             footer,
             checked: OnceLock::new(),
             damage: OnceLock::new(),
+            bounds: OnceLock::new(),
             deleted: RwLock::new(Arc::new(deleted)),
         }
     }
@@ -238,6 +241,13 @@ pub(crate) struct Index<'b> {
     pub(super) n_series: u32,
 }
 
+/// When the series of a block begin and end.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    last_begin_ms: i64,
+    first_end_ms: i64,
+}
+
 /// A chunk of a series on disk.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ChunkPlace {
@@ -281,29 +291,48 @@ impl<'b> Index<'b> {
         (0..symbols.len()).map(move |number| symbols.get(number))
     }
 
-    /// Whether each chunk begins or ends inside `range`, so that every series has a sample there.
+    /// Whether every series has a sample inside `range`, its first or its last one.
     pub(crate) fn all_reach(&self, range: TimeRange) -> Result<bool, Damage> {
-        for number in 0..(self.times.len() / TIMES_ENTRY_BYTES) as u32 {
-            let (_, _, _, min_ms, max_ms) = self.times_entry(number)?;
-            if !range.contains(min_ms) && !range.contains(max_ms) {
-                return Ok(false);
+        let summary = self.block.summary;
+        let (has_begin, has_end) = (range.min_ms <= summary.min_ms, range.max_ms >= summary.max_ms);
+        if has_begin && has_end {
+            return Ok(true);
+        }
+        if !has_begin && !has_end {
+            return Ok(false);
+        }
+        let bounds = (*self.block.bounds.get_or_init(|| self.bounds()))?;
+        Ok(if has_begin { bounds.last_begin_ms <= range.max_ms } else { bounds.first_end_ms >= range.min_ms })
+    }
+
+    fn bounds(&self) -> Result<Bounds, Damage> {
+        let mut bounds = Bounds { last_begin_ms: i64::MIN, first_end_ms: i64::MAX };
+        let (mut walk, mut chunks) = (self.walk_through(), Vec::new());
+        for number in 0..self.n_series {
+            walk.go_to_chunks(number, &mut chunks)?;
+            if let (Some(first), Some(last)) = (chunks.first(), chunks.last()) {
+                bounds.last_begin_ms = bounds.last_begin_ms.max(first.min_ms);
+                bounds.first_end_ms = bounds.first_end_ms.min(last.max_ms);
             }
         }
-        Ok(true)
+        Ok(bounds)
     }
 
-    /// The names of all labels, sorted.
-    pub(crate) fn names(&self) -> impl Iterator<Item = Result<&'b str, Damage>> + 'b {
-        let symbols = self.symbols;
-        self.postings.names().map(move |number| symbols.get(number))
+    /// The names of all labels, sorted, each with its values.
+    pub(crate) fn names(&self) -> impl Iterator<Item = Result<(&'b str, Values<'b>), Damage>> + 'b {
+        let Index { symbols, postings, .. } = *self;
+        postings.names().map(move |number| Ok((symbols.get(number)?, postings.values(number)?)))
     }
 
-    /// The values of the label `name`, sorted.
-    pub(crate) fn values(&self, name: &str) -> Result<impl Iterator<Item = Result<&'b str, Damage>> + use<'b>, Damage> {
+    /// The values of the label `name`, sorted, each with the series that have it.
+    pub(crate) fn values(
+        &self,
+        name: &str,
+    ) -> Result<impl Iterator<Item = Result<(&'b str, List<'b>), Damage>> + use<'b>, Damage> {
         let values = self.symbols.find(name)?.map(|name| self.postings.values(name)).transpose()?;
         let symbols = self.symbols;
-        let numbers = values.into_iter().flat_map(|values| values.symbols());
-        Ok(numbers.map(move |number| symbols.get(number)))
+        let entries = values.into_iter().flat_map(|values| values.entries());
+        Ok(entries.map(move |entry| entry.and_then(|(number, list)| Ok((symbols.get(number)?, list)))))
     }
 
     /// A walk over the series, which is fast as long as it goes forward.
@@ -394,7 +423,16 @@ impl SeriesWalk<'_> {
         gone
     }
 
-    fn go(&mut self, number: u32, chunks: &mut Vec<ChunkPlace>) -> Result<(), Damage> {
+    /// As [`SeriesWalk::go_to`], but does not say what labels the series has.
+    pub(crate) fn go_to_chunks(&mut self, number: u32, chunks: &mut Vec<ChunkPlace>) -> Result<(), Damage> {
+        let gone = self.go_unnamed(number, chunks);
+        if gone.is_err() {
+            self.next = 0;
+        }
+        gone
+    }
+
+    fn go_unnamed(&mut self, number: u32, chunks: &mut Vec<ChunkPlace>) -> Result<(), Damage> {
         if number >= self.index.n_series {
             return Err(Damage("there is no such series"));
         }
@@ -409,7 +447,11 @@ impl SeriesWalk<'_> {
             self.read(None)?;
         }
         chunks.clear();
-        self.read(Some(chunks))?;
+        self.read(Some(chunks))
+    }
+
+    fn go(&mut self, number: u32, chunks: &mut Vec<ChunkPlace>) -> Result<(), Damage> {
+        self.go_unnamed(number, chunks)?;
         let symbols = self.index.symbols;
         for at in self.texts.len()..self.labels.len() {
             let (name, value) = self.labels[at];
