@@ -79,6 +79,18 @@ fn queries_that_ask_for_too_much() {
     check("limit_ratio(NaN, load)", "Ratio value is NaN");
 }
 
+/// Not every element of 20,000 meets each of the others before that is refused.
+#[test]
+fn many_that_meet_many() {
+    let mut memory = Memory::new();
+    for instance in 0..20_000 {
+        memory.add(&Labels::from_pairs([("__name__", "load"), ("instance", &instance.to_string())]), 600_000, 1.0);
+    }
+    for query in ["load * on () group_left () load", "load == on () load", "load + on () group_right () load"] {
+        check(&memory, query, "found duplicate series for the match group {}");
+    }
+}
+
 #[test]
 fn a_year_in_steps_of_a_millisecond() {
     let engine = Engine::default();

@@ -99,6 +99,12 @@ struct Outcome {
     met: Vec<usize>,
 }
 
+impl Outcome {
+    fn is_empty(&self) -> bool {
+        self.row.slots() == 0 && self.met.is_empty()
+    }
+}
+
 impl Evaluator<'_> {
     pub(super) fn between_vectors(
         &mut self,
@@ -140,9 +146,14 @@ impl Evaluator<'_> {
         }
         // The first conflict is the one to tell, so behind an ambiguous step nothing more is looked for.
         let ambiguous = meeting.find_ambiguous(&groups, &many, &ones, has_fill);
-        if let Some((step, _)) = &ambiguous {
-            meeting.steps.count = *step;
-        }
+        let ambiguous = match ambiguous {
+            Some((0, error)) => return Err(error),
+            Some((step, error)) => {
+                meeting.steps.count = step;
+                Some(error)
+            }
+            None => None,
+        };
 
         let mut text = String::new();
         let filled: Vec<Labels> = if has_fill {
@@ -157,7 +168,10 @@ impl Evaluator<'_> {
             for one in groups.ones.of(group) {
                 let partner = Partner::Row(&ones.rows[*one]);
                 let outcome = self.meet(&meeting, Partner::Row(row), partner, needs_met, |_| true, &mut text)?;
-                outcomes.push((group, outcome));
+                // Of many that came and went, most never met.
+                if !outcome.is_empty() {
+                    outcomes.push((group, outcome));
+                }
             }
             if let Some(value) = fill_ones {
                 let partner = Partner::Fill { value, labels: &filled[group] };
@@ -167,7 +181,7 @@ impl Evaluator<'_> {
             }
         }
         meeting.refuse_conflicts(&outcomes, &groups)?;
-        if let Some((_, error)) = ambiguous {
+        if let Some(error) = ambiguous {
             return Err(error);
         }
         if let Some(value) = fill_many {
@@ -242,11 +256,11 @@ impl Evaluator<'_> {
         } else {
             meeting.meet(many, one, needs_met, may_meet)
         };
-        if outcome.row.slots() > 0 || !outcome.met.is_empty() {
-            outcome.row.labels = meeting.result_labels(many.labels(), one.labels(), text);
-        }
         self.budget.release(meeting.steps.count);
-        self.budget.charge(outcome.row.cost())?;
+        if !outcome.is_empty() {
+            outcome.row.labels = meeting.result_labels(many.labels(), one.labels(), text);
+            self.budget.charge(outcome.row.cost())?;
+        }
         Ok(outcome)
     }
 }
