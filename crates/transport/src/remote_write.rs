@@ -81,7 +81,7 @@ pub enum ReceiveError {
     #[error("{0}")]
     Refused(Refused),
     /// The store takes nothing.
-    #[error("cannot store samples")]
+    #[error("cannot store samples{}", if matches!(.0, AppendError::Full { .. }) { ": the disk is full" } else { "" })]
     Store(#[source] AppendError),
 }
 

@@ -15,6 +15,7 @@ use crate::durable::Writing;
 use crate::head::reference_of;
 use crate::histogram::{Encoded, HISTOGRAM_BYTES_MAX};
 use crate::series::{MemSeries, Phase};
+use crate::stored::Stored;
 use crate::wal::record::LABELS_BYTES_MAX;
 
 /// So many series are fetched before they are looked at, as waiting for one takes as long as working on several.
@@ -36,6 +37,8 @@ pub(crate) struct Batch<'s> {
     moments: HashMap<(u64, i64), u64, FixedState>,
     // The numbers of those series.
     indexed: HashSet<u64, FixedState>,
+    // What blocks hold of the series that was looked up last.
+    stored: Stored,
     exemplars: Vec<PendingExemplar>,
     // Until it is handed on.
     writing: Option<Writing<'s>>,
@@ -95,17 +98,20 @@ impl<'s> Batch<'s> {
     pub(crate) fn new(store: &'s Core) -> Self {
         let options = store.options();
         let (pending, tips) = store.spare.take(store.batch_samples());
+        let newest_allowed_ms = options.clock.now_ms().saturating_add(crate::options::millis(options.future_limit));
         Batch {
             store,
             base_commit: store.applied(),
             base_removals: store.head().removals(),
-            newest_allowed_ms: options.clock.now_ms().saturating_add(crate::options::millis(options.future_limit)),
+            // Behind each sample there is a moment up to which the head can be cut.
+            newest_allowed_ms: newest_allowed_ms.min(i64::MAX - 1),
             oldest_allowed_ms: store.cutoff_ms(),
             window_ms: store.window_ms(),
             pending,
             tips,
             moments: HashMap::default(),
             indexed: HashSet::default(),
+            stored: Stored::default(),
             exemplars: Vec::new(),
             writing: Some(store.durable.begin()),
         }
@@ -181,7 +187,7 @@ impl<'s> Batch<'s> {
                     return same(stored);
                 }
                 if t_ms < cut_end_ms
-                    && let Some(stored) = self.store.blocks.value_at(&series.labels, t_ms)
+                    && let Some(stored) = self.stored.value_at(&self.store.blocks, &series.labels, t_ms)
                 {
                     return same(stored);
                 }

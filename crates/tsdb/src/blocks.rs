@@ -88,7 +88,7 @@ impl Blocks {
         recovery.blocks = blocks.len() as u64;
         let blocks = Blocks { fs, dir, list: RwLock::new(in_order(blocks)), catalog: Mutex::new(catalog) };
         if known.is_none_or(|known| known.blocks != blocks.catalog().blocks) {
-            let written = write_catalog(blocks.fs(), &blocks.dir, &blocks.catalog());
+            let written = blocks.write_catalog(&blocks.catalog());
             written.map_err(|failure| OpenError::Write { path: blocks.dir.join(CATALOG), source: failure.source })?;
         }
         blocks.keep_reserve();
@@ -108,6 +108,19 @@ impl Blocks {
     /// The last cut of the head.
     pub(crate) fn cut(&self) -> Option<CutMark> {
         self.catalog().cut
+    }
+
+    /// Up to where the head was cut, as far as times up to `allowed_ms` go: a cut may have been of a far future that was imported.
+    pub(crate) fn cut_end_ms(&self, allowed_ms: i64) -> i64 {
+        match self.cut() {
+            None => i64::MIN,
+            Some(cut) if cut.end_ms <= allowed_ms.saturating_add(1) => cut.end_ms,
+            Some(_) => {
+                let ends =
+                    self.list().iter().map(|block| block.summary.max_ms).filter(|max_ms| *max_ms <= allowed_ms).max();
+                ends.map_or(i64::MIN, |max_ms| max_ms.saturating_add(1))
+            }
+        }
     }
 
     /// The time of the newest sample in a block.
@@ -143,14 +156,7 @@ impl Blocks {
             cut: cut.or(catalog.cut),
             next_number: catalog.next_number,
         };
-        let mut written = write_catalog(&*self.fs, &self.dir, &next);
-        if let Err(CatalogFailure { source, replaced: false }) = &written
-            && is_full(source)
-            && self.fs.remove(&self.dir.join(RESERVE)).is_ok()
-        {
-            written = write_catalog(&*self.fs, &self.dir, &next);
-        }
-        if let Err(CatalogFailure { source, replaced }) = written {
+        if let Err(CatalogFailure { source, replaced }) = self.write_catalog(&next) {
             // Once the catalog may name them, their files have to be there.
             if !replaced {
                 kept.iter()
@@ -165,6 +171,18 @@ impl Blocks {
             self.discard(*number);
         }
         Ok(())
+    }
+
+    /// Writes a catalog; on a full disk, in place of the reserve.
+    fn write_catalog(&self, catalog: &Catalog) -> Result<(), CatalogFailure> {
+        match write_catalog(&*self.fs, &self.dir, catalog) {
+            Err(CatalogFailure { source, replaced: false })
+                if is_full(&source) && self.fs.remove(&self.dir.join(RESERVE)).is_ok() =>
+            {
+                write_catalog(&*self.fs, &self.dir, catalog)
+            }
+            written => written,
+        }
     }
 
     /// Removes a file that does not count. If that fails, the next start does it.
@@ -238,32 +256,6 @@ impl Blocks {
             }
         }
         newest
-    }
-
-    /// The bits of the value that a series has at exactly `t_ms`. What is damaged is passed over.
-    pub(crate) fn value_at(&self, labels: &Labels, t_ms: i64) -> Option<u64> {
-        let list = self.list();
-        let holding = list.iter().filter(|block| (block.summary.min_ms..=block.summary.max_ms).contains(&t_ms));
-        holding.into_iter().find_map(|block| {
-            let found = (|| {
-                let index = block.index()?;
-                let Some(series) = index.find(labels)? else { return Ok(None) };
-                if block.deleted().of(series.number).iter().any(|span| span.contains(t_ms)) {
-                    return Ok(None);
-                }
-                let mut reader = ChunkReader::new(index);
-                for chunk in series.chunks.iter().filter(|chunk| (chunk.min_ms..=chunk.max_ms).contains(&t_ms)) {
-                    if let Ok(at) = reader.times(chunk)?.binary_search(&t_ms) {
-                        return reader.bits_at(chunk, at);
-                    }
-                }
-                Ok(None)
-            })();
-            found.unwrap_or_else(|damage| {
-                block.report(damage);
-                None
-            })
-        })
     }
 
     pub(crate) fn fs(&self) -> &dyn Fs {

@@ -13,6 +13,9 @@ use crate::core::Core;
 const GROWTH: i64 = 3;
 /// No block is made longer than this, so that retention takes samples away in pieces.
 const WIDTH_MAX_MS: i64 = 31 * 24 * 3_600_000;
+/// For the same reason, no block is merged any more that takes more than such a part of what retention by size allows: three of
+/// them are a tenth.
+const BYTES_SHARE: u64 = 30;
 
 /// What a plan needs to know of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,9 +95,14 @@ impl Core {
             0 => WIDTH_MAX_MS,
             retention_ms => (retention_ms / 10).min(WIDTH_MAX_MS),
         };
+        let bytes_max = match self.retention_bytes() {
+            0 => u64::MAX,
+            retention_bytes => retention_bytes / BYTES_SHARE,
+        };
         loop {
             let list = self.blocks.list();
-            let extents: Vec<Extent> = list.iter().filter(|block| block.damage().is_none()).map(Extent::of).collect();
+            let mergeable = |block: &&Arc<Block>| block.damage().is_none() && block.bytes() <= bytes_max;
+            let extents: Vec<Extent> = list.iter().filter(mergeable).map(Extent::of).collect();
             let plan = plan_merge(&extents, self.options().block_widths_ms(), width_max_ms, self.cut_end_ms());
             if plan.is_empty() || !self.rewrite(&plan)? {
                 return Ok(());

@@ -137,8 +137,13 @@ impl Core {
         let has_room = options.durability == Durability::Fsync;
         let writer = Writer::begin(fs, &wal_dir, replayed.next_segment, options.segment_bytes, has_room)
             .map_err(|WriteFailure { path, source, .. }| OpenError::Write { path, source })?;
+        let is_full = writer.waits_for_room();
+        if is_full {
+            error!(dir = %wal_dir.display(), "the disk is full: no samples are taken until there is room");
+        }
         let end = end_of(&writer);
         let newest_ms = replayed.newest_ms.max(blocks.newest_ms()).unwrap_or(i64::MIN);
+        let allowed_ms = options.clock.now_ms().saturating_add(millis(options.future_limit));
         let core = Core {
             wal_dir,
             head: replayed.head,
@@ -153,7 +158,7 @@ impl Core {
             files: Mutex::new(replayed.files),
             followers: Followers::default(),
             departed: Mutex::default(),
-            cut_end_ms: AtomicI64::new(blocks.cut().map_or(i64::MIN, |cut| cut.end_ms)),
+            cut_end_ms: AtomicI64::new(blocks.cut_end_ms(allowed_ms)),
             blocks,
             exemplars: replayed.exemplars,
             metadata,
@@ -168,7 +173,7 @@ impl Core {
             closing: AtomicBool::new(false),
             window_ms: AtomicI64::new(millis(options.out_of_order_window)),
             poison: OnceLock::new(),
-            full: AtomicBool::new(false),
+            full: AtomicBool::new(is_full),
             has_starts: AtomicBool::new(replayed.has_starts),
             samples_without_image: AtomicU64::new(replayed.rows_behind_image),
             batch_samples: AtomicUsize::new(0),
@@ -237,6 +242,12 @@ impl Core {
         finished + self.log().writer.segment().bytes
     }
 
+    /// Bytes of the segments that a restart reads.
+    pub(crate) fn needed_log_bytes(&self) -> u64 {
+        let finished = self.files().needed_bytes();
+        finished + self.log().writer.segment().bytes
+    }
+
     pub(crate) fn set_window(&self, window: Duration) {
         self.window_ms.store(millis(window), Ordering::Relaxed);
     }
@@ -300,7 +311,7 @@ impl Core {
 
     /// Before which moment nothing is taken or shown; `i64::MIN` in an empty store.
     pub(crate) fn cutoff_ms(&self) -> i64 {
-        match (self.newest_ms(), self.retention_ms.load(Ordering::Relaxed)) {
+        match (self.newest_likely_ms(), self.retention_ms.load(Ordering::Relaxed)) {
             (i64::MIN, _) | (_, 0) => i64::MIN,
             (newest_ms, retention_ms) => newest_ms.saturating_sub(retention_ms),
         }
@@ -509,6 +520,13 @@ impl Core {
     /// The time of the newest sample; `i64::MIN` in an empty store.
     pub(crate) fn newest_ms(&self) -> i64 {
         self.newest_ms.load(Ordering::Relaxed)
+    }
+
+    /// The same, and never further ahead of the clock than samples may be: what was imported may lie in any future, and must not be
+    /// what retention and cuts count from.
+    pub(crate) fn newest_likely_ms(&self) -> i64 {
+        let ahead_ms = millis(self.options.future_limit);
+        self.newest_ms().min(self.options.clock.now_ms().saturating_add(ahead_ms))
     }
 
     /// Says that there is a sample of this time.

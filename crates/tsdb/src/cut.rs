@@ -13,6 +13,7 @@ use crate::block::Block;
 use crate::block::writer::BlockWriter;
 use crate::blocks::catalog::CutMark;
 use crate::core::{Core, Split};
+use crate::log_files::RETENTION_SHARE;
 use crate::series::MemSeries;
 
 /// One cut makes at most so many blocks; samples that are spread wider share blocks of longer spans.
@@ -22,9 +23,10 @@ impl Core {
     /// Up to where the head is to be cut now, if it is.
     ///
     /// A span of a cut is cut a quarter of one after its end, as late samples tend to come soon. Samples that came too
-    /// late for their block wait for the next cut, unless there are many.
+    /// late for their block wait for the next cut, unless there are many. All of it is cut when the log takes too much of what
+    /// retention by size allows.
     pub(crate) fn cut_due(&self, late_samples: u64) -> Option<i64> {
-        let (oldest_ms, newest_ms) = (self.oldest_ms(), self.newest_ms());
+        let (oldest_ms, newest_ms) = (self.oldest_ms(), self.newest_likely_ms());
         if oldest_ms == i64::MIN || newest_ms == i64::MIN {
             return None;
         }
@@ -33,6 +35,10 @@ impl Core {
         let cut_ms = self.cut_end_ms();
         if oldest_ms < end_ms && end_ms > cut_ms {
             return Some(end_ms);
+        }
+        let retention_bytes = self.retention_bytes();
+        if retention_bytes > 0 && self.needed_log_bytes() > retention_bytes / RETENTION_SHARE {
+            return Some(newest_ms.saturating_add(1));
         }
         (late_samples > self.options().late_samples_max).then_some(cut_ms)
     }

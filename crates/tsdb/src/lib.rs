@@ -47,6 +47,7 @@ mod spare;
 mod starts;
 mod stats;
 mod store;
+mod stored;
 pub mod system;
 mod tail;
 mod texts;

@@ -12,6 +12,9 @@ use crate::core::Core;
 use crate::image::ImageFile;
 use crate::wal::FileKind;
 
+/// Followers and what a restart reads may each take such a part of what retention by size allows; the rest is for blocks.
+pub(crate) const RETENTION_SHARE: u64 = 4;
+
 /// The files of the log, apart from the segment that is written to.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LogFiles {
@@ -107,7 +110,11 @@ impl Core {
     /// Removes the segments that nobody needs any more.
     pub(crate) fn trim_log(&self) -> Result<(), AppendError> {
         let followed = self.followers.oldest_segment(self.options().clock.now_ms());
-        let gone = self.files().dispensable(followed, self.options().followed_bytes);
+        let bytes_max = match self.retention_bytes() {
+            0 => self.options().followed_bytes,
+            retention_bytes => self.options().followed_bytes.min(retention_bytes / RETENTION_SHARE),
+        };
+        let gone = self.files().dispensable(followed, bytes_max);
         for segment in &gone {
             self.remove_log_file(&FileKind::Segment.file_name(segment.number))?;
             self.files().segments.retain(|other| other.number != segment.number);

@@ -26,6 +26,7 @@ use crate::histogram::Encoded;
 use crate::log_files::Checkpoint;
 use crate::readers::LogEnd;
 use crate::wal::FileKind;
+use crate::wal::frame::FILE_HEADER_BYTES;
 use crate::wal::reader::{Found, FrameReader};
 use crate::wal::record::{Section, sections};
 use crate::wal::salvage::read_header;
@@ -145,6 +146,10 @@ impl Core {
                 Err(source) => return Err(SelectError::Read { what: name, source }),
                 Ok(Step::Full) => return Ok((samples, place)),
                 Ok(Step::Gone) => {
+                    if stop.is_some_and(|stop| stop <= FILE_HEADER_BYTES as u64) {
+                        // The disk was full when it was to be begun.
+                        return Ok((samples, end));
+                    }
                     let checkpoint = self.files().checkpoint;
                     place = match (place.kind, checkpoint) {
                         (PlaceKind::Segment, Some(newer))

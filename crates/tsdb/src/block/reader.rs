@@ -252,7 +252,7 @@ struct Bounds {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ChunkPlace {
     times: u32,
-    offset: u64,
+    pub(crate) offset: u64,
     length: u64,
     pub(crate) min_ms: i64,
     pub(crate) max_ms: i64,
@@ -673,13 +673,18 @@ impl<'b> ChunkReader<'b> {
 
     /// The bits of the value in place `at` of a chunk; of a native histogram, its fingerprint.
     pub(crate) fn bits_at(&mut self, chunk: &ChunkPlace, at: usize) -> Result<Option<u64>, Damage> {
+        Ok(self.bits(chunk)?.get(at).copied())
+    }
+
+    /// The same of all values of a chunk.
+    pub(crate) fn bits(&mut self, chunk: &ChunkPlace) -> Result<Vec<u64>, Damage> {
         let column = self.encoded_values(chunk)?;
         if column.first() == Some(&HISTOGRAMS) {
             let histograms = decode_histograms(column, &self.times(chunk)?)?;
-            let encoded = histograms.get(at).map(|sample| Encoded::new(sample.start_ms, &sample.histogram));
-            return Ok(encoded.map(|encoded| encoded.fingerprint()));
+            let encoded = histograms.iter().map(|sample| Encoded::new(sample.start_ms, &sample.histogram));
+            return Ok(encoded.map(|encoded| encoded.fingerprint()).collect());
         }
-        Ok(decode_started(column, chunk.count)?.0.get(at).map(|value| value.to_bits()))
+        Ok(decode_started(column, chunk.count)?.0.iter().map(|value| value.to_bits()).collect())
     }
 
     /// The values of a chunk as they are on disk.

@@ -1,6 +1,7 @@
 //! The end of the log that grows: segments, one after the other.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +18,8 @@ pub(crate) struct Writer {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
     segment: Segment,
+    // There was no room on the disk for the segment's file, which is to begin like this: the first commit that finds some makes it.
+    missing: Option<FileHeader>,
     segment_bytes_max: u64,
     room: Room,
 }
@@ -69,7 +72,7 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 
 impl Writer {
     /// Begins segment `number`. `has_room` if every commit is to be synced: then there are always zeros ahead of what is written, so
-    /// that a sync costs half as much.
+    /// that a sync costs half as much. A full disk is no failure yet, so that what was written before can be read on one.
     pub(crate) fn begin(
         fs: Arc<dyn Fs>,
         dir: &Path,
@@ -78,8 +81,30 @@ impl Writer {
         has_room: bool,
     ) -> Result<Self, WriteFailure> {
         let room_bytes = if has_room { ROOM_BYTES.min(segment_bytes_max) } else { 0 };
-        let (segment, room) = begin_segment(&*fs, dir, number, room_bytes)?;
-        Ok(Writer { fs, dir: dir.to_owned(), segment, segment_bytes_max, room })
+        let header = FileHeader { has_room: room_bytes > 0, ..FileHeader::new(FileKind::Segment, number) };
+        let (segment, room, missing) = match begin_segment(&*fs, dir, header, room_bytes) {
+            Ok((segment, room)) => (segment, room, None),
+            Err(failure) if failure.undone => {
+                let segment = Segment::new(failure.path, Arc::new(NoFile), header);
+                (segment, Room::new(room_bytes), Some(header))
+            }
+            Err(failure) => return Err(failure),
+        };
+        Ok(Writer { fs, dir: dir.to_owned(), segment, missing, segment_bytes_max, room })
+    }
+
+    /// Whether nothing can be written before there is room on the disk.
+    pub(crate) fn waits_for_room(&self) -> bool {
+        self.missing.is_some()
+    }
+
+    /// Makes the file of a segment that has none.
+    fn ensure_file(&mut self) -> Result<(), WriteFailure> {
+        if let Some(header) = self.missing {
+            (self.segment, self.room) = begin_segment(&*self.fs, &self.dir, header, self.room.bytes)?;
+            self.missing = None;
+        }
+        Ok(())
     }
 
     /// The segment that is written to.
@@ -94,6 +119,7 @@ impl Writer {
 
     /// Writes `frames`, which were closed with this segment's salt. On a full disk, what was written of them is cut off.
     pub(crate) fn append(&mut self, frames: &[u8]) -> Result<(), WriteFailure> {
+        self.ensure_file()?;
         if let Err(source) = self.segment.file.append(frames) {
             let path = self.segment.path.clone();
             let undone = is_full(&source) && self.fs.truncate(&path, self.segment.bytes).is_ok();
@@ -114,14 +140,48 @@ impl Writer {
     /// The order matters: a segment is complete on disk before its successor exists, so only the last segment of a log can
     /// end early.
     pub(crate) fn rotate(&mut self) -> Result<(), WriteFailure> {
+        self.ensure_file()?;
         self.give_room_back()?;
         sync(&self.segment)?;
-        (self.segment, self.room) = begin_segment(&*self.fs, &self.dir, self.segment.number + 1, self.room.bytes)?;
+        let (number, room_bytes) = (self.segment.number + 1, self.room.bytes);
+        let header = FileHeader { has_room: room_bytes > 0, ..FileHeader::new(FileKind::Segment, number) };
+        (self.segment, self.room) = begin_segment(&*self.fs, &self.dir, header, room_bytes)?;
+        Ok(())
+    }
+}
+
+impl Segment {
+    /// A segment of which nothing but the header is written.
+    fn new(path: PathBuf, file: Arc<dyn AppendFile>, header: FileHeader) -> Self {
+        let FileHeader { number, salt, .. } = header;
+        Segment { number, path, file, bytes: frame::FILE_HEADER_BYTES as u64, salt }
+    }
+}
+
+/// What stands for the file that a full disk had no room for.
+struct NoFile;
+
+impl AppendFile for NoFile {
+    fn append(&self, _: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::StorageFull.into())
+    }
+
+    fn reserve(&self, _: Range<u64>) -> io::Result<()> {
+        Err(io::ErrorKind::StorageFull.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        // All that was written, which is nothing, is on disk.
         Ok(())
     }
 }
 
 impl Room {
+    /// None yet behind the header of a segment, and so many bytes at once from then on.
+    fn new(bytes: u64) -> Self {
+        Room { bytes, end: frame::FILE_HEADER_BYTES as u64, not_before: 0 }
+    }
+
     /// Makes more when half of it is used, so that the next sync brings it to the disk with what was written. Where there is none, the
     /// segment grows with each commit until it is tried again.
     fn make(&mut self, fs: &dyn Fs, segment: &Segment) -> Result<(), WriteFailure> {
@@ -160,17 +220,20 @@ pub(crate) fn sync(segment: &Segment) -> Result<(), WriteFailure> {
     segment.file.sync().map_err(|source| WriteFailure { path: segment.path.clone(), source, undone: false })
 }
 
-/// Makes segment `number`, durably, with room for `room_bytes` if the disk has it.
-fn begin_segment(fs: &dyn Fs, dir: &Path, number: u64, room_bytes: u64) -> Result<(Segment, Room), WriteFailure> {
-    let path = dir.join(FileKind::Segment.file_name(number));
-    let header = FileHeader { has_room: room_bytes > 0, ..FileHeader::new(FileKind::Segment, number) };
+/// Makes the segment that begins with `header`, durably, with room for `room_bytes` if the disk has it.
+fn begin_segment(
+    fs: &dyn Fs,
+    dir: &Path,
+    header: FileHeader,
+    room_bytes: u64,
+) -> Result<(Segment, Room), WriteFailure> {
+    let path = dir.join(FileKind::Segment.file_name(header.number));
     let begin = || -> Result<(Segment, Room), WriteFailure> {
         let failed = |source| WriteFailure { path: path.clone(), source, undone: false };
         let file: Arc<dyn AppendFile> = fs.create(&path).map_err(failed)?.into();
         file.append(&header.encode()).map_err(failed)?;
-        let bytes = frame::FILE_HEADER_BYTES as u64;
-        let segment = Segment { number, path: path.clone(), file, bytes, salt: header.salt };
-        let mut room = Room { bytes: room_bytes, end: bytes, not_before: 0 };
+        let segment = Segment::new(path.clone(), file, header);
+        let mut room = Room::new(room_bytes);
         room.make(fs, &segment)?;
         sync(&segment)?;
         fs.sync_dir(dir).map_err(failed)?;

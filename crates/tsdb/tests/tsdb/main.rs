@@ -8,6 +8,7 @@ mod exemplars;
 mod faults;
 mod faulty_fs;
 mod following;
+mod full_disk;
 mod glimpses;
 mod histograms;
 mod images;

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use relatum_model::storage::{AppendError, Cancel, Scope, Select, TimeRange};
+use relatum_model::storage::{AppendError, Cancel, Scope, Select, Tail, TimeRange};
 use relatum_model::{MatchOp, Matcher};
 use relatum_tsdb::{Dropped, Options, Store};
 
 use crate::faulty_fs::{After, Fault, FaultyFs};
-use crate::support::{Content, NOW_MS, content, options, write};
+use crate::support::{Content, NOW_MS, StillClock, content, labels, options, write};
 
 const HOUR_MS: i64 = 3_600_000;
 /// The beginning of a span of eighteen hours.
@@ -94,6 +94,7 @@ fn retention_by_time_and_by_size() {
         assert_eq!(count(&content(&store)) as i64, expected, "what is read is exact: hour {hour}");
     }
     store.set_retention(Duration::ZERO);
+    store.cut().unwrap();
     store.maintain().unwrap();
     let stats = store.stats();
     let limit = stats.block_bytes + stats.wal_bytes - 1;
@@ -104,6 +105,77 @@ fn retention_by_time_and_by_size() {
     assert!(smaller.min_time_ms > stats.min_time_ms && smaller.max_time_ms == stats.max_time_ms, "{smaller:?}");
     drop(store);
     assert_eq!(open(&fs).opened().dropped, []);
+}
+
+#[test]
+fn one_sample_of_a_far_future_takes_nothing_away() {
+    let fs = FaultyFs::default();
+    for future_ms in [i64::MAX - 1, NOW_MS + 1000 * 24 * HOUR_MS] {
+        let store = open_with(&fs, |on| *on = Options { fs: Arc::clone(&on.fs), ..Options::for_history() });
+        assert_eq!(write(&store, &[("far", future_ms, 1.0)]), []);
+        store.cut().unwrap();
+        drop(store);
+    }
+    let start_ms = NOW_MS - 10 * HOUR_MS;
+    let clock = StillClock::at(start_ms);
+    let store =
+        open_with(&fs, |on| (on.retention, on.clock) = (Duration::from_secs(24 * 3600), Arc::new(clock.clone())));
+    for n in 0..10 * 60 {
+        clock.set(start_ms + n * 60_000);
+        assert_eq!(write(&store, &[("near", start_ms + n * 60_000, n as f64)]), []);
+        store.maintain().unwrap();
+    }
+    let stats = store.stats();
+    assert!((3..8).contains(&stats.cuts), "cut as ever: {stats:?}");
+    assert_eq!(content(&store)[&labels("near").to_string()].len(), 600);
+    // It goes when its time has come, or by deletion.
+    store.delete(&[Matcher::equal("__name__", "far")], TimeRange::ALL).unwrap();
+    store.clean_deleted().unwrap();
+    assert_eq!(content(&store).len(), 1);
+}
+
+#[test]
+fn retention_by_size_takes_samples_away_in_pieces() {
+    let fs = FaultyFs::default();
+    let limit = 120_000;
+    let store = open_with(&fs, |on| (on.retention, on.retention_bytes) = (Duration::ZERO, limit));
+    let names: Vec<String> = (0..100).map(|i| format!("m,i={i}")).collect();
+    let mut reached = false;
+    for n in 0..178 * 12 {
+        let t_ms = START_MS + n * 300_000;
+        let batch: Vec<_> =
+            names.iter().zip(0..).map(|(name, i)| (name.as_str(), t_ms, (n * i) as f64 / 7.0)).collect();
+        assert_eq!(write(&store, &batch), []);
+        if n % 12 == 11 {
+            store.maintain().unwrap();
+            let stats = store.stats();
+            assert!(stats.block_bytes + stats.wal_bytes <= limit, "row {n}: {stats:?}");
+            reached |= stats.min_time_ms > Some(START_MS);
+            // What goes at once is never much of what is kept.
+            assert!(!reached || stats.block_bytes > limit / 2, "row {n}: {stats:?}");
+        }
+    }
+    assert!(reached, "the limit was never met: {:?}", store.stats());
+}
+
+#[test]
+fn retention_by_size_holds_for_a_log_that_no_cut_is_due_for() {
+    let fs = FaultyFs::default();
+    let limit = 60_000;
+    let store = open_with(&fs, |on| (on.segment_bytes, on.retention_bytes) = (10_000, limit));
+    // A follower that never comes back, all within one span of a cut.
+    let _ = store.end();
+    for n in 0..100 {
+        let samples: Vec<_> =
+            (0..1000).map(|i| ("a", START_MS + n * 1000 + i, ((n * 1000 + i) as f64).sqrt())).collect();
+        assert_eq!(write(&store, &samples), []);
+        store.maintain().unwrap();
+        let stats = store.stats();
+        assert!(stats.block_bytes + stats.wal_bytes <= limit, "round {n}: {stats:?}");
+    }
+    let stats = store.stats();
+    assert!(stats.blocks > 0 && stats.min_time_ms > Some(START_MS), "{stats:?}");
+    assert!(count(&content(&store)) > 8000, "{stats:?}");
 }
 
 #[test]
