@@ -141,6 +141,7 @@ fn rule_json(rule: &RuleView, with_alerts: bool) -> Value {
         value.insert("duration".into(), hold_for.as_secs_f64().into());
         value.insert("keepFiringFor".into(), keep_firing_for.as_secs_f64().into());
     }
+    // Of recording rules, Prometheus left them out up to 3.5 when there were none.
     value.insert("labels".into(), pairs(&definition.labels));
     if let (Some(alerting), RuleKind::Alert { annotations, .. }) = (&rule.alerting, &definition.kind) {
         value.insert("annotations".into(), pairs(annotations));
