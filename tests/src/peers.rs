@@ -20,8 +20,12 @@ pub enum Peer {
     NodeExporter,
     /// Python 3, which fetches the real charm libraries.
     Python,
+    /// VictoriaMetrics, one node.
+    Victoria,
     /// VictoriaMetrics' agent.
     Vmagent,
+    /// VictoriaMetrics' tool that carries samples there.
+    Vmctl,
     /// nginx.
     Nginx,
     /// OpenSSL's program.
@@ -38,7 +42,9 @@ impl Peer {
             Peer::Alertmanager => "RELATUM_PEER_ALERTMANAGER",
             Peer::NodeExporter => "RELATUM_PEER_NODE_EXPORTER",
             Peer::Python => "RELATUM_PEER_PYTHON",
+            Peer::Victoria => "RELATUM_PEER_VICTORIA",
             Peer::Vmagent => "RELATUM_PEER_VMAGENT",
+            Peer::Vmctl => "RELATUM_PEER_VMCTL",
             Peer::Nginx => "RELATUM_PEER_NGINX",
             Peer::Openssl => "RELATUM_PEER_OPENSSL",
         }
@@ -54,7 +60,9 @@ impl Peer {
             Peer::Alertmanager => "prometheus-alertmanager",
             Peer::NodeExporter => "prometheus-node-exporter",
             Peer::Python => "python3",
+            Peer::Victoria => "victoria-metrics",
             Peer::Vmagent => "vmagent",
+            Peer::Vmctl => "vmctl",
             Peer::Nginx => "nginx",
             Peer::Openssl => "openssl",
             // A newer one is never in the search path under a name of its own.

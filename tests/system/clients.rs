@@ -8,6 +8,7 @@ use libtest_mimic::Trial;
 use relatum_model::{Labels, Sample};
 use relatum_tests::peers::Peer;
 use relatum_tests::process::{Running, free_port};
+use relatum_tests::program::binary;
 use relatum_tests::server::Server;
 use relatum_tests::{PATIENCE, http, python, remote_write, wait_for};
 
@@ -15,6 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         crate::with("promtool_asks_and_pushes", &[Peer::Promtool3], false, promtool),
         crate::with("vmagent_writes_to_us", &[Peer::NodeExporter, Peer::Vmagent], false, vmagent),
+        crate::with("vmctl_carries_our_samples_away", &[Peer::Vmctl, Peer::Victoria, Peer::Python], false, vmctl),
         crate::with("prometheus_api_client_reads_from_us", &[Peer::Python], false, api_client),
     ]
 }
@@ -53,6 +55,10 @@ fn promtool() -> anyhow::Result<()> {
     ensure!(healthy.contains("Healthy"), "{healthy}");
     let ready = run(&["check", "ready", &format!("--url={url}")])?;
     ensure!(ready.contains("Ready"), "{ready}");
+    // What it collects lands where it runs.
+    let mut collecting = Peer::Promtool3.command()?;
+    let collected = collecting.args(["debug", "metrics", &url]).current_dir(dir.path()).output()?;
+    ensure!(collected.status.success() && dir.path().join("debug.tar.gz").is_file(), "{collected:?}");
     let file = dir.path().join("metrics.txt");
     std::fs::write(&file, "# TYPE pushed_total counter\npushed_total{x=\"y\"} 7\n")?;
     run(&["push", "metrics", &format!("{url}/api/v1/write"), &file.display().to_string()])?;
@@ -81,6 +87,35 @@ fn vmagent() -> anyhow::Result<()> {
         (!found.is_empty()).then_some(())
     })
     .with_context(|| agent.output())
+}
+
+/// It reads blocks of Prometheus, which our tool writes.
+fn vmctl() -> anyhow::Result<()> {
+    let (mut ours, url, end_s, dir) = server()?;
+    let before = http::api(&url, "query", &[("query", "m[1m]"), ("time", &end_s.to_string())])?;
+    ours.stop()?;
+    let blocks = dir.path().join("blocks");
+    let exported =
+        Command::new(binary()).args(["tsdb", "export"]).arg(dir.path().join("data")).arg(&blocks).output()?;
+    ensure!(exported.status.success(), "{exported:?}");
+    let address = format!("127.0.0.1:{}", free_port()?);
+    let mut command = Peer::Victoria.command()?;
+    command.arg(format!("-storageDataPath={}", dir.path().join("victoria").display()));
+    command.args([&format!("-httpListenAddr={address}"), "-search.latencyOffset=0s"]);
+    let mut victoria = Running::start("victoria-metrics", &mut command)?;
+    let theirs = format!("http://{address}");
+    victoria.wait_ready(&format!("{theirs}/health"))?;
+    // It works at a terminal only, whatever it is to show there.
+    let at_terminal = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
+    let mut command = Peer::Python.command()?;
+    command.args(["-c", at_terminal]).arg(Peer::Vmctl.command()?.get_program());
+    command.args(["prometheus", "-s", "--vm-disable-progress-bar", "--vm-addr", &theirs, "--prom-snapshot"]);
+    let carried = command.arg(&blocks).output()?;
+    ensure!(carried.status.success(), "{carried:?}");
+    http::get(&format!("{theirs}/internal/force_flush"))?;
+    let after = http::api(&theirs, "query", &[("query", "m[1m]"), ("time", &end_s.to_string())])?;
+    ensure!(before["result"] == after["result"] && before["result"][0]["values"][2][1] == "2", "{before} {after}");
+    Ok(())
 }
 
 const ASK: &str = r#"

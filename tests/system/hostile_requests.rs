@@ -14,6 +14,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 const HOST: &str = "Host: a\r\nConnection: close\r\n";
 const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
+const GZIP: &str = "Content-Type: application/x-protobuf\r\nContent-Encoding: gzip\r\n";
 const SNAPPY: &str = "Content-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n";
 
 /// What an answer must say.
@@ -35,6 +36,19 @@ fn post(path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
 
 fn raw(head: &str, rest: &[u8]) -> Vec<u8> {
     [head.as_bytes(), rest].concat()
+}
+
+/// A body that goes on and on; the server must not wait for its end.
+fn without_end(path: &str, headers: &str) -> Vec<u8> {
+    let head = format!("POST {path} HTTP/1.1\r\n{HOST}{headers}Transfer-Encoding: chunked\r\n\r\n");
+    let piece = [&b"10000\r\n"[..], &[b'a'; 0x1_0000], b"\r\n"].concat();
+    raw(&head, &piece.repeat(1000))
+}
+
+fn gzip_of_zeros() -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    let written = (0..40).try_for_each(|_| encoder.write_all(&[0; 1_000_000]));
+    written.and_then(|()| encoder.finish()).expect("memory takes everything")
 }
 
 /// Name, bytes, status, and what the answer says.
@@ -68,6 +82,8 @@ fn rows() -> Vec<Row> {
             400,
             BadData("invalid parameter \"end\""),
         ),
+        ("invalid UTF-8 in a moment", range("start=0&end=%ff&step=1"), 400, BadData("invalid parameter \"end\"")),
+        ("invalid UTF-8 in a step", range("start=0&end=1&step=%ff"), 400, BadData("invalid parameter \"step\"")),
         ("no moment", range("start=x&end=0&step=1"), 400, BadData("invalid parameter \"start\"")),
         (
             "a timeout beyond numbers",
@@ -100,6 +116,14 @@ fn rows() -> Vec<Row> {
         ("a step up", get("/api/v1/../../etc/passwd"), 301, Text("")),
         ("an escaped step up", get("/api/v1/%2e%2e/%2e%2e/etc/passwd"), 404, Text("404 page not found")),
         ("an escaped slash", get("/api/v1%2fquery?query=1"), 404, Text("404 page not found")),
+        (
+            "a NUL in a header",
+            raw(&format!("GET /api/v1/query?query=1 HTTP/1.1\r\n{HOST}X: a\0b\r\n\r\n"), b""),
+            400,
+            Text(""),
+        ),
+        ("a NUL in a query", get("/api/v1/query?query=%00"), 400, BadData("invalid parameter \"query\"")),
+        ("a NUL in a moment", get("/api/v1/query?query=1&time=%00"), 400, BadData("invalid parameter \"time\"")),
         ("a NUL", get("/api/v1/\0query"), 400, Text("")),
         ("an escaped NUL", get("/api/v1/query%00"), 404, Text("404 page not found")),
         (
@@ -147,6 +171,39 @@ fn rows() -> Vec<Row> {
             400,
             Text(""),
         ),
+        (
+            "a length with a sign",
+            raw(&format!("POST /api/v1/query HTTP/1.1\r\n{HOST}Content-Length: +5\r\n\r\n"), b"abcde"),
+            400,
+            Text(""),
+        ),
+        (
+            "a list of lengths",
+            raw(&format!("POST /api/v1/query HTTP/1.1\r\n{HOST}Content-Length: 5, 5\r\n\r\n"), b"abcde"),
+            400,
+            Text(""),
+        ),
+        (
+            "chunks in HTTP/1.0",
+            raw(&format!("POST /api/v1/query HTTP/1.0\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n"), b"0\r\n\r\n"),
+            400,
+            Text(""),
+        ),
+        (
+            "an encoding behind chunks",
+            raw(
+                &format!("POST /api/v1/query HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked, identity\r\n\r\n"),
+                b"0\r\n\r\n",
+            ),
+            400,
+            Text(""),
+        ),
+        (
+            "trailers without end",
+            chunked("/api/v1/query", "", &format!("7\r\nquery=1\r\n0\r\n{}", "X: y\r\n".repeat(5000))),
+            400,
+            BadData("error parsing form values"),
+        ),
         ("a chunk of no size", chunked("/api/v1/query", "", "zz\r\n\r\n"), 400, BadData("error parsing form values")),
         (
             "a chunk without end",
@@ -166,7 +223,16 @@ fn rows() -> Vec<Row> {
             400,
             BadData("error parsing form values"),
         ),
+        ("samples without end", without_end("/api/v1/write", SNAPPY), 413, Text("exceeds the 33554432 bytes limit")),
+        ("questions without end", without_end("/api/v1/read", SNAPPY), 413, Text("exceeds the 33554432 bytes limit")),
+        ("a form without end", without_end("/api/v1/query", FORM), 400, BadData("error parsing form values")),
         // Compressed messages.
+        (
+            "40 MB of zeros, compressed",
+            post("/api/v1/otlp/v1/metrics", GZIP, &gzip_of_zeros()),
+            413,
+            Text("exceeds the 33554432 bytes limit"),
+        ),
         (
             "4 GiB of samples",
             post("/api/v1/write", SNAPPY, bomb),

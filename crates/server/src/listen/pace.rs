@@ -24,7 +24,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// A head is there whole in this time.
+/// A head is there whole in this time, or in the read timeout if that is shorter.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What HTTP/2 begins with; no method of HTTP/1 does.
@@ -134,7 +134,7 @@ impl<S> Paced<S> {
             (self.active_at, self.head_since) = (Instant::now(), None);
         }
         let deadline = match self.head_since {
-            Some(since) => since + HEAD_TIMEOUT,
+            Some(since) => since + HEAD_TIMEOUT.min(self.read_timeout),
             None => self.active_at + self.read_timeout,
         };
         if self.timer.deadline() != deadline {

@@ -10,13 +10,17 @@ use super::*;
 
 /// A client of a connection; the watcher of its end.
 fn connect() -> (DuplexStream, GracefulShutdown) {
+    connect_to(&Flags::default())
+}
+
+fn connect_to(flags: &Flags) -> (DuplexStream, GracefulShutdown) {
     let (client, server) = duplex(4096);
     let router = Router::new()
         .route("/", get(async || "in"))
         .route("/large", get(async || "x".repeat(1 << 20)))
         .route("/body", post(async |body: String| body));
     let graceful = GracefulShutdown::new();
-    let front = Front::new(Arc::default(), &Flags::default());
+    let front = Front::new(Arc::default(), flags);
     tokio::spawn(answer(server, ([127, 0, 0, 1], 1).into(), router, front, true, graceful.watcher()));
     (client, graceful)
 }
@@ -64,6 +68,15 @@ async fn slow_clients_are_sent_away() {
         let (said, secs) = talk(parts).await;
         assert_eq!((said.matches("HTTP/1.1 ").count(), secs), (n_answers, ended_secs), "{parts:?}: {said}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_has_no_longer_than_a_request() {
+    let begun = Instant::now();
+    let (mut client, _graceful) = connect_to(&Flags { read_timeout: Duration::from_secs(5), ..Flags::default() });
+    client.write_all(b"GET / HT").await.unwrap();
+    assert_eq!(client.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+    assert_eq!(begun.elapsed().as_secs(), 5);
 }
 
 #[tokio::test(start_paused = true)]
