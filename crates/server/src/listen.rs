@@ -120,6 +120,8 @@ pub async fn serve(listener: TcpListener, router: Router, front: Front, shutdown
             }
         }
     }
+    // Whoever comes now is refused, and may find another server; in the queue of the kernel nobody would answer.
+    drop(listener);
     front.handshakes.give_up();
     front.web.draining().cancel();
     if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {

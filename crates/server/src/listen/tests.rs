@@ -132,3 +132,29 @@ async fn who_only_knocked_does_not_hold_up_the_end() {
     stop.send(()).unwrap();
     timeout(Duration::from_secs(5), serving).await.expect("it ends before the requests would be cut off").unwrap();
 }
+
+#[tokio::test]
+async fn at_the_end_requests_are_finished_and_new_ones_refused() {
+    let listener = bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let (begun, mut has_begun) = tokio::sync::mpsc::channel(1);
+    let slow = async move |body: Body| {
+        begun.send(()).await.unwrap();
+        axum::body::to_bytes(body, 10).await.unwrap()
+    };
+    let router = Router::new().route("/body", post(slow));
+    let front = Front::new(Arc::default(), &Flags::default());
+    let serving = tokio::spawn(serve(listener, router, front, async { drop(stopped.await) }));
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nx").await.unwrap();
+    has_begun.recv().await.unwrap();
+    stop.send(()).unwrap();
+    let refused = async { while TcpStream::connect(address).await.is_ok() {} };
+    timeout(Duration::from_secs(5), refused).await.expect("nobody is taken any more");
+    client.write_all(b"y").await.unwrap();
+    let mut said = String::new();
+    client.read_to_string(&mut said).await.unwrap();
+    assert!(said.starts_with("HTTP/1.1 200 ") && said.ends_with("xy"), "{said}");
+    serving.await.unwrap();
+}
