@@ -132,6 +132,36 @@ fn series_part(out: &mut Vec<u8>, series: &Series, element: usize, part: Part) -
     (element, next)
 }
 
+/// An array of label sets, which is written piece by piece.
+pub(crate) struct LabelSetsWriter {
+    sets: Vec<Labels>,
+    is_begun: bool,
+    next: usize,
+}
+
+impl LabelSetsWriter {
+    pub(crate) fn new(sets: Vec<Labels>) -> Self {
+        LabelSetsWriter { sets, is_begun: false, next: 0 }
+    }
+
+    /// Goes on until `out` has `n_bytes` or a little more; `true` once all is there.
+    pub(crate) fn fill(&mut self, out: &mut Vec<u8>, n_bytes: usize) -> bool {
+        if !std::mem::replace(&mut self.is_begun, true) {
+            out.push(b'[');
+        }
+        for labels in &self.sets[self.next..] {
+            if out.len() >= n_bytes {
+                return false;
+            }
+            separate(out, self.next);
+            object(out, labels);
+            self.next += 1;
+        }
+        out.push(b']');
+        true
+    }
+}
+
 fn vector_sample(out: &mut Vec<u8>, sample: &VectorSample) {
     metric(out, &sample.labels);
     match &sample.histogram {
@@ -155,7 +185,13 @@ fn separate(out: &mut Vec<u8>, at: usize) {
 }
 
 fn metric(out: &mut Vec<u8>, labels: &Labels) {
-    out.extend_from_slice(b"{\"metric\":{");
+    out.extend_from_slice(b"{\"metric\":");
+    object(out, labels);
+}
+
+/// A label set as an object, in the set's order.
+fn object(out: &mut Vec<u8>, labels: &Labels) {
+    out.push(b'{');
     for (at, (name, value)) in labels.iter().enumerate() {
         separate(out, at);
         string(out, name);
@@ -312,6 +348,29 @@ mod tests {
             // Most are of a size that samples have.
             check((bits >> 12) as f64 / 1e6);
             check((bits >> 40) as f64 / 1e9);
+        }
+    }
+
+    #[test]
+    fn sets_of_labels() {
+        let labels = |n: usize| Labels::from_pairs([("__name__", "up".to_owned()), ("n", format!("\"{n}"))]);
+        for n_sets in [0, 1, 2, 100] {
+            let sets: Vec<Labels> = (0..n_sets).map(labels).collect();
+            let expected: Vec<String> = (0..n_sets).map(|n| format!(r#"{{"__name__":"up","n":"\"{n}"}}"#)).collect();
+            for n_bytes in [1, 100, 1 << 20] {
+                let mut writer = LabelSetsWriter::new(sets.clone());
+                let mut all = Vec::new();
+                loop {
+                    let mut piece = Vec::new();
+                    let is_all = writer.fill(&mut piece, n_bytes);
+                    assert!(piece.len() <= n_bytes + 40, "{}", piece.len());
+                    all.append(&mut piece);
+                    if is_all {
+                        break;
+                    }
+                }
+                assert_eq!(String::from_utf8(all).unwrap(), format!("[{}]", expected.join(",")));
+            }
         }
     }
 

@@ -10,8 +10,10 @@ use relatum_model::{Labels, Matcher};
 use serde_json::{Map, Value};
 
 use super::envelope::{ApiError, ApiResult, ErrorKind, Success};
+use super::json::LabelSetsWriter;
 use super::params::{MAX_TIME_MS, MIN_TIME_MS, Params};
 use super::query::CancelOnDrop;
+use super::stream::PIECE_BYTES;
 use crate::Engine;
 
 /// `/api/v1/labels`
@@ -45,8 +47,8 @@ pub(crate) async fn series(State(engine): State<Arc<Engine>>, params: Params) ->
     let (found, warnings) =
         collect(engine, params, sets, |reader, matchers, limit, cancel| reader.label_sets(matchers, limit, cancel))
             .await?;
-    let objects: Vec<Map<String, Value>> = found.iter().map(object).collect();
-    Ok(Success::of(&objects).with_notes(warnings, Vec::new()))
+    let mut writer = LabelSetsWriter::new(found);
+    Ok(Success::in_pieces(move |out| writer.fill(out, PIECE_BYTES)).with_notes(warnings, Vec::new()))
 }
 
 /// A label set as a JSON object, in the set's order.
