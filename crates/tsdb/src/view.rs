@@ -160,13 +160,17 @@ impl<'s> View<'s> {
         }
         for block in &self.blocks {
             let found = block.index().and_then(|index| {
-                if block.deleted().is_empty() && index.all_reach(self.range)? {
+                let is_whole = block.deleted().is_empty();
+                if is_whole && index.all_reach(self.range)? {
                     return wanted.of_block(&index, &mut texts, |_| true);
                 }
                 // A series has many labels, and is looked at once.
                 let mut unseen = vec![false; index.n_series() as usize];
                 let mut walk = BlockWalk::of(block, index);
                 let is_visible = |number: u32| {
+                    if is_whole && index.reaches(number, self.range) == Ok(true) {
+                        return true;
+                    }
                     let is_unseen = &mut unseen[number as usize];
                     *is_unseen = *is_unseen || cancel.is_cancelled() || !walk.sees(number, self.range);
                     !*is_unseen

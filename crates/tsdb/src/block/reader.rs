@@ -42,7 +42,7 @@ pub(crate) struct Block {
     // The first damage that a reader met.
     damage: OnceLock<Damage>,
     // Found when somebody asks for the first time.
-    bounds: OnceLock<Result<Bounds, Damage>>,
+    bounds: OnceLock<Result<Box<[Bounds]>, Damage>>,
     deleted: RwLock<Arc<Deleted>>,
 }
 
@@ -241,11 +241,19 @@ pub(crate) struct Index<'b> {
     pub(super) n_series: u32,
 }
 
-/// When the series of a block begin and end.
+/// When the series of a group begin and end.
 #[derive(Debug, Clone, Copy)]
 struct Bounds {
     last_begin_ms: i64,
     first_end_ms: i64,
+}
+
+impl Bounds {
+    /// Whether every series has its first sample inside `range`, which begins before the block, or else its last one inside `range`, which
+    /// ends behind the block.
+    fn reach(self, range: TimeRange, has_begin: bool) -> bool {
+        if has_begin { self.last_begin_ms <= range.max_ms } else { self.first_end_ms >= range.min_ms }
+    }
 }
 
 /// A chunk of a series on disk.
@@ -301,21 +309,36 @@ impl<'b> Index<'b> {
         if !has_begin && !has_end {
             return Ok(false);
         }
-        let bounds = (*self.block.bounds.get_or_init(|| self.bounds()))?;
-        Ok(if has_begin { bounds.last_begin_ms <= range.max_ms } else { bounds.first_end_ms >= range.min_ms })
+        Ok(self.bounds()?.iter().all(|group| group.reach(range, has_begin)))
     }
 
-    fn bounds(&self) -> Result<Bounds, Damage> {
-        let mut bounds = Bounds { last_begin_ms: i64::MIN, first_end_ms: i64::MAX };
+    /// Whether series `number` has a sample inside `range` for certain, because all of its group have their first or their last one there.
+    pub(crate) fn reaches(&self, number: u32, range: TimeRange) -> Result<bool, Damage> {
+        let summary = self.block.summary;
+        let (has_begin, has_end) = (range.min_ms <= summary.min_ms, range.max_ms >= summary.max_ms);
+        let group = self.bounds()?.get(number as usize / GROUP_SERIES);
+        Ok(group.is_some_and(|group| (has_begin || has_end) && group.reach(range, has_begin)))
+    }
+
+    /// When the series of each group begin and end, which is found once.
+    fn bounds(&self) -> Result<&'b [Bounds], Damage> {
+        self.block.bounds.get_or_init(|| self.find_bounds()).as_deref().map_err(|damage| *damage)
+    }
+
+    fn find_bounds(&self) -> Result<Box<[Bounds]>, Damage> {
+        let mut groups = Vec::with_capacity((self.n_series as usize).div_ceil(GROUP_SERIES));
         let (mut walk, mut chunks) = (self.walk_through(), Vec::new());
         for number in 0..self.n_series {
+            if (number as usize).is_multiple_of(GROUP_SERIES) {
+                groups.push(Bounds { last_begin_ms: i64::MIN, first_end_ms: i64::MAX });
+            }
             walk.go_to_chunks(number, &mut chunks)?;
-            if let (Some(first), Some(last)) = (chunks.first(), chunks.last()) {
-                bounds.last_begin_ms = bounds.last_begin_ms.max(first.min_ms);
-                bounds.first_end_ms = bounds.first_end_ms.min(last.max_ms);
+            if let (Some(group), Some(first), Some(last)) = (groups.last_mut(), chunks.first(), chunks.last()) {
+                group.last_begin_ms = group.last_begin_ms.max(first.min_ms);
+                group.first_end_ms = group.first_end_ms.min(last.max_ms);
             }
         }
-        Ok(bounds)
+        Ok(groups.into())
     }
 
     /// The names of all labels, sorted, each with its values.
