@@ -1,4 +1,4 @@
-//! `relatum backup` and `relatum restore`: all of an agent in one folder, and back.
+//! `relatum backup` and `relatum restore`: all of an agent, or of the store of a server without one, in one folder, and back.
 //!
 //! A backup is a copy of the data directory, in which the samples are a store of their own, and a list of its files with their
 //! checksums (`docs/formats/backup.md`). The list is written last, so a folder without it is no backup. An agent that runs goes on
@@ -17,7 +17,7 @@ use std::time::Duration;
 use relatum_agent::control::MakeCopy;
 use relatum_agent::control::client::Client;
 use relatum_agent::store::{OpenError, Store as State};
-use relatum_tsdb::{Options, Store as Samples, inspect};
+use relatum_tsdb::{OpenError as OpenSamplesError, Options, Store as Samples, inspect};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -37,6 +37,9 @@ const STATE: &str = "state.db";
 const TRIES: usize = 5;
 /// Where the samples are.
 const SAMPLES: &str = "tsdb";
+/// What each store of samples has: its log and its blocks.
+const LOG: &str = "wal";
+const BLOCKS: &str = "blocks";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct BackupArgs {
@@ -103,7 +106,11 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 fn write(data_dir: &Path, to: &Path) -> Result<List, CommandFailure> {
     if !data_dir.join(STATE).is_file() {
-        return Err(CommandFailure::failed(format!("there is no agent in {}", data_dir.display())));
+        return if data_dir.join(LOG).is_dir() {
+            write_store(data_dir, to)
+        } else {
+            Err(CommandFailure::failed(format!("there is no agent in {}, and no store", data_dir.display())))
+        };
     }
     check_empty(to)?;
     let whole = match State::open(data_dir, Arc::new(|| 0)) {
@@ -136,17 +143,35 @@ fn write(data_dir: &Path, to: &Path) -> Result<List, CommandFailure> {
         copy_samples(&samples, &target)?;
     }
     if target.is_dir() {
-        let found = inspect::verify(&target).map_err(|error| failed("read", &target, &error))?;
-        if let Some(problem) = found.problems.first() {
-            let text = format!("cannot back up {}: {}: {}", samples.display(), problem.file, problem.reason);
-            return Err(CommandFailure::failed(text).hint("`relatum tsdb repair` saves what is left of it"));
-        }
-        let mut copied = Vec::new();
-        files_of(to, Path::new(SAMPLES), &mut copied).map_err(|error| failed("read", &target, &error))?;
-        for path in copied {
-            list.files.push(entry(to, path)?);
-        }
+        list.files.extend(samples_in(to, Path::new(SAMPLES), &samples)?);
     }
+    finish(list, to)
+}
+
+/// The same for the folder of a server without an agent, which is the store itself.
+fn write_store(store: &Path, to: &Path) -> Result<List, CommandFailure> {
+    check_empty(to)?;
+    make_private(to)?;
+    let to = &fs::canonicalize(to).map_err(|error| failed("read", to, &error))?;
+    copy_samples(store, to)?;
+    finish(List { version: VERSION, files: samples_in(to, Path::new(""), store)? }, to)
+}
+
+/// The entries of the store that was copied from `samples` into the folder `store` of the backup, if it is whole.
+fn samples_in(to: &Path, store: &Path, samples: &Path) -> Result<Vec<Entry>, CommandFailure> {
+    let target = to.join(store);
+    let found = inspect::verify(&target).map_err(|error| failed("read", &target, &error))?;
+    if let Some(problem) = found.problems.first() {
+        let text = format!("cannot back up {}: {}: {}", samples.display(), problem.file, problem.reason);
+        return Err(CommandFailure::failed(text).hint("`relatum tsdb repair` saves what is left of it"));
+    }
+    let mut copied = Vec::new();
+    files_of(to, store, &mut copied).map_err(|error| failed("read", &target, &error))?;
+    copied.into_iter().map(|path| entry(to, path)).collect()
+}
+
+/// Writes the list, which makes a backup of the folder.
+fn finish(list: List, to: &Path) -> Result<List, CommandFailure> {
     let path = to.join(LIST);
     let text = serde_json::to_vec_pretty(&list).map_err(|error| failed("write", &path, &error))?;
     let written = File::create_new(&path).and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()));
@@ -154,12 +179,16 @@ fn write(data_dir: &Path, to: &Path) -> Result<List, CommandFailure> {
     Ok(list)
 }
 
-/// Copies the samples of an agent that is stopped.
+/// Copies the samples of an agent or a server that is stopped.
 fn copy_samples(samples: &Path, target: &Path) -> Result<(), CommandFailure> {
     let options =
         Options { retention: Duration::ZERO, sync_interval: None, maintenance_interval: None, ..Options::default() };
-    let store = Samples::open(samples, options).map_err(|error| failed("open", samples, &error))?;
-    fs::create_dir_all(target.join("wal")).map_err(|error| failed("make", target, &error))?;
+    let store = Samples::open(samples, options).map_err(|error| match error {
+        OpenSamplesError::InUse { .. } => CommandFailure::failed(chain(&error))
+            .hint("a server copies its store itself: POST /api/v1/admin/tsdb/snapshot, with --web.enable-admin-api"),
+        error => CommandFailure::failed(chain(&error)),
+    })?;
+    fs::create_dir_all(target.join(LOG)).map_err(|error| failed("make", target, &error))?;
     store.snapshot(target).map_err(|error| failed("copy", samples, &error))?;
     store.close().map_err(|error| failed("close", samples, &error))
 }
@@ -181,7 +210,7 @@ fn copy_running(data_dir: &Path, to: &Path) -> Result<(), CommandFailure> {
         has_samples
     };
     if has_samples {
-        let log = to.join(SAMPLES).join("wal");
+        let log = to.join(SAMPLES).join(LOG);
         fs::create_dir_all(&log).map_err(|error| failed("make", &log, &error))?;
     }
     Ok(())
@@ -231,9 +260,11 @@ fn read(from: &Path, data_dir: &Path) -> Result<List, CommandFailure> {
     for entry in &list.files {
         copy(from, data_dir, entry.path.clone())?;
     }
-    if data_dir.join(SAMPLES).is_dir() {
-        let log = data_dir.join(SAMPLES).join("wal");
-        fs::create_dir_all(&log).map_err(|error| failed("make", &log, &error))?;
+    for store in [data_dir.join(SAMPLES), data_dir.to_owned()] {
+        if store.join(BLOCKS).is_dir() {
+            let log = store.join(LOG);
+            fs::create_dir_all(&log).map_err(|error| failed("make", &log, &error))?;
+        }
     }
     owner.map_or(Ok(()), |owner| give_back(data_dir, owner))?;
     Ok(list)
@@ -265,6 +296,22 @@ mod tests {
         let reader = Select::open(&store, &Scope::all(), TimeRange::ALL).unwrap();
         let found = reader.series(&[], &Hints::default(), &Cancel::new()).unwrap();
         found.map(|series| series.unwrap().samples.len()).sum()
+    }
+
+    #[test]
+    fn the_store_of_a_server_without_an_agent() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        agent(&at("data"));
+        let store = at("data").join(SAMPLES);
+        {
+            let _running = Samples::open(&store, Options::for_history()).unwrap();
+            check_refused(write(&store, &at("b")), "/api/v1/admin/tsdb/snapshot");
+        }
+        write(&store, &at("b")).unwrap_or_else(|failure| panic!("{failure:?}"));
+        read(&at("b"), &at("new").join(SAMPLES)).unwrap_or_else(|failure| panic!("{failure:?}"));
+        assert!(at("new").join(SAMPLES).join(LOG).is_dir());
+        assert_eq!(samples(&at("new")), 1);
     }
 
     #[track_caller]

@@ -23,7 +23,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<(), CommandFailure> {
     let found = inspect::cardinality(dir, args.limit).map_err(|error| unreadable(dir, &error))?;
     let Some(Cardinality { series, names, metrics, pairs }) = found else {
         return Err(CommandFailure::failed(format!("there is no block in {} yet", dir.display()))
-            .hint("samples go into blocks about three hours after they came"));
+            .hint("samples go into blocks some forty minutes after they came; a server that runs tells of them at /api/v1/status/tsdb"));
     };
     let counted = |list: &[(String, u64)]| -> Vec<Value> {
         list.iter().map(|(name, count)| json!({ "name": name, "count": count })).collect()

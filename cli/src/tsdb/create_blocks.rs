@@ -73,11 +73,19 @@ fn read(text: &[u8], file: &Path) -> Result<Vec<(Labels, i64, f64)>, CommandFail
     let entries = parse(text, Format::OpenMetrics).map_err(|error| bad(error.to_string()))?;
     // Lines of one series tend to follow each other, and share the set then.
     let mut known: HashMap<&str, Labels> = HashMap::new();
+    let options = Options::default();
+    let ahead_ms = i64::try_from(options.future_limit.as_millis()).unwrap_or(i64::MAX);
+    let newest_allowed_ms = options.clock.now_ms().saturating_add(ahead_ms);
     let mut samples = Vec::new();
     for entry in entries {
         let Entry::Sample(sample) = entry.map_err(|error| bad(error.to_string()))? else { continue };
         let ParsedSample { series, kind, t_ms, value, .. } = sample;
         let t_ms = t_ms.ok_or_else(|| bad(format!("{series} has a sample without a time")))?;
+        if t_ms > newest_allowed_ms {
+            let seconds = t_ms / 1000;
+            return Err(bad(format!("{series} has a sample in the future, at {seconds}"))
+                .hint("times are in seconds since 1970"));
+        }
         let labels = match known.get(series) {
             Some(labels) => labels.clone(),
             None => {
@@ -110,6 +118,9 @@ mod tests {
         check("# TYPE a gauge\na{b=\"c\"} 1 1.5\na{b=\"c\"} 2 2.5\n# EOF\n", Ok(2));
         check("a 1\n# EOF\n", Err("a has a sample without a time"));
         check("a 1 1\n", Err("EOF"));
+        // Milliseconds.
+        check("a 1 1700000000000\n# EOF\n", Err("a has a sample in the future"));
+        check("a 1 1e300\n# EOF\n", Err("a has a sample in the future"));
         check("a 1 1\na b\n# EOF\n", Err("cannot read f"));
     }
 }

@@ -94,8 +94,10 @@ impl Selection {
 
 /// Opens the store in `dir`, which must be one, to read all of it.
 fn open_store(dir: &Path) -> Result<Store, CommandFailure> {
-    if !dir.join("wal").is_dir() {
-        return Err(CommandFailure::failed(format!("there is no store in {}", dir.display())));
+    // A snapshot has no log.
+    if !dir.join("wal").is_dir() && !dir.join("blocks").is_dir() {
+        return Err(CommandFailure::failed(format!("there is no store in {}", dir.display()))
+            .hint("name the store's directory, which holds the folders blocks and wal"));
     }
     // Nothing goes: what is read must still be there afterwards.
     let options =
