@@ -1,13 +1,13 @@
 //! Gives memory back that was needed for a while: for loading a large configuration, for a first round of scrapes, for a query over
 //! much.
 //!
-//! The allocator keeps what was freed between things that stay. It gives that back when it is asked to, and it is asked only after
-//! the process has grown, so that one which just works is left alone.
+//! The allocator keeps what was freed between things that stay, and the system what was read of the program. They give that back when
+//! they are asked to, and are asked only after the process has grown, so that one which just works is left alone.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use relatum_tsdb::system::give_memory_back;
+use relatum_tsdb::system::{give_code_back, give_memory_back};
 
 /// How often is looked.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
@@ -28,7 +28,11 @@ pub async fn keep_small() {
         let Some(bytes) = resident_bytes() else { return };
         if has_grown(left_bytes, bytes) {
             // Walking over all that is free takes its time.
-            let _ = tokio::task::spawn_blocking(give_memory_back).await;
+            let give_back = || {
+                give_memory_back();
+                give_code_back();
+            };
+            let _ = tokio::task::spawn_blocking(give_back).await;
             left_bytes = resident_bytes().unwrap_or(bytes);
         }
     }
