@@ -14,6 +14,7 @@ pub mod prometheus;
 pub mod rule_tests;
 pub mod rules;
 mod secret;
+mod shared;
 pub mod spelling;
 mod targets;
 pub mod template;

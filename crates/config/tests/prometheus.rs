@@ -358,8 +358,8 @@ fn hostile_texts_are_refused() {
             let problems = problems.unwrap_or_else(|| panic!("reader {reader} took {shown:?}"));
             assert!(problems[0].line > 0, "reader {reader}, {shown:?}: {}", problems[0]);
         }
-        // Without optimization; a second for each reader is far away.
-        assert!(start.elapsed() < Duration::from_secs(6), "{shown:?} took {:?}", start.elapsed());
+        // Far away even without optimization and on a machine that does much else; what takes more hangs.
+        assert!(start.elapsed() < Duration::from_secs(60), "{shown:?} took {:?}", start.elapsed());
     }
 }
 
@@ -383,7 +383,7 @@ fn deep_templates_and_expressions_are_refused() {
         assert!(error.is_err(), "{} was read", &pattern[..20]);
     }
     // Without optimization, and beside other programs.
-    assert!(start.elapsed() < Duration::from_secs(20), "took {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(60), "took {:?}", start.elapsed());
 }
 
 proptest! {

@@ -414,15 +414,16 @@ fn samples(value: Value) -> Result<Vec<VectorSample>, String> {
 
 /// The value of a rule's expression.
 fn ask(rule: &Rule, group: &GroupSource, tick: &Tick<'_>, at_ms: i64) -> Result<Value, String> {
+    let expr = rule.expr.parse().map_err(|error| error.to_string())?;
     let options = QueryOptions { probe: tick.watch.map(|_| Probe::new()), ..QueryOptions::default() };
     let begun = Instant::now();
-    let answer = tick.engine.instant_expr(tick.select, &Scope::all(), &rule.expr, at_ms, &options);
+    let answer = tick.engine.instant_expr(tick.select, &Scope::all(), &expr, at_ms, &options);
     let took = begun.elapsed();
     let value = answer.map(|answer| answer.value).map_err(|error| error.to_string());
     if let Some(watch) = tick.watch {
         let stats = options.probe.map(|probe| probe.stats()).unwrap_or_default();
         let error = value.as_ref().err().map(String::as_str);
-        watch(&RuleQuery { group, expr: &rule.expr, at_ms, error, took, stats });
+        watch(&RuleQuery { group, expr: &expr, at_ms, error, took, stats });
     }
     value
 }

@@ -53,7 +53,7 @@ pub struct Notifier {
 #[derive(Debug, Default)]
 struct State {
     external_labels: Labels,
-    relabel_configs: Vec<RelabelConfig>,
+    relabel_configs: Arc<[RelabelConfig]>,
     running: Vec<Running>,
     dropped: Vec<String>,
 }
@@ -78,7 +78,7 @@ struct Route {
 #[derive(Debug)]
 pub struct PreparedNotifier {
     external_labels: Labels,
-    relabel_configs: Vec<RelabelConfig>,
+    relabel_configs: Arc<[RelabelConfig]>,
     // By URL: an Alertmanager that two groups name gets every alert once, by the way of the first.
     routes: BTreeMap<String, Arc<Route>>,
     dropped: Vec<String>,

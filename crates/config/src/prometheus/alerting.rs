@@ -1,6 +1,7 @@
 //! The section `alerting`: where alerts go.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use relatum_model::relabel::{NameScheme, RelabelConfig};
@@ -18,7 +19,7 @@ use crate::yaml::Cursor;
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Alerting {
     /// What is done to the labels of every alert before it leaves.
-    pub alert_relabel_configs: Vec<RelabelConfig>,
+    pub alert_relabel_configs: Arc<[RelabelConfig]>,
     /// Groups of Alertmanagers; every one of them gets every alert.
     pub alertmanagers: Vec<AlertmanagerConfig>,
 }
@@ -41,9 +42,9 @@ pub struct AlertmanagerConfig {
     /// How requests are signed for AWS.
     pub sigv4: Option<SigV4Config>,
     /// What is done to the labels of an Alertmanager's address.
-    pub relabel_configs: Vec<RelabelConfig>,
+    pub relabel_configs: Arc<[RelabelConfig]>,
     /// What is done to the labels of alerts for this group only.
-    pub alert_relabel_configs: Vec<RelabelConfig>,
+    pub alert_relabel_configs: Arc<[RelabelConfig]>,
 }
 
 impl Alerting {

@@ -1,13 +1,18 @@
 //! Relabelling rules in a file.
 
+use std::sync::Arc;
+
 use relatum_model::regex::AnchoredRegex;
 use relatum_model::relabel::{Action, NameScheme, RelabelConfig};
 use relatum_model::text::quote;
 
+use crate::shared::Newest;
 use crate::yaml::Cursor;
 
+static NEWEST: Newest<RelabelConfig> = Newest::new();
+
 /// Reads a list of rules; `what` names a rule of this list in the message about one that is null.
-pub(super) fn read_list(cursor: Cursor<'_>, what: &str, names: NameScheme) -> Vec<RelabelConfig> {
+pub(super) fn read_list(cursor: Cursor<'_>, what: &str, names: NameScheme) -> Arc<[RelabelConfig]> {
     let mut rules = Vec::new();
     for item in cursor.items() {
         if item.is_null() {
@@ -16,9 +21,8 @@ pub(super) fn read_list(cursor: Cursor<'_>, what: &str, names: NameScheme) -> Ve
             rules.push(rule);
         }
     }
-    // Most lists are short and there are many of them.
-    rules.shrink_to_fit();
-    rules
+    // A thousand jobs of one kind are relabelled the same way.
+    NEWEST.share(rules)
 }
 
 /// Whether what `rule` does may decide which address is asked, or that none is.

@@ -1,6 +1,7 @@
 //! The section `remote_write`: where samples are sent on to.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use relatum_model::relabel::{NameScheme, RelabelConfig};
@@ -23,7 +24,7 @@ pub struct RemoteWriteConfig {
     /// Further headers.
     pub headers: BTreeMap<String, String>,
     /// What is done to the labels of a sample before it leaves.
-    pub write_relabel_configs: Vec<RelabelConfig>,
+    pub write_relabel_configs: Arc<[RelabelConfig]>,
     /// What it is called in metrics; empty when it has no name.
     pub name: String,
     /// Whether exemplars are sent.

@@ -69,9 +69,9 @@ pub struct ScrapeConfig {
     /// Where no connection for the job may go, whatever a name leads to. A key of ours: Prometheus does not have it.
     pub denied_networks: Vec<Network>,
     /// What is done to the labels of a target.
-    pub relabel_configs: Vec<RelabelConfig>,
+    pub relabel_configs: Arc<[RelabelConfig]>,
     /// What is done to the labels of a sample.
-    pub metric_relabel_configs: Vec<RelabelConfig>,
+    pub metric_relabel_configs: Arc<[RelabelConfig]>,
     /// Targets that are listed in the file.
     pub static_configs: Vec<StaticConfig>,
     /// Where else targets come from.

@@ -3,14 +3,14 @@
 //! A message begins with the group, the number and the name of its rule, as Prometheus writes it. Expressions come out
 //! parsed; templates in labels and annotations are parsed to check them and kept as text.
 
+mod expr;
 mod format;
 mod read;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use relatum_promql::syntax::Expr;
-
+pub use expr::RuleExpr;
 pub use read::RuleOptions;
 
 /// A rule file.
@@ -45,11 +45,9 @@ pub struct Rule {
     /// What it does with its result.
     pub kind: RuleKind,
     /// What it evaluates.
-    pub expr: Expr,
-    /// The same as it stands in the file.
-    pub expr_text: String,
+    pub expr: RuleExpr,
     /// Labels that are added to the result, its own and those of the group, sorted by name; templates for an alert.
-    pub labels: Vec<(String, String)>,
+    pub labels: Arc<[(String, String)]>,
     /// The line it begins on.
     pub line: u64,
 }
@@ -66,7 +64,7 @@ pub enum RuleKind {
         /// How long the alert fires on after it holds no more.
         keep_firing_for: Duration,
         /// Texts for people; templates.
-        annotations: Vec<(String, String)>,
+        annotations: Arc<[(String, String)]>,
     },
     /// Every series of the result is stored.
     Record {
@@ -115,15 +113,16 @@ groups:
             (group.interval, group.query_offset, group.limit),
             (Some(Duration::from_secs(30)), Some(Duration::from_secs(60)), 10)
         );
-        let names: Vec<_> = group.rules.iter().map(|rule| (rule.name(), rule.line, rule.expr_text.as_str())).collect();
-        assert_eq!(names, [("job:up:sum", 8, "sum by (job) (up)"), ("Down", 11, "up == 0")]);
+        let names: Vec<_> =
+            group.rules.iter().map(|rule| format!("{} {} {}", rule.name(), rule.line, rule.expr)).collect();
+        assert_eq!(names, ["job:up:sum 8 sum by (job) (up)", "Down 11 up == 0"]);
         let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(group.rules[0].labels, [label("site", "north"), label("team", "b")]);
+        assert_eq!(*group.rules[0].labels, [label("site", "north"), label("team", "b")]);
         let RuleKind::Alert { hold_for, keep_firing_for, annotations, .. } = &group.rules[1].kind else {
             panic!("an alert")
         };
         assert_eq!((hold_for.as_secs(), keep_firing_for.as_secs()), (300, 60));
-        assert_eq!(*annotations, [label("summary", "{{ $labels.instance }} is down")]);
+        assert_eq!(**annotations, [label("summary", "{{ $labels.instance }} is down")]);
         assert!(RuleFile::parse("").unwrap().groups.is_empty());
     }
 

@@ -6,12 +6,16 @@ use std::sync::Arc;
 use relatum_model::labels::METRIC_NAME;
 use relatum_model::relabel::NameScheme;
 use relatum_model::text::{is_legacy_metric_name, quote};
-use relatum_promql::syntax::{self, Expr, ParseOptions};
+use relatum_promql::syntax::{self, ParseOptions};
 
-use super::{Rule, RuleFile, RuleGroup, RuleKind};
+use super::{Rule, RuleExpr, RuleFile, RuleGroup, RuleKind};
 use crate::Problem;
+use crate::shared::Newest;
 use crate::template::Template;
 use crate::yaml::{self, Cursor, Findings, Node, Section};
+
+static LABELS: Newest<(String, String)> = Newest::new();
+static ANNOTATIONS: Newest<(String, String)> = Newest::new();
 
 /// Which PromQL and which names a rule file may use.
 #[derive(Debug, Clone, Default)]
@@ -82,15 +86,10 @@ impl RuleGroup {
         let labels = section.take("labels").map(|labels| read_labels(labels, "", options.names)).unwrap_or_default();
         let labels = pairs(labels);
         let rules = section.take("rules").map(Cursor::items).unwrap_or_default();
-        let rules = rules.into_iter().enumerate().filter_map(|(at, rule)| {
-            let reader = RuleReader { group: &name, number: at + 1, options };
-            let mut rule = reader.read(rule)?;
-            // A rule's own labels win.
-            let inherited = labels.iter().filter(|(name, _)| !rule.labels.iter().any(|(own, _)| own == name));
-            rule.labels.extend(inherited.cloned().collect::<Vec<_>>());
-            rule.labels.sort();
-            Some(rule)
-        });
+        let rules = rules
+            .into_iter()
+            .enumerate()
+            .filter_map(|(at, rule)| RuleReader { group: &name, labels: &labels, number: at + 1, options }.read(rule));
         let mut rules: Vec<Rule> = rules.collect();
         rules.shrink_to_fit();
         // Prometheus reads a negative limit as none.
@@ -123,6 +122,8 @@ fn read_labels<'a>(cursor: Cursor<'a>, whose: &str, names: NameScheme) -> Vec<En
 /// Reads one rule; knows how messages name it.
 struct RuleReader<'a> {
     group: &'a str,
+    // Of all rules of the group.
+    labels: &'a [(String, String)],
     number: usize,
     options: &'a RuleOptions,
 }
@@ -180,13 +181,24 @@ impl RuleReader<'_> {
             check_templates(&labels, "label", &whose);
             check_templates(&annotations, "annotation", &whose);
         }
-        let (expr, expr_text) = expr?;
+        let expr = expr?;
         let kind = match (alert, record) {
-            (Some(name), _) => RuleKind::Alert { name, hold_for, keep_firing_for, annotations: pairs(annotations) },
+            (Some(name), _) => {
+                RuleKind::Alert { name, hold_for, keep_firing_for, annotations: ANNOTATIONS.share(pairs(annotations)) }
+            }
             (None, Some(name)) => RuleKind::Record { name },
             (None, None) => return None,
         };
-        Some(Rule { kind, expr, expr_text, labels: pairs(labels), line: cursor.line() })
+        Some(Rule { kind, expr, labels: LABELS.share(self.with_inherited(pairs(labels))), line: cursor.line() })
+    }
+
+    /// The labels of a rule that has `own` labels, sorted by name.
+    fn with_inherited(&self, mut own: Vec<(String, String)>) -> Vec<(String, String)> {
+        let is_set = |name: &str| own.iter().any(|(own, _)| own == name);
+        let inherited: Vec<_> = self.labels.iter().filter(|(name, _)| !is_set(name)).cloned().collect();
+        own.extend(inherited);
+        own.sort();
+        own
     }
 
     /// The words before every message about the rule `name`.
@@ -194,14 +206,14 @@ impl RuleReader<'_> {
         format!("group {}, rule {}, {}: ", quote(self.group), self.number, quote(name))
     }
 
-    fn read_expr(&self, section: &mut Section<'_>, whose: &str) -> Option<(Expr, String)> {
+    fn read_expr(&self, section: &mut Section<'_>, whose: &str) -> Option<RuleExpr> {
         let place = section.take("expr");
         let Some(text) = place.and_then(Cursor::non_empty) else {
             place.unwrap_or(section.cursor()).invalid(format!("{whose}field 'expr' must be set in rule"));
             return None;
         };
         match syntax::parse(&text, &self.options.syntax) {
-            Ok(expr) => Some((expr, text)),
+            Ok(expr) => Some(RuleExpr::new(&expr, self.options.syntax)),
             Err(error) => {
                 place.unwrap_or(section.cursor()).invalid(format!("{whose}could not parse expression: {error}"));
                 None

@@ -64,5 +64,5 @@ pub(crate) fn seed(global: &GlobalConfig) -> u64 {
 
 /// A job without what finds its targets: equal for two when nothing changed for a target that stays.
 fn without_targets(config: &ScrapeConfig) -> ScrapeConfig {
-    ScrapeConfig { static_configs: Vec::new(), relabel_configs: Vec::new(), ..config.clone() }
+    ScrapeConfig { static_configs: Vec::new(), relabel_configs: Arc::default(), ..config.clone() }
 }
