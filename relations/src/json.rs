@@ -48,16 +48,67 @@ impl JsonError {
 }
 
 /// Reads `text`. Keys keep their order; of a repeated key the last value counts, at the place of the first, as in Python.
+///
+/// `NaN`, `Infinity` and `-Infinity`, which Python writes and reads, are strings: only what has one of them is wrong then.
 pub fn parse(text: &str) -> Result<Value, JsonError> {
     if text.len() > VALUE_BYTES_MAX {
         return Err(JsonError::TooLong(text.len()));
     }
-    let parts_left = Cell::new(PARTS_MAX);
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    Bounded { parts_left: &parts_left }
-        .deserialize(&mut deserializer)
-        .and_then(|value| deserializer.end().map(|()| value))
-        .map_err(|error| JsonError::syntax(text, &error))
+    let read = |text: &str| {
+        let parts_left = Cell::new(PARTS_MAX);
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let value = Bounded { parts_left: &parts_left }.deserialize(&mut deserializer)?;
+        deserializer.end().map(|()| value)
+    };
+    read(text).or_else(|error| {
+        let of_constant = || JsonError::syntax(text, &error);
+        let quoted = without_constants(text, |constant| format!("\"{constant}\"")).ok_or_else(of_constant)?;
+        match read(&quoted) {
+            // One that stands alone is nothing that anybody asks for.
+            Ok(value) if value.is_string() => Err(of_constant()),
+            Ok(value) => Ok(value),
+            // Something else is wrong as well, whose place is that in the text as it came.
+            Err(_) => {
+                let other = without_constants(text, as_long).and_then(|text| read(&text).err());
+                Err(JsonError::syntax(text, &other.unwrap_or(error)))
+            }
+        }
+    })
+}
+
+/// What Python's `json.dumps` writes for floats that JSON has no text for.
+const CONSTANTS: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
+
+/// `text` with what `fill` says in the place of each of [`CONSTANTS`] outside of strings; `None` if it has none of them.
+pub(crate) fn without_constants(text: &str, fill: impl Fn(&str) -> String) -> Option<String> {
+    let mut filled = String::new();
+    let (mut done, mut at, mut is_string) = (0, 0, false);
+    while let Some(byte) = text.as_bytes().get(at) {
+        let constant = || CONSTANTS.into_iter().find(|constant| text.as_bytes()[at..].starts_with(constant.as_bytes()));
+        match byte {
+            b'"' => is_string = !is_string,
+            b'\\' if is_string => at += 1,
+            b'N' | b'I' | b'-' if !is_string && let Some(constant) = constant() => {
+                filled.push_str(&text[done..at]);
+                filled.push_str(&fill(constant));
+                at += constant.len();
+                done = at;
+                continue;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    if done == 0 {
+        return None;
+    }
+    filled.push_str(&text[done..]);
+    Some(filled)
+}
+
+/// A number as long as `constant`, so that all else stands where it stood.
+pub(crate) fn as_long(constant: &str) -> String {
+    format!("{:<1$}", 0, constant.len())
 }
 
 /// Reads the value under `key`. What Python takes for false (no key, `null`, `""`, `[]`, `{}`, …) is `None`: peers mean
@@ -274,12 +325,38 @@ mod tests {
     }
 
     #[test]
+    fn constants_of_python_are_strings() {
+        check(r#"{"a": NaN, "b": [Infinity,-Infinity, -1]}"#, r#"{"a": "NaN", "b": ["Infinity", "-Infinity", -1]}"#);
+        check(
+            r#"["NaN", "\"", NaN, "\\", Infinity, "-Infinity"]"#,
+            r#"["NaN", "\"", "NaN", "\\", "Infinity", "-Infinity"]"#,
+        );
+        // What else is wrong is named where it stands.
+        let Err(JsonError::Syntax { place, .. }) = parse("[NaN, -Infinity, oops]") else { panic!("it is no JSON") };
+        assert_eq!(place, Place { line: 1, column: 18 });
+    }
+
+    #[test]
     fn refuses_hostile_values() {
         let long = format!("\"{}\"", "x".repeat(10 << 20));
         let deep = "[".repeat(10_000) + &"]".repeat(10_000);
         let wide = format!("[{}[]]", "[],".repeat(1_000_000));
         let keys = format!("{{{}}}", (0..600_000).map(|n| format!("\"{n}\":0")).collect::<Vec<_>>().join(","));
-        for text in [&long, &deep, &wide, &keys, "", "[1,]", "NaN", "1e999", "\"\\ud800\"", "{} {}", "\u{0}"] {
+        for text in [
+            &long,
+            &deep,
+            &wide,
+            &keys,
+            "",
+            "[1,]",
+            "NaN",
+            "[nan]",
+            "NaN NaN",
+            "1e999",
+            "\"\\ud800\"",
+            "{} {}",
+            "\u{0}",
+        ] {
             assert!(parse(text).is_err(), "{}", text.chars().take(20).collect::<String>());
         }
     }

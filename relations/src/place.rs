@@ -9,7 +9,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::bag::Relation;
-use crate::json::dumps;
+use crate::json::{as_long, dumps, without_constants};
 use crate::problem::{Inside, Problem};
 
 /// A position in a text.
@@ -85,6 +85,8 @@ pub(crate) fn step(key: &str) -> String {
 /// The place of each of `paths` in `text`, or of the longest part of it that is there; in a string, that of the character with the number
 /// beside the path.
 fn places(text: &str, paths: &[(&str, usize)]) -> Vec<Place> {
+    let plain = without_constants(text, as_long);
+    let text = plain.as_deref().unwrap_or(text);
     let mut offsets = vec![0; paths.len()];
     let wanted = paths.iter().enumerate().map(|(at, (path, _))| (at, steps(path))).collect();
     find(text, 0, text, wanted, &mut offsets);

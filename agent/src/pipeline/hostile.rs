@@ -234,6 +234,10 @@ fn rows() -> Vec<Row> {
         json!([{"job_name": "good", "static_configs": [{"targets": ["a:1"]}]}]),
         &["scrape_jobs [0].static_configs[0].targets[1] 1:57", "scrape_jobs [0].static_configs[0].targets[2] 1:59"],
     );
+    // As Python writes a float that is no number.
+    let not_a_number = r#"[{"job_name":"good"},{"sample_limit":NaN}]"#.to_owned();
+    let as_if = vec![("scrape_jobs", Some(json!([good()]).to_string()))];
+    rows.push(("metrics-endpoint", "scrape_jobs", not_a_number, as_if, vec!["scrape_jobs [1].sample_limit 1:38"]));
     let mut metadata = |value: Value, places: &[&'static str]| {
         let as_if = vec![("scrape_jobs", None), ("scrape_metadata", None)];
         rows.push(("metrics-endpoint", "scrape_metadata", value.to_string(), as_if, places.to_vec()));
