@@ -6,6 +6,7 @@ mod history;
 mod lint;
 mod log;
 mod offers;
+mod problem;
 mod rehearsal;
 mod removal;
 mod unit;
@@ -22,6 +23,7 @@ pub use history::{History, HistoryChange, HistoryChangeKind, HistoryEntry, Revis
 pub use lint::{LintFinding, LintReport, LintSelector, LintedRule};
 pub use log::{LogLevel, LogLine};
 pub use offers::{ConnectionStatus, MadeOffer, MakeOffer, OfferList, OfferStatus, RemoveOffer, RemovedOffer};
+pub use problem::Problem;
 pub use rehearsal::{Difference, FileDifference, Rehearsal, Rehearse};
 pub use removal::{
     RemoveApplications, RemoveUnits, RemovedApplication, RemovedApplications, RemovedUnit, RemovedUnits,
@@ -352,65 +354,6 @@ pub struct RelationStatus {
     /// Rules that are evaluated because of it.
     #[serde(default)]
     pub rules: usize,
-}
-
-/// Something wrong, where, and what to do about it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Problem {
-    /// `endpoint:id`; none when it concerns the agent as a whole.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub relation: Option<String>,
-    /// The unit whose bag it is; none for the application's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unit: Option<String>,
-    /// The key in the bag, the option or the file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-    /// The path inside the key's value, such as `[0].tls_config`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    /// Where that stands in the value's text: the line, counted from 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub line: Option<usize>,
-    /// The column in characters, counted from 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub column: Option<usize>,
-    /// What is wrong.
-    pub message: String,
-    /// What to do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-}
-
-impl Problem {
-    /// A problem of the agent as a whole.
-    pub fn new(message: impl Into<String>) -> Self {
-        Problem { message: message.into(), ..Problem::default() }
-    }
-
-    /// `key.path:line:column`, as far as they are known.
-    pub fn place(&self) -> Option<String> {
-        let mut place = self.key.clone()?;
-        if let Some(path) = &self.path {
-            place.push_str(if path.starts_with('[') { "" } else { "." });
-            place.push_str(path);
-        }
-        if let (Some(line), Some(column)) = (self.line, self.column) {
-            place.push_str(&format!(":{line}:{column}"));
-        }
-        Some(place)
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = [self.relation.clone(), self.unit.clone(), self.place()];
-        for part in place.into_iter().flatten() {
-            write!(f, "{part}: ")?;
-        }
-        f.write_str(&self.message)?;
-        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, " ({hint})"))
-    }
 }
 
 /// Whose fault it is; decides the exit code.

@@ -142,9 +142,9 @@ fn the_parts_of_a_result_are_always_there() {
     for problem in problems {
         assert_eq!(keys(problem), ["relation", "unit", "key", "path", "line", "column", "message", "hint"]);
     }
-    assert_eq!(problems[0]["relation"], "metrics-endpoint:7");
-    assert_eq!((&problems[0]["line"], &problems[0]["column"]), (&json!(1), &json!(1)));
-    assert_eq!(problems[1]["message"], "we have no endpoint metrics");
+    assert_eq!(problems[0]["message"], "we have no endpoint metrics");
+    assert_eq!(problems[1]["relation"], "metrics-endpoint:7");
+    assert_eq!((&problems[1]["line"], &problems[1]["column"]), (&json!(1), &json!(1)));
 }
 
 /// As Juju 3 prints it.
