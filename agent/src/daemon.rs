@@ -453,15 +453,19 @@ async fn keep_small(agent: Arc<Agent>) {
 /// Passes that nothing but the time asks for are this far apart at least.
 const LOOK_AGAIN_MIN: Duration = Duration::from_secs(1);
 
+/// When a pass that was not possible, as on a full disk, is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
+
 /// The loop: one pass for all that happened since the last.
 async fn passes(agent: Arc<Agent>, mut pipeline: Pipeline, workload: Arc<dyn Workload>) {
+    let mut failed = false;
     loop {
         let look_again_at_ms = agent.newest().and_then(|report| report.look_again_at_ms);
         let (events, ticket) = tokio::select! {
             biased;
             () = agent.stopping.cancelled() => return,
             taken = agent.queue.take() => taken,
-            () = until(look_again_at_ms) => {
+            () = again(look_again_at_ms, failed) => {
                 agent.queue.push(Event::TimePassed);
                 agent.queue.take().await
             }
@@ -494,14 +498,25 @@ async fn passes(agent: Arc<Agent>, mut pipeline: Pipeline, workload: Arc<dyn Wor
                 return;
             }
         };
+        failed = outcome.is_err();
         agent.publish_pass.send_modify(|seen| match outcome {
             Ok(report) => *seen = Seen { ticket, report: Some(Arc::new(report)), failure: None },
             Err(error) => {
                 let failure = crate::chain(&error);
-                error!(error = failure, "no pass was possible");
+                if seen.failure.as_ref() != Some(&failure) {
+                    error!(error = failure, "no pass was possible");
+                }
                 (seen.ticket, seen.failure) = (ticket, Some(failure));
             }
         });
+    }
+}
+
+/// Waits until it is time for another pass: at `look_again_at_ms`, or some seconds after one that failed.
+async fn again(look_again_at_ms: Option<i64>, failed: bool) {
+    tokio::select! {
+        () = until(look_again_at_ms) => {}
+        () = tokio::time::sleep(TRY_AGAIN), if failed => {}
     }
 }
 

@@ -43,7 +43,10 @@ pub fn status(report: &Report, facts: &Facts) -> Status {
     let world = &report.world;
     let mut problems = report.problems.clone();
     problems.extend(facts.live.problems.iter().cloned());
-    problems.extend(facts.failure.as_ref().map(Problem::new));
+    problems.extend(facts.failure.as_ref().map(|failure| Problem {
+        hint: Some("what was in effect stays so, and it is tried again every few seconds".to_owned()),
+        ..Problem::new(failure)
+    }));
     let mut relations: Vec<RelationStatus> =
         world.relations.iter().map(|relation| relation_status(relation, report, &problems)).collect();
     for relation in relations.iter_mut().filter(|relation| relation.status.current == "joined") {

@@ -1,16 +1,22 @@
 //! Relations, scrape configurations and rules in files that a running agent watches.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use libtest_mimic::Trial;
+use relatum_tests::peers::Peer;
 use relatum_tests::program::Agent;
 use relatum_tests::{http, wait_for};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![crate::plain("watched_files_are_live_at_once", watched)]
+    vec![
+        crate::plain("watched_files_are_live_at_once", watched),
+        crate::with("a_pass_that_was_not_possible_is_made_again", &[Peer::Python], false, locked),
+    ]
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -100,4 +106,43 @@ fn watched() -> anyhow::Result<()> {
     wait_for("the changed option", PATIENCE, || {
         agent.must(["config", "prometheus", "scrape_interval"]).ok()?.contains("7s").then_some(())
     })
+}
+
+/// Somebody holds the agent's database for longer than it waits for it.
+fn locked() -> anyhow::Result<()> {
+    const HOLD: &str = "import sqlite3, sys
+held = sqlite3.connect(sys.argv[1], isolation_level=None)
+held.execute('BEGIN IMMEDIATE')
+print('held', flush=True)
+sys.stdin.read()";
+    // Twice as long as the agent waits for the database and then until it tries again.
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let dir = tempfile::tempdir()?;
+    let agent = Agent::start(dir.path())?;
+    let mut holder = Peer::Python
+        .command()?
+        .args(["-c", HOLD])
+        .arg(agent.data_dir.join("state.db"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut held = String::new();
+    BufReader::new(holder.stdout.as_mut().context("it has a pipe")?).read_line(&mut held)?;
+    ensure!(held.trim() == "held", "the database is not held: {held}");
+
+    let folder = agent.config_file().parent().context("a file has a folder")?.join("relations.d");
+    fs::create_dir(&folder)?;
+    fs::write(
+        folder.join("a.yaml"),
+        "relations: [{endpoint: metrics-endpoint, application: nodes, addresses: ['127.0.0.1:11']}]",
+    )?;
+    let shows = |part: &str| {
+        let shown = || agent.run(["status"]).ok().filter(|said| String::from_utf8_lossy(&said.stdout).contains(part));
+        wait_for(part, PATIENCE, shown)
+    };
+    shows("database is locked")?;
+    drop(holder.stdin.take());
+    holder.wait()?;
+    shows("127.0.0.1:11")?;
+    Ok(())
 }
