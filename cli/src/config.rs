@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::Global;
 use crate::dry_run::DryRun;
 use crate::failure::CommandFailure;
-use crate::output::{faint, put};
+use crate::output::faint;
 use crate::table::Table;
 
 #[derive(Debug, clap::Args)]
@@ -73,7 +73,7 @@ pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), CommandFailu
             table.render()
         }),
         [key] => match configuration.settings.get(key) {
-            Some(option) => put(&(plain(&option.value) + "\n")),
+            Some(option) => global.format.print(&option.value, |value| plain(value) + "\n"),
             None => {
                 let names = configuration.settings.keys().map(String::as_str);
                 let near = similar(key, names).map(|near| format!("did you mean {near}?"));

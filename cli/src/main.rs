@@ -262,7 +262,7 @@ fn run(cli: Cli) -> Result<ExitCode, CommandFailure> {
         Command::Serve(args) => serve::run(&args),
         Command::Backup(args) => backup::backup(&global, &args),
         Command::Restore(args) => backup::restore(&global, &args),
-        Command::Promql(args) => promql::run(&args),
+        Command::Promql(args) => promql::run(&global, &args),
         Command::Completion(args) => completion::run(&args),
         Command::Version => version::run(&global),
         command => runtime()?.block_on(talk(&global, command)),

@@ -3,8 +3,8 @@
 use relatum_model::{MatchOp, Matcher};
 use relatum_promql::syntax::{self, Expr, ParseOptions};
 
+use crate::Global;
 use crate::failure::CommandFailure;
-use crate::output::put;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -50,7 +50,7 @@ enum Change {
 }
 
 /// Prints the query, changed or not, in its readable form.
-pub(crate) fn run(args: &Args) -> Result<(), CommandFailure> {
+pub(crate) fn run(global: &Global, args: &Args) -> Result<(), CommandFailure> {
     let (query, change): (&str, Option<(&str, Option<Matcher>)>) = match &args.kind {
         Kind::Format { query } => (query, None),
         Kind::LabelMatchers { change: Change::Delete { query, name } } => (query, Some((name, None))),
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandFailure> {
     if let Some((name, matcher)) = change {
         replace(&mut expr, name, matcher.as_ref());
     }
-    put(&(expr.pretty() + "\n"))
+    global.format.print(&expr.pretty(), |text| text.clone() + "\n")
 }
 
 fn operator(text: &str) -> Result<MatchOp, String> {

@@ -162,20 +162,24 @@ mod tests {
         assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(u8::from(!is_success))), "{options:?}");
     }
 
-    #[test]
-    fn a_dry_run_ends_as_there_is_something_to_repair() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Options::for_history()).unwrap();
+    /// The one block, of one sample, that a store in `dir` leaves after `change`.
+    fn block_of(dir: &Path, change: impl FnOnce(&Store)) -> PathBuf {
+        let store = Store::open(dir, Options::for_history()).unwrap();
         let mut appender = store.appender();
         appender.append(SeriesRef::NONE, &Labels::from_pairs([("__name__", "a")]), 5, 2.5).unwrap();
         appender.commit().unwrap();
         store.cut().unwrap();
+        change(&store);
         store.close().unwrap();
-        drop(store);
+        let mut files = fs::read_dir(dir.join("blocks")).unwrap().map(|entry| entry.unwrap().path());
+        files.find(|path| path.to_string_lossy().ends_with(".block")).unwrap()
+    }
+
+    #[test]
+    fn a_dry_run_ends_as_there_is_something_to_repair() {
+        let dir = tempfile::tempdir().unwrap();
+        let block = block_of(dir.path(), |_| {});
         check(dir.path(), &["--dry-run"], true);
-        let block = fs::read_dir(dir.path().join("blocks")).unwrap();
-        let block = block.map(|entry| entry.unwrap().path()).find(|path| path.to_string_lossy().ends_with(".block"));
-        let block = block.unwrap();
         let set_aside = block.with_extension("block.damaged");
         fs::rename(&block, &set_aside).unwrap();
         check(dir.path(), &["--dry-run"], false);
@@ -189,17 +193,7 @@ mod tests {
     #[test]
     fn nothing_comes_back_of_what_was_deleted() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Options::for_history()).unwrap();
-        let mut appender = store.appender();
-        appender.append(SeriesRef::NONE, &Labels::from_pairs([("__name__", "a")]), 5, 2.5).unwrap();
-        appender.commit().unwrap();
-        store.cut().unwrap();
-        store.delete(&[], TimeRange::ALL).unwrap();
-        store.close().unwrap();
-        drop(store);
-        let block = fs::read_dir(dir.path().join("blocks")).unwrap();
-        let block = block.map(|entry| entry.unwrap().path()).find(|path| path.to_string_lossy().ends_with(".block"));
-        let block = block.unwrap();
+        let block = block_of(dir.path(), |store| store.delete(&[], TimeRange::ALL).map(drop).unwrap());
         let set_aside = block.with_extension("block.damaged");
         fs::rename(&block, &set_aside).unwrap();
         let file = set_aside.file_name().unwrap().to_str().unwrap();
