@@ -4,6 +4,7 @@
 
 mod handshake;
 mod pace;
+mod rest;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::connect_info::ConnectInfo;
-use axum::http::Request;
+use axum::http::{Request, Version, header};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -31,6 +32,7 @@ use crate::flags::Flags;
 use crate::web::{self, Door, Web};
 use handshake::Handshakes;
 use pace::{Answer, Paced, Requests, Timed};
+use rest::{Kept, Rest};
 
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -167,12 +169,18 @@ async fn answer(
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let (router, web, running) = (router.clone(), Arc::clone(&front.web), requests.begin());
         async move {
+            // A client that waits to be told to go on sends nothing once it has its answer; streams of HTTP/2 end on their own.
+            let may_send = request.version() < Version::HTTP_2 && !request.headers().contains_key(header::EXPECT);
+            let rest = Rest::default();
             let mut request = request.map(|body| match body.is_end_stream() {
                 true => Body::empty(),
-                false => Body::new(Timed::new(body, read_timeout)),
+                false => Body::new(Timed::new(Kept::new(body, rest.clone()), read_timeout)),
             });
             request.extensions_mut().insert(ConnectInfo(peer));
             let answer = web::pass(web, peer, router, request).await;
+            if may_send {
+                rest.read();
+            }
             Ok::<_, Infallible>(answer.map(|body| Answer { body, _running: running }))
         }
     });

@@ -22,6 +22,7 @@ const ROWS: &[(&str, Option<f64>)] = &[
     ("series-p50-ms", Some(0.35)),
     ("labels-p50-ms", None),
     ("large-answer-mb-per-s", None),
+    ("large-answer-mb-per-cpu-s", None),
     ("mixed-query-p50-ms", None),
     ("mixed-ack-p99-ms", Some(25.0)),
     ("connections-open", None),

@@ -158,3 +158,24 @@ async fn at_the_end_requests_are_finished_and_new_ones_refused() {
     assert!(said.starts_with("HTTP/1.1 200 ") && said.ends_with("xy"), "{said}");
     serving.await.unwrap();
 }
+
+#[tokio::test]
+async fn who_sends_more_than_is_read_gets_the_answer() {
+    // What is written, and whether the connection is of use afterwards.
+    for (n_bytes, goes_on) in [(10, true), (200_000, true), (5_000_000, false)] {
+        let (client, _graceful) = connect();
+        let (mut reader, mut writer) = tokio::io::split(client);
+        let writing = tokio::spawn(async move {
+            let head = format!("POST /nosuch HTTP/1.1\r\nHost: a\r\nContent-Length: {n_bytes}\r\n\r\n");
+            writer.write_all(head.as_bytes()).await.unwrap();
+            let written = writer.write_all(&vec![b'x'; n_bytes]).await;
+            let again = writer.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+            written.is_ok() && again.is_ok()
+        });
+        let mut said = String::new();
+        timeout(Duration::from_secs(10), reader.read_to_string(&mut said)).await.unwrap().unwrap();
+        let statuses: Vec<&str> = said.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+        let expected = if goes_on { &["404", "200"][..] } else { &["404"] };
+        assert_eq!((&statuses[..], writing.await.unwrap()), (expected, goes_on), "{n_bytes} bytes");
+    }
+}
