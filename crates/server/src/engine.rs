@@ -29,7 +29,6 @@ use crate::flags::Flags;
 use crate::http::{Inflow, Traffic};
 use crate::notices::{Notice, Notices};
 use crate::query_log::{PreparedQueryLog, QueryLog};
-use crate::quick::QuickQueries;
 use crate::rule_runner::RuleRunner;
 use crate::start::Start;
 use crate::web::{Door, PreparedWeb, Web};
@@ -58,7 +57,6 @@ pub struct Engine {
     // A reload happens wholly, so only one at a time.
     reloading: Mutex<()>,
     query_slots: Arc<Semaphore>,
-    quick: QuickQueries,
     read_slots: Arc<Semaphore>,
     quit: CancellationToken,
     added_metrics: OnceLock<AddedMetrics>,
@@ -187,7 +185,6 @@ impl Engine {
                 Arc::clone(&query_log),
             ),
             query_slots: Arc::new(Semaphore::new(flags.concurrency)),
-            quick: QuickQueries::new(),
             read_slots: Arc::new(Semaphore::new(match flags.read_concurrency {
                 0 => Semaphore::MAX_PERMITS,
                 n => n.min(Semaphore::MAX_PERMITS),
@@ -461,11 +458,6 @@ impl Engine {
     /// Waits for a turn among the queries; the turn ends when the permit is dropped.
     pub(crate) async fn query_slots(&self) -> OwnedSemaphorePermit {
         Arc::clone(&self.query_slots).acquire_owned().await.expect("the semaphore is never closed")
-    }
-
-    /// The queries that were quick the last time.
-    pub(crate) fn quick(&self) -> &QuickQueries {
-        &self.quick
     }
 
     /// Waits for a turn among the remote reads.

@@ -16,7 +16,6 @@ pub mod memory;
 mod notices;
 pub mod parallel;
 mod query_log;
-mod quick;
 mod rule_runner;
 mod start;
 pub mod web;

@@ -11,7 +11,7 @@ use axum::http::header::CACHE_CONTROL;
 use axum::http::request::Parts;
 use relatum_model::storage::{Cancel, Scope};
 use relatum_promql::syntax::ValueType;
-use relatum_promql::{Answer, Probe, QueryError, QueryOptions, QueryStats, RangeQuery, Value};
+use relatum_promql::{Answer, Probe, QueryError, QueryOptions, RangeQuery, Value};
 
 use super::envelope::{ApiError, ApiResult, ErrorKind, Success};
 use super::json::ResultWriter;
@@ -20,7 +20,6 @@ use super::query_stats::{self, Turn};
 use super::stream::PIECE_BYTES;
 use crate::Engine;
 use crate::query_log::{Asked, By, warn_if_slow};
-use crate::quick::MOMENT;
 
 /// A range query gives at most this many points a series, as Prometheus has it.
 const POINTS_MAX: i128 = 11_000;
@@ -97,7 +96,7 @@ async fn run(
     asker: Asker,
     params: Params,
     (start_ms, end_ms, step_ms): (i64, i64, i64),
-    evaluate: impl Fn(&Engine, &Params, &QueryOptions) -> Result<Answer, QueryError> + Send + 'static,
+    evaluate: impl FnOnce(&Engine, &Params, &QueryOptions) -> Result<Answer, QueryError> + Send + 'static,
 ) -> ApiResult {
     // Prometheus names this parameter in words of its own.
     let lookback_ms = match params.first("lookback_delta") {
@@ -119,32 +118,19 @@ async fn run(
         lookback: lookback_ms.map(|ms| Duration::from_millis(ms.max(0).unsigned_abs())),
         timeout: timeout_ns.map(|ns| Duration::from_nanos(ns.unsigned_abs())),
         cancel: cancel.clone(),
-        probe: None,
+        probe: Some(if params.first("explain").is_empty() { Probe::new() } else { Probe::explaining() }),
     };
     let came = Instant::now();
     let permit = engine.query_slots().await;
     let waited = came.elapsed();
     // When the client goes away this future is dropped, and the work behind it stops.
     let _guard = CancelOnDrop(cancel);
-    let params = Arc::new(params);
-    let key = engine.quick().key(params.first("query"), end_ms.saturating_sub(start_ms), step_ms);
-    let is_quick = engine.quick().has(key);
-    let answer_within = {
-        let (engine, params) = (Arc::clone(&engine), Arc::clone(&params));
-        move |moment: Option<Duration>| {
-            let probe = if params.first("explain").is_empty() { Probe::new() } else { Probe::explaining() };
-            let timeout = options.timeout.into_iter().chain(moment).min();
-            let begun = Instant::now();
-            let answer =
-                evaluate(&engine, &params, &QueryOptions { probe: Some(probe.clone()), timeout, ..options.clone() });
-            let took = begun.elapsed();
-            engine.quick().took(key, took);
-            Answered { answer, took, measured: probe.stats() }
-        }
-    };
-    let tell = move |answered: Answered, permit| {
-        let Answered { answer, took, measured } = answered;
+    tokio::task::spawn_blocking(move || {
+        let begun = Instant::now();
+        let answer = evaluate(&engine, &params, &options);
+        let took = begun.elapsed();
         drop(permit);
+        let measured = options.probe.map(|probe| probe.stats()).unwrap_or_default();
         let stats = || query_stats::stats(&measured, Turn { waited, took });
         let Asker { client, method, path, .. } = &asker;
         let by = By::Client { client, method, path };
@@ -156,23 +142,9 @@ async fn run(
         let stats = (!params.first("stats").is_empty()).then(stats);
         let more = [("stats", stats), ("plan", plan)];
         answer.map(|answer| success(answer, limit, more)).map_err(refusal)
-    };
-    if is_quick {
-        let answered = answer_within(Some(MOMENT));
-        if !matches!(answered.answer, Err(QueryError::Timeout)) {
-            return tell(answered, permit);
-        }
-    }
-    tokio::task::spawn_blocking(move || tell(answer_within(None), permit))
-        .await
-        .unwrap_or_else(|_| Err(ApiError::new(ErrorKind::Internal, "the query ended unexpectedly")))
-}
-
-/// What came of a query, and what it took.
-struct Answered {
-    answer: Result<Answer, QueryError>,
-    took: Duration,
-    measured: QueryStats,
+    })
+    .await
+    .unwrap_or_else(|_| Err(ApiError::new(ErrorKind::Internal, "the query ended unexpectedly")))
 }
 
 /// Asks the work behind a request to stop when the request is gone.
