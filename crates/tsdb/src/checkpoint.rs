@@ -34,14 +34,13 @@ impl Core {
         if forgotten || self.oldest_ms() < self.cutoff_ms() {
             self.truncate();
         }
-        if self.check_poison().is_ok()
-            && let Some(end_ms) = self.cut_due(self.counters().late_samples.get())
-        {
-            self.cut(end_ms)?;
-        }
+        let due = if self.check_poison().is_ok() { self.cut_due(self.counters().late_samples.get()) } else { None };
+        let cut = due.map_or(Ok(()), |end_ms| self.cut(end_ms));
         // First what nobody reads: it counts beside the blocks.
         self.trim_log()?;
         self.drop_blocks()?;
+        // On a full disk there is no room for a cut, and what was dropped just now may make some.
+        cut?;
         self.compact()?;
         let moved = self.counters().cuts.get() + self.counters().compactions.get();
         if forgotten || moved > before {

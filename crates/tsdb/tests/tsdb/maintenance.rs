@@ -200,6 +200,32 @@ fn a_full_disk_does_not_keep_old_blocks() {
 }
 
 #[test]
+fn a_cut_without_room_does_not_keep_old_blocks() {
+    let fs = FaultyFs::default();
+    let store = open(&fs);
+    for hour in [0, 2, 4] {
+        hours(&store, hour, hour + 2);
+        store.cut().unwrap();
+    }
+    hours(&store, 6, 9);
+    let expected = content(&store);
+    store.set_retention(Duration::from_secs(2 * 3600));
+    fs.leave_room(0);
+    let failed = store.maintain().expect_err("there is no room for what is cut");
+    assert!(matches!(failed, AppendError::Write { .. } | AppendError::Full { .. }), "{failed}");
+    let stats = store.stats();
+    assert_eq!((stats.blocks, stats.cuts), (0, 3), "the old ones went: {stats:?}");
+    fs.leave_room(1 << 20);
+    store.maintain().expect("there is room");
+    let stats = store.stats();
+    assert_eq!((stats.blocks, stats.cuts), (1, 4), "{stats:?}");
+    let kept = content(&store);
+    let since = |series: &str| kept[series].iter().map(|sample| sample.0).min();
+    assert!(kept.keys().all(|series| since(series) <= Some(START_MS + 7 * HOUR_MS)), "nothing else went");
+    assert!(count(&kept) < count(&expected));
+}
+
+#[test]
 fn what_is_deleted_is_gone_from_head_and_blocks() {
     let fs = FaultyFs::default();
     let mut store = open(&fs);
