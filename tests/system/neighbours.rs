@@ -13,11 +13,13 @@ use relatum_tests::{PATIENCE, http, remote_write, wait_for};
 use serde_json::Value;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let with = |name, test| crate::with(name, &[Peer::Prometheus3], false, test);
+    let with = |name, test: fn() -> anyhow::Result<()>| crate::with(name, &[Peer::Prometheus3], false, test);
     vec![
         with("metrics_of_opentelemetry_become_what_prometheus_makes_of_them", opentelemetry),
         with("queries_read_from_another_prometheus", remote_read),
         with("prometheus_takes_our_second_remote_write", second_protocol),
+        with("a_prometheus_writes_to_us", || from_prometheus("prometheus.WriteRequest")),
+        with("a_prometheus_writes_to_us_in_the_second_protocol", || from_prometheus("io.prometheus.write.v2.Request")),
     ]
 }
 
@@ -200,4 +202,50 @@ fn second_protocol() -> anyhow::Result<()> {
         (found.first()?["value"][1] == "7").then_some(())
     })
     .with_context(|| format!("{}\n{}", ours.running.output(), theirs.running.output()))
+}
+
+/// What a Prometheus scrapes, from us as it happens, and what is written to it comes to us as `message`, and nothing is missing.
+fn from_prometheus(message: &str) -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let ours = ours(dir.path(), "", &[])?;
+    let config = format!(
+        "global: {{scrape_interval: 1s}}\n\
+         scrape_configs: [{{job_name: us, static_configs: [{{targets: ['{}']}}]}}]\n\
+         remote_write:\n- {{url: '{}/api/v1/write', protobuf_message: {message}, metadata_config: {{send_interval: 1s}}}}\n",
+        ours.authority, ours.url
+    );
+    // In the second protocol it tells what metrics are only if its log does.
+    let theirs = theirs(dir.path(), &config, &["--enable-feature=metadata-wal-records"])?;
+    let context = || format!("{}\n{}", ours.running.output(), theirs.running.output());
+    wait_for("a scrape", PATIENCE, || (http::query(&theirs.url, "up{job='us'} == 1").ok()?.len() == 1).then_some(()))
+        .with_context(context)?;
+    let now_ms = now_ms();
+    remote_write::send(&theirs.url, &[one("sent", now_ms - 5_000, 3.0)])?;
+    // Staleness markers and all: what a range has there it has here.
+    let end_s = format!("{}.{:03}", now_ms / 1000, now_ms % 1000);
+    let shown = |url: &str| -> anyhow::Result<Vec<String>> {
+        let data = http::api(url, "query", &[("query", "{job=~'us|a'}[1m]"), ("time", &end_s)])?;
+        let mut series: Vec<String> =
+            data["result"].as_array().into_iter().flatten().map(|series| sorted(series).to_string()).collect();
+        series.sort();
+        Ok(series)
+    };
+    let both = || {
+        let there = shown(&theirs.url).ok()?;
+        let is_whole = there.len() > 100 && there.iter().any(|series| series.contains("sent"));
+        (is_whole && shown(&ours.url).ok()? == there).then_some(())
+    };
+    wait_for("all samples", PATIENCE, both).with_context(context)?;
+    wait_for("what a metric is", PATIENCE, || {
+        let known = http::api(&ours.url, "metadata", &[("metric", "prometheus_build_info")]).ok()?;
+        (known["prometheus_build_info"][0]["type"] == "gauge").then_some(())
+    })
+    .with_context(context)?;
+    let metrics = http::get(&format!("{}/metrics", theirs.url))?.body;
+    for kind in ["samples", "histograms", "exemplars", "metadata"] {
+        let failed = format!("prometheus_remote_storage_{kind}_failed_total{{");
+        let line = metrics.lines().find(|line| line.starts_with(&failed)).with_context(|| failed.clone())?;
+        ensure!(line.ends_with(" 0"), "{line}\n{}", context());
+    }
+    Ok(())
 }
