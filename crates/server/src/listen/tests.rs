@@ -159,7 +159,7 @@ async fn at_the_end_requests_are_finished_and_new_ones_refused() {
     serving.await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn who_sends_more_than_is_read_gets_the_answer() {
     // What is written, and whether the connection is of use afterwards.
     for (n_bytes, goes_on) in [(10, true), (200_000, true), (5_000_000, false)] {
