@@ -106,17 +106,13 @@ async fn run(
                 .map_err(|cause| ApiError::bad_data(format!("error parsing lookback delta duration: {cause}")))?,
         ),
     };
-    let timeout_ns = params.duration_ns("timeout")?;
-    // Over before it began, for which Prometheus blames the query.
-    if timeout_ns.is_some_and(|ns| ns <= 0) {
-        return Err(ApiError::parameter("query", "context deadline exceeded"));
-    }
+    let timeout = timeout(&params)?;
     let cancel = Cancel::new();
     let limit = params.limit()?;
     let options = QueryOptions {
         limit,
         lookback: lookback_ms.map(|ms| Duration::from_millis(ms.max(0).unsigned_abs())),
-        timeout: timeout_ns.map(|ns| Duration::from_nanos(ns.unsigned_abs())),
+        timeout,
         cancel: cancel.clone(),
         probe: Some(if params.first("explain").is_empty() { Probe::new() } else { Probe::explaining() }),
     };
@@ -145,6 +141,15 @@ async fn run(
     })
     .await
     .unwrap_or_else(|_| Err(ApiError::new(ErrorKind::Internal, "the query ended unexpectedly")))
+}
+
+/// How long the query may take, if the client says so.
+fn timeout(params: &Params) -> Result<Option<Duration>, ApiError> {
+    match params.duration_ns("timeout")? {
+        // Over before it began, for which Prometheus blames the query.
+        Some(ns) if ns <= 0 => Err(ApiError::parameter("query", "context deadline exceeded")),
+        ns => Ok(ns.map(|ns| Duration::from_nanos(ns.unsigned_abs()))),
+    }
 }
 
 /// Asks the work behind a request to stop when the request is gone.
@@ -221,5 +226,34 @@ fn refusal(error: QueryError) -> ApiError {
             ApiError::new(ErrorKind::Internal, error.to_string())
         }
         error => ApiError::new(ErrorKind::Execution, error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::extract::{FromRequest, Request};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn timeouts() {
+        let over = Err("invalid parameter \"query\": context deadline exceeded".to_owned());
+        for (query, expected) in [
+            ("", Ok(None)),
+            ("timeout=", Ok(None)),
+            ("timeout=1.5", Ok(Some(Duration::from_millis(1500)))),
+            ("timeout=1m", Ok(Some(Duration::from_secs(60)))),
+            ("timeout=0", over.clone()),
+            ("timeout=0s", over.clone()),
+            ("timeout=-1", over.clone()),
+            // Go makes the smallest number of it.
+            ("timeout=NaN", over),
+            ("timeout=x", Err("invalid parameter \"timeout\": cannot parse \"x\" to a valid duration".to_owned())),
+        ] {
+            let request = Request::get(format!("/api/v1/query?{query}")).body(Body::empty()).unwrap();
+            let params = Params::from_request(request, &()).await.unwrap();
+            assert_eq!(timeout(&params).map_err(|error| error.message), expected, "{query}");
+        }
     }
 }
