@@ -63,16 +63,12 @@ pub fn parse(text: &str) -> Result<Value, JsonError> {
     read(text).or_else(|error| {
         let of_constant = || JsonError::syntax(text, &error);
         let quoted = without_constants(text, |constant| format!("\"{constant}\"")).ok_or_else(of_constant)?;
-        match read(&quoted) {
-            // One that stands alone is nothing that anybody asks for.
-            Ok(value) if value.is_string() => Err(of_constant()),
-            Ok(value) => Ok(value),
-            // Something else is wrong as well, whose place is that in the text as it came.
-            Err(_) => {
-                let other = without_constants(text, as_long).and_then(|text| read(&text).err());
-                Err(JsonError::syntax(text, &other.unwrap_or(error)))
-            }
+        // Something else may be wrong as well, such as a constant that is a key. Its place is that in the text as it came.
+        if let Some(other) = without_constants(text, as_long).and_then(|text| read(&text).err()) {
+            return Err(JsonError::syntax(text, &other));
         }
+        // One that stands alone is nothing that anybody asks for.
+        read(&quoted).ok().filter(|value| !value.is_string()).ok_or_else(of_constant)
     })
 }
 
@@ -352,6 +348,8 @@ mod tests {
             "NaN",
             "[nan]",
             "NaN NaN",
+            "{NaN: 1}",
+            "{\"a\": {-Infinity: 1}}",
             "1e999",
             "\"\\ud800\"",
             "{} {}",
