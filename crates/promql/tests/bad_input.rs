@@ -91,6 +91,38 @@ fn many_that_meet_many() {
     }
 }
 
+/// The same over a range, where the first step is not the one at which they are too many, or where they never are.
+#[test]
+fn many_that_meet_many_later() {
+    let mut memory = Memory::new();
+    for instance in 0..20_000 {
+        let instance = instance.to_string();
+        let mut add = |name, at_ms| {
+            memory.add(&Labels::from_pairs([("__name__", name), ("instance", instance.as_str())]), at_ms, 1.0)
+        };
+        add("load", 600_000);
+        add("late", 600_000);
+        add("early", 0);
+    }
+    memory.add(&Labels::from_pairs([("__name__", "load"), ("instance", "first")]), 0, 1.0);
+    let engine = Engine::new(EngineOptions { samples_max: 5_000_000, ..EngineOptions::default() });
+    let duplicate = "found duplicate series for the match group {}";
+    for (query, expected) in [
+        ("load * on () group_left () load", duplicate),
+        ("load == on () load", duplicate),
+        ("load + on () group_right () load", duplicate),
+        ("late * on () group_left () early", ""),
+    ] {
+        let options = QueryOptions::default();
+        let begun = Instant::now();
+        let answer = engine.range(&memory, &Scope::all(), query, 0, 600_000, 600_000, &options);
+        let took = begun.elapsed();
+        let error = answer.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains(expected) && error.is_empty() == expected.is_empty(), "{query}: {error:?}");
+        assert!(took < Duration::from_secs(4), "{query} took {took:?}");
+    }
+}
+
 #[test]
 fn a_year_in_steps_of_a_millisecond() {
     let engine = Engine::default();

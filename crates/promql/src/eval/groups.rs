@@ -68,6 +68,21 @@ impl Members {
         &self.rows[from..self.ends[group]]
     }
 
+    /// Takes away the rows for which `keep` does not hold.
+    pub(super) fn retain(&mut self, keep: impl Fn(usize) -> bool) {
+        let (mut from, mut n_kept) = (0, 0);
+        for end in &mut self.ends {
+            for at in from..*end {
+                if keep(self.rows[at]) {
+                    self.rows[n_kept] = self.rows[at];
+                    n_kept += 1;
+                }
+            }
+            from = std::mem::replace(end, n_kept);
+        }
+        self.rows.truncate(n_kept);
+    }
+
     /// The rows of every group.
     pub(super) fn iter(&self) -> impl Iterator<Item = &[usize]> {
         (0..self.ends.len()).map(|group| self.of(group))

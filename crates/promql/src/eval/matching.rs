@@ -139,14 +139,14 @@ impl Evaluator<'_> {
             include,
             steps,
         };
-        let groups = Groups::new(&many, &ones, matching);
+        let mut groups = Groups::new(&many, &ones, matching);
         self.budget.charge(groups.cost())?;
         if !has_fill && groups.are_pairs() && meeting.keeps_signatures(&many) {
             return self.between_pairs(&meeting, &groups, many, &ones);
         }
+        let asked = meeting.asked_steps(&many, has_fill);
         // The first conflict is the one to tell, so behind an ambiguous step nothing more is looked for.
-        let ambiguous = meeting.find_ambiguous(&groups, &many, &ones, has_fill);
-        let ambiguous = match ambiguous {
+        let ambiguous = match meeting.find_ambiguous(&groups, &ones, &asked) {
             Some((0, error)) => return Err(error),
             Some((step, error)) => {
                 meeting.steps.count = step;
@@ -154,6 +154,10 @@ impl Evaluator<'_> {
             }
             None => None,
         };
+        // Of each signature there is one at most at any of these steps. So the rows left are no more than the steps, and it is
+        // not each of many that meets each of many only to find that none of them was there.
+        let asked = &asked[..meeting.steps.count];
+        groups.ones.retain(|one| ones.rows[one].steps().any(|step| asked.get(step).is_some_and(|is_asked| *is_asked)));
 
         let mut text = String::new();
         let filled: Vec<Labels> = if has_fill {

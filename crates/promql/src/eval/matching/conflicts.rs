@@ -8,27 +8,27 @@ use relatum_model::Labels;
 use super::{Groups, Meeting, Outcome};
 use crate::error::QueryError;
 use crate::eval::names::in_braces;
-use crate::eval::{Block, execution};
+use crate::eval::{Block, Row, execution};
 use crate::syntax::Cardinality;
 
 impl Meeting<'_> {
-    /// The first step at which several rows of one signature are on the side that must have one, and what is wrong there.
-    pub(super) fn find_ambiguous(
-        &self,
-        groups: &Groups,
-        many: &Block,
-        ones: &Block,
-        has_fill: bool,
-    ) -> Option<(usize, QueryError)> {
+    /// The steps at which a partner is looked for at all: with nothing to fill in, those at which the "many" side has an element.
+    pub(super) fn asked_steps(&self, many: &Block, has_fill: bool) -> Vec<bool> {
+        let mut asked = vec![has_fill; self.steps.count];
+        if !has_fill {
+            many.rows.iter().flat_map(Row::steps).for_each(|step| asked[step] = true);
+        }
+        asked
+    }
+
+    /// The first of the `asked` steps at which several rows of one signature are on the side that must have one, and what is wrong there.
+    pub(super) fn find_ambiguous(&self, groups: &Groups, ones: &Block, asked: &[bool]) -> Option<(usize, QueryError)> {
         let mut found: Option<(usize, QueryError)> = None;
         for (signature, group) in groups.ones.iter().enumerate().filter(|(_, ones)| ones.len() > 1) {
-            for step in 0..found.as_ref().map_or(self.steps.count, |(step, _)| *step) {
+            let before = found.as_ref().map_or(asked.len(), |(step, _)| *step);
+            for step in (0..before).filter(|step| asked[*step]) {
                 let mut present = group.iter().filter(|one| ones.rows[**one].has(step));
                 let (Some(first), Some(second)) = (present.next(), present.next()) else { continue };
-                // Where the other side has no element at all, nobody asks.
-                if !has_fill && many.rows.iter().all(|row| !row.has(step)) {
-                    continue;
-                }
                 let (first, second) = (&ones.rows[*first].labels, &ones.rows[*second].labels);
                 let mut names = [in_braces(first), in_braces(second)];
                 names.sort();
