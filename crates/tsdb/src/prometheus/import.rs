@@ -12,7 +12,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
 use relatum_model::storage::{AppendError, Refused, SeriesRef, TimeRange};
-use relatum_model::{Labels, NativeHistogram, Samples};
+use relatum_model::{HistogramSample, Labels, NativeHistogram, Samples};
 use thiserror::Error;
 
 use super::chunks::ChunkFiles;
@@ -32,9 +32,9 @@ use crate::store::Store;
 /// The names of blocks that were taken over, a line each, in the store's directory.
 const IMPORTED: &str = "imported";
 
-/// So many samples of a log are put into the order of their series at once. What an earlier attempt took is found much faster then,
-/// since all samples of a series stand in the same chunks.
-const SORTED_SAMPLES: usize = 1_000_000;
+/// So much of a log is put into the order of its series at once: a million floats, or as many histograms as take their memory. What
+/// an earlier attempt took is found much faster then, since all samples of a series stand in the same chunks.
+const SORTED_BYTES: usize = 1_000_000 * size_of::<LogSample>();
 
 /// How far an import has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -371,6 +371,7 @@ impl<P: FnMut(ImportProgress)> Import<'_, P> {
             series,
             deleted,
             unsorted: Vec::new(),
+            unsorted_bytes: 0,
             samples: 0,
             repeated: 0,
             unknown: 0,
@@ -434,6 +435,8 @@ struct HeadBatch<'s> {
     deleted: Tombstones,
     // Samples of a log, as they stand there.
     unsorted: Vec<LogSample>,
+    // What they take, histograms and all.
+    unsorted_bytes: usize,
     samples: u64,
     repeated: u64,
     unknown: u64,
@@ -443,16 +446,26 @@ struct HeadBatch<'s> {
 /// A sample of a log: its series, its time, when it began to count, and its value.
 type LogSample = (u64, i64, i64, Result<f64, Arc<NativeHistogram>>);
 
+/// How much memory a sample of a log takes.
+fn memory_bytes((_, t_ms, start_ms, value): &LogSample) -> usize {
+    let of_histogram = value.as_ref().err().map_or(0, |histogram| {
+        HistogramSample { t_ms: *t_ms, start_ms: *start_ms, histogram: Arc::clone(histogram) }.memory_bytes()
+    });
+    size_of::<LogSample>() + of_histogram
+}
+
 impl HeadBatch<'_> {
     fn entry(&mut self, entry: Entry) -> Result<(), ImportError> {
-        match entry {
-            Entry::Float(reference, t_ms, value) => self.unsorted.push((reference, t_ms, 0, Ok(value))),
+        let sample = match entry {
+            Entry::Float(reference, t_ms, value) => (reference, t_ms, 0, Ok(value)),
             Entry::Histogram(reference, t_ms, start_ms, histogram) => {
-                self.unsorted.push((reference, t_ms, start_ms, Err(Arc::from(histogram))));
+                (reference, t_ms, start_ms, Err(Arc::from(histogram)))
             }
-            Entry::Series(..) | Entry::Deleted(..) => {}
-        }
-        if self.unsorted.len() < SORTED_SAMPLES { Ok(()) } else { self.take_sorted() }
+            Entry::Series(..) | Entry::Deleted(..) => return Ok(()),
+        };
+        self.unsorted_bytes += memory_bytes(&sample);
+        self.unsorted.push(sample);
+        if self.unsorted_bytes < SORTED_BYTES { Ok(()) } else { self.take_sorted() }
     }
 
     /// Appends what was read of a log, series by series.
@@ -464,7 +477,7 @@ impl HeadBatch<'_> {
             self.append(*reference, *t_ms, *start_ms, value.as_ref().map(|value| *value))?;
         }
         samples.clear();
-        self.unsorted = samples;
+        (self.unsorted, self.unsorted_bytes) = (samples, 0);
         Ok(())
     }
 
@@ -535,5 +548,48 @@ fn in_order(samples: &mut Samples) {
     if !samples.histograms.is_sorted_by(|a, b| a.t_ms < b.t_ms) {
         samples.histograms.sort_by_key(|sample| sample.t_ms);
         samples.histograms.dedup_by_key(|sample| sample.t_ms);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use relatum_model::histogram::{Buckets, Histogram, Span};
+
+    use super::*;
+
+    #[test]
+    fn what_waits_to_be_sorted_is_bounded_by_its_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Options::for_history()).unwrap();
+        let labels = Labels::from_pairs([("__name__", "m")]);
+        let mut batch = HeadBatch {
+            history: History::new(&store),
+            series: HashMap::from_iter([(1, (labels, SeriesRef::NONE))]),
+            deleted: Tombstones::default(),
+            unsorted: Vec::new(),
+            unsorted_bytes: 0,
+            samples: 0,
+            repeated: 0,
+            unknown: 0,
+            refused: None,
+        };
+        let n_buckets: u32 = 100_000;
+        let wide = NativeHistogram::Integer(Histogram {
+            count: n_buckets.into(),
+            positive: Buckets {
+                spans: vec![Span { offset: 0, length: n_buckets }],
+                counts: vec![1; n_buckets as usize],
+            },
+            ..Histogram::default()
+        });
+        for n in 0..60 {
+            batch.entry(Entry::Histogram(1, n, 0, Box::new(wide.clone()))).unwrap();
+            assert!(batch.unsorted.len() * n_buckets as usize * size_of::<u64>() < SORTED_BYTES, "after {n}");
+        }
+        batch.take_sorted().unwrap();
+        assert!(batch.unsorted.is_empty() && batch.unsorted_bytes == 0);
+        assert_eq!((batch.samples, batch.repeated, batch.unknown, batch.refused), (60, 0, 0, None));
+        // A float takes its place in the list and no more.
+        assert_eq!(memory_bytes(&(1, 0, 0, Ok(1.0))), size_of::<LogSample>());
     }
 }
