@@ -316,8 +316,12 @@ impl<'b> Index<'b> {
     pub(crate) fn reaches(&self, number: u32, range: TimeRange) -> Result<bool, Damage> {
         let summary = self.block.summary;
         let (has_begin, has_end) = (range.min_ms <= summary.min_ms, range.max_ms >= summary.max_ms);
+        if !has_begin && !has_end {
+            // The bounds say nothing of the middle, and to find them is a walk over all series.
+            return Ok(false);
+        }
         let group = self.bounds()?.get(number as usize / GROUP_SERIES);
-        Ok(group.is_some_and(|group| (has_begin || has_end) && group.reach(range, has_begin)))
+        Ok(group.is_some_and(|group| group.reach(range, has_begin)))
     }
 
     /// When the series of each group begin and end, which is found once.
@@ -713,5 +717,34 @@ impl<'b> ChunkReader<'b> {
     /// The values of a chunk as they are on disk.
     pub(crate) fn encoded_values(&self, chunk: &ChunkPlace) -> Result<&'b [u8], Damage> {
         self.index.block.column(chunk.offset, chunk.length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::writer::BlockWriter;
+    use crate::fs::Disk;
+
+    #[test]
+    fn the_middle_of_a_block_needs_no_bounds() {
+        let dir = tempfile::tempdir().unwrap();
+        let labels = Labels::from_pairs([("__name__", "m")]);
+        let mut writer = BlockWriter::create(&Disk, dir.path(), 3, (1, 9), ["__name__", "m"]).unwrap();
+        writer.chunk(&[10, 20, 30], &[1, 2, 3]).unwrap();
+        writer.end_series(&labels);
+        writer.finish().unwrap();
+        let block = Block::open(&Disk, dir.path(), 3).unwrap();
+        let index = block.index().unwrap();
+        let check = |(min_ms, max_ms), expected: bool, looks: bool| {
+            let range = TimeRange { min_ms, max_ms };
+            assert_eq!(index.reaches(0, range), Ok(expected), "{range:?}");
+            assert_eq!(block.bounds.get().is_some(), looks, "{range:?}");
+        };
+        // There may be samples, which the bounds cannot tell.
+        check((11, 29), false, false);
+        check((10, 29), true, true);
+        check((11, 30), true, true);
+        check((0, 9), false, true);
     }
 }
