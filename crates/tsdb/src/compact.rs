@@ -58,6 +58,20 @@ fn plan_merge(blocks: &[Extent], (cut_width_ms, base_ms): (i64, i64), width_max_
     Vec::new()
 }
 
+/// The same beside blocks of more than `bytes_max`. They stay as they are, and none is made over them: what is older than a large
+/// one goes before it. `blocks` are in the order of their oldest samples.
+fn plan_beside_large(
+    blocks: &[Extent],
+    bytes_max: u64,
+    widths_ms: (i64, i64),
+    width_max_ms: i64,
+    cut_ms: i64,
+) -> Vec<u64> {
+    let mut plans =
+        blocks.split(|block| block.bytes > bytes_max).map(|run| plan_merge(run, widths_ms, width_max_ms, cut_ms));
+    plans.find(|plan| !plan.is_empty()).unwrap_or_default()
+}
+
 /// The blocks that have to go: those wholly before `cutoff_ms`, and the oldest while all take more than `bytes_max` beside
 /// `other_bytes`.
 fn plan_drop(blocks: &[Extent], cutoff_ms: i64, bytes_max: u64, other_bytes: u64) -> Vec<u64> {
@@ -101,9 +115,10 @@ impl Core {
         };
         loop {
             let list = self.blocks.list();
-            let mergeable = |block: &&Arc<Block>| block.damage().is_none() && block.bytes() <= bytes_max;
-            let extents: Vec<Extent> = list.iter().filter(mergeable).map(Extent::of).collect();
-            let plan = plan_merge(&extents, self.options().block_widths_ms(), width_max_ms, self.cut_end_ms());
+            let is_whole = |block: &&Arc<Block>| block.damage().is_none();
+            let extents: Vec<Extent> = list.iter().filter(is_whole).map(Extent::of).collect();
+            let widths_ms = self.options().block_widths_ms();
+            let plan = plan_beside_large(&extents, bytes_max, widths_ms, width_max_ms, self.cut_end_ms());
             if plan.is_empty() || !self.rewrite(&plan)? {
                 return Ok(());
             }
@@ -204,6 +219,22 @@ mod tests {
         check(&[(0, 4), (5, 9), (6, 7), (10, 14)], 15, &[2, 3]);
         check(&[(0, 4), (5, 9), (10, 14), (15, 19), (20, 24)], 25, &[1, 2, 3, 4]);
         check(&[(0, 19), (20, 39), (40, 59)], 60, &[1, 2, 3]);
+    }
+
+    #[test]
+    fn merges_beside_large_ones() {
+        let check = |spans: &[(i64, i64)], large: &[usize], expected: &[u64]| {
+            let mut blocks = extents(spans);
+            large.iter().for_each(|at| blocks[*at].bytes = 31);
+            assert_eq!(plan_beside_large(&blocks, 30, (10, 10), 100, 90), expected, "{spans:?}, large {large:?}");
+        };
+        check(&[(0, 9), (10, 19), (20, 29)], &[], &[1, 2, 3]);
+        check(&[(0, 9), (10, 19), (20, 29)], &[0], &[2, 3]);
+        check(&[(0, 9), (10, 19), (20, 29)], &[2], &[1, 2]);
+        // Not over it.
+        check(&[(0, 9), (10, 19), (20, 29)], &[1], &[]);
+        check(&[(0, 9), (10, 19), (20, 29), (30, 39), (40, 49)], &[1], &[4, 5]);
+        check(&[(0, 9), (10, 19), (20, 29)], &[0, 1, 2], &[]);
     }
 
     #[test]
