@@ -2,7 +2,8 @@
 //! much.
 //!
 //! The allocator keeps what was freed between things that stay, and the system what was read of the program. They give that back when
-//! they are asked to, and are asked only after the process has grown, so that one which just works is left alone.
+//! they are asked to, and are asked only after the process has grown, so that one which just works is left alone. Growth is of memory
+//! of its own: what comes back of the program and of blocks after it was given back is read from files, and is no reason to do it again.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use relatum_tsdb::system::{give_code_back, give_memory_back};
 /// How often is looked.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 
-/// The process has grown when it has more than this many bytes more, and a share more, than it was left with.
+/// The process has grown when it has more than this many bytes of its own more, and a share more, than it was left with.
 const GROWN_BYTES: u64 = 4 << 20;
 const GROWN_SHARE: u64 = 20;
 
@@ -25,7 +26,7 @@ pub async fn keep_small() {
     let mut left_bytes = 0;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        let Some(bytes) = resident_bytes() else { return };
+        let Some(bytes) = own_bytes() else { return };
         if has_grown(left_bytes, bytes) {
             // Walking over all that is free takes its time.
             let give_back = || {
@@ -33,7 +34,7 @@ pub async fn keep_small() {
                 give_code_back();
             };
             let _ = tokio::task::spawn_blocking(give_back).await;
-            left_bytes = resident_bytes().unwrap_or(bytes);
+            left_bytes = own_bytes().unwrap_or(bytes);
         }
     }
 }
@@ -44,9 +45,21 @@ fn has_grown(left_bytes: u64, bytes: u64) -> bool {
 
 /// The memory of this process that is in the machine's, in bytes; `None` where the system does not tell.
 pub(crate) fn resident_bytes() -> Option<u64> {
+    resident_and_shared(&std::fs::read_to_string("/proc/self/statm").ok()?).map(|(resident, _)| resident)
+}
+
+/// What of it no file holds: that of the allocator, of stacks and of what the program changed in memory.
+fn own_bytes() -> Option<u64> {
+    let (resident, shared) = resident_and_shared(&std::fs::read_to_string("/proc/self/statm").ok()?)?;
+    // They are counted one after the other while threads run.
+    Some(resident.saturating_sub(shared))
+}
+
+/// The bytes of a process in memory by its `/proc/self/statm`: all, and those of files and of memory that others share.
+fn resident_and_shared(statm: &str) -> Option<(u64, u64)> {
     // Sizes are in pages; Linux has 4 KiB ones on all machines we build for but some ARM kernels.
-    let pages = std::fs::read_to_string("/proc/self/statm").ok()?.split_whitespace().nth(1)?.parse::<u64>().ok()?;
-    Some(pages * 4096)
+    let mut bytes = statm.split_ascii_whitespace().skip(1).map(|pages| pages.parse::<u64>().ok()?.checked_mul(4096));
+    Some((bytes.next()??, bytes.next()??))
 }
 
 /// How much memory this process may have: that of the machine, or less if its control group says so; `None` where the system does
@@ -114,6 +127,23 @@ mod tests {
             assert_eq!(found, expected, "{groups:?}");
         }
         assert!(available_bytes().is_none_or(|bytes| bytes > 1 << 20));
+    }
+
+    #[test]
+    fn memory_of_the_process() {
+        for (statm, expected) in [
+            ("121473 15200 9100 2451 0 40312 0\n", Some((15200 * 4096, 9100 * 4096))),
+            ("121473 15200", None),
+            ("121473 many 9100", None),
+            ("1 18446744073709551615 1", None),
+            ("", None),
+        ] {
+            assert_eq!(resident_and_shared(statm), expected, "{statm:?}");
+        }
+        // The program's own code is among what files hold.
+        if let (Some(own), Some(all)) = (own_bytes(), resident_bytes()) {
+            assert!(0 < own && own < all, "{own} of {all}");
+        }
     }
 
     #[test]
