@@ -39,11 +39,12 @@ enum What {
     Repair(repair::Args),
     /// Show which labels and metrics have most series, in the newest block
     Analyze(analyze::Args),
-    /// Print all samples; not while a process has the store open
+    /// Print all samples; not while a process has the store open, and from a copy if a snapshot has to stay as it is: a log is
+    /// written into it
     Dump(dump::Args),
     /// Read the blocks and the head of a Prometheus
     Import(import::Args),
-    /// Write blocks that Prometheus reads
+    /// Write blocks that Prometheus reads; from a copy if a snapshot has to stay as it is
     Export(export::Args),
     /// Measure what a store costs on this machine and this disk
     Bench(bench::Args),
@@ -92,7 +93,7 @@ impl Selection {
     }
 }
 
-/// Opens the store in `dir`, which must be one, to read all of it.
+/// Opens the store in `dir`, which must be one, to read all of it. As ever that writes the beginning of a log there.
 fn open_store(dir: &Path) -> Result<Store, CommandFailure> {
     // A snapshot has no log.
     if !dir.join("wal").is_dir() && !dir.join("blocks").is_dir() {
