@@ -66,6 +66,12 @@ pub(crate) fn bring() -> anyhow::Result<Peers> {
     Ok(peers)
 }
 
+/// The node exporter, if it is on this machine.
+pub(crate) fn node_exporter() -> Option<PathBuf> {
+    let (variable, program, _) = STABLE.iter().find(|(.., package)| *package == "prometheus-node-exporter")?;
+    find(variable, program)
+}
+
 fn find(variable: &str, program: &str) -> Option<PathBuf> {
     if let Some(path) = std::env::var_os(variable) {
         return Some(path.into());

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use crate::{cargo, target_dir};
+use crate::{cargo, peers, target_dir};
 
 /// What is shown of a measurement, in which unit, and what it should be: (name, text, gate, goal).
-const ROWS: [(&str, &str, &str, &str); 17] = [
+const ROWS: [(&str, &str, &str, &str); 18] = [
     ("append_cpu_per_million", "append and commit, CPU-s per M samples", "0.40", "0.22"),
     ("maintain_cpu_per_million", "cut and merge blocks, CPU-s per M samples", "-", "-"),
     ("fsync_cpu_per_million", "with fsync before the ack, four writers, CPU-s per M samples", "0.40", "0.22"),
@@ -23,6 +25,7 @@ const ROWS: [(&str, &str, &str, &str); 17] = [
     ("queries_ms", "two hours of 19 % of the series, ms", "-", "-"),
     ("day_maintain_cpu_per_million", "cut and merge blocks of a day, CPU-s per M samples", "-", "-"),
     ("day_bytes_per_sample", "merged blocks of a day, bytes per sample", "0.70", "0.58"),
+    ("exporter_bytes_per_sample", "block of a node exporter with index, bytes per sample", "0.60", "0.48"),
     ("restart_s", "clean restart, s", "0.3", "0.1"),
     ("restart_cpu_s", "clean restart, CPU-s", "-", "-"),
     ("kill_s", "restart after kill -9 just before a cut, s", "0.5", "0.15"),
@@ -69,11 +72,17 @@ pub(crate) fn run(targets: usize) -> anyhow::Result<()> {
     all.insert("day_bytes_per_sample".to_owned(), day["block_bytes_per_sample"]);
     all.insert("day_maintain_cpu_per_million".to_owned(), day["maintain_cpu_per_million"]);
 
+    drop(dir);
+    match peers::node_exporter() {
+        Some(program) => all.extend(fewer.ask(&Exporter::start(&program)?, &Folder::new()?.0)?),
+        None => eprintln!("there is no node exporter on this machine"),
+    }
+
     println!("{} series", targets * 1000);
     println!("{:<58}{:>12}{:>10}{:>10}", "", "measured", "gate", "goal");
     for (name, text, gate, goal) in ROWS {
-        let value = all.get(name).with_context(|| format!("the workload does not tell {name}"))?;
-        println!("{text:<58}{value:>12.3}{gate:>10}{goal:>10}");
+        let value = all.get(name).map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"));
+        println!("{text:<58}{value:>12}{gate:>10}{goal:>10}");
     }
     Ok(())
 }
@@ -116,10 +125,53 @@ impl Workload {
     }
 
     fn open(&self, dir: &Path) -> anyhow::Result<Values> {
-        let output = Command::new(&self.program).arg("open").arg(dir).output()?;
-        ensure!(output.status.success(), "the store does not open: {}", String::from_utf8_lossy(&output.stderr));
-        let lines: Vec<String> = String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect();
-        values(&lines)
+        told(Command::new(&self.program).arg("open").arg(dir))
+    }
+
+    /// Fills a store with two hours of what an exporter shows; it takes two minutes.
+    fn ask(&self, exporter: &Exporter, dir: &Path) -> anyhow::Result<Values> {
+        eprintln!("a node exporter, asked for two minutes");
+        let seconds = (7200 + CUT_SECONDS).to_string();
+        told(Command::new(&self.program).arg("exporter").arg(dir).args([&exporter.address, &seconds, "15"]))
+    }
+}
+
+/// What a workload that ends by itself tells.
+fn told(command: &mut Command) -> anyhow::Result<Values> {
+    let output = command.output()?;
+    ensure!(output.status.success(), "the workload failed: {}", String::from_utf8_lossy(&output.stderr));
+    let lines: Vec<String> = String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect();
+    values(&lines)
+}
+
+/// A running node exporter; it ends with this.
+struct Exporter {
+    address: String,
+    process: Child,
+}
+
+impl Exporter {
+    fn start(program: &Path) -> anyhow::Result<Self> {
+        // Free a moment ago; whoever takes it in between makes the exporter fail, and that is said.
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+        let process = Command::new(program)
+            .arg(format!("--web.listen-address={address}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let mut exporter = Exporter { address, process };
+        while TcpStream::connect(&exporter.address).is_err() {
+            ensure!(exporter.process.try_wait()?.is_none(), "the node exporter ended");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(exporter)
+    }
+}
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 

@@ -3,7 +3,9 @@
 //! `workload ingest DIR TARGETS SECONDS INTERVAL DURABILITY` fills the store in DIR, cutting and merging blocks as they become
 //! due, prints a line `name value` for each measurement, then `done`, and waits for the end of its input, so that it can be
 //! killed. `workload together …` does so with four threads and without maintenance. `workload open DIR` opens the store.
+//! `workload exporter DIR ADDRESS SECONDS INTERVAL` fills it with what an exporter shows, asked four times a second.
 
+mod exporter;
 mod series;
 
 use std::fs::File;
@@ -55,13 +57,20 @@ fn main() -> ExitCode {
             run(Path::new(dir), targets, seconds, interval, durability);
         }
         ["open", dir] => open(Path::new(dir)),
+        ["exporter", dir, address, seconds, interval] => {
+            let (Ok(seconds), Ok(interval)) = (seconds.parse(), interval.parse()) else { return usage() };
+            exported(Path::new(dir), address, seconds, interval);
+        }
         _ => return usage(),
     }
     ExitCode::SUCCESS
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: workload ingest|together DIR TARGETS SECONDS INTERVAL process|fsync | workload open DIR");
+    eprintln!(
+        "usage: workload ingest|together DIR TARGETS SECONDS INTERVAL process|fsync | workload open DIR | \
+         workload exporter DIR ADDRESS SECONDS INTERVAL"
+    );
     ExitCode::from(2)
 }
 
@@ -180,6 +189,26 @@ fn together(dir: &Path, targets: usize, seconds: i64, interval: i64, durability:
     print("commits_per_sync", waits.len() as f64 / store.stats().wal_syncs.max(1) as f64);
     println!("done");
     let _ = std::io::stdin().read(&mut [0]);
+}
+
+/// Fills a store with what the exporter at `address` shows. It is asked more often than the samples' times say, so its counters grow
+/// less in between; what they count goes on all the same.
+fn exported(dir: &Path, address: &str, seconds: i64, interval: i64) {
+    const ASKED_EVERY: Duration = Duration::from_millis(250);
+    let store = Store::open(dir, options(Durability::Process)).expect("the store opens");
+    for tick in 0..seconds / interval {
+        let asked = Instant::now();
+        let mut appender = store.appender();
+        for (labels, value) in exporter::scrape(address) {
+            let appended = appender.append(SeriesRef::NONE, &labels, moment(tick, 0, interval), value);
+            appended.expect("samples are in order");
+        }
+        appender.commit().expect("the batch is written");
+        store.maintain().expect("the store is maintained");
+        std::thread::sleep(ASKED_EVERY.saturating_sub(asked.elapsed()));
+    }
+    let stats = store.stats();
+    print("exporter_bytes_per_sample", stats.block_bytes as f64 / stats.block_samples as f64);
 }
 
 /// How long it takes to read all samples of one metric that every target has 192 times.
