@@ -2,15 +2,19 @@
 //! much.
 //!
 //! The allocator keeps what was freed between things that stay, and the system what was read of the program. They give that back when
-//! they are asked to, and are asked only after the process has grown, so that one which just works is left alone. Growth is of memory
-//! of its own: what comes back of the program and of blocks after it was given back is read from files, and is no reason to do it again.
+//! they are asked to, and are asked only after the start and when the process has grown since, so that one which just works is left
+//! alone. Growth is of memory of its own: what comes back of the program and of blocks after it was given back is read from files, and
+//! is no reason to do it again.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use relatum_tsdb::system::{give_code_back, give_memory_back};
 
-/// How often is looked.
+/// When a start is over, for which most of what was read of the program was needed.
+const START_TAKES: Duration = Duration::from_secs(5);
+
+/// How often is looked from then on.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 
 /// The process has grown when it has more than this many bytes of its own more, and a share more, than it was left with.
@@ -21,22 +25,27 @@ const GROWN_SHARE: u64 = 20;
 const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
 const MEMORY_GROUPS: &str = "/sys/fs/cgroup/memory";
 
-/// Looks again and again; never ends by itself.
+/// Gives back what the start leaves, and then looks again and again; ends only where the system does not tell what a process has.
 pub async fn keep_small() {
-    let mut left_bytes = 0;
-    loop {
+    tokio::time::sleep(START_TAKES).await;
+    let mut left = give_back().await;
+    while let Some(left_bytes) = left {
         tokio::time::sleep(LOOK_EVERY).await;
-        let Some(bytes) = own_bytes() else { return };
-        if has_grown(left_bytes, bytes) {
-            // Walking over all that is free takes its time.
-            let give_back = || {
-                give_memory_back();
-                give_code_back();
-            };
-            let _ = tokio::task::spawn_blocking(give_back).await;
-            left_bytes = own_bytes().unwrap_or(bytes);
+        if own_bytes().is_some_and(|bytes| has_grown(left_bytes, bytes)) {
+            left = give_back().await;
         }
     }
+}
+
+/// Gives back what can be, and tells what is left of this process's own.
+async fn give_back() -> Option<u64> {
+    // Walking over all that is free takes its time.
+    let give_back = || {
+        give_memory_back();
+        give_code_back();
+    };
+    let _ = tokio::task::spawn_blocking(give_back).await;
+    own_bytes()
 }
 
 fn has_grown(left_bytes: u64, bytes: u64) -> bool {
