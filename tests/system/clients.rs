@@ -112,10 +112,15 @@ fn vmctl() -> anyhow::Result<()> {
     command.args(["prometheus", "-s", "--vm-disable-progress-bar", "--vm-addr", &theirs, "--prom-snapshot"]);
     let carried = command.arg(&blocks).output()?;
     ensure!(carried.status.success(), "{carried:?}");
-    http::get(&format!("{theirs}/internal/force_flush"))?;
-    let after = http::api(&theirs, "query", &[("query", "m[1m]"), ("time", &end_s.to_string())])?;
-    ensure!(before["result"] == after["result"] && before["result"][0]["values"][2][1] == "2", "{before} {after}");
-    Ok(())
+    ensure!(before["result"][0]["values"][2][1] == "2", "{before}");
+    // What is new is found there some moments later, flushed or not.
+    let mut after = serde_json::Value::Null;
+    wait_for("our samples there", PATIENCE, || {
+        http::get(&format!("{theirs}/internal/force_flush")).ok()?;
+        after = http::api(&theirs, "query", &[("query", "m[1m]"), ("time", &end_s.to_string())]).ok()?;
+        (before["result"] == after["result"]).then_some(())
+    })
+    .with_context(|| format!("{before} {after}"))
 }
 
 const ASK: &str = r#"
