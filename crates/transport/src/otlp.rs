@@ -23,7 +23,7 @@ use relatum_model::otlp::{OtlpError, ResourceMetrics, decode, decode_json};
 use relatum_model::storage::{Append, AppendError, Refused};
 use thiserror::Error;
 
-use crate::remote_write::BODY_BYTES_MAX;
+use crate::remote_write::{BODY_BYTES_MAX, told_why};
 use delta::Sums;
 use points::Batch;
 
@@ -80,7 +80,7 @@ pub enum OtlpReceiveError {
     #[error("{0}")]
     Refused(Refused),
     /// The store takes nothing.
-    #[error("cannot store samples{}", if matches!(.0, AppendError::Full { .. }) { ": the disk is full" } else { "" })]
+    #[error("cannot store samples{}", told_why(.0))]
     Store(#[source] AppendError),
 }
 

@@ -81,8 +81,13 @@ pub enum ReceiveError {
     #[error("{0}")]
     Refused(Refused),
     /// The store takes nothing.
-    #[error("cannot store samples{}", if matches!(.0, AppendError::Full { .. }) { ": the disk is full" } else { "" })]
+    #[error("cannot store samples{}", told_why(.0))]
     Store(#[source] AppendError),
+}
+
+/// What a sender is told of why nothing could be stored, behind that; files and causes are for the log.
+pub(crate) fn told_why(error: &AppendError) -> &'static str {
+    if matches!(error, AppendError::Full { .. }) { ": the disk is full" } else { "" }
 }
 
 impl ReceiveError {

@@ -267,10 +267,10 @@ impl MetadataConfig {
         };
         section.finish();
         // Prometheus takes both, ends with the first and sends nothing with the second.
-        let is_none = [metadata.send_interval.is_zero(), metadata.max_samples_per_send == 0];
-        for ((key, place), is_none) in
-            [("send_interval", interval), ("max_samples_per_send", n_max)].iter().zip(is_none)
-        {
+        for (key, place, is_none) in [
+            ("send_interval", interval, metadata.send_interval.is_zero()),
+            ("max_samples_per_send", n_max, metadata.max_samples_per_send == 0),
+        ] {
             if let Some(place) = place.filter(|_| is_none && metadata.send) {
                 place.invalid(format!("remote write metadata_config {key} must be positive"));
             }

@@ -136,6 +136,17 @@ groups:
     }
 
     #[test]
+    fn an_expression_can_be_read_again_when_it_is_printed() {
+        // Each quotation mark is printed as two characters.
+        let rule =
+            |n: usize| format!("groups: [{{name: g, rules: [{{record: r, expr: '{{a=`{}`}}'}}]}}]", "\"".repeat(n));
+        let read = |n: usize| RuleFile::parse(&rule(n)).map(|file| file.groups[0].rules[0].expr.parse().is_ok());
+        assert_eq!(read(200_000), Ok(true));
+        let refused = read(400_000).unwrap_err();
+        assert!(refused[0].message.contains("could not parse expression"), "{}", refused[0].message);
+    }
+
+    #[test]
     fn names_every_problem() {
         refuses(
             "  - alert: A\n    expr: up\n    annotation: {}\n  - record: '{x}'\n    expr: up\n    for: 1m\n",

@@ -212,8 +212,9 @@ impl RuleReader<'_> {
             place.unwrap_or(section.cursor()).invalid(format!("{whose}field 'expr' must be set in rule"));
             return None;
         };
-        match syntax::parse(&text, &self.options.syntax) {
-            Ok(expr) => Some(RuleExpr::new(&expr, self.options.syntax)),
+        let options = self.options.syntax;
+        match syntax::parse(&text, &options).and_then(|expr| RuleExpr::new(&expr, options)) {
+            Ok(expr) => Some(expr),
             Err(error) => {
                 place.unwrap_or(section.cursor()).invalid(format!("{whose}could not parse expression: {error}"));
                 None

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use relatum_model::storage::{Cancel, Hints, Scope, Select, SelectError, TimeRange};
+use relatum_model::storage::{Hints, Scope, Select, SelectError, TimeRange};
 use relatum_model::text::{format_value_short, is_legacy_label_name, is_legacy_metric_name};
 use relatum_model::{Labels, is_stale};
 
 use super::front;
 use super::params::Params;
-use super::query::CancelOnDrop;
+use super::reading::reading;
 use crate::Engine;
 use crate::clock::now_ms;
 
@@ -35,15 +35,12 @@ pub(crate) async fn federate(State(engine): State<Arc<Engine>>, headers: HeaderM
     let live = engine.live();
     let end_ms = now_ms();
     let range = TimeRange { min_ms: end_ms - live.flags.lookback.as_millis() as i64, max_ms: end_ms };
-    let permit = engine.query_slots().await;
-    let cancel = Cancel::new();
-    // When the client goes away this future is dropped, and the work behind it stops.
-    let _guard = CancelOnDrop(cancel.clone());
-    let read = tokio::task::spawn_blocking(move || {
+    let asked = Arc::clone(&engine);
+    let read = reading(&asked, move |cancel| {
         let reader = engine.store().open(&Scope::all(), range)?;
         let mut newest: Vec<(Labels, i64, f64)> = Vec::new();
         for set in &sets {
-            for series in reader.series(&set.all_matchers(), &Hints::default(), &cancel)? {
+            for series in reader.series(&set.all_matchers(), &Hints::default(), cancel)? {
                 let series = series?;
                 // The formats know no staleness markers: a series that ended is simply not there.
                 if let Some(last) = series.samples.iter().last().filter(|last| !is_stale(last.value)) {
@@ -51,21 +48,20 @@ pub(crate) async fn federate(State(engine): State<Arc<Engine>>, headers: HeaderM
                 }
             }
         }
-        drop(permit);
         Ok::<_, SelectError>(newest)
     });
     match read.await {
-        Ok(Ok(newest)) => {
+        Some(Ok(newest)) => {
             let escaping = if utf8 { "allow-utf-8" } else { "underscores" };
             let content_type = format!("text/plain; version=0.0.4; charset=utf-8; escaping={escaping}");
             let text = text_of(newest, &live.config.global.external_labels, utf8);
             ([(header::CONTENT_TYPE, content_type)], text).into_response()
         }
-        Ok(Err(error)) => {
+        Some(Err(error)) => {
             tracing::error!(error = %crate::chain(&error), "the store could not be read for federation");
             (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
         }
-        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the federation ended unexpectedly\n").into_response(),
+        None => (StatusCode::INTERNAL_SERVER_ERROR, "the federation ended unexpectedly\n").into_response(),
     }
 }
 

@@ -18,6 +18,7 @@ mod params;
 mod query;
 pub(crate) mod query_stats;
 mod read;
+mod reading;
 mod relabel_steps;
 mod rules;
 mod search;

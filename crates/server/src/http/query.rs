@@ -17,6 +17,7 @@ use super::envelope::{ApiError, ApiResult, ErrorKind, Success};
 use super::json::ResultWriter;
 use super::params::{Params, parse_duration_ms};
 use super::query_stats::{self, Turn};
+use super::reading::CancelOnDrop;
 use super::stream::PIECE_BYTES;
 use crate::Engine;
 use crate::query_log::{Asked, By, warn_if_slow};
@@ -149,15 +150,6 @@ fn timeout(params: &Params) -> Result<Option<Duration>, ApiError> {
         // Over before it began, for which Prometheus blames the query.
         Some(ns) if ns <= 0 => Err(ApiError::parameter("query", "context deadline exceeded")),
         ns => Ok(ns.map(|ns| Duration::from_nanos(ns.unsigned_abs()))),
-    }
-}
-
-/// Asks the work behind a request to stop when the request is gone.
-pub(super) struct CancelOnDrop(pub(super) Cancel);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel();
     }
 }
 

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use super::envelope::{ApiError, ErrorKind};
 use super::params::Params;
-use super::query::CancelOnDrop;
+use super::reading::reading;
 use crate::Engine;
 
 const CONTENT_TYPE: &str = "application/x-ndjson; charset=utf-8";
@@ -202,33 +202,28 @@ impl Search {
         engine: &Arc<Engine>,
         read: impl Fn(&dyn Reader, &[Matcher], &Cancel) -> Result<Vec<String>, SelectError> + Send + 'static,
     ) -> Result<Found, ApiError> {
-        let permit = engine.query_slots().await;
-        let cancel = Cancel::new();
-        // When the client goes away this future is dropped, and the work behind it stops.
-        let _guard = CancelOnDrop(cancel.clone());
-        let engine = Arc::clone(engine);
-        let timeout = engine.live().flags.timeout;
-        let deadline = Instant::now().checked_add(timeout).filter(|_| !timeout.is_zero());
-        let searched = tokio::task::spawn_blocking(move || {
-            let everywhere = engine.everywhere();
+        let asked = Arc::clone(engine);
+        let searched = reading(engine, move |cancel| {
+            let timeout = asked.live().flags.timeout;
+            let deadline = Instant::now().checked_add(timeout).filter(|_| !timeout.is_zero());
+            let everywhere = asked.everywhere();
             let reader = everywhere.open(&Scope::all(), self.range)?;
             let mut united = BTreeSet::new();
             let names = match &self.matcher_sets[..] {
-                [] => read(reader.as_ref(), &[], &cancel)?,
-                [matchers] => read(reader.as_ref(), matchers, &cancel)?,
+                [] => read(reader.as_ref(), &[], cancel)?,
+                [matchers] => read(reader.as_ref(), matchers, cancel)?,
                 sets => {
                     for matchers in sets {
-                        united.extend(read(reader.as_ref(), matchers, &cancel)?);
+                        united.extend(read(reader.as_ref(), matchers, cancel)?);
                     }
                     united.into_iter().collect()
                 }
             };
             drop(reader);
-            let results = self.chosen(names, &cancel, deadline)?;
-            drop(permit);
+            let results = self.chosen(names, cancel, deadline)?;
             Ok(Found { results, warnings: everywhere.take_warnings() })
         });
-        searched.await.unwrap_or_else(|_| Err(ApiError::new(ErrorKind::Internal, "the search ended unexpectedly")))
+        searched.await.unwrap_or_else(|| Err(ApiError::new(ErrorKind::Internal, "the search ended unexpectedly")))
     }
 
     fn chosen(

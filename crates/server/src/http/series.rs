@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::envelope::{ApiError, ApiResult, ErrorKind, Success};
 use super::json::LabelSetsWriter;
 use super::params::{MAX_TIME_MS, MIN_TIME_MS, Params};
-use super::query::CancelOnDrop;
+use super::reading::reading;
 use super::stream::PIECE_BYTES;
 use crate::Engine;
 
@@ -82,29 +82,25 @@ async fn collect<T: Ord + Send + 'static>(
     }
     // One more tells that there are more.
     let enough = if limit > 0 { limit.saturating_add(1) } else { 0 };
-    let permit = engine.query_slots().await;
-    let cancel = Cancel::new();
-    // When the client goes away this future is dropped, and the work behind it stops.
-    let _guard = CancelOnDrop(cancel.clone());
-    let collected = tokio::task::spawn_blocking(move || {
+    let asked = Arc::clone(&engine);
+    let collected = reading(&asked, move |cancel| {
         let everywhere = engine.everywhere();
         let reader = everywhere.open(&Scope::all(), TimeRange { min_ms, max_ms })?;
         let found = if let [matchers] = &sets[..] {
-            read(reader.as_ref(), matchers, enough, &cancel)?
+            read(reader.as_ref(), matchers, enough, cancel)?
         } else {
             let mut united = BTreeSet::new();
             for matchers in &sets {
-                united.extend(read(reader.as_ref(), matchers, enough, &cancel)?);
+                united.extend(read(reader.as_ref(), matchers, enough, cancel)?);
             }
             united.into_iter().collect()
         };
-        drop(permit);
         drop(reader);
         Ok::<_, SelectError>((found, everywhere.take_warnings()))
     });
     let (mut found, mut warnings) = match collected.await {
-        Ok(collected) => collected?,
-        Err(_) => return Err(ApiError::new(ErrorKind::Internal, "the reading ended unexpectedly")),
+        Some(collected) => collected?,
+        None => return Err(ApiError::new(ErrorKind::Internal, "the reading ended unexpectedly")),
     };
     if limit > 0 && found.len() > limit {
         found.truncate(limit);

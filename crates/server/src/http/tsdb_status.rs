@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use relatum_model::Labels;
-use relatum_model::storage::{Cancel, Scope, Select, SelectError, TimeRange};
+use relatum_model::storage::{Scope, Select, SelectError, TimeRange};
 use serde_json::{Value, json};
 
 use super::envelope::{ApiError, ApiResult, ErrorKind, Success};
 use super::params::{MAX_TIME_MS, MIN_TIME_MS, Params};
-use super::query::CancelOnDrop;
+use super::reading::reading;
 use crate::Engine;
 
 const ENTRIES_DEFAULT: usize = 10;
@@ -29,15 +29,11 @@ pub(crate) async fn head(State(engine): State<Arc<Engine>>, params: Params) -> A
     if limit > ENTRIES_MAX {
         return Err(ApiError::bad_data(format!("limit must not exceed {ENTRIES_MAX}")));
     }
-    let permit = engine.query_slots().await;
-    let cancel = Cancel::new();
-    // When the client goes away this future is dropped, and the work behind it stops.
-    let _guard = CancelOnDrop(cancel.clone());
-    let counted = tokio::task::spawn_blocking(move || {
+    let asked = Arc::clone(&engine);
+    let counted = reading(&asked, move |cancel| {
         let stats = engine.store().stats();
         let reader = engine.store().open(&Scope::all(), TimeRange { min_ms: MIN_TIME_MS, max_ms: MAX_TIME_MS })?;
-        let series = reader.label_sets(&[], 0, &cancel)?;
-        drop(permit);
+        let series = reader.label_sets(&[], 0, cancel)?;
         let mut value = Cardinality::of(&series).to_json(limit);
         value["headStats"] = json!({
             "numSeries": series.len(),
@@ -50,8 +46,8 @@ pub(crate) async fn head(State(engine): State<Arc<Engine>>, params: Params) -> A
         Ok::<_, SelectError>(Success::of(&value))
     });
     match counted.await {
-        Ok(counted) => Ok(counted?),
-        Err(_) => Err(ApiError::new(ErrorKind::Internal, "the counting ended unexpectedly")),
+        Some(counted) => Ok(counted?),
+        None => Err(ApiError::new(ErrorKind::Internal, "the counting ended unexpectedly")),
     }
 }
 
