@@ -178,17 +178,16 @@ impl Index {
             .flat_map(|(name, values)| values.iter().map(|(value, list)| (&**name, &**value, list.as_slice())))
     }
 
-    /// Of each of the first `limit` names the first series that has it.
-    pub(crate) fn first_of_names(&self, limit: usize) -> Vec<(String, Arc<MemSeries>)> {
-        let first = |values: &BTreeMap<Box<str>, Vec<u32>>| values.values().find_map(|list| self.first(list));
-        let found = self.names.iter().filter_map(|(name, values)| Some((name.to_string(), first(values)?)));
-        found.take(limit).collect()
+    /// The names of labels, in order, each with the first series that has it.
+    pub(crate) fn first_of_names(&self) -> impl Iterator<Item = (&str, &Arc<MemSeries>)> {
+        let first = |values: &'_ BTreeMap<Box<str>, Vec<u32>>| values.values().find_map(|list| self.first(list));
+        self.names.iter().filter_map(move |(name, values)| Some((&**name, first(values)?)))
     }
 
-    /// Of each of the first `limit` values of the label `name` the first series that has it.
-    pub(crate) fn first_of_values(&self, name: &str, limit: usize) -> Vec<(String, Arc<MemSeries>)> {
+    /// The values of the label `name`, in order, each with the first series that has it.
+    pub(crate) fn first_of_values(&self, name: &str) -> impl Iterator<Item = (&str, &Arc<MemSeries>)> {
         let values = self.names.get(name).into_iter().flatten();
-        values.filter_map(|(value, list)| Some((value.to_string(), self.first(list)?))).take(limit).collect()
+        values.filter_map(|(value, list)| Some((&**value, self.first(list)?)))
     }
 
     /// The series that have any of the labels `names`.
@@ -209,8 +208,8 @@ impl Index {
         slots.iter().filter_map(|slot| self.series[slot as usize].clone()).collect()
     }
 
-    fn first(&self, list: &[u32]) -> Option<Arc<MemSeries>> {
-        list.iter().find_map(|slot| self.series[*slot as usize].clone())
+    fn first(&self, list: &[u32]) -> Option<&Arc<MemSeries>> {
+        list.iter().find_map(|slot| self.series[*slot as usize].as_ref())
     }
 
     /// The series that satisfy all of `matchers`, by their ranks, which are in the order of labels.
@@ -423,7 +422,7 @@ mod tests {
             if round == 0 {
                 let gone: Vec<_> = index.all().filter(|s| s.slot % 3 == 0).cloned().collect();
                 index.remove(&gone);
-                let names: Vec<_> = index.first_of_names(usize::MAX).into_iter().map(|(name, _)| name).collect();
+                let names: Vec<_> = index.first_of_names().map(|(name, _)| name).collect();
                 assert_eq!(names, ["__name__", "n"], "no series has `third` any more");
                 assert_eq!(index.len(), 133);
             }

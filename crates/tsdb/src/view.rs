@@ -19,7 +19,7 @@ use crate::ranks::Ranks;
 use crate::readers::Ticket;
 use crate::series::MemSeries;
 use crate::snapshot::merge;
-use crate::texts::{Texts, Wanted};
+use crate::texts::{Gathered, Texts, Wanted};
 
 /// How many series are looked at between two looks at the switch that cancels.
 const SERIES_BETWEEN_CHECKS: usize = 64;
@@ -153,11 +153,12 @@ impl<'s> View<'s> {
         limit: usize,
         cancel: &Cancel,
     ) -> Result<Vec<String>, SelectError> {
-        let mut texts = Texts::first(limit);
         if !(matchers.is_empty() && self.scope.matchers().is_empty()) {
-            self.visit(matchers, cancel, |labels| wanted.of_labels(labels, &mut texts))?;
-            return Ok(texts.in_order());
+            let mut gathered = Gathered::first(limit);
+            self.visit(matchers, cancel, |labels| wanted.of_labels(labels, &mut gathered))?;
+            return Ok(gathered.in_order().collect());
         }
+        let mut texts = Texts::first(limit);
         for block in &self.blocks {
             let found = block.index().and_then(|index| {
                 let is_whole = block.deleted().is_empty();
@@ -186,34 +187,36 @@ impl<'s> View<'s> {
         }
         // Nearly always the first series that has a text is visible; samples are looked at without the lock of the index.
         let is_visible = |series: &Arc<MemSeries>| series.state().has_samples(self.range, self.ticket.commit);
-        let (of_head, sees_all) = {
+        let unsure = {
             let index = self.store.head().index();
             let sees_all = self.whole_head && index.newest_commit() <= self.ticket.commit;
-            (wanted.of_head(&index, if sees_all { texts.limit() } else { usize::MAX }), sees_all)
+            wanted.of_head(&index, sees_all, &mut texts)
         };
         let mut missing = Vec::new();
-        for (i, (text, first)) in of_head.into_iter().enumerate() {
-            if i % SERIES_BETWEEN_CHECKS == 0 && cancel.is_cancelled() {
-                return Err(SelectError::Cancelled);
+        texts.walk(|run| {
+            for (i, (text, first)) in unsure.into_iter().enumerate() {
+                if i % SERIES_BETWEEN_CHECKS == 0 && cancel.is_cancelled() {
+                    return Err(SelectError::Cancelled);
+                }
+                if is_visible(&first) {
+                    run.offer(text);
+                } else {
+                    missing.push(text);
+                }
             }
-            if !texts.wants(&text) {
-                continue;
-            }
-            if sees_all || is_visible(&first) {
-                texts.insert(&text);
-            } else {
-                missing.push(text);
-            }
-        }
+            Ok(())
+        })?;
         let others = if missing.is_empty() { Vec::new() } else { wanted.having(&self.store.head().index(), &missing) };
+        let mut gathered = Gathered::first(limit);
         for (i, series) in others.iter().enumerate() {
             if i % SERIES_BETWEEN_CHECKS == 0 && cancel.is_cancelled() {
                 return Err(SelectError::Cancelled);
             }
             if is_visible(series) {
-                wanted.of_labels(&series.labels, &mut texts);
+                wanted.of_labels(&series.labels, &mut gathered);
             }
         }
+        texts.walk(|run| gathered.in_order().for_each(|text| run.offer(text)));
         Ok(texts.in_order())
     }
 }
