@@ -11,6 +11,7 @@ use relatum_model::windows::{Glimpse, Shown};
 use relatum_model::{Labels, Samples};
 
 use crate::block::glimpse::{SPARE_MIN, Seen};
+use crate::block::reader::ChunkPlace;
 use crate::chunk::decoder::ChunkDecoder;
 use crate::hints::Before;
 use crate::ranks::Ranks;
@@ -147,6 +148,22 @@ impl ViewParts<'_> {
         false
     }
 
+    /// Adds the newest sample of the series that `walks` stand at to `samples`, which has none. Otherwise, if it is no plain float or if
+    /// chunks have to be compared for it, returns `false` and adds nothing.
+    fn read_newest(&self, walks: &mut [BlockWalk<'_>], samples: &mut Samples) -> bool {
+        let mut newest: Option<(usize, ChunkPlace)> = None;
+        for (at, walk) in walks.iter().enumerate().filter(|(_, walk)| walk.is_first) {
+            for chunk in walk.reaching(self.range) {
+                match newest {
+                    Some((_, before)) if chunk.max_ms < before.min_ms => {}
+                    Some((_, before)) if chunk.min_ms <= before.max_ms => return false,
+                    _ => newest = Some((at, *chunk)),
+                }
+            }
+        }
+        newest.is_none_or(|(at, chunk)| walks[at].push_newest(&chunk, self.range, samples))
+    }
+
     /// Shows what `glimpse` asks for of the series that `walks` stand at, behind which are the `newest` samples. Otherwise returns `false`
     /// and shows nothing.
     fn see(&self, glimpse: &Glimpse, walks: &mut [BlockWalk<'_>], newest: &Samples, shown: &mut Shown) -> bool {
@@ -219,17 +236,19 @@ impl Parts for ViewParts<'_> {
             newest.clear();
             let mut before = Before::default();
             let is_all = series.is_some_and(|series| self.read(series, &mut decoder, &mut newest, &mut before));
-            let is_seen =
-                !is_all && self.glimpse.is_some_and(|glimpse| self.see(&glimpse, &mut walks, &newest, &mut shown));
+            let is_newest =
+                self.newest_only && !is_all && newest.is_empty() && self.read_newest(&mut walks, &mut shown.samples);
+            let is_seen = !(is_all || is_newest)
+                && self.glimpse.is_some_and(|glimpse| self.see(&glimpse, &mut walks, &newest, &mut shown));
             for walk in walks.iter_mut().filter(|walk| walk.is_first) {
-                if is_all || is_seen {
+                if is_all || is_newest || is_seen {
                     walk.advance();
                 } else {
                     walk.push_samples(self.range, &mut shown.samples);
                     before.found(walk.take_before());
                 }
             }
-            if !is_seen {
+            if !(is_newest || is_seen) {
                 add(&mut shown.samples, &mut newest);
                 before.tell(&mut shown.samples);
             }

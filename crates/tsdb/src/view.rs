@@ -376,7 +376,7 @@ impl<'v> BlockWalk<'v> {
     }
 
     /// The chunks of the current series that reach into `range`.
-    fn reaching(&self, range: TimeRange) -> impl Iterator<Item = &ChunkPlace> {
+    pub(crate) fn reaching(&self, range: TimeRange) -> impl Iterator<Item = &ChunkPlace> {
         self.chunks.iter().filter(move |chunk| self.current.is_some() && chunk.reaches(range))
     }
 
@@ -417,6 +417,17 @@ impl<'v> BlockWalk<'v> {
     /// The histogram before those that were added last, if it was on the way.
     pub(crate) fn take_before(&mut self) -> Option<HistogramSample> {
         self.reader.take_before()
+    }
+
+    /// Adds the newest sample of `chunk` of the current series inside `range` to `samples`, which has none, and stays there. `false` if it
+    /// is no plain float, or if some are deleted.
+    pub(crate) fn push_newest(&mut self, chunk: &ChunkPlace, range: TimeRange, samples: &mut Samples) -> bool {
+        if self.current.is_none_or(|number| !self.deleted.of(number).is_empty()) {
+            return false;
+        }
+        let pushed = self.reader.push_newest(chunk, range, samples);
+        // What is damaged is met again by those who read all of it, and told then.
+        pushed.unwrap_or(false)
     }
 
     /// Adds those samples of the current series inside `range` to `seen` that `glimpse` asks for, and stays there. `false` if it cannot be

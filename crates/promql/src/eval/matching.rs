@@ -146,7 +146,7 @@ impl Evaluator<'_> {
         }
         let asked = meeting.asked_steps(&many, has_fill);
         // The first conflict is the one to tell, so behind an ambiguous step nothing more is looked for.
-        let ambiguous = match meeting.find_ambiguous(&groups, &ones, &asked) {
+        let ambiguous = match meeting.find_ambiguous(&groups, &ones, &asked, &self.budget)? {
             Some((0, error)) => return Err(error),
             Some((step, error)) => {
                 meeting.steps.count = step;

@@ -107,6 +107,19 @@ impl ValueDecoder {
         picked
     }
 
+    /// Adds the last value of a column to `values` if its summary tells it; otherwise returns `false`.
+    pub(crate) fn push_last(&mut self, bytes: &[u8], values: &mut Vec<f64>) -> Result<bool, Damage> {
+        let (Some(summary), _) = summary::split(bytes)? else { return Ok(false) };
+        let (column, n, place) = summary::place_of_last(summary)?;
+        self.pick(column, n, &[place], values)?;
+        // Zeros count as the same value, so it may have been the other one.
+        if values.last() == Some(&0.0) {
+            values.pop();
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
     fn pick_places(&mut self, bytes: &[u8], n: usize, places: &[u32], values: &mut Vec<f64>) -> Result<(), Damage> {
         check_length(n)?;
         let end = places.last().map_or(0, |place| *place as usize + 1);

@@ -657,6 +657,30 @@ impl<'b> ChunkReader<'b> {
         Ok(())
     }
 
+    /// Adds the newest sample of a chunk that lies inside `range` to `samples`, which has none. `false` if there is none there, or if it is
+    /// more than a float; then nothing is added.
+    pub(crate) fn push_newest(
+        &mut self,
+        chunk: &ChunkPlace,
+        range: TimeRange,
+        samples: &mut Samples,
+    ) -> Result<bool, Damage> {
+        let column = self.encoded_values(chunk)?;
+        if column.first() == Some(&HISTOGRAMS) || has_starts(column) {
+            return Ok(false);
+        }
+        if chunk.max_ms <= range.max_ms && self.decoder.push_last(column, &mut samples.values)? {
+            samples.timestamps.push(chunk.max_ms);
+            return Ok(true);
+        }
+        let times = self.times(chunk)?;
+        let behind = times.partition_point(|t_ms| *t_ms <= range.max_ms);
+        let Some(at) = behind.checked_sub(1).filter(|at| times[*at] >= range.min_ms) else { return Ok(false) };
+        self.decoder.pick(column, chunk.count, &[at as u32], &mut samples.values)?;
+        samples.timestamps.push(times[at]);
+        Ok(true)
+    }
+
     /// Adds the samples of a chunk that lie inside `range` to `seen`, but for some that `glimpse` does not ask for. `false` if it has more
     /// to tell than floats; then nothing is added.
     pub(crate) fn push_seen(

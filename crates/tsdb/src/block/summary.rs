@@ -17,7 +17,8 @@ const CONSTANT: u8 = 0;
 const VARYING: u8 = 1;
 // None is smaller than the one before, as in a counter: the first is the smallest, the last is the largest.
 const RISING: u8 = 2;
-/// How many numbers a summary has that are values.
+/// How many numbers a summary has that are values, of values that rise and of others.
+const RISING_VALUES: usize = 3;
 const VALUES: usize = 6;
 
 /// What is known of a run of floats. None of them is a NaN or infinite, so none is a staleness marker.
@@ -146,6 +147,21 @@ pub(crate) fn rises(bytes: &[u8]) -> Result<bool, Damage> {
         }
         _ => Err(Damage("unknown form of a summary")),
     }
+}
+
+/// The column of values in a summary, how many it has, and which of them is the last value of the chunk.
+pub(crate) fn place_of_last(bytes: &[u8]) -> Result<(&[u8], usize, u32), Damage> {
+    let mut cursor = Cursor::new(bytes);
+    let (counts, values, place) = match cursor.byte()? {
+        CONSTANT => (0, 1, 0),
+        RISING => (1, RISING_VALUES, 1),
+        VARYING => (2, VALUES, 1),
+        _ => return Err(Damage("unknown form of a summary")),
+    };
+    for _ in 0..counts {
+        cursor.varint()?;
+    }
+    Ok((cursor.rest, values, place))
 }
 
 #[cfg(test)]

@@ -55,9 +55,8 @@ fn filled(fs: &FaultyFs) -> Store {
     store
 }
 
-fn shown(reader: &dyn Reader, glimpse: Option<Glimpse>) -> Vec<(Labels, Shown)> {
-    let hints = Hints { glimpse, ..Hints::default() };
-    let parts = reader.parts(&[], &hints, &Cancel::new()).expect("a selection starts").expect("the store has parts");
+fn shown(reader: &dyn Reader, hints: &Hints) -> Vec<(Labels, Shown)> {
+    let parts = reader.parts(&[], hints, &Cancel::new()).expect("a selection starts").expect("the store has parts");
     let mut all = Vec::new();
     for part in 0..parts.count() {
         let mut take = |labels: &Labels, shown: &mut Shown| {
@@ -83,7 +82,8 @@ fn check(store: &Store, glimpse: Glimpse) -> (usize, usize) {
     let end_ms = |n: usize| windows.first_end_ms + windows.step_ms * n as i64;
     let range = TimeRange { min_ms: windows.first_end_ms - windows.range_ms + 1, max_ms: end_ms(windows.count - 1) };
     let reader = store.open(&Scope::all(), range).unwrap();
-    let (all, seen) = (shown(&*reader, None), shown(&*reader, Some(glimpse)));
+    let hints = Hints { glimpse: Some(glimpse), ..Hints::default() };
+    let (all, seen) = (shown(&*reader, &Hints::default()), shown(&*reader, &hints));
     assert_eq!(all.len(), seen.len());
     let mut counts = (0, 0);
     for ((labels, all), (seen_labels, seen)) in all.into_iter().zip(seen) {
@@ -170,4 +170,63 @@ fn what_is_shown_tells_what_all_tell() {
     for windows in all {
         check_all(&store, windows);
     }
+}
+
+/// Checks that of every series the newest sample in `range` is shown; returns of how many samples how many are.
+#[track_caller]
+pub(crate) fn check_newest(store: &Store, range: TimeRange) -> (usize, usize) {
+    let reader = store.open(&Scope::all(), range).unwrap();
+    let hints = Hints { newest_only: true, ..Hints::default() };
+    let (all, newest) = (shown(&*reader, &Hints::default()), shown(&*reader, &hints));
+    assert_eq!(all.len(), newest.len(), "{range:?}");
+    let mut counts = (0, 0);
+    for ((labels, all), (newest_labels, newest)) in all.into_iter().zip(newest) {
+        assert_eq!(labels, newest_labels);
+        let last = |samples: &Samples| {
+            let float = samples.timestamps.last().copied().zip(samples.values.last().map(|value| value.to_bits()));
+            let histogram = samples.histograms.last().map(|sample| (sample.t_ms, Arc::clone(&sample.histogram)));
+            if histogram.as_ref().map(|(t_ms, _)| *t_ms) > float.map(|(t_ms, _)| t_ms) {
+                (None, histogram)
+            } else {
+                (float, None)
+            }
+        };
+        assert_eq!(last(&newest.samples), last(&all.samples), "{labels} {range:?}");
+        counts = (counts.0 + newest.samples.len(), counts.1 + all.samples.len());
+    }
+    counts
+}
+
+#[test]
+fn the_newest_sample_is_the_last_of_all() {
+    let fs = FaultyFs::default();
+    let store = filled(&fs);
+    let check_all = || {
+        let mut counts = (0, 0);
+        for n in 0..200 {
+            // Ends at, just before and between samples, and where blocks begin and end; windows that reach over several of them.
+            let end_ms = START_MS + n * 225_000 + [0, -1, 1, 7000][n as usize % 4];
+            let range_ms = [1, STEP_MS, 300_000, 3 * HOUR_MS][n as usize / 4 % 4];
+            let (shown, all) = check_newest(&store, TimeRange { min_ms: end_ms - range_ms, max_ms: end_ms });
+            counts = (counts.0 + shown, counts.1 + all);
+        }
+        counts
+    };
+    check_all();
+    store.cut().unwrap();
+    let (shown, all) = check_all();
+    // Of histograms all are.
+    assert!(shown * 5 < all, "{shown} of {all}");
+    store.compact().unwrap();
+    check_all();
+    let hour = TimeRange { min_ms: START_MS + HOUR_MS, max_ms: START_MS + 2 * HOUR_MS };
+    store.delete(&[Matcher::equal("__name__", "counter")], hour).unwrap();
+    let mut appender = store.appender();
+    let late_ms = START_MS + 9 * HOUR_MS + 7;
+    appender.append(SeriesRef::NONE, &labels("gauge"), late_ms, 1000.0).expect("it is in the window");
+    appender.append(SeriesRef::NONE, &labels("gauge"), late_ms + 225_000, -1.0).expect("it is in the window");
+    appender.commit().unwrap();
+    check_all();
+    store.cut().unwrap();
+    check_all();
 }

@@ -10,6 +10,7 @@ use relatum_tsdb::Store;
 use relatum_tsdb::prometheus::{ExportOptions, ImportError, Imported, export, import, import_with};
 
 use crate::faulty_fs::{After, Fault, FaultyFs};
+use crate::glimpses::check_newest;
 use crate::support::{Content, NOW_MS, content, histogram, labels, options, write};
 
 /// A store with floats, late ones and histograms over five hours, and what it holds.
@@ -67,6 +68,24 @@ fn what_is_exported_is_imported() {
         let again = imported(&to, &back).unwrap();
         assert_eq!((again.blocks, again.blocks_before as usize, again.block_samples), (0, names.len(), 0));
         assert!(opened(&back) == expected);
+    }
+}
+
+#[test]
+fn what_is_imported_may_be_newer_than_what_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = filled(&dir.path().join("a"));
+    export(&store, &dir.path().join("p"), &everything(Duration::from_secs(7200)), |_| ()).unwrap();
+    let at_ms = NOW_MS - 4 * 3_600_000;
+    let of_its_own = || {
+        let options = relatum_tsdb::Options { retention: Duration::ZERO, ..options() };
+        Store::open(&dir.path().join("b"), options).expect("the store opens")
+    };
+    assert_eq!(write(&of_its_own(), &[("a", at_ms, 42.0), ("b", at_ms + 15_000, 43.0)]), []);
+    imported(&dir.path().join("p"), &dir.path().join("b")).unwrap();
+    let store = of_its_own();
+    for behind_ms in [0, 14_999, 15_000, 40_000, 200_000] {
+        check_newest(&store, TimeRange { min_ms: at_ms - 100_000, max_ms: at_ms + behind_ms });
     }
 }
 

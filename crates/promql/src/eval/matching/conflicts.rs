@@ -7,6 +7,7 @@ use relatum_model::Labels;
 
 use super::{Groups, Meeting, Outcome};
 use crate::error::QueryError;
+use crate::eval::budget::Budget;
 use crate::eval::names::in_braces;
 use crate::eval::{Block, Row, execution};
 use crate::syntax::Cardinality;
@@ -22,29 +23,43 @@ impl Meeting<'_> {
     }
 
     /// The first of the `asked` steps at which several rows of one signature are on the side that must have one, and what is wrong there.
-    pub(super) fn find_ambiguous(&self, groups: &Groups, ones: &Block, asked: &[bool]) -> Option<(usize, QueryError)> {
-        let mut found: Option<(usize, QueryError)> = None;
+    pub(super) fn find_ambiguous(
+        &self,
+        groups: &Groups,
+        ones: &Block,
+        asked: &[bool],
+        budget: &Budget,
+    ) -> Result<Option<(usize, QueryError)>, QueryError> {
+        // The step, the rows of the signature, and its number.
+        let mut found: Option<(usize, &[usize], usize)> = None;
+        // Of each step the last signature that was seen there, counted from 1.
+        let mut seen = vec![0; asked.len()];
         for (signature, group) in groups.ones.iter().enumerate().filter(|(_, ones)| ones.len() > 1) {
-            let before = found.as_ref().map_or(asked.len(), |(step, _)| *step);
-            for step in (0..before).filter(|step| asked[*step]) {
-                let mut present = group.iter().filter(|one| ones.rows[**one].has(step));
-                let (Some(first), Some(second)) = (present.next(), present.next()) else { continue };
-                let (first, second) = (&ones.rows[*first].labels, &ones.rows[*second].labels);
-                let mut names = [in_braces(first), in_braces(second)];
-                names.sort();
-                let side = if self.is_swapped { "left" } else { "right" };
-                let error = execution(format!(
-                    "found duplicate series for the match group {} on the {side} hand-side of the operation: [{}, {}];\
-                     many-to-many matching not allowed: matching labels must be unique on one side",
-                    in_braces(&groups.signatures.labels(signature)),
-                    names[0],
-                    names[1],
-                ));
-                found = Some((step, error));
-                break;
+            let mut first = found.map_or(asked.len(), |(step, ..)| step);
+            for one in group {
+                budget.check()?;
+                for step in ones.rows[*one].steps().filter(|step| asked[*step]) {
+                    let is_second = std::mem::replace(&mut seen[step], signature + 1) == signature + 1;
+                    if is_second && step < first {
+                        first = step;
+                        found = Some((step, group, signature));
+                    }
+                }
             }
         }
-        found
+        Ok(found.map(|(step, group, signature)| {
+            let present = group.iter().map(|one| &ones.rows[*one]).filter(|one| one.has(step));
+            let mut names: Vec<String> = present.take(2).map(|one| in_braces(&one.labels)).collect();
+            names.sort();
+            let side = if self.is_swapped { "left" } else { "right" };
+            let error = execution(format!(
+                "found duplicate series for the match group {} on the {side} hand-side of the operation: [{}];\
+                 many-to-many matching not allowed: matching labels must be unique on one side",
+                in_braces(&groups.signatures.labels(signature)),
+                names.join(", "),
+            ));
+            (step, error)
+        }))
     }
 
     /// Several results of one signature at the same step, where there may be one only.
