@@ -122,6 +122,12 @@ fn rows() -> Vec<Row> {
             400,
             Text(""),
         ),
+        (
+            "a duration that is none",
+            get("/api/v1/query?query=rate(up%5B5m-10m%5D)"),
+            400,
+            BadData("invalid parameter \"query\": 8:14: duration must be greater than 0"),
+        ),
         ("a NUL in a query", get("/api/v1/query?query=%00"), 400, BadData("invalid parameter \"query\"")),
         ("a NUL in a moment", get("/api/v1/query?query=1&time=%00"), 400, BadData("invalid parameter \"time\"")),
         ("a NUL", get("/api/v1/\0query"), 400, Text("")),

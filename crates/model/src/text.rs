@@ -152,6 +152,11 @@ pub fn format_value_rounded(value: f64, digits: usize) -> String {
     write(value.is_sign_negative(), digits, exponent, is_plain)
 }
 
+/// With six places behind the point, as Go's `%f`: `2.000000`, `+Inf`.
+pub fn format_six_places(value: f64) -> String {
+    word(value).map_or_else(|| format!("{value:.6}"), str::to_owned)
+}
+
 /// With all places written out, or with an exponent.
 fn format(value: f64, is_plain: bool) -> String {
     if let Some(word) = word(value) {

@@ -69,6 +69,11 @@ impl Annotations {
         self.add(Severity::Warning, span, text.into(), None);
     }
 
+    /// Says something of the expression at `span`.
+    pub(crate) fn tell(&mut self, severity: Severity, span: Span, text: String) {
+        self.add(severity, span, text, None);
+    }
+
     /// Warns about the expression at `span`, and counts how often.
     pub(crate) fn warn_again(&mut self, span: Span, text: String) {
         self.place(Annotation { severity: Severity::Warning, text, span, repair: None, times: Some(1) });

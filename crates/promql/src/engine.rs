@@ -185,6 +185,7 @@ impl Engine {
     ) -> Result<Answer, QueryError> {
         let steps = Steps::instant(at_ms);
         let durations = DurationContext { step_ms: 0, range_ms: 0 };
+        query.expr.check_durations(&durations)?;
         let mut evaluator = self.evaluator(source, scope, query, (at_ms, at_ms), durations, options);
         evaluator.stop_at(query.expr, options.limit);
         let start = Instant::now();
@@ -238,6 +239,7 @@ impl Engine {
         }
         let steps = Steps::range(start_ms, end_ms, step_ms);
         let durations = DurationContext { step_ms, range_ms: end_ms.saturating_sub(start_ms) };
+        query.expr.check_durations(&durations)?;
         let mut evaluator = self.evaluator(source, scope, query, (start_ms, end_ms), durations, options);
         evaluator.stop_at(query.expr, options.limit);
         let start = Instant::now();

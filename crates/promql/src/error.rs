@@ -3,7 +3,7 @@
 use relatum_model::storage::SelectError;
 use thiserror::Error;
 
-use crate::syntax::ParseError;
+use crate::syntax::{DurationExprError, ParseError};
 
 /// Why a query has no result. The texts are Prometheus', which dashboards and people know.
 #[derive(Debug, Error)]
@@ -11,6 +11,9 @@ pub enum QueryError {
     /// The text is not a query.
     #[error("{0}")]
     Parse(#[from] ParseError),
+    /// A duration of the query has no usable value. Its text says where.
+    #[error("{0}")]
+    Duration(#[from] DurationExprError),
     /// The query cannot be evaluated on what it found.
     #[error("{0}")]
     Execution(String),

@@ -285,7 +285,9 @@ impl<C: Count> Histogram<C> {
             upper_is_included: true,
             count,
         });
-        below.chain([zero]).chain(above).filter(|bucket| bucket.count != C::default())
+        // With bounds of its own there is none, whatever a product made of its count.
+        let zero = (!self.has_custom_bounds()).then_some(zero);
+        below.chain(zero).chain(above).filter(|bucket| bucket.count != C::default())
     }
 
     /// Removes empty buckets and joins spans without a gap. What the histogram says stays the same.

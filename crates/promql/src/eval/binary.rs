@@ -172,7 +172,11 @@ impl Evaluator<'_> {
                     } else {
                         (Operand::Histogram(&histogram), number)
                     };
-                    match combine(node, left, right, annotations) {
+                    let (combination, remark) = combine(node, left, right);
+                    if let Some((severity, text)) = remark {
+                        annotations.tell(severity, node.span, text);
+                    }
+                    match combination {
                         Combination::Histogram(histogram) => Some(histogram),
                         // A histogram and a number give a histogram or nothing.
                         Combination::Float(_) | Combination::Filtered | Combination::Refused => None,

@@ -267,6 +267,13 @@ impl<'c> Args<'c> {
         }
     }
 
+    /// The name of a label that a text among the arguments is; as an error the text if it is none.
+    pub(super) fn label_name(self, at: usize) -> Result<&'c str, &'c str> {
+        let text = self.text(at);
+        let is_utf8 = matches!(self.at(at), Expr::String(literal) if literal.not_utf8.is_none());
+        if text.is_empty() || !is_utf8 { Err(text) } else { Ok(text) }
+    }
+
     /// How the range among the arguments treats its ends.
     pub(super) fn edges(self) -> Edges {
         let matrix = self.call.args.iter().find_map(|arg| match arg.without_parens() {

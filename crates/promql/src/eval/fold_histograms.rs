@@ -1,6 +1,6 @@
 //! `sum` and `avg` of native histograms, and what becomes of groups that have floats as well.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -17,34 +17,45 @@ use crate::histogram::{Accumulator, Combined, FloatHistogram, HistogramMean, Inc
 use crate::syntax::Span;
 
 enum Total {
+    /// Of a single histogram.
+    One(Arc<FloatHistogram>),
     Sum(Accumulator<Sum>),
     Mean(HistogramMean),
-    /// Exponential and custom buckets met.
-    Nothing,
 }
 
 impl Total {
-    fn of(histogram: &FloatHistogram, is_mean: bool) -> Self {
-        if is_mean { Total::Mean(HistogramMean::of(histogram)) } else { Total::Sum(Accumulator::of(histogram)) }
-    }
-
-    fn add(&mut self, histogram: &FloatHistogram) -> Result<Combined, Incompatible> {
-        let added = match self {
+    fn add(&mut self, histogram: &FloatHistogram, is_mean: bool) -> Result<Combined, Incompatible> {
+        if let Total::One(first) = self {
+            *self = if is_mean { Total::Mean(HistogramMean::of(first)) } else { Total::Sum(Accumulator::of(first)) };
+        }
+        match self {
             Total::Sum(sum) => sum.add(histogram, 1.0),
             Total::Mean(mean) => mean.add(histogram),
-            Total::Nothing => Ok(Combined::default()),
-        };
-        if added.is_err() {
-            *self = Total::Nothing;
+            Total::One(_) => unreachable!("it was replaced above"),
         }
-        added
+    }
+
+    fn finish(self) -> FloatHistogram {
+        match self {
+            Total::One(histogram) => {
+                let mut histogram = Arc::unwrap_or_clone(histogram);
+                histogram.compact();
+                histogram
+            }
+            Total::Sum(sum) => sum.finish(),
+            Total::Mean(mean) => mean.finish(),
+        }
     }
 }
 
-/// What a group holds at one step.
-struct Slot {
-    total: Total,
-    hints: HintsSeen,
+/// What a group with histograms holds at one step, as far as its members were looked at.
+enum Slot {
+    /// Floats, and maybe histograms behind the first of them, which then come to nothing: these are not even looked at.
+    Floats { has_histogram: bool },
+    /// Histograms, and maybe floats behind the first of them.
+    Histograms { total: Total, hints: HintsSeen, has_float: bool },
+    /// Exponential and custom buckets met, and whether there was a float before. What comes behind is not looked at.
+    Incompatible { has_float: bool },
 }
 
 /// Which hints were seen: a beginning and a going on do not fit together.
@@ -83,28 +94,19 @@ impl Evaluator<'_> {
                 continue;
             }
             let mut slots: BTreeMap<usize, Slot> = BTreeMap::new();
-            for row in members.iter().map(|at| &rows[*at]) {
+            let rows_of = || members.iter().map(|at| &rows[*at]);
+            let steps: HashSet<usize, RandomState> =
+                rows_of().flat_map(|row| row.histograms.iter()).map(|(step, _)| step).collect();
+            for row in rows_of() {
                 self.budget.check()?;
-                for (step, histogram) in row.histograms.iter() {
-                    let Some(slot) = slots.get_mut(&step) else {
-                        self.budget.charge(cost(histogram))?;
-                        let mut hints = HintsSeen::default();
-                        hints.see(histogram);
-                        slots.insert(step, Slot { total: Total::of(histogram, is_mean), hints });
-                        continue;
-                    };
-                    slot.hints.see(histogram);
-                    match slot.total.add(histogram) {
-                        Ok(combined) => {
-                            if combined.is_reconciled {
-                                self.annotations.inform(span, texts::reconciled("aggregation"));
-                            }
-                        }
-                        Err(Incompatible) => {
-                            let name = row.labels.metric_name().unwrap_or_default();
-                            self.annotations.warn(span, texts::mixed_schemas(name));
-                        }
+                for (step, _) in row.floats.iter().filter(|(step, _)| steps.contains(step)) {
+                    match slots.entry(step).or_insert(Slot::Floats { has_histogram: false }) {
+                        Slot::Histograms { has_float, .. } => *has_float = true,
+                        Slot::Floats { .. } | Slot::Incompatible { .. } => {}
                     }
+                }
+                for (step, histogram) in row.histograms.iter() {
+                    self.take_histogram(&mut slots, (step, histogram), &row.labels, is_mean, span)?;
                 }
             }
             let at = *places.entry(labels.clone()).or_insert_with(|| {
@@ -113,25 +115,22 @@ impl Evaluator<'_> {
             });
             let row = &mut folded.rows[at];
             row.drop_name = members.iter().any(|at| rows[*at].drop_name);
-            let mut is_mixed = false;
-            row.floats.map_steps(|step, value| {
-                let has_histogram = slots.remove(&step).is_some();
-                is_mixed |= has_histogram;
-                if has_histogram { absent() } else { value }
-            });
-            if is_mixed {
-                self.annotations.warn(span, texts::mixed_aggregation());
-            }
+            row.floats.map_steps(|step, value| if slots.contains_key(&step) { absent() } else { value });
             for (step, slot) in slots {
-                let histogram = match slot.total {
-                    Total::Sum(sum) => sum.finish(),
-                    Total::Mean(mean) => mean.finish(),
-                    Total::Nothing => continue,
-                };
-                if slot.hints.collide() {
-                    self.annotations.warn(span, texts::collision("aggregation"));
+                match slot {
+                    Slot::Floats { has_histogram: true }
+                    | Slot::Histograms { has_float: true, .. }
+                    | Slot::Incompatible { has_float: true } => {
+                        self.annotations.warn(span, texts::mixed_aggregation());
+                    }
+                    Slot::Floats { .. } | Slot::Incompatible { .. } => {}
+                    Slot::Histograms { total, hints, .. } => {
+                        if hints.collide() {
+                            self.annotations.warn(span, texts::collision("aggregation"));
+                        }
+                        row.histograms.push(step, Arc::new(total.finish()));
+                    }
                 }
-                row.histograms.push(step, Arc::new(histogram));
             }
         }
         folded.rows.retain(|row| !row.is_empty());
@@ -140,5 +139,47 @@ impl Evaluator<'_> {
             grouping.labels.iter().enumerate().map(|(at, labels)| (labels, at)).collect();
         folded.rows.sort_by_cached_key(|row| places.get(&row.labels));
         Ok(folded)
+    }
+
+    /// Adds a histogram of the row with these labels to what its group holds at its step.
+    fn take_histogram(
+        &mut self,
+        slots: &mut BTreeMap<usize, Slot>,
+        (step, histogram): (usize, &Arc<FloatHistogram>),
+        labels: &Labels,
+        is_mean: bool,
+        span: Span,
+    ) -> Result<(), QueryError> {
+        let Some(slot) = slots.get_mut(&step) else {
+            self.budget.charge(cost(histogram))?;
+            let mut hints = HintsSeen::default();
+            hints.see(histogram);
+            let total = Total::One(Arc::clone(histogram));
+            slots.insert(step, Slot::Histograms { total, hints, has_float: false });
+            return Ok(());
+        };
+        let added = match slot {
+            Slot::Floats { has_histogram } => {
+                *has_histogram = true;
+                return Ok(());
+            }
+            Slot::Incompatible { .. } => return Ok(()),
+            Slot::Histograms { total, hints, .. } => {
+                hints.see(histogram);
+                total.add(histogram, is_mean)
+            }
+        };
+        match added {
+            Ok(Combined { is_reconciled: true, .. }) => {
+                self.annotations.inform(span, texts::reconciled("aggregation"));
+            }
+            Ok(_) => {}
+            Err(Incompatible) => {
+                let name = labels.metric_name().unwrap_or_default();
+                self.annotations.warn(span, texts::mixed_schemas(name));
+                *slot = Slot::Incompatible { has_float: matches!(slot, Slot::Histograms { has_float: true, .. }) };
+            }
+        }
+        Ok(())
     }
 }

@@ -6,16 +6,18 @@
 
 mod conflicts;
 
+use std::collections::BTreeMap;
+
 use relatum_model::Labels;
 
 use super::binary::{Element, both, changes_metric, element};
-use super::binary_histograms::{Combination, Operand, combine};
+use super::binary_histograms::{Combination, Operand, Remark, combine};
 use super::groups::{Groups as Signatures, Members};
 use super::names::{has_type, is_metadata};
 use super::{Block, Column, Cost, Evaluator, HistogramColumn, Row, Steps, is_absent};
 use crate::annotation::Annotations;
 use crate::error::QueryError;
-use crate::syntax::{Binary, BinaryOp, Cardinality, VectorMatching};
+use crate::syntax::{Binary, BinaryOp, Cardinality, Span, VectorMatching};
 
 /// The rows of both sides by signature, and for each row the number of its signature.
 struct Groups {
@@ -77,6 +79,26 @@ impl<'a> Partner<'a> {
             Partner::Fill { value, .. } => Some(Operand::Float(value)),
         }
     }
+}
+
+/// What was to be said at each step. Prometheus tells the last remark of a step alone: whatever pair comes behind, in the order of the
+/// "many" side, takes its place.
+#[derive(Default)]
+struct Remarks {
+    of_step: BTreeMap<usize, Remark>,
+}
+
+impl Remarks {
+    fn tell(self, span: Span, annotations: &mut Annotations) {
+        self.of_step.into_values().for_each(|(severity, text)| annotations.tell(severity, span, text));
+    }
+}
+
+/// What goes from pair to pair: remarks, and room to put labels together in.
+#[derive(Default)]
+struct Work {
+    remarks: Remarks,
+    text: String,
 }
 
 /// The operation and its two sides.
@@ -159,7 +181,7 @@ impl Evaluator<'_> {
         let asked = &asked[..meeting.steps.count];
         groups.ones.retain(|one| ones.rows[one].steps().any(|step| asked.get(step).is_some_and(|is_asked| *is_asked)));
 
-        let mut text = String::new();
+        let mut work = Work::default();
         let filled: Vec<Labels> = if has_fill {
             (0..groups.signatures.len()).map(|signature| groups.signatures.labels(signature)).collect()
         } else {
@@ -171,7 +193,7 @@ impl Evaluator<'_> {
             let needs_met = groups.many.of(group).len() > 1;
             for one in groups.ones.of(group) {
                 let partner = Partner::Row(&ones.rows[*one]);
-                let outcome = self.meet(&meeting, Partner::Row(row), partner, needs_met, |_| true, &mut text)?;
+                let outcome = self.meet(&meeting, Partner::Row(row), partner, needs_met, |_| true, &mut work)?;
                 // Of many that came and went, most never met.
                 if !outcome.is_empty() {
                     outcomes.push((group, outcome));
@@ -180,7 +202,7 @@ impl Evaluator<'_> {
             if let Some(value) = fill_ones {
                 let partner = Partner::Fill { value, labels: &filled[group] };
                 let is_alone = |step| groups.ones.of(group).iter().all(|one| !ones.rows[*one].has(step));
-                let outcome = self.meet(&meeting, Partner::Row(row), partner, needs_met, is_alone, &mut text)?;
+                let outcome = self.meet(&meeting, Partner::Row(row), partner, needs_met, is_alone, &mut work)?;
                 outcomes.push((group, outcome));
             }
         }
@@ -192,10 +214,11 @@ impl Evaluator<'_> {
             for (row, &group) in ones.rows.iter().zip(&groups.of_ones) {
                 let partner = Partner::Fill { value, labels: &filled[group] };
                 let is_alone = |step| groups.many.of(group).iter().all(|one| !many.rows[*one].has(step));
-                let outcome = self.meet(&meeting, partner, Partner::Row(row), false, is_alone, &mut text)?;
+                let outcome = self.meet(&meeting, partner, Partner::Row(row), false, is_alone, &mut work)?;
                 outcomes.push((group, outcome));
             }
         }
+        work.remarks.tell(node.span, &mut self.annotations);
         let rows = outcomes.into_iter().map(|(_, outcome)| outcome.row).filter(|row| row.slots() > 0).collect();
         let mut block = Block { rows };
         if !(steps.is_instant && self.settings.delayed_name_removal) {
@@ -213,7 +236,7 @@ impl Evaluator<'_> {
         mut many: Block,
         ones: &Block,
     ) -> Result<Block, QueryError> {
-        let mut text = String::new();
+        let mut work = Work::default();
         let mut n_rows = 0;
         for at in 0..many.rows.len() {
             if at % ROWS_BETWEEN_CHECKS == 0 {
@@ -222,7 +245,7 @@ impl Evaluator<'_> {
             let Some(one) = groups.ones.of(groups.of_many[at]).first() else { continue };
             let (row, one) = (&mut many.rows[at], &ones.rows[*one]);
             if meeting.needs_all(Partner::Row(row), Partner::Row(one)) {
-                let outcome = self.meet(meeting, Partner::Row(row), Partner::Row(one), false, |_| true, &mut text)?;
+                let outcome = self.meet(meeting, Partner::Row(row), Partner::Row(one), false, |_| true, &mut work)?;
                 *row = outcome.row;
             } else {
                 let f = meeting.f;
@@ -231,7 +254,7 @@ impl Evaluator<'_> {
                     false => row.floats.meet(&one.floats, f),
                 }
                 if !row.floats.is_empty() {
-                    row.labels = meeting.result_labels(&row.labels, &one.labels, &mut text);
+                    row.labels = meeting.result_labels(&row.labels, &one.labels, &mut work.text);
                     row.drop_name = meeting.drops_name_later;
                 }
             }
@@ -241,6 +264,7 @@ impl Evaluator<'_> {
             }
         }
         many.rows.truncate(n_rows);
+        work.remarks.tell(meeting.node.span, &mut self.annotations);
         Ok(many)
     }
 
@@ -252,17 +276,17 @@ impl Evaluator<'_> {
         one: Partner<'_>,
         needs_met: bool,
         may_meet: impl Fn(usize) -> bool,
-        text: &mut String,
+        work: &mut Work,
     ) -> Result<Outcome, QueryError> {
         self.budget.charge(meeting.steps.count)?;
         let mut outcome = if meeting.needs_all(many, one) {
-            meeting.meet_all(many, one, needs_met, may_meet, &mut self.annotations)
+            meeting.meet_all(many, one, needs_met, may_meet, &mut work.remarks)
         } else {
             meeting.meet(many, one, needs_met, may_meet)
         };
         self.budget.release(meeting.steps.count);
         if !outcome.is_empty() {
-            outcome.row.labels = meeting.result_labels(many.labels(), one.labels(), text);
+            outcome.row.labels = meeting.result_labels(many.labels(), one.labels(), &mut work.text);
             self.budget.charge(outcome.row.cost())?;
         }
         Ok(outcome)
@@ -334,7 +358,7 @@ impl Meeting<'_> {
         one: Partner<'_>,
         needs_met: bool,
         may_meet: impl Fn(usize) -> bool,
-        annotations: &mut Annotations,
+        remarks: &mut Remarks,
     ) -> Outcome {
         let (mut floats, mut histograms, mut met) = (Column::default(), HistogramColumn::default(), Vec::new());
         for step in 0..self.steps.count {
@@ -343,7 +367,8 @@ impl Meeting<'_> {
                 continue;
             }
             let (left, right) = if self.is_swapped { (b, a) } else { (a, b) };
-            let combination = combine(self.node, left, right, annotations);
+            let (combination, remark) = combine(self.node, left, right);
+            remarks.of_step.extend(remark.map(|remark| (step, remark)));
             if matches!(combination, Combination::Refused) {
                 continue;
             }

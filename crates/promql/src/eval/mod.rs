@@ -294,7 +294,7 @@ impl Evaluator<'_> {
     fn when(&self, at: Option<At>, offset: Option<&DurationExpr>) -> Result<When, QueryError> {
         let offset_ms = match offset {
             None => 0,
-            Some(offset) => offset.offset_ms(&self.durations).map_err(execution)?,
+            Some(offset) => offset.offset_ms(&self.durations)?,
         };
         let fixed_ms = match at {
             None => return Ok(When::Offset(offset_ms)),

@@ -1,8 +1,13 @@
 //! Functions of range vectors: each is a kernel that slides as a window over one series after the other.
 
+use std::cell::Cell;
+
+use relatum_model::text::format_six_places;
+
 use super::call::Args;
 use super::window::{Mixed, Notes, Outcome};
 use super::{Block, Evaluator, Steps, Window, absent, execution};
+use crate::annotation::texts;
 use crate::error::QueryError;
 use crate::functions::{counter, extended, mixed, over_time, quantile, rate, regression};
 use crate::syntax::Edges;
@@ -170,7 +175,7 @@ impl Evaluator<'_> {
             "quantile_over_time" => {
                 let q = self.scalars(args.at(0), steps)?;
                 let mut refused: Vec<f64> = Vec::new();
-                let block = self.over_windows(name, args.at(1), steps, &mut |window| {
+                let mut of_values = |window: &Window<'_>| {
                     let q = q.at(window.step);
                     if !(0.0..=1.0).contains(&q) && !refused.iter().any(|seen| seen.to_bits() == q.to_bits()) {
                         refused.push(q);
@@ -178,7 +183,10 @@ impl Evaluator<'_> {
                     scratch.clear();
                     scratch.extend_from_slice(window.values);
                     quantile::quantile(q, &mut scratch)
-                })?;
+                };
+                // Prometheus points to the first argument, though it is not the one with the histograms.
+                let (span, of) = (args.at(0).span(), (name, args.at(1)));
+                let block = self.over_windows_told_at(span, of, steps, &mut of_values, Mixed::Ignored)?;
                 for q in refused {
                     self.warn_of_quantile(q, args.at(0));
                 }
@@ -197,24 +205,34 @@ impl Evaluator<'_> {
             }
             "double_exponential_smoothing" => {
                 let (smoothing, trend) = (self.scalars(args.at(1), steps)?, self.scalars(args.at(2), steps)?);
-                let mut refused = None;
-                let block = self.over_windows(name, args.at(0), steps, &mut |window| {
+                let refused = Cell::new(None);
+                let smoothed = |window: &Window<'_>| {
                     let (smoothing, trend) = (smoothing.at(window.step), trend.at(window.step));
-                    if smoothing <= 0.0 || smoothing >= 1.0 {
-                        refused.get_or_insert(("smoothing", "sf", smoothing));
-                    } else if trend <= 0.0 || trend >= 1.0 {
-                        refused.get_or_insert(("trend", "tf", trend));
+                    if refused.get().is_none() {
+                        let is_outside = |factor: f64| factor <= 0.0 || factor >= 1.0;
+                        let odd_trend = is_outside(trend).then_some(("trend", "tf", trend));
+                        refused.set(is_outside(smoothing).then_some(("smoothing", "sf", smoothing)).or(odd_trend));
                     }
                     match window.values {
-                        [_] => absent(),
+                        [] | [_] => absent(),
                         values => regression::double_exponential(values, smoothing, trend),
                     }
-                })?;
-                match refused {
-                    None => Ok(block),
-                    Some((what, short, value)) => {
-                        Err(execution(format!("invalid {what} factor. Expected: 0 < {short} < 1, got: {value:.6}")))
+                };
+                // The factors are looked at wherever there is a sample, although histograms cannot be smoothed.
+                let mut of_all = |window: &Window<'_>, notes: &mut Notes<'_>| {
+                    if !window.times.is_empty() && !window.histograms.is_empty() {
+                        notes.inform(texts::ignored_in_range(notes.metric));
                     }
+                    Outcome::Float(smoothed(window))
+                };
+                let mixed = Mixed::Known(&mut of_all);
+                let block = self.over_all_windows(name, args.at(0), steps, &mut |window| smoothed(window), mixed)?;
+                match refused.get() {
+                    None => Ok(block),
+                    Some((what, short, value)) => Err(execution(format!(
+                        "invalid {what} factor. Expected: 0 < {short} < 1, got: {}",
+                        format_six_places(value)
+                    ))),
                 }
             }
             other => Err(execution(format!("unexpected nil implementation for function \"{other}\""))),

@@ -46,12 +46,10 @@ impl Evaluator<'_> {
     }
 
     pub(super) fn label_replace(&mut self, args: Args<'_>, steps: Steps) -> Result<Block, QueryError> {
-        let (target, template, source, pattern) = (args.text(1), args.text(2), args.text(3), args.text(4));
+        let (template, source, pattern) = (args.text(2), args.text(3), args.text(4));
         let regex = relatum_model::regex::AnchoredRegex::new(pattern)
             .map_err(|_| execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
-        if target.is_empty() {
-            return Err(execution(format!("invalid destination label name in label_replace(): {target}")));
-        }
+        let target = destination("label_replace", args)?;
         // Each reference gives the whole source at most.
         let n_references = template.matches('$').count();
         let mut block = self.vector(args.at(0), steps)?;
@@ -70,14 +68,11 @@ impl Evaluator<'_> {
     }
 
     pub(super) fn label_join(&mut self, args: Args<'_>, steps: Steps) -> Result<Block, QueryError> {
-        let (target, separator) = (args.text(1), args.text(2));
-        let sources: Vec<&str> = (3..args.call.args.len()).map(|at| args.text(at)).collect();
-        if let Some(source) = sources.iter().find(|source| source.is_empty()) {
-            return Err(execution(format!("invalid source label name in label_join(): {source}")));
-        }
-        if target.is_empty() {
-            return Err(execution(format!("invalid destination label name in label_join(): {target}")));
-        }
+        let separator = args.text(2);
+        let sources: Result<Vec<&str>, &str> = (3..args.call.args.len()).map(|at| args.label_name(at)).collect();
+        let sources =
+            sources.map_err(|source| execution(format!("invalid source label name in label_join(): {source}")))?;
+        let target = destination("label_join", args)?;
         let mut block = self.vector(args.at(0), steps)?;
         let mut text = String::new();
         for row in &mut block.rows {
@@ -92,6 +87,11 @@ impl Evaluator<'_> {
         block.merge_duplicates()?;
         Ok(block)
     }
+}
+
+/// The label that a function sets, which is its second argument.
+fn destination<'c>(function: &str, args: Args<'c>) -> Result<&'c str, QueryError> {
+    args.label_name(1).map_err(|name| execution(format!("invalid destination label name in {function}(): {name}")))
 }
 
 /// How long a label may become: each call can make one several times as long, and calls can be nested.

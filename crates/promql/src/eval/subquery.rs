@@ -5,7 +5,7 @@ use std::sync::Arc;
 use relatum_model::histogram::CounterReset;
 use relatum_model::{HistogramSample, NativeHistogram, Samples};
 
-use super::{Block, Evaluator, Row, Steps, When, execution};
+use super::{Block, Evaluator, Row, Steps, When};
 use crate::error::QueryError;
 use crate::histogram::FloatHistogram;
 use crate::syntax::Subquery;
@@ -13,10 +13,10 @@ use crate::syntax::Subquery;
 impl Evaluator<'_> {
     /// The values inside a subquery for all windows at `steps`, and the steps they are at.
     pub(super) fn subquery_block(&mut self, node: &Subquery, steps: Steps) -> Result<(Block, Steps), QueryError> {
-        let range_ms = node.range.length_ms(&self.durations).map_err(execution)?;
+        let range_ms = node.range.length_ms(&self.durations)?;
         let step_ms = match &node.step {
             None => self.settings.subquery_step_ms,
-            Some(step) => step.length_ms(&self.durations).map_err(execution)?,
+            Some(step) => step.length_ms(&self.durations)?,
         };
         let when: When = self.when(node.at, node.offset.as_ref())?;
         let end_ms = when.at(steps.last_ms());

@@ -160,6 +160,18 @@ impl Evaluator<'_> {
         arg: &Expr,
         steps: Steps,
         kernel: &mut Kernel<'_>,
+        mixed: Mixed<'_, '_>,
+    ) -> Result<Block, QueryError> {
+        self.over_windows_told_at(place(arg), (function, arg), steps, kernel, mixed)
+    }
+
+    /// As [`Evaluator::over_all_windows`], with annotations that point to `span`.
+    pub(super) fn over_windows_told_at(
+        &mut self,
+        span: Span,
+        (function, arg): (&str, &Expr),
+        steps: Steps,
+        kernel: &mut Kernel<'_>,
         mut mixed: Mixed<'_, '_>,
     ) -> Result<Block, QueryError> {
         let keeps_name = matches!(function, "last_over_time" | "first_over_time");
@@ -167,7 +179,7 @@ impl Evaluator<'_> {
         let mut slider = Slider {
             function,
             arg,
-            span: place(arg),
+            span,
             steps,
             keeps_name,
             uses_starts: self.settings.start_timestamps && has_starts,
@@ -288,7 +300,7 @@ impl Evaluator<'_> {
                 })
             }
             Expr::Subquery(node) => {
-                let range_ms = node.range.length_ms(&self.durations).map_err(execution)?;
+                let range_ms = node.range.length_ms(&self.durations)?;
                 let when = self.when(node.at, node.offset.as_ref())?;
                 let reach = Reach { when, range_ms, before_ms: 0, behind_ms: 0 };
                 let (block, inner) = self.subquery_block(node, steps)?;
@@ -314,7 +326,7 @@ impl Evaluator<'_> {
         function: &str,
         steps: Steps,
     ) -> Result<(Reach, TimeRange, Hints), QueryError> {
-        let range_ms = matrix.range.length_ms(&self.durations).map_err(execution)?;
+        let range_ms = matrix.range.length_ms(&self.durations)?;
         let when = self.when(matrix.selector.at, matrix.selector.offset.as_ref())?;
         let lookback_ms = self.settings.lookback_ms;
         let (before_ms, behind_ms) = match matrix.selector.edges {

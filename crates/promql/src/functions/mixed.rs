@@ -42,10 +42,10 @@ pub(crate) fn first_ms(window: &Window<'_>) -> i64 {
     window.times.first().copied().unwrap_or(i64::MAX).min(histogram)
 }
 
-/// The time of the last sample.
+/// The time of the last sample; of one before 1970 that of the beginning of 1970, as in Prometheus.
 pub(crate) fn last_ms(window: &Window<'_>) -> i64 {
-    let histogram = window.histograms.last().map_or(i64::MIN, |histogram| histogram.t_ms);
-    window.times.last().copied().unwrap_or(i64::MIN).max(histogram)
+    let histogram = window.histograms.last().map_or(0, |histogram| histogram.t_ms);
+    window.times.last().copied().unwrap_or(0).max(histogram).max(0)
 }
 
 /// The sum of floats, or of histograms.

@@ -3,7 +3,7 @@
 use relatum_model::Matcher;
 use relatum_model::labels::METRIC_NAME;
 
-use super::duration::DurationExpr;
+use super::duration::{DurationContext, DurationExpr, DurationExprError};
 use super::functions::{Signature, ValueType};
 use super::operators::{AggregateOp, BinaryOp, UnaryOp};
 
@@ -350,6 +350,28 @@ impl Expr {
             Expr::Aggregate(node) => node.param.iter_mut().map(|param| &mut **param).chain([&mut *node.expr]).collect(),
             Expr::Call(node) => node.args.iter_mut().collect(),
         }
+    }
+
+    /// Whether all durations below have a usable value; the error is that of the first one, parents first.
+    pub fn check_durations(&self, context: &DurationContext) -> Result<(), DurationExprError> {
+        let mut checked = Ok(());
+        self.walk(&mut |expr| {
+            if checked.is_ok() {
+                checked = expr.check_own_durations(context);
+            }
+        });
+        checked
+    }
+
+    fn check_own_durations(&self, context: &DurationContext) -> Result<(), DurationExprError> {
+        let (lengths, offset) = match self {
+            Expr::Selector(selector) => ([None, None], &selector.offset),
+            Expr::Matrix(matrix) => ([Some(&matrix.range), None], &matrix.selector.offset),
+            Expr::Subquery(node) => ([node.step.as_ref(), Some(&node.range)], &node.offset),
+            _ => return Ok(()),
+        };
+        offset.as_ref().map_or(Ok(0), |offset| offset.offset_ms(context))?;
+        lengths.into_iter().flatten().try_for_each(|length| length.length_ms(context).map(|_| ()))
     }
 
     /// Calls `visit` for this expression and all below it, parents first.

@@ -211,6 +211,7 @@ fn success(mut answer: Answer, limit: usize, more: [(&str, Option<serde_json::Va
 fn refusal(error: QueryError) -> ApiError {
     match error {
         QueryError::Parse(error) => ApiError::parameter("query", error),
+        QueryError::Duration(error) => ApiError::parameter("query", error),
         QueryError::Cancelled => ApiError::new(ErrorKind::Canceled, error.to_string()),
         QueryError::Timeout => ApiError::new(ErrorKind::Timeout, error.to_string()),
         QueryError::Storage(error) => {

@@ -198,8 +198,10 @@ impl Parser<'_> {
                 Kind::RightParen => return Ok((labels, label.span.end)),
                 Kind::String => {
                     let name = literal::unquote(self.word(label));
-                    if name.is_empty() {
-                        return Err(self.error(label.span, r#"invalid label name for grouping: """#));
+                    let refused =
+                        if name.is_empty() { Some("\"\"".to_owned()) } else { literal::quoted_bytes(self.word(label)) };
+                    if let Some(name) = refused {
+                        return Err(self.error(label.span, format!("invalid label name for grouping: {name}")));
                     }
                     labels.push(name);
                 }
