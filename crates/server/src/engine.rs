@@ -28,6 +28,7 @@ use crate::files::{DiskFiles, FileProblem, Files, Loaded, Loader, whole_file};
 use crate::flags::Flags;
 use crate::http::{Inflow, Traffic};
 use crate::notices::{Notice, Notices};
+use crate::queries::Queries;
 use crate::query_log::{PreparedQueryLog, QueryLog};
 use crate::rule_runner::RuleRunner;
 use crate::start::Start;
@@ -56,7 +57,7 @@ pub struct Engine {
     live: ArcSwap<Live>,
     // A reload happens wholly, so only one at a time.
     reloading: Mutex<()>,
-    query_slots: Arc<Semaphore>,
+    queries: Queries,
     read_slots: Arc<Semaphore>,
     quit: CancellationToken,
     added_metrics: OnceLock<AddedMetrics>,
@@ -184,7 +185,7 @@ impl Engine {
                 Arc::clone(&notifier),
                 Arc::clone(&query_log),
             ),
-            query_slots: Arc::new(Semaphore::new(flags.concurrency)),
+            queries: Queries::new(flags.concurrency),
             read_slots: Arc::new(Semaphore::new(match flags.read_concurrency {
                 0 => Semaphore::MAX_PERMITS,
                 n => n.min(Semaphore::MAX_PERMITS),
@@ -455,9 +456,9 @@ impl Engine {
         self.started_at_ms
     }
 
-    /// Waits for a turn among the queries; the turn ends when the permit is dropped.
-    pub(crate) async fn query_slots(&self) -> OwnedSemaphorePermit {
-        Arc::clone(&self.query_slots).acquire_owned().await.expect("the semaphore is never closed")
+    /// The turns of queries.
+    pub(crate) fn queries(&self) -> &Queries {
+        &self.queries
     }
 
     /// Waits for a turn among the remote reads.

@@ -15,6 +15,7 @@ pub mod listen;
 pub mod memory;
 mod notices;
 pub mod parallel;
+mod queries;
 mod query_log;
 mod rule_runner;
 mod start;

@@ -12,7 +12,7 @@ use relatum_model::{Labels, is_stale};
 
 use super::front;
 use super::params::Params;
-use super::reading::reading;
+use super::reading::{Unread, reading};
 use crate::Engine;
 use crate::clock::now_ms;
 
@@ -51,17 +51,23 @@ pub(crate) async fn federate(State(engine): State<Arc<Engine>>, headers: HeaderM
         Ok::<_, SelectError>(newest)
     });
     match read.await {
-        Some(Ok(newest)) => {
+        Ok(Ok(newest)) => {
             let escaping = if utf8 { "allow-utf-8" } else { "underscores" };
             let content_type = format!("text/plain; version=0.0.4; charset=utf-8; escaping={escaping}");
             let text = text_of(newest, &live.config.global.external_labels, utf8);
             ([(header::CONTENT_TYPE, content_type)], text).into_response()
         }
-        Some(Err(error)) => {
+        Ok(Err(error)) => {
             tracing::error!(error = %crate::chain(&error), "the store could not be read for federation");
             (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
         }
-        None => (StatusCode::INTERNAL_SERVER_ERROR, "the federation ended unexpectedly\n").into_response(),
+        Err(error) => {
+            let status = match error {
+                Unread::Late(_) => StatusCode::SERVICE_UNAVAILABLE,
+                Unread::Ended => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            front::plain(status, format!("{error}\n"))
+        }
     }
 }
 

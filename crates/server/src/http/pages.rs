@@ -12,8 +12,10 @@ use relatum_rules::AlertState;
 use relatum_transport::scrape::Health;
 
 use super::params::Params;
+use super::reading::{Begun, reading_within};
 use crate::Engine;
 use crate::clock::now_ms;
+use crate::queries::Patience;
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--line:#8884;--good:#2a9d4a;--bad:#d6453d;--warn:#c98a12}\
@@ -41,12 +43,11 @@ pub(crate) async fn query(State(engine): State<Arc<Engine>>, params: Params) -> 
     if expr.is_empty() {
         overview(&mut body, &engine);
     } else {
-        let permit = engine.query_slots().await;
-        let answer = tokio::task::spawn_blocking(move || {
-            let options = QueryOptions::default();
-            let answer = engine.promql().instant(engine.store(), &Scope::all(), &expr, now_ms(), &options);
-            drop(permit);
-            answer
+        let asked = Arc::clone(&engine);
+        let patience = Patience::new(engine.live().flags.timeout, None);
+        let answer = reading_within(&asked, patience, move |Begun { cancel, left, .. }| {
+            let options = QueryOptions { timeout: left, cancel, ..QueryOptions::default() };
+            engine.promql().instant(engine.store(), &Scope::all(), &expr, now_ms(), &options)
         });
         match answer.await {
             Ok(Ok(answer)) => {
@@ -58,7 +59,9 @@ pub(crate) async fn query(State(engine): State<Arc<Engine>>, params: Params) -> 
             Ok(Err(error)) => {
                 let _ = write!(body, "<p class=bad>{}</p>", Escaped(&error.to_string()));
             }
-            Err(_) => body.push_str("<p class=bad>the query ended unexpectedly</p>"),
+            Err(error) => {
+                let _ = write!(body, "<p class=bad>{}</p>", Escaped(&error.to_string()));
+            }
         }
     }
     page("Query", &body)

@@ -9,7 +9,7 @@ use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{FromRequestParts, MatchedPath, State};
 use axum::http::header::CACHE_CONTROL;
 use axum::http::request::Parts;
-use relatum_model::storage::{Cancel, Scope};
+use relatum_model::storage::Scope;
 use relatum_promql::syntax::ValueType;
 use relatum_promql::{Answer, Probe, QueryError, QueryOptions, RangeQuery, Value};
 
@@ -17,9 +17,10 @@ use super::envelope::{ApiError, ApiResult, ErrorKind, Success};
 use super::json::ResultWriter;
 use super::params::{Params, parse_duration_ms};
 use super::query_stats::{self, Turn};
-use super::reading::CancelOnDrop;
+use super::reading::{Begun, reading_within};
 use super::stream::PIECE_BYTES;
 use crate::Engine;
+use crate::queries::Patience;
 use crate::query_log::{Asked, By, warn_if_slow};
 
 /// A range query gives at most this many points a series, as Prometheus has it.
@@ -107,26 +108,20 @@ async fn run(
                 .map_err(|cause| ApiError::bad_data(format!("error parsing lookback delta duration: {cause}")))?,
         ),
     };
-    let timeout = timeout(&params)?;
-    let cancel = Cancel::new();
+    let patience = Patience::new(engine.live().flags.timeout, timeout(&params)?);
     let limit = params.limit()?;
-    let options = QueryOptions {
-        limit,
-        lookback: lookback_ms.map(|ms| Duration::from_millis(ms.max(0).unsigned_abs())),
-        timeout,
-        cancel: cancel.clone(),
-        probe: Some(if params.first("explain").is_empty() { Probe::new() } else { Probe::explaining() }),
-    };
-    let came = Instant::now();
-    let permit = engine.query_slots().await;
-    let waited = came.elapsed();
-    // When the client goes away this future is dropped, and the work behind it stops.
-    let _guard = CancelOnDrop(cancel);
-    tokio::task::spawn_blocking(move || {
+    let asked = Arc::clone(&engine);
+    reading_within(&asked, patience, move |Begun { cancel, waited, left }| {
+        let options = QueryOptions {
+            limit,
+            lookback: lookback_ms.map(|ms| Duration::from_millis(ms.max(0).unsigned_abs())),
+            timeout: left,
+            cancel,
+            probe: Some(if params.first("explain").is_empty() { Probe::new() } else { Probe::explaining() }),
+        };
         let begun = Instant::now();
         let answer = evaluate(&engine, &params, &options);
         let took = begun.elapsed();
-        drop(permit);
         let measured = options.probe.map(|probe| probe.stats()).unwrap_or_default();
         let stats = || query_stats::stats(&measured, Turn { waited, took });
         let Asker { client, method, path, .. } = &asker;
@@ -140,8 +135,7 @@ async fn run(
         let more = [("stats", stats), ("plan", plan)];
         answer.map(|answer| success(answer, limit, more)).map_err(refusal)
     })
-    .await
-    .unwrap_or_else(|_| Err(ApiError::new(ErrorKind::Internal, "the query ended unexpectedly")))
+    .await?
 }
 
 /// How long the query may take, if the client says so.
@@ -224,10 +218,35 @@ fn refusal(error: QueryError) -> ApiError {
 
 #[cfg(test)]
 mod tests {
-    use axum::body::Body;
+    use axum::body::{Body, to_bytes};
     use axum::extract::{FromRequest, Request};
+    use tower::ServiceExt;
 
     use super::*;
+    use crate::flags::Flags;
+
+    #[tokio::test]
+    async fn waiting_is_part_of_the_time_for_a_query() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine =
+            Engine::open(Flags { data_dir: dir.path().to_owned(), concurrency: 1, ..Flags::default() }).unwrap();
+        let ask = async |path: &str| {
+            let request = Request::get(path).header("host", "x").body(Body::empty()).unwrap();
+            let response = engine.router().oneshot(request).await.unwrap();
+            let status = response.status().as_u16();
+            (status, String::from_utf8(to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec()).unwrap())
+        };
+        let query = "/api/v1/query?query=1&timeout=10ms";
+        let range = "/api/v1/query_range?query=1&start=0&end=1&step=1&timeout=10ms";
+        let other = engine.queries().turn(Patience::new(Duration::ZERO, None)).await.unwrap();
+        let late = r#"{"status":"error","errorType":"timeout","error":"query timed out in query queue"}"#;
+        for path in [query, range] {
+            assert_eq!(ask(path).await, (503, late.to_owned()), "{path}");
+        }
+        drop(other);
+        assert_eq!(ask(query.trim_end_matches("&timeout=10ms")).await.0, 200);
+        engine.close().await;
+    }
 
     #[tokio::test]
     async fn timeouts() {

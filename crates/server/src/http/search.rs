@@ -223,7 +223,7 @@ impl Search {
             let results = self.chosen(names, cancel, deadline)?;
             Ok(Found { results, warnings: everywhere.take_warnings() })
         });
-        searched.await.unwrap_or_else(|| Err(ApiError::new(ErrorKind::Internal, "the search ended unexpectedly")))
+        searched.await?
     }
 
     fn chosen(

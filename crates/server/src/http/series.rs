@@ -9,7 +9,7 @@ use relatum_model::storage::{Cancel, Reader, Scope, Select, SelectError, TimeRan
 use relatum_model::{Labels, Matcher};
 use serde_json::{Map, Value};
 
-use super::envelope::{ApiError, ApiResult, ErrorKind, Success};
+use super::envelope::{ApiError, ApiResult, Success};
 use super::json::LabelSetsWriter;
 use super::params::{MAX_TIME_MS, MIN_TIME_MS, Params};
 use super::reading::reading;
@@ -98,10 +98,7 @@ async fn collect<T: Ord + Send + 'static>(
         drop(reader);
         Ok::<_, SelectError>((found, everywhere.take_warnings()))
     });
-    let (mut found, mut warnings) = match collected.await {
-        Some(collected) => collected?,
-        None => return Err(ApiError::new(ErrorKind::Internal, "the reading ended unexpectedly")),
-    };
+    let (mut found, mut warnings) = collected.await??;
     if limit > 0 && found.len() > limit {
         found.truncate(limit);
         warnings.push("results truncated due to limit".to_owned());

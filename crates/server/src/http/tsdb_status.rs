@@ -45,10 +45,7 @@ pub(crate) async fn head(State(engine): State<Arc<Engine>>, params: Params) -> A
         });
         Ok::<_, SelectError>(Success::of(&value))
     });
-    match counted.await {
-        Some(counted) => Ok(counted?),
-        None => Err(ApiError::new(ErrorKind::Internal, "the counting ended unexpectedly")),
-    }
+    Ok(counted.await??)
 }
 
 /// `/api/v1/status/tsdb/blocks`: what is on disk, oldest first.
