@@ -275,7 +275,7 @@ impl Engine {
             }
             Evaluated::Vector(mut block) => {
                 evaluator.finish(&mut block)?;
-                matrix(block, steps)
+                matrix(block, steps, &mut evaluator.budget)?
             }
             Evaluated::Text(_) => unreachable!("the type was checked above"),
         })
@@ -338,11 +338,12 @@ fn vector(block: Block, t_ms: i64) -> Vec<VectorSample> {
         .collect()
 }
 
-fn matrix(block: Block, steps: Steps) -> Vec<Series> {
+fn matrix(block: Block, steps: Steps, budget: &mut Budget) -> Result<Vec<Series>, QueryError> {
     block
         .rows
         .into_iter()
         .map(|row| {
+            budget.step(row.slots())?;
             let mut series = Series { labels: row.labels, ..Series::default() };
             for (step, value) in row.floats.iter() {
                 series.samples.push(steps.at(step), value);
@@ -350,7 +351,7 @@ fn matrix(block: Block, steps: Steps) -> Vec<Series> {
             let histograms = row.histograms.iter();
             series.samples.histograms =
                 histograms.map(|(step, histogram)| histogram_sample(steps.at(step), histogram)).collect();
-            series
+            Ok(series)
         })
         .collect()
 }

@@ -2,7 +2,10 @@
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
+use relatum_model::histogram::Histogram;
 use relatum_model::storage::{Cancel, Hints, Moment, Parts, Reader, Scope, Select, SelectError, SeriesSet, TimeRange};
 use relatum_model::windows::Shown;
 use relatum_model::{Labels, Matcher};
@@ -127,6 +130,73 @@ fn a_cancelled_query_reads_little_more() {
             let more = wire.read.load(Ordering::Relaxed) - 2000;
             // What was read ahead, and on each thread a few series until it looks.
             assert!(more < 1000, "{query} {how}: {more} more series");
+        }
+    }
+}
+
+/// Series of a day with a sample each second: floats that fall again and again, and histograms.
+fn long() -> Memory {
+    let mut memory = Memory::new();
+    let named = |name: &str| Labels::from_pairs([("__name__", name.to_owned())]);
+    let (saw, histograms) = (named("saw_total"), named("sizes"));
+    let histogram = Histogram { count: 3.0, sum: 5.0, ..Histogram::default() };
+    for second in 0..DAY_SECONDS {
+        memory.add(&saw, 1000 * second, (second % 2) as f64);
+        if second % 10 == 0 {
+            memory.add_histogram(&histograms, 1000 * second, 0, histogram.clone());
+        }
+    }
+    memory
+}
+
+const DAY_SECONDS: i64 = 86_400;
+
+/// Each of these looks at a series for the better part of a minute, as these tests are compiled, if nobody stops it.
+#[test]
+fn queries_stop_within_a_series() {
+    let one_by_one = long();
+    let in_parts = one_by_one.clone().in_parts(128);
+    let over_windows = |of: &str| {
+        let functions = ["sum_over_time", "stddev_over_time", "mad_over_time", "deriv", "changes"];
+        let mut queries: Vec<String> = functions.iter().map(|function| format!("{function}({of})")).collect();
+        queries.push(format!("quantile_over_time(0.9, {of})"));
+        queries.push(format!("predict_linear({of}, 60)"));
+        queries.push(format!("double_exponential_smoothing({of}, 0.5, 0.5)"));
+        queries
+    };
+    let mut queries = over_windows("vector(1)[1d:1s]");
+    queries.extend(over_windows("saw_total[1d]"));
+    queries.extend(
+        ["rate(saw_total[1d])", "rate(saw_total[1d] anchored)", "sum(stddev_over_time(saw_total[1d]))"]
+            .map(String::from),
+    );
+    queries.extend(["avg_over_time(sizes[1d])", "rate((sizes > 0 or sizes)[1d:10s])"].map(String::from));
+    let engine = Engine::new(EngineOptions { syntax: ParseOptions::all(), ..EngineOptions::default() });
+    for memory in [&one_by_one, &in_parts] {
+        for query in &queries {
+            let ask = |options: &QueryOptions| {
+                let start = Instant::now();
+                let day_ms = 1000 * DAY_SECONDS;
+                let answer = engine.range(memory, &Scope::all(), query, day_ms - 10_999_000, day_ms, 1000, options);
+                let took = start.elapsed();
+                assert!(took < Duration::from_secs(5), "{query} took {took:?}");
+                answer.expect_err(query)
+            };
+            let timeout = Some(Duration::from_millis(50));
+            let error = ask(&QueryOptions { timeout, ..QueryOptions::default() });
+            assert!(matches!(error, QueryError::Timeout), "{query}: {error}");
+            let cancel = Cancel::new();
+            std::thread::scope(|scope| {
+                let (done, is_done) = channel::<()>();
+                let switch = cancel.clone();
+                scope.spawn(move || {
+                    let _ = is_done.recv_timeout(Duration::from_millis(50));
+                    switch.cancel();
+                });
+                let error = ask(&QueryOptions { cancel, ..QueryOptions::default() });
+                assert!(matches!(error, QueryError::Cancelled), "{query}: {error}");
+                drop(done);
+            });
         }
     }
 }

@@ -157,6 +157,7 @@ impl Evaluator<'_> {
         }
         let f = if number_is_left && !node.return_bool { swapped(node.op) } else { element(node.op, node.return_bool) };
         for row in &mut block.rows {
+            self.budget.step(row.slots())?;
             match (number, number_is_left) {
                 (Scalars::Constant(number), true) => row.floats.map(|value| f(*number, value)),
                 (Scalars::Constant(number), false) => row.floats.map(|value| f(value, *number)),

@@ -9,6 +9,9 @@ use crate::error::QueryError;
 /// A sample is a time and a value; so is a slot of a column, with the room that columns grow into.
 const SAMPLE_BYTES: usize = 16;
 
+/// So many samples are looked at between two looks at the watch: a few milliseconds' worth where they are only added.
+const WORK_BETWEEN_LOOKS: usize = 1 << 20;
+
 /// What something takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Cost {
@@ -61,7 +64,7 @@ pub(crate) struct Budget {
     kept: Cost,
     peak: Cost,
     limits: Limits,
-    watch: Watch,
+    pace: Pace,
 }
 
 /// How much a query may hold at once.
@@ -83,14 +86,14 @@ impl Limits {
 
 /// The end of a query's time, and the switch that stops it.
 #[derive(Debug, Clone)]
-pub(crate) struct Watch {
+struct Watch {
     deadline: Option<Instant>,
     cancel: Cancel,
 }
 
 impl Watch {
     /// Whether to go on.
-    pub(crate) fn check(&self) -> Result<(), QueryError> {
+    fn check(&self) -> Result<(), QueryError> {
         if self.cancel.is_cancelled() {
             return Err(QueryError::Cancelled);
         }
@@ -101,13 +104,55 @@ impl Watch {
     }
 }
 
+/// Looks at a watch once in so much work. Between two looks it costs no more than to count, so what is done may be small.
+#[derive(Debug, Clone)]
+pub(crate) struct Pace {
+    watch: Watch,
+    left: usize,
+}
+
+impl Pace {
+    fn new(watch: Watch) -> Self {
+        Pace { watch, left: WORK_BETWEEN_LOOKS }
+    }
+
+    /// Nothing ever stops this one.
+    #[cfg(test)]
+    pub(crate) fn endless() -> Self {
+        Pace::new(Watch { deadline: None, cancel: Cancel::new() })
+    }
+
+    /// Whether to go on.
+    pub(crate) fn check(&self) -> Result<(), QueryError> {
+        self.watch.check()
+    }
+
+    /// Counts work that is about to be done, in samples that are looked at; an error if it is not to be done any more.
+    #[inline]
+    pub(crate) fn step(&mut self, work: usize) -> Result<(), QueryError> {
+        match self.left.checked_sub(work) {
+            Some(left) => {
+                self.left = left;
+                Ok(())
+            }
+            None => self.look(),
+        }
+    }
+
+    #[cold]
+    fn look(&mut self) -> Result<(), QueryError> {
+        self.left = WORK_BETWEEN_LOOKS;
+        self.watch.check()
+    }
+}
+
 impl Budget {
     /// A budget that starts to run now. A timeout of zero is none.
     pub(crate) fn new(limits: Limits, timeout: Duration, cancel: Cancel) -> Self {
         // A timeout too long for the clock is as good as none.
         let deadline = if timeout.is_zero() { None } else { Instant::now().checked_add(timeout) };
         let (held, kept, peak) = Default::default();
-        Budget { held, kept, peak, limits, watch: Watch { deadline, cancel } }
+        Budget { held, kept, peak, limits, pace: Pace::new(Watch { deadline, cancel }) }
     }
 
     /// Counts what is about to be held.
@@ -171,16 +216,22 @@ impl Budget {
 
     /// Whether to go on. Cheap enough for every series, too dear for every sample.
     pub(crate) fn check(&self) -> Result<(), QueryError> {
-        self.watch.check()
+        self.pace.check()
     }
 
-    /// What other threads of the query look at.
-    pub(crate) fn watch(&self) -> Watch {
-        self.watch.clone()
+    /// Counts work as [`Pace::step`] does. Cheap enough for everything but a single sample.
+    #[inline]
+    pub(crate) fn step(&mut self, work: usize) -> Result<(), QueryError> {
+        self.pace.step(work)
+    }
+
+    /// The pace of another thread of the query, or of work that goes on while this is in use.
+    pub(crate) fn pace(&self) -> Pace {
+        Pace::new(self.pace.watch.clone())
     }
 
     /// The switch that stops the query, to hand on to the store.
     pub(crate) fn cancel(&self) -> &Cancel {
-        &self.watch.cancel
+        &self.pace.watch.cancel
     }
 }

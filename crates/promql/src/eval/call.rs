@@ -173,6 +173,7 @@ impl Evaluator<'_> {
     /// Applies `f` to every float, and leaves histograms out; the result is another metric.
     fn map(&mut self, mut block: Block, f: impl Fn(usize, f64) -> f64) -> Result<Block, QueryError> {
         for row in &mut block.rows {
+            self.budget.step(row.slots())?;
             row.floats.map_steps(&f);
         }
         without_histograms(&mut block);
@@ -184,6 +185,7 @@ impl Evaluator<'_> {
     fn map_histograms(&mut self, mut block: Block, f: impl Fn(&FloatHistogram) -> f64) -> Result<Block, QueryError> {
         block.rows.retain(|row| !row.histograms.is_empty());
         for row in &mut block.rows {
+            self.budget.step(row.slots())?;
             let mut floats = Column::default();
             for (step, histogram) in row.histograms.iter() {
                 floats.push(step, f(histogram));

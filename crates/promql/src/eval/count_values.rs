@@ -7,11 +7,14 @@ use relatum_model::Labels;
 use relatum_model::labels::METRIC_NAME;
 use relatum_model::text::format_value_plain;
 
+use super::window::HISTOGRAM_WORK;
 use super::{Block, Budget, Column, Cost, Evaluated, Evaluator, Row, Steps, execution, labels_bytes};
 use crate::error::QueryError;
 use crate::histogram::to_text;
 use crate::syntax::{Aggregate, Expr, StringLiteral};
 
+/// What it takes to find the group of a value, counted as work on samples that are only looked at.
+const VALUE_WORK: usize = 16;
 /// What a count takes beside the sample that it is.
 const COUNT_BYTES: usize = size_of::<(usize, f64)>();
 /// What a group takes beside its labels and its counts: itself, its place, its row, and the first reserve for counts.
@@ -39,6 +42,7 @@ impl Evaluator<'_> {
             let mut of_value: HashMap<u64, usize> = HashMap::new();
             let named = |text| labels_with_value(node, &row.labels, &label, text);
             for (step, value) in row.floats.iter() {
+                self.budget.step(VALUE_WORK)?;
                 let group = match of_value.entry(value.to_bits()) {
                     Entry::Occupied(group) => *group.get(),
                     Entry::Vacant(new) => {
@@ -48,6 +52,7 @@ impl Evaluator<'_> {
                 counted.count(group, step, &mut self.budget)?;
             }
             for (step, histogram) in row.histograms.iter() {
+                self.budget.step(HISTOGRAM_WORK)?;
                 let group = counted.group(named(to_text(histogram)), &mut self.budget)?;
                 counted.count(group, step, &mut self.budget)?;
             }

@@ -216,6 +216,7 @@ impl Evaluator<'_> {
             for row in members.iter().map(|at| &block.rows[*at]) {
                 drop_name |= row.drop_name;
                 let (first, values) = row.floats.slots_from();
+                self.budget.step(values.len())?;
                 for (slot, value) in slots[first..].iter_mut().zip(values) {
                     if is_absent(*value) {
                         continue;
@@ -260,6 +261,7 @@ impl Evaluator<'_> {
             self.budget.charge(Cost::from(steps.count).with_bytes(size_of::<Row>() + labels_bytes(labels)))?;
             let mut floats = Column::default();
             for step in 0..steps.count {
+                self.budget.step(members.len())?;
                 scratch.clear();
                 scratch.extend(members.iter().filter_map(|at| block.rows[*at].floats.get(step)));
                 let value = if scratch.is_empty() { absent() } else { quantile(q.at(step), &mut scratch) };

@@ -9,6 +9,7 @@ use relatum_model::histogram::CounterReset;
 
 use super::groups::Grouping;
 use super::histogram_column::cost;
+use super::window::HISTOGRAM_WORK;
 use super::{Block, Column, Evaluator, Row, absent};
 use crate::annotation::texts;
 use crate::error::QueryError;
@@ -98,7 +99,7 @@ impl Evaluator<'_> {
             let steps: HashSet<usize, RandomState> =
                 rows_of().flat_map(|row| row.histograms.iter()).map(|(step, _)| step).collect();
             for row in rows_of() {
-                self.budget.check()?;
+                self.budget.step(HISTOGRAM_WORK * row.slots())?;
                 for (step, _) in row.floats.iter().filter(|(step, _)| steps.contains(step)) {
                     match slots.entry(step).or_insert(Slot::Floats { has_histogram: false }) {
                         Slot::Histograms { has_float, .. } => *has_float = true,

@@ -5,13 +5,15 @@
 
 use relatum_model::Samples;
 
+use super::budget::Pace;
 use super::window::Reach;
 use super::{Column, Steps, Window, is_absent};
+use crate::error::QueryError;
 use crate::functions::rate::{self, Coverage, Kind};
 
 /// The windows among the times of the last series, and the room to find those of the next one.
-#[derive(Default)]
 pub(super) struct Frames {
+    pace: Pace,
     times: Vec<i64>,
     numbers: Vec<u32>,
     // Those that have samples.
@@ -45,6 +47,12 @@ struct Covered {
 }
 
 impl Frames {
+    /// Nothing found yet; the work is done at this pace.
+    pub(super) fn new(pace: Pace) -> Self {
+        let (times, numbers, places, covered, looked_at, drops) = Default::default();
+        Frames { pace, times, numbers, places, covered, looked_at, drops }
+    }
+
     /// Finds the windows in which there are samples of `times`, of which `numbers` say which among all they are, as in [`Shown`].
     fn find(&mut self, times: &[i64], numbers: &[u32], steps: Steps, reach: Reach) {
         if self.times == times && self.numbers == numbers {
@@ -89,17 +97,18 @@ impl Frames {
         reach: Reach,
         mut kernel: impl FnMut(&Window<'_>) -> f64,
         column: &mut Column,
-    ) -> usize {
+    ) -> Result<usize, QueryError> {
         self.find(&samples.timestamps, numbers, steps, reach);
         column.clear();
         for &Place { step, at_ms, start_ms, end_ms, from, to } in &self.places {
+            self.pace.step(to - from)?;
             let (times, values) = (&samples.timestamps[from..to], &samples.values[from..to]);
             let value = kernel(&Window { step, at_ms, start_ms, end_ms, times, values, starts: &[], histograms: &[] });
             if !is_absent(value) {
                 column.push(step, value);
             }
         }
-        self.looked_at
+        Ok(self.looked_at)
     }
 
     /// As [`Frames::slide`] with [`rate::extrapolated`], to the bit.
@@ -111,7 +120,7 @@ impl Frames {
         reach: Reach,
         kind: Kind,
         column: &mut Column,
-    ) -> usize {
+    ) -> Result<usize, QueryError> {
         self.find(&samples.timestamps, numbers, steps, reach);
         column.clear();
         if self.covered.is_empty() {
@@ -123,7 +132,7 @@ impl Frames {
                 Some(Covered { step: place.step, first, last, coverage })
             }));
         }
-        let (Some(first), Some(last)) = (self.covered.first(), self.covered.last()) else { return self.looked_at };
+        let (Some(first), Some(last)) = (self.covered.first(), self.covered.last()) else { return Ok(self.looked_at) };
         let values = samples.values.as_slice();
         // Looked at once, not in each of windows that overlap.
         let (before, behind) = (first.first, last.last + 1);
@@ -139,18 +148,20 @@ impl Frames {
                     window.coverage.extrapolate(first, values[window.last] - first, kind)
                 }),
             );
-            return self.looked_at;
+            return Ok(self.looked_at);
         }
         let mut passed = 0;
         for &Covered { step, first, last, coverage } in &self.covered {
             passed += self.drops[passed..].iter().take_while(|drop| **drop <= first).count();
             let mut change = values[last] - values[first];
-            for drop in self.drops[passed..].iter().take_while(|drop| **drop <= last) {
+            let n_drops = self.drops[passed..].partition_point(|drop| *drop <= last);
+            self.pace.step(n_drops)?;
+            for drop in &self.drops[passed..passed + n_drops] {
                 change += values[*drop - 1];
             }
             column.push(step, coverage.extrapolate(values[first], change, kind));
         }
-        self.looked_at
+        Ok(self.looked_at)
     }
 }
 
@@ -171,14 +182,14 @@ mod tests {
             let kind = Kind { is_counter, is_rate };
             let (mut changes, mut expected) = (Column::default(), Column::default());
             // What is calculated of times is kept for one kind only.
-            let mut frames_of_kind = Frames::default();
-            frames_of_kind.slide_change(samples, &[], steps, reach, kind, &mut changes);
-            let looked_at = frames_of_kind.slide_change(samples, &[], steps, reach, kind, &mut changes);
+            let mut frames_of_kind = Frames::new(Pace::endless());
+            frames_of_kind.slide_change(samples, &[], steps, reach, kind, &mut changes).unwrap();
+            let looked_at = frames_of_kind.slide_change(samples, &[], steps, reach, kind, &mut changes).unwrap();
             let each =
                 frames.slide(samples, &[], steps, reach, |window| rate::extrapolated(window, kind), &mut expected);
             let bits = |column: &Column| column.iter().map(|(step, value)| (step, value.to_bits())).collect::<Vec<_>>();
             assert_eq!(bits(&changes), bits(&expected), "{samples:?} {steps:?} {range_ms} {kind:?}");
-            assert_eq!(looked_at, each);
+            assert_eq!(looked_at, each.unwrap());
         }
     }
 
@@ -199,7 +210,7 @@ mod tests {
                 samples.push(t_ms, if rising { total } else { *value });
             }
             let steps = Steps { start_ms, step_ms, count, is_instant: false };
-            let mut frames = Frames::default();
+            let mut frames = Frames::new(Pace::endless());
             check(&mut frames, &samples, steps, range_ms);
             // Other values at the same times, and other times.
             samples.values.iter_mut().for_each(|value| *value += 7.0);

@@ -1,10 +1,11 @@
 //! `histogram_quantile`, `histogram_quantiles` and `histogram_fraction`, of native histograms and of classic ones.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use relatum_model::Labels;
 use relatum_model::text::{format_value_short, quote};
 
+use super::window::HISTOGRAM_WORK;
 use super::{Block, Column, Evaluator, HistogramColumn, Row, Scalars, Steps, absent};
 use crate::annotation::texts;
 use crate::error::QueryError;
@@ -22,10 +23,9 @@ impl Evaluator<'_> {
         steps: Steps,
     ) -> Result<Block, QueryError> {
         for (expr, q) in quantiles {
-            let mut warned: Vec<u64> = Vec::new();
+            let mut warned: HashSet<u64> = HashSet::new();
             for q in q.iter(if matches!(q, Scalars::Constant(_)) { 1 } else { steps.count }) {
-                if !(0.0..=1.0).contains(&q) && !warned.contains(&q.to_bits()) {
-                    warned.push(q.to_bits());
+                if !(0.0..=1.0).contains(&q) && warned.insert(q.to_bits()) {
                     self.warn_of_quantile(q, expr);
                 }
             }
@@ -41,6 +41,7 @@ impl Evaluator<'_> {
                 let mut columns: Vec<(u64, Column)> = Vec::new();
                 for step in 0..steps.count {
                     let q = q.at(step);
+                    self.budget.step(HISTOGRAM_WORK + columns.len())?;
                     let Some(value) = self.quantile_of(histogram, q, (step, steps), arg, &mut scratch) else {
                         continue;
                     };
@@ -59,6 +60,7 @@ impl Evaluator<'_> {
                     let mut row = histogram.row(floats);
                     self.forget_name(&mut row);
                     if let Some(label) = label {
+                        self.budget.step(labels_of_q.len())?;
                         if !labels_of_q.iter().any(|(found, _)| *found == key) {
                             labels_of_q.push((key, open_metrics_float(f64::from_bits(key))));
                         }
@@ -138,6 +140,7 @@ impl Evaluator<'_> {
             self.budget.charge(steps.count)?;
             let mut floats = Column::default();
             for step in 0..steps.count {
+                self.budget.step(HISTOGRAM_WORK)?;
                 let (low, high) = (low.at(step), high.at(step));
                 match &histogram.counts {
                     Counts::Native(column) => {

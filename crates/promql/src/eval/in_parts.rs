@@ -13,6 +13,7 @@ use relatum_model::storage::{Hints, Parts, TimeRange};
 use relatum_model::windows::Shown;
 use relatum_model::{Labels, Matcher, Series};
 
+use super::budget::Pace;
 use super::fold_streaming::{Batch, Sink};
 use super::frames::Frames;
 use super::groups::Groups;
@@ -28,12 +29,12 @@ const PARTS_AHEAD: usize = 8;
 const PART_ROWS: usize = 100;
 /// No more parts than this are for one thread alone: where many rows are wanted, reading a few in vain matters little.
 const PARTS_ALONE_MAX: usize = 8;
-/// A thread looks at the clock once in so many series.
-const SERIES_BETWEEN_CHECKS: usize = 16;
+/// What it takes to read a series, however few samples it has, counted as work on samples: a few microseconds, and more from disk.
+const SERIES_WORK: usize = 1 << 16;
 
 /// How the samples of one series become its values at the steps; they may be changed on the way. Returns how many samples the
 /// steps looked at. What is found of the times of a series is kept for the next one.
-pub(super) type MakeColumn<'m> = dyn Fn(&mut Frames, &mut Shown, &mut Column) -> usize + Sync + 'm;
+pub(super) type MakeColumn<'m> = dyn Fn(&mut Frames, &mut Shown, &mut Column) -> Result<usize, QueryError> + Sync + 'm;
 
 /// What becomes of the series of a selection.
 pub(super) struct Plan<'p> {
@@ -93,30 +94,36 @@ impl Evaluator<'_> {
                         labels: labels.clone(),
                         samples: std::mem::take(&mut shown.samples),
                     }));
-                    return true;
+                    return Ok(true);
                 }
                 let mut floats = Column::default();
                 read += shown.samples.len();
-                looked_at += (plan.make)(frames, shown, &mut floats);
+                looked_at += (plan.make)(frames, shown, &mut floats)?;
                 if floats.slots() > 0 {
                     let metric = if plan.wants_metrics { metrics.new_one(labels) } else { None };
                     let labels = if plan.loses_name { without_metadata(labels) } else { labels.clone() };
                     let row = Row { drop_name: plan.drops_name_later, ..Row::of_floats(labels, floats) };
                     made.push(Made::Row { row, metric });
                 }
-                true
+                Ok(true)
             })?;
             meter.count(read, looked_at);
             Ok(made)
         };
-        self.in_order(parts.count(), parts_alone(at_least), Frames::default, work, |evaluator, made| {
-            for made in made {
-                if !take(evaluator, made)? {
-                    return Ok(false);
+        self.in_order(
+            parts.count(),
+            parts_alone(at_least),
+            || Frames::new(bound.pace.clone()),
+            work,
+            |evaluator, made| {
+                for made in made {
+                    if !take(evaluator, made)? {
+                        return Ok(false);
+                    }
                 }
-            }
-            Ok(true)
-        })
+                Ok(true)
+            },
+        )
     }
 
     /// Folds every series into its group. `false` if there is one that only an aggregation of all rows can treat.
@@ -135,7 +142,7 @@ impl Evaluator<'_> {
         let worker = || Worker {
             number: numbers.fetch_add(1, Ordering::Relaxed),
             groups: groups.clone(),
-            frames: Frames::default(),
+            frames: Frames::new(bound.pace.clone()),
             column: Column::default(),
         };
         let work = |worker: &mut Worker, part: usize| {
@@ -149,16 +156,16 @@ impl Evaluator<'_> {
                 let is_typed = || has_type(labels);
                 if !shown.samples.histograms.is_empty() || (plan.loses_name && is_typed()) {
                     batch.is_beyond = true;
-                    return false;
+                    return Ok(false);
                 }
                 column.clear();
                 read += shown.samples.len();
-                looked_at += (plan.make)(frames, shown, column);
+                looked_at += (plan.make)(frames, shown, column)?;
                 if column.slots() > 0 {
                     batch.metrics.extend(if plan.wants_metrics { metrics.new_one(labels) } else { None });
                     batch.push(groups.of(labels, plan.loses_name), column);
                 }
-                true
+                Ok(true)
             })?;
             meter.count(read, looked_at);
             batch.new_groups.extend((known..groups.len()).map(|group| groups.labels(group)));
@@ -177,7 +184,7 @@ impl Evaluator<'_> {
     }
 
     fn bound(&self, plan: &Plan<'_>) -> Bound {
-        Bound { watch: self.budget.watch(), room: self.budget.room(), n_steps: plan.n_steps }
+        Bound { pace: self.budget.pace(), room: self.budget.room(), n_steps: plan.n_steps }
     }
 
     /// Does `work` for every part, on all cores, and gives the results to `take` in the order of the parts until it returns
@@ -260,7 +267,7 @@ struct Worker {
 
 /// What bounds a thread.
 struct Bound {
-    watch: super::budget::Watch,
+    pace: Pace,
     // What may be held.
     room: Limits,
     n_steps: usize,
@@ -271,23 +278,22 @@ impl Bound {
         &self,
         parts: &dyn Parts,
         part: usize,
-        mut each: impl FnMut(&Labels, &mut Shown) -> bool,
+        mut each: impl FnMut(&Labels, &mut Shown) -> Result<bool, QueryError>,
     ) -> Result<(), QueryError> {
-        let mut refused = None;
-        let mut seen = 0;
+        self.pace.check()?;
+        let mut pace = self.pace.clone();
+        let mut admitted_each = |labels: &Labels, shown: &mut Shown| {
+            let held = shown.samples.len().saturating_add(self.n_steps);
+            pace.step(SERIES_WORK.saturating_add(held))?;
+            self.room.admit(held.into())?;
+            each(labels, shown)
+        };
+        let mut done = Ok(true);
         parts.visit(part, &mut |labels, shown| {
-            let checked = if seen % SERIES_BETWEEN_CHECKS == 0 { self.watch.check() } else { Ok(()) };
-            seen += 1;
-            let admitted =
-                checked.and_then(|()| self.room.admit(shown.samples.len().saturating_add(self.n_steps).into()));
-            match admitted {
-                Ok(()) if each(labels, shown) => return ControlFlow::Continue(()),
-                Ok(()) => {}
-                Err(error) => refused = Some(error),
-            }
-            ControlFlow::Break(())
+            done = admitted_each(labels, shown);
+            if matches!(done, Ok(true)) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
-        refused.map_or(Ok(()), Err)
+        done.map(|_| ())
     }
 }
 

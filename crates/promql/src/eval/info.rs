@@ -78,10 +78,12 @@ impl Evaluator<'_> {
                 })
             };
             for (step, value) in row.floats.iter() {
+                self.budget.step(columns.len())?;
                 let at = place(&mut columns, step);
                 columns[at].1.push(step, value);
             }
             for (step, histogram) in row.histograms.iter() {
+                self.budget.step(columns.len())?;
                 let at = place(&mut columns, step);
                 columns[at].2.push(step, histogram.clone());
             }

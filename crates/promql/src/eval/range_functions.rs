@@ -1,6 +1,7 @@
 //! Functions of range vectors: each is a kernel that slides as a window over one series after the other.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 
 use relatum_model::text::format_six_places;
 
@@ -174,10 +175,10 @@ impl Evaluator<'_> {
             }),
             "quantile_over_time" => {
                 let q = self.scalars(args.at(0), steps)?;
-                let mut refused: Vec<f64> = Vec::new();
+                let (mut refused, mut seen) = (Vec::new(), HashSet::new());
                 let mut of_values = |window: &Window<'_>| {
                     let q = q.at(window.step);
-                    if !(0.0..=1.0).contains(&q) && !refused.iter().any(|seen| seen.to_bits() == q.to_bits()) {
+                    if !(0.0..=1.0).contains(&q) && seen.insert(q.to_bits()) {
                         refused.push(q);
                     }
                     scratch.clear();

@@ -161,6 +161,7 @@ impl Evaluator<'_> {
             }
             let k = (k as usize).min(block.rows.len());
             for members in members.iter() {
+                self.budget.step(members.len())?;
                 heap.elements.clear();
                 for &row in members {
                     let Some(value) = place_of(&block.rows[row], step, op == AggregateOp::Limitk) else { continue };
@@ -203,6 +204,7 @@ impl Evaluator<'_> {
                 continue;
             }
             for members in members.iter() {
+                self.budget.step(members.len())?;
                 heap.elements.clear();
                 for &row in members {
                     let Some(value) = place_of(&block.rows[row], step, true) else { continue };

@@ -72,7 +72,7 @@ impl Evaluator<'_> {
         let glimpse = windows.map(|windows| Glimpse { windows, first: false, falls: false });
         let hints = Hints { newest_only: steps.count == 1, glimpse, ..instant_hints(steps) };
         let make = |_: &mut Frames, shown: &mut Shown, column: &mut Column| {
-            newest_column(&shown.samples, steps, when, lookback_ms, take, column)
+            Ok(newest_column(&shown.samples, steps, when, lookback_ms, take, column))
         };
         let plan = Plan {
             make: &make,

@@ -40,6 +40,7 @@ impl Evaluator<'_> {
     fn presence(&mut self, block: &Block, matching: &VectorMatching, steps: Steps) -> Result<Presence, QueryError> {
         let mut presence = Presence { signatures: signatures(matching), steps: steps.count, present: Vec::new() };
         for row in &block.rows {
+            self.budget.step(row.slots())?;
             self.budget.charge(presence.add(row))?;
         }
         Ok(presence)

@@ -6,6 +6,7 @@ use relatum_model::storage::{Hints, TimeRange};
 use relatum_model::windows::Glimpse;
 use relatum_model::{Labels, Samples, Series};
 
+use super::budget::Pace;
 use super::frames::Frames;
 use super::select::{histogram_points, without_stale};
 use super::{Block, Column, Evaluator, Row, Steps, When, execution, is_absent, subquery};
@@ -185,7 +186,7 @@ impl Evaluator<'_> {
             uses_starts: self.settings.start_timestamps && has_starts,
             kernel,
             mixed: &mut mixed,
-            frames: Frames::default(),
+            frames: Frames::new(self.budget.pace()),
             spare: Column::default(),
         };
         let mut sink = self.sink.take();
@@ -233,13 +234,14 @@ impl Evaluator<'_> {
         let mut row = Row { drop_name: *drop_name, ..Row::of_floats(labels.clone(), Column::default()) };
         if histograms.is_empty() && samples.starts.is_empty() {
             row.floats = std::mem::take(&mut slider.spare);
-            let looked_at = slider.frames.slide(samples, &[], steps, reach, &mut *slider.kernel, &mut row.floats);
+            let looked_at = slider.frames.slide(samples, &[], steps, reach, &mut *slider.kernel, &mut row.floats)?;
             self.measuring.meter.count(0, looked_at);
         } else {
             let metric = labels.metric_name().unwrap_or_default();
             let mut notes = Notes::new(&mut self.annotations, metric, slider.span);
             let meter = Arc::clone(&self.measuring.meter);
-            slide_all(samples, histograms, steps, reach, &mut |window| {
+            let mut pace = self.budget.pace();
+            slide_all(samples, histograms, steps, reach, &mut pace, &mut |window| {
                 meter.count(0, window.times.len() + window.histograms.len());
                 let outcome = match &mut slider.mixed {
                     Mixed::Known(known) => known(window, &mut notes),
@@ -256,7 +258,7 @@ impl Evaluator<'_> {
                     Outcome::Histogram(histogram) => row.histograms.push(window.step, histogram),
                     Outcome::Float(_) | Outcome::Nothing => {}
                 }
-            });
+            })?;
         }
         self.budget.release(steps.count);
         if row.slots() == 0 {
@@ -273,9 +275,10 @@ impl Evaluator<'_> {
     pub(super) fn steps_with_samples(&mut self, arg: &Expr, steps: Steps) -> Result<Vec<bool>, QueryError> {
         self.budget.charge(steps.count)?;
         let mut found = vec![false; steps.count];
+        let mut pace = self.budget.pace();
         self.each_range("absent_over_time", arg, steps, |_, reach, series| {
-            slide_all(&series.samples, &series.histograms, steps, reach, &mut |window| found[window.step] = true);
-            Ok(())
+            let mark = &mut |window: &Window<'_>| found[window.step] = true;
+            slide_all(&series.samples, &series.histograms, steps, reach, &mut pace, mark)
         })?;
         Ok(found)
     }
@@ -357,9 +360,9 @@ impl Evaluator<'_> {
             if edges != Edges::Plain && !histograms.is_empty() {
                 return Err(execution(format!("{word} modifier is not supported with histograms")));
             }
-            slide_all(&samples, &histograms, steps, reach, &mut |window| {
+            slide_all(&samples, &histograms, steps, reach, &mut evaluator.budget.pace(), &mut |window| {
                 inside = extended::range_samples(edges, window);
-            });
+            })?;
             if !inside.is_empty() {
                 // These stay.
                 evaluator.budget.charge(inside.len())?;
@@ -435,14 +438,18 @@ impl Reach {
     }
 }
 
+/// What it takes to look at a histogram, counted as work on samples that are floats.
+pub(super) const HISTOGRAM_WORK: usize = 64;
+
 /// Calls `visit` for the window at each of `steps` that has samples of either kind.
 fn slide_all(
     samples: &Samples,
     histograms: &[HistogramPoint],
     steps: Steps,
     reach: Reach,
+    pace: &mut Pace,
     visit: &mut dyn FnMut(&Window<'_>),
-) {
+) -> Result<(), QueryError> {
     for step in 0..steps.count {
         let frame = reach.frame(steps.at(step));
         let from = samples.timestamps.partition_point(|t| *t <= frame.shown_from_ms);
@@ -450,6 +457,7 @@ fn slide_all(
         let first = histograms.partition_point(|h| h.t_ms <= frame.shown_from_ms);
         let last = histograms.partition_point(|h| h.t_ms <= frame.shown_to_ms).max(first);
         if from < to || first < last {
+            pace.step(to - from + HISTOGRAM_WORK * (last - first))?;
             visit(&Window {
                 step,
                 at_ms: frame.at_ms,
@@ -462,4 +470,5 @@ fn slide_all(
             });
         }
     }
+    Ok(())
 }
