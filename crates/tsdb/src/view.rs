@@ -559,7 +559,8 @@ impl Reader for View<'_> {
         }
         let mut sets = Vec::new();
         self.visit(matchers, cancel, |labels| sets.push(labels.clone()))?;
-        sets.sort_unstable();
+        // Those of the head and of each block are in order, which this sort takes as they are.
+        sets.sort();
         sets.dedup();
         Ok(sets)
     }

@@ -369,8 +369,9 @@ impl<'b> Index<'b> {
             next: 0,
             cursor: Cursor::new(&[]),
             labels: Vec::new(),
-            names: Vec::new(),
+            shown: Vec::new(),
             texts: RunningLabels::default(),
+            names: Vec::new(),
             columns_end: 0,
             only_forward: false,
         }
@@ -419,10 +420,11 @@ pub(crate) struct SeriesWalk<'b> {
     next: u32,
     cursor: Cursor<'b>,
     labels: Vec<(u32, u32)>,
-    // The texts of their names, as far as they were looked up; most series have those of the one before.
-    names: Vec<&'b str>,
-    // The texts of the first of them, of which most are those of the series before.
+    // The labels that were shown last, and their texts; most of them are those of the next series, too.
+    shown: Vec<(u32, u32)>,
     texts: RunningLabels,
+    // The names that stood at each place last.
+    names: Vec<Option<(u32, &'b str)>>,
     columns_end: u64,
     only_forward: bool,
 }
@@ -479,16 +481,27 @@ impl SeriesWalk<'_> {
 
     fn go(&mut self, number: u32, chunks: &mut Vec<ChunkPlace>) -> Result<(), Damage> {
         self.go_unnamed(number, chunks)?;
-        let symbols = self.index.symbols;
-        for at in self.texts.len()..self.labels.len() {
-            let (name, value) = self.labels[at];
-            if at == self.names.len() {
-                self.names.push(symbols.get(name)?);
-            }
-            if !self.texts.push(self.names[at], symbols.get(value)?) {
-                return Err(Damage("labels are out of order"));
-            }
+        let (symbols, labels, names) = (self.index.symbols, &self.labels, &mut self.names);
+        names.resize(names.len().max(labels.len()), None);
+        let changed = self.texts.change(
+            labels.len(),
+            |at| self.shown.get(at) == Some(&labels[at]),
+            |at| {
+                let (name, value) = labels[at];
+                let name_text = match names[at] {
+                    Some((number, text)) if number == name => text,
+                    _ => symbols.get(name)?,
+                };
+                names[at] = Some((name, name_text));
+                Ok((name_text, symbols.get(value)?))
+            },
+        );
+        // With an error there are no texts any more.
+        self.shown.clear();
+        if !changed? {
+            return Err(Damage("labels are out of order"));
         }
+        self.shown.extend_from_slice(labels);
         Ok(())
     }
 
@@ -497,14 +510,12 @@ impl SeriesWalk<'_> {
         let cursor = &mut self.cursor;
         if (self.next as usize).is_multiple_of(GROUP_SERIES) {
             self.labels.clear();
-            self.texts.truncate(0);
             self.columns_end = cursor.varint()?;
         }
         let shared = cursor.varint()? as usize;
         if shared > self.labels.len() {
             return Err(Damage("a series shares labels that are not there"));
         }
-        self.texts.truncate(shared);
         let symbol = |cursor: &mut Cursor<'_>| u32::try_from(cursor.varint()?).map_err(|_| Damage("no such symbol"));
         match cursor.count(1)? {
             // The same names as before.
@@ -515,7 +526,6 @@ impl SeriesWalk<'_> {
             }
             n => {
                 self.labels.truncate(shared);
-                self.names.truncate(shared);
                 for _ in 1..n {
                     self.labels.push((symbol(cursor)?, symbol(cursor)?));
                 }
