@@ -23,6 +23,8 @@ pub struct EngineOptions {
     pub timeout: Duration,
     /// How many samples a query may hold at once.
     pub samples_max: usize,
+    /// How many series it may read, those of all its selectors together; `usize::MAX` for any number.
+    pub series_max: usize,
     /// About how many bytes of memory it may take at once: values, labels and what is read for them.
     pub bytes_max: usize,
     /// The resolution of subqueries that name none: the evaluation interval of rules.
@@ -45,6 +47,7 @@ impl Default for EngineOptions {
             lookback: Duration::from_secs(5 * 60),
             timeout: Duration::from_secs(2 * 60),
             samples_max: 50_000_000,
+            series_max: usize::MAX,
             bytes_max: usize::MAX,
             subquery_step: Duration::from_secs(60),
             syntax: ParseOptions::default(),
@@ -309,7 +312,7 @@ impl Engine {
             bounds_ms,
             durations,
             views: Views::new(source, scope),
-            budget: Budget::new(limits, timeout, options.cancel.clone()),
+            budget: Budget::new(limits, own.series_max, timeout, options.cancel.clone()),
             annotations: Annotations::default(),
             buckets_asked: BucketUse::default(),
             sink: None,

@@ -26,6 +26,12 @@ pub enum QueryError {
     /// The store could not give the series.
     #[error("expanding series: {0}")]
     Storage(SelectError),
+    /// The query reads more series than it may.
+    #[error("query processing would read more series than a query may, which are {series_max} (query.max-series)")]
+    TooManySeries {
+        /// How many it may read.
+        series_max: usize,
+    },
     /// The query needs more samples at once than it may have.
     #[error("query processing would load too many samples into memory in query execution")]
     TooManySamples,

@@ -296,3 +296,35 @@ fn groups_are_charged() {
         assert!(many >= one + 500 * 4, "{op}: {one} {many}");
     }
 }
+
+/// A query may read so many series in all, on however many threads; what it has twice is read once.
+#[test]
+fn series_are_limited() {
+    let filled = || {
+        let mut memory = Memory::new();
+        for n in 0..100 {
+            let labels = Labels::from_pairs([("__name__", "load".to_owned()), ("n", format!("{n:02}"))]);
+            memory.add(&labels, 0, f64::from(n));
+        }
+        memory
+    };
+    for memory in [filled(), filled().in_parts(3)] {
+        let check = |series_max: usize, query: &str, is_refused: bool| {
+            let engine = Engine::new(EngineOptions { series_max, ..EngineOptions::default() });
+            match engine.instant(&memory, &Scope::all(), query, 0, &QueryOptions::default()) {
+                Ok(_) => assert!(!is_refused, "{query} with {series_max}"),
+                Err(QueryError::TooManySeries { series_max: told }) => assert!(is_refused && told == series_max),
+                Err(error) => panic!("{query} with {series_max}: {error}"),
+            }
+        };
+        check(100, "load", false);
+        check(99, "load", true);
+        check(99, "sum(load)", true);
+        check(99, "sum(rate(load[5m]))", true);
+        check(90, r#"sum(load{n=~"[0-8]."})"#, false);
+        check(100, "load / load", false);
+        check(199, "sum(load) / sum(load offset -1s)", true);
+        check(200, "sum(load) / sum(load offset -1s)", false);
+        check(usize::MAX, "load", false);
+    }
+}

@@ -490,6 +490,7 @@ fn query_engine(flags: &Flags, config: &Config) -> relatum_promql::Engine {
         lookback: flags.lookback,
         timeout: flags.timeout,
         samples_max: flags.samples_max,
+        series_max: if flags.series_max == 0 { usize::MAX } else { flags.series_max },
         bytes_max: match flags.query_bytes_max {
             0 => crate::memory::available_bytes().map_or(usize::MAX, |bytes| bytes / QUERY_SHARE),
             bytes => bytes,

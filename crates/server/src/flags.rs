@@ -102,6 +102,8 @@ pub struct Flags {
     pub timeout: Duration,
     /// `--query.max-samples`
     pub samples_max: usize,
+    /// `--query.max-series`; zero for any number
+    pub series_max: usize,
     /// `--query.max-memory` in bytes; zero for a part of what this process may have
     pub query_bytes_max: usize,
     /// `--query.results-cache-size` in bytes; zero for none
@@ -153,6 +155,7 @@ impl Default for Flags {
             lookback: Duration::from_secs(300),
             timeout: Duration::from_secs(120),
             samples_max: 50_000_000,
+            series_max: 0,
             query_bytes_max: 0,
             results_cache_bytes: 64 << 20,
             slow_query: Duration::ZERO,
@@ -238,6 +241,12 @@ const FLAGS: &[Flag] = &[
         "about how many bytes of memory one query may take, such as 512MB; 0 for a quarter of what the process may have",
     ),
     flag("query.max-samples", Kind::Value, "50000000", "how many samples one query may load"),
+    flag(
+        "query.max-series",
+        Kind::Value,
+        "0",
+        "how many series one query may read; 0 for any number (not a flag of Prometheus)",
+    ),
     flag(
         "query.results-cache-size",
         Kind::Value,
@@ -475,6 +484,7 @@ impl Flags {
             "query.results-cache-size" => format!("{}B", self.results_cache_bytes),
             "query.slow-after" => format_duration(self.slow_query),
             "query.max-samples" => self.samples_max.to_string(),
+            "query.max-series" => self.series_max.to_string(),
             "query.max-concurrency" => self.concurrency.to_string(),
             "config.auto-reload-interval" => format_duration(self.auto_reload_interval),
             "log.level" => self.log_level.as_str().to_owned(),
@@ -551,6 +561,7 @@ impl Flags {
             }
             "query.slow-after" => self.slow_query = duration(value)?,
             "query.max-samples" => self.samples_max = number(value)?,
+            "query.max-series" => self.series_max = number(value)?,
             "query.max-concurrency" => self.concurrency = number(value)?.max(1),
             "config.auto-reload-interval" => self.auto_reload_interval = duration(value)?,
             "log.level" => {
@@ -654,6 +665,7 @@ mod tests {
             Err("cannot read flag --storage.tsdb.durability=disk: it is neither process nor fsync"),
         );
         check(&["--storage.remote.read-sample-limit=1e3"], Ok(Flags { read_samples_max: 1000, ..Flags::default() }));
+        check(&["--query.max-series=5000"], Ok(Flags { series_max: 5000, ..Flags::default() }));
         check(&["--query.max-memory=512MB"], Ok(Flags { query_bytes_max: 512 << 20, ..Flags::default() }));
         check(&["--storage.tsdb.retention.size=1.5GB"], Ok(Flags { retention_bytes: 3 << 29, ..Flags::default() }));
         let asked = Flags::parse([

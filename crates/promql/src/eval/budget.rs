@@ -1,5 +1,7 @@
 //! What bounds a query while it runs: its time, its caller's patience, the samples it may hold and the memory it may take.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use relatum_model::storage::Cancel;
@@ -84,11 +86,19 @@ impl Limits {
     }
 }
 
-/// The end of a query's time, and the switch that stops it.
+/// How many series a query read so far, on all of its threads, and how many it may read.
+#[derive(Debug)]
+struct SeriesRead {
+    n: AtomicUsize,
+    max: usize,
+}
+
+/// The end of a query's time, the switch that stops it, and what it read.
 #[derive(Debug, Clone)]
 struct Watch {
     deadline: Option<Instant>,
     cancel: Cancel,
+    series: Arc<SeriesRead>,
 }
 
 impl Watch {
@@ -119,12 +129,24 @@ impl Pace {
     /// Nothing ever stops this one.
     #[cfg(test)]
     pub(crate) fn endless() -> Self {
-        Pace::new(Watch { deadline: None, cancel: Cancel::new() })
+        let series = Arc::new(SeriesRead { n: AtomicUsize::new(0), max: usize::MAX });
+        Pace::new(Watch { deadline: None, cancel: Cancel::new(), series })
     }
 
     /// Whether to go on.
     pub(crate) fn check(&self) -> Result<(), QueryError> {
         self.watch.check()
+    }
+
+    /// Counts series that were read; an error if these are too many.
+    pub(crate) fn read_series(&self, n: usize) -> Result<(), QueryError> {
+        let SeriesRead { n: n_read, max } = &*self.watch.series;
+        // Without a limit threads need not meet here.
+        if *max == usize::MAX || n_read.fetch_add(n, Ordering::Relaxed).saturating_add(n) <= *max {
+            Ok(())
+        } else {
+            Err(QueryError::TooManySeries { series_max: *max })
+        }
     }
 
     /// Counts work that is about to be done, in samples that are looked at; an error if it is not to be done any more.
@@ -147,12 +169,13 @@ impl Pace {
 }
 
 impl Budget {
-    /// A budget that starts to run now. A timeout of zero is none.
-    pub(crate) fn new(limits: Limits, timeout: Duration, cancel: Cancel) -> Self {
+    /// A budget that starts to run now, of a query that may read so many series. A timeout of zero is none.
+    pub(crate) fn new(limits: Limits, series_max: usize, timeout: Duration, cancel: Cancel) -> Self {
         // A timeout too long for the clock is as good as none.
         let deadline = if timeout.is_zero() { None } else { Instant::now().checked_add(timeout) };
+        let series = Arc::new(SeriesRead { n: AtomicUsize::new(0), max: series_max });
         let (held, kept, peak) = Default::default();
-        Budget { held, kept, peak, limits, pace: Pace::new(Watch { deadline, cancel }) }
+        Budget { held, kept, peak, limits, pace: Pace::new(Watch { deadline, cancel, series }) }
     }
 
     /// Counts what is about to be held.
@@ -195,8 +218,9 @@ impl Budget {
         has_room
     }
 
-    /// Begins anew with nothing that is held or was; the time goes on.
+    /// Begins anew with nothing that is held or was, or was read; the time goes on.
     pub(crate) fn start_again(&mut self) {
+        self.pace.watch.series.n.store(0, Ordering::Relaxed);
         (self.held, self.kept, self.peak) = Default::default();
     }
 
@@ -223,6 +247,11 @@ impl Budget {
     #[inline]
     pub(crate) fn step(&mut self, work: usize) -> Result<(), QueryError> {
         self.pace.step(work)
+    }
+
+    /// Counts series as [`Pace::read_series`] does.
+    pub(crate) fn read_series(&self, n: usize) -> Result<(), QueryError> {
+        self.pace.read_series(n)
     }
 
     /// The pace of another thread of the query, or of work that goes on while this is in use.

@@ -281,9 +281,10 @@ impl Bound {
         mut each: impl FnMut(&Labels, &mut Shown) -> Result<bool, QueryError>,
     ) -> Result<(), QueryError> {
         self.pace.check()?;
-        let mut pace = self.pace.clone();
+        let (mut pace, mut n_series) = (self.pace.clone(), 0);
         let mut admitted_each = |labels: &Labels, shown: &mut Shown| {
             let held = shown.samples.len().saturating_add(self.n_steps);
+            n_series += 1;
             pace.step(SERIES_WORK.saturating_add(held))?;
             self.room.admit(held.into())?;
             each(labels, shown)
@@ -293,7 +294,8 @@ impl Bound {
             done = admitted_each(labels, shown);
             if matches!(done, Ok(true)) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
-        done.map(|_| ())
+        done?;
+        self.pace.read_series(n_series)
     }
 }
 

@@ -193,6 +193,7 @@ impl Evaluator<'_> {
         let mut one = |evaluator: &mut Self, series: Result<Series, SelectError>| {
             evaluator.budget.check()?;
             let series = evaluator.bare(series?);
+            evaluator.budget.read_series(1)?;
             let n_samples = series.samples.len();
             evaluator.measuring.meter.count(n_samples, 0);
             evaluator.budget.charge(n_samples)?;
