@@ -155,7 +155,10 @@ impl<'s> View<'s> {
     ) -> Result<Vec<String>, SelectError> {
         if !(matchers.is_empty() && self.scope.matchers().is_empty()) {
             let mut gathered = Gathered::first(limit);
-            self.visit(matchers, cancel, |labels| wanted.of_labels(labels, &mut gathered))?;
+            self.visit_head(matchers, cancel, &mut |labels| wanted.of_labels(labels, &mut gathered))?;
+            for selected in self.selected_blocks(matchers) {
+                selected.gather(wanted, self.range, cancel, &mut gathered)?;
+            }
             return Ok(gathered.in_order().collect());
         }
         let mut texts = Texts::first(limit);
@@ -250,6 +253,36 @@ impl<'v> Selected<'v> {
         };
         walk.advance();
         walk
+    }
+
+    /// Adds the wanted texts of those that have a sample inside `range` to `gathered`, each looked up once.
+    fn gather(
+        &self,
+        wanted: Wanted<'_>,
+        range: TimeRange,
+        cancel: &Cancel,
+        gathered: &mut Gathered,
+    ) -> Result<(), SelectError> {
+        let mut symbols = match self.index.wanted_symbols(wanted) {
+            Ok(symbols) => symbols,
+            Err(damage) => {
+                self.block.report(damage);
+                return Ok(());
+            }
+        };
+        let mut walk = BlockWalk::of(self.block, self.index);
+        for number in &self.numbers {
+            if cancel.is_cancelled() {
+                return Err(SelectError::Cancelled);
+            }
+            // Over damage a series has no samples.
+            if walk.sees(*number, range)
+                && let Err(damage) = symbols.take(&walk.walk, |text| gathered.add(text))
+            {
+                self.block.report(damage);
+            }
+        }
+        Ok(())
     }
 
     /// How many samples each of them has inside `range`, about.

@@ -7,6 +7,7 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
+use hashbrown::HashSet;
 use relatum_model::labels::RunningLabels;
 use relatum_model::storage::TimeRange;
 use relatum_model::windows::Glimpse;
@@ -16,6 +17,7 @@ use tracing::error;
 use crate::fs::{Fs, MappedFile};
 use crate::histogram::Encoded;
 use crate::starts;
+use crate::texts::Wanted;
 
 use super::bytes::Cursor;
 use super::decoder::{ValueDecoder, decode_integers, decode_started, has_starts, is_surely_finite, surely_rise};
@@ -345,6 +347,16 @@ impl<'b> Index<'b> {
         Ok(groups.into())
     }
 
+    /// What takes the wanted texts of the series of a walk.
+    pub(crate) fn wanted_symbols(&self, wanted: Wanted<'_>) -> Result<WantedSymbols, Damage> {
+        let name = match wanted {
+            Wanted::Names => None,
+            // With a name that there is not, nothing is ever found.
+            Wanted::ValuesOf(name) => Some(self.symbols.find(name)?.unwrap_or(u32::MAX)),
+        };
+        Ok(WantedSymbols { name, taken: HashSet::default() })
+    }
+
     /// The names of all labels, sorted, each with its values.
     pub(crate) fn names(&self) -> impl Iterator<Item = Result<(&'b str, Values<'b>), Damage>> + 'b {
         let Index { symbols, postings, .. } = *self;
@@ -411,6 +423,30 @@ impl<'b> Index<'b> {
         let mut cursor = Cursor::at(self.times, number as usize * TIMES_ENTRY_BYTES)?;
         let (offset, length, count) = (cursor.u64()?, cursor.u32()?, cursor.u32()?);
         Ok((offset, u64::from(length), count as usize, cursor.u64()? as i64, cursor.u64()? as i64))
+    }
+}
+
+/// The symbols of wanted texts that were met so far: most series have what another one had before, and its text is not looked up again.
+pub(crate) struct WantedSymbols {
+    // The name whose values are wanted; `None` if it is the names.
+    name: Option<u32>,
+    taken: HashSet<u32, foldhash::fast::FixedState>,
+}
+
+impl WantedSymbols {
+    /// Calls `each` for those texts of the series that `walk` stands at which were not met before.
+    pub(crate) fn take(&mut self, walk: &SeriesWalk<'_>, mut each: impl FnMut(&str)) -> Result<(), Damage> {
+        for &(name, value) in &walk.labels {
+            let symbol = match self.name {
+                None => name,
+                Some(wanted) if wanted == name => value,
+                Some(_) => continue,
+            };
+            if self.taken.insert(symbol) {
+                each(walk.index.symbols.get(symbol)?);
+            }
+        }
+        Ok(())
     }
 }
 
