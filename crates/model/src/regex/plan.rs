@@ -8,6 +8,9 @@ use regex_syntax::hir::{Class, Hir, HirKind, Look, Repetition};
 /// written out, `a|b|c`, may be as long as its writer likes.
 const PRODUCTS_MAX: usize = 256;
 
+/// How many code points a class has that has all. It counts the surrogates with the others, though no text has them.
+const CODE_POINTS: usize = 0x11_0000;
+
 /// How to decide whether a whole text matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Plan {
@@ -161,7 +164,7 @@ fn flatten<'a>(hir: &'a Hir, parts: &mut Vec<Part<'a>>) {
 fn is_any_char(hir: &Hir) -> bool {
     match hir.kind() {
         HirKind::Class(Class::Unicode(class)) => {
-            class.iter().map(regex_syntax::hir::ClassUnicodeRange::len).sum::<usize>() == 0x11_0000 - 0x800
+            class.iter().map(regex_syntax::hir::ClassUnicodeRange::len).sum::<usize>() == CODE_POINTS
         }
         HirKind::Capture(capture) => is_any_char(&capture.sub),
         _ => false,
@@ -170,4 +173,36 @@ fn is_any_char(hir: &Hir) -> bool {
 
 fn text_of(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::translate::translate;
+    use super::*;
+
+    #[track_caller]
+    fn check(pattern: &str, expected: Plan) {
+        let translated = translate(pattern).unwrap().pattern;
+        assert_eq!(plan(&regex_syntax::parse(&translated).unwrap()), expected, "pattern {pattern:?}");
+    }
+
+    #[test]
+    fn what_people_write_needs_no_automaton() {
+        let affixes = |prefix: &str, between_min, suffix: &str| Plan::Affixes {
+            prefix: prefix.to_owned(),
+            suffix: suffix.to_owned(),
+            between_min,
+        };
+        check(".*", affixes("", 0, ""));
+        check(".+", affixes("", 1, ""));
+        check("web-.*", affixes("web-", 0, ""));
+        check("^.+:9100$", affixes("", 1, ":9100"));
+        check("a..*b", Plan::Automaton { prefix: "a".to_owned() });
+        check("a.+.*b", affixes("a", 1, "b"));
+        check(".*12.*", Plan::Contains("12".to_owned()));
+        check("web|db", Plan::Literals(vec!["db".to_owned(), "web".to_owned()]));
+        // These stop at the end of a line, or do not take all characters.
+        check("(?-s)a.*", Plan::Automaton { prefix: "a".to_owned() });
+        check("a[^b]*", Plan::Automaton { prefix: "a".to_owned() });
+    }
 }
