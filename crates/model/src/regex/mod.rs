@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use plan::Plan;
 pub use search::SearchRegex;
-use translate::{Translated, error, translate};
+use translate::{Translated, error, too_deep, translate};
 
 /// The longest pattern, in bytes. Selectors with thousands of host names exist; megabytes of pattern do not.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
@@ -68,7 +68,7 @@ impl Compiled {
                     regex_syntax::Error::Parse(fault)
                         if matches!(fault.kind(), regex_syntax::ast::ErrorKind::NestLimitExceeded(_)) =>
                     {
-                        error("expression nests too deeply", pattern)
+                        too_deep(pattern)
                     }
                     // The translation writes nothing else that is wrong, but a pattern comes from outside.
                     fault => RegexError { message: fault.to_string() },
@@ -351,6 +351,13 @@ mod tests {
         assert!(AnchoredRegex::new(&r"host-7\.example\.org|".repeat(8_000)).is_ok());
         let deep = format!("{}a{}", "(?:b|".repeat(2000), ")".repeat(2000));
         assert!(AnchoredRegex::new(&deep).unwrap_err().message.contains("nests too deeply"));
+        // Syntax that is wrong is told before the depth. Each level copied all that is inside once.
+        let open = format!("{}a", "(".repeat(100_000));
+        assert!(AnchoredRegex::new(&open).unwrap_err().message.contains("missing closing"));
+        let start = std::time::Instant::now();
+        let closed = format!("{}a{}", "(".repeat(500_000), ")".repeat(500_000));
+        assert!(AnchoredRegex::new(&closed).unwrap_err().message.contains("nests too deeply"));
+        assert!(start.elapsed() < std::time::Duration::from_secs(10), "{:?}", start.elapsed());
     }
 
     #[test]

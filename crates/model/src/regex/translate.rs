@@ -4,8 +4,8 @@
 //! characters, `a**` is an error. So the pattern is read with Go's grammar, which also gives Go's errors, and every piece is
 //! written so that it means the same whatever surrounds it: flags are resolved here and never left to the other side.
 
-use super::RegexError;
 use super::class;
+use super::{NEST_MAX, RegexError};
 
 /// A pattern in the syntax of the `regex` crate.
 #[derive(Debug)]
@@ -58,19 +58,32 @@ struct Translator<'p> {
     flags: Flags,
     groups: Vec<Group>,
     group_names: Vec<String>,
+    /// Whether groups are nested deeper than they may be: what is wrong in other ways is told first, but nothing is written any more.
+    is_too_deep: bool,
 }
 
 /// Translates `pattern`, in which `.` matches a newline from the start.
 pub(super) fn translate(pattern: &str) -> Result<Translated, RegexError> {
     let flags = Flags { ignores_case: false, is_multi_line: false, dot_matches_newline: true, is_lazy: false };
-    let mut translator =
-        Translator { whole: pattern, flags, groups: vec![Group::new("", flags)], group_names: Vec::new() };
+    let mut translator = Translator {
+        whole: pattern,
+        flags,
+        groups: vec![Group::new("", flags)],
+        group_names: Vec::new(),
+        is_too_deep: false,
+    };
     translator.read(pattern)?;
-    let Translator { mut groups, group_names, .. } = translator;
+    let Translator { mut groups, group_names, is_too_deep, .. } = translator;
     match (groups.pop(), groups.is_empty()) {
+        (Some(_), true) if is_too_deep => Err(too_deep(pattern)),
         (Some(group), true) => Ok(Translated { pattern: group.close().text, group_names }),
         _ => Err(error("missing closing )", pattern)),
     }
+}
+
+/// Groups are nested deeper than they may be.
+pub(super) fn too_deep(pattern: &str) -> RegexError {
+    error("expression nests too deeply", pattern)
 }
 
 /// An error in Go's words.
@@ -117,7 +130,7 @@ impl<'p> Translator<'p> {
                 '(' if rest.starts_with('?') => rest = self.flags_or_group(before)?,
                 '(' => {
                     self.group_names.push(String::new());
-                    self.groups.push(Group::new("(", self.flags));
+                    self.open_group("(");
                 }
                 ')' => self.close_group()?,
                 '|' => {
@@ -168,11 +181,20 @@ impl<'p> Translator<'p> {
         self.group().push(if folds { format!("(?i:{text})") } else { text });
     }
 
+    fn open_group(&mut self, open: &'static str) {
+        self.groups.push(Group::new(open, self.flags));
+        self.is_too_deep |= self.groups.len() > NEST_MAX as usize;
+    }
+
     fn close_group(&mut self) -> Result<(), RegexError> {
         let group = self.groups.pop().filter(|group| !group.open.is_empty());
         let group = group.ok_or_else(|| error("unexpected )", self.whole))?;
         self.flags = group.outer;
-        let piece = group.close();
+        let mut piece = group.close();
+        if self.is_too_deep {
+            // Each level would copy all that is inside.
+            piece.text.clear();
+        }
         self.group().pieces.push(piece);
         Ok(())
     }
@@ -226,7 +248,7 @@ impl<'p> Translator<'p> {
                 return Err(error("invalid named capture", up_to(text, rest)));
             }
             self.group_names.push(name.to_owned());
-            self.groups.push(Group::new("(", self.flags));
+            self.open_group("(");
             return Ok(rest);
         }
         let mut flags = self.flags;
@@ -244,7 +266,7 @@ impl<'p> Translator<'p> {
                 }
                 ':' | ')' if value || saw_flag => {
                     if c == ':' {
-                        self.groups.push(Group::new("(?:", self.flags));
+                        self.open_group("(?:");
                     }
                     self.flags = flags;
                     return Ok(rest);
