@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::labels::Labels;
-use crate::regex::{AnchoredRegex, RegexError};
+use crate::regex::{AnchoredRegex, CompileBudget, RegexError};
 use crate::text::{is_legacy_label_name, quote};
 
 /// How a matcher compares.
@@ -44,10 +44,20 @@ pub struct Matcher {
 impl Matcher {
     /// A matcher; fails only if `op` is a regular-expression operator and `value` is not RE2 syntax.
     pub fn new(op: MatchOp, name: impl Into<String>, value: impl Into<String>) -> Result<Self, RegexError> {
+        Matcher::new_within(op, name, value, &mut CompileBudget::new())
+    }
+
+    /// As [`Matcher::new`], for a query that has other matchers, too.
+    pub fn new_within(
+        op: MatchOp,
+        name: impl Into<String>,
+        value: impl Into<String>,
+        budget: &mut CompileBudget,
+    ) -> Result<Self, RegexError> {
         let (name, value) = (name.into(), value.into());
         let regex = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
-            MatchOp::Regex | MatchOp::NotRegex => Some(AnchoredRegex::new(&value)?),
+            MatchOp::Regex | MatchOp::NotRegex => Some(AnchoredRegex::new_within(&value, budget)?),
         };
         Ok(Matcher { name, op, value, regex })
     }

@@ -11,6 +11,7 @@ pub use chunked::{ChunkedPart, ChunkedSeries, WireChunk, decode_chunked};
 pub use room::Room;
 
 use crate::protobuf::{Fault, Fields, push_message, push_text, push_uint, push_varint};
+use crate::regex::CompileBudget;
 pub use crate::remote_write::DecodeError;
 use crate::remote_write::Encoder;
 use crate::sample::Series;
@@ -73,11 +74,12 @@ impl ReadRequest {
     /// Reads a decompressed body. Its size is what bounds all work.
     pub fn decode(body: &[u8]) -> Result<Self, RequestError> {
         let mut request = ReadRequest::default();
+        let mut regexes = CompileBudget::new();
         let mut fields = Fields::new(body, 0);
         while let Some((number, field)) = fields.next()? {
             match number {
                 1 if request.queries.len() == QUERIES_MAX => return Err(RequestError::TooMany("1000 queries")),
-                1 => request.queries.push(query(field.message()?)?),
+                1 => request.queries.push(query(field.message()?, &mut regexes)?),
                 // Repeated enumerations come one by one, or packed.
                 2 => match field.uint() {
                     Ok(kind) => request.accepted.push(response_type(kind)),
@@ -141,21 +143,21 @@ fn response_type(number: u64) -> ResponseType {
     }
 }
 
-fn query(mut fields: Fields<'_>) -> Result<ReadQuery, RequestError> {
+fn query(mut fields: Fields<'_>, regexes: &mut CompileBudget) -> Result<ReadQuery, RequestError> {
     let mut query = ReadQuery { range: TimeRange { min_ms: 0, max_ms: 0 }, matchers: Vec::new() };
     while let Some((number, field)) = fields.next()? {
         match number {
             1 => query.range.min_ms = field.uint()? as i64,
             2 => query.range.max_ms = field.uint()? as i64,
             3 if query.matchers.len() == MATCHERS_MAX => return Err(RequestError::TooMany("1000 matchers a query")),
-            3 => query.matchers.push(matcher(field.message()?)?),
+            3 => query.matchers.push(matcher(field.message()?, regexes)?),
             _ => {}
         }
     }
     Ok(query)
 }
 
-fn matcher(mut fields: Fields<'_>) -> Result<Matcher, RequestError> {
+fn matcher(mut fields: Fields<'_>, regexes: &mut CompileBudget) -> Result<Matcher, RequestError> {
     let (mut kind, mut name, mut value) = (0, "", "");
     while let Some((number, field)) = fields.next()? {
         match number {
@@ -172,7 +174,7 @@ fn matcher(mut fields: Fields<'_>) -> Result<Matcher, RequestError> {
         3 => MatchOp::NotRegex,
         _ => return Err(RequestError::Matcher("invalid matcher type".to_owned())),
     };
-    Matcher::new(op, name, value).map_err(|error| RequestError::Matcher(error.to_string()))
+    Matcher::new_within(op, name, value, regexes).map_err(|error| RequestError::Matcher(error.to_string()))
 }
 
 /// Writes `prometheus.ReadResponse`, result by result.

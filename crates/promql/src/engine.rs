@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use relatum_model::Series;
+use relatum_model::regex::CompileBudget;
 use relatum_model::storage::{Cancel, Scope, Select};
 
 use crate::annotation::Annotations;
@@ -11,7 +12,7 @@ use crate::eval::{
     Block, BucketUse, Budget, Evaluated, Evaluator, Limits, Settings, Shared, Steps, Views, histogram_sample,
 };
 use crate::probe::{Measuring, Probe};
-use crate::syntax::{DurationContext, Expr, ParseError, ParseOptions, ValueType, parse};
+use crate::syntax::{DurationContext, Expr, ParseError, ParseOptions, ValueType, parse, parse_within};
 use crate::value::{Value, VectorSample};
 
 /// How an engine reads and evaluates. The default is Prometheus'.
@@ -98,6 +99,13 @@ struct Query<'a> {
     text: Option<&'a str>,
 }
 
+/// A query that was read and may be evaluated, in parts and more than once: all of that has to be done in its time.
+pub(crate) struct Read<'q> {
+    pub(crate) expr: Expr,
+    text: &'q str,
+    budget: Budget,
+}
+
 impl Engine {
     /// An engine with these options.
     pub fn new(options: EngineOptions) -> Self {
@@ -123,8 +131,9 @@ impl Engine {
         at_ms: i64,
         options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
-        let expr = self.parse_measured(query, options)?;
-        self.run_instant(source, scope, Query { expr: &expr, text: Some(query) }, at_ms, options)
+        let budget = self.budget(options);
+        let expr = self.parse_measured(query, &budget, options)?;
+        self.run_instant(source, scope, Query { expr: &expr, text: Some(query) }, at_ms, budget, options)
     }
 
     /// Evaluates `expr` at one moment. Annotations have no places, as these need the text.
@@ -136,7 +145,7 @@ impl Engine {
         at_ms: i64,
         options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
-        self.run_instant(source, scope, Query { expr, text: None }, at_ms, options)
+        self.run_instant(source, scope, Query { expr, text: None }, at_ms, self.budget(options), options)
     }
 
     /// Evaluates `query` at `start_ms` and every `step_ms` after it, up to `end_ms`. The value is a matrix.
@@ -151,9 +160,27 @@ impl Engine {
         step_ms: i64,
         options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
-        let expr = self.parse_measured(query, options)?;
-        let query = Query { expr: &expr, text: Some(query) };
-        self.run_range(source, scope, query, (start_ms, end_ms, step_ms), options)
+        let read = self.read(query, options)?;
+        self.range_of(source, scope, &read, (start_ms, end_ms, step_ms), options)
+    }
+
+    /// Reads a query that is going to be evaluated. Its time begins here.
+    pub(crate) fn read<'q>(&self, text: &'q str, options: &QueryOptions) -> Result<Read<'q>, QueryError> {
+        let budget = self.budget(options);
+        let expr = self.parse_measured(text, &budget, options)?;
+        Ok(Read { expr, text, budget })
+    }
+
+    /// As [`Engine::range`], for a query that was read by this engine.
+    pub(crate) fn range_of(
+        &self,
+        source: &dyn Select,
+        scope: &Scope,
+        Read { expr, text, budget }: &Read<'_>,
+        bounds_ms: (i64, i64, i64),
+        options: &QueryOptions,
+    ) -> Result<Answer, QueryError> {
+        self.run_range(source, scope, Query { expr, text: Some(text) }, bounds_ms, budget.anew(), options)
     }
 
     /// As [`Engine::range`], for a query that was read already. Annotations have no places, as these need the text.
@@ -168,12 +195,30 @@ impl Engine {
         step_ms: i64,
         options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
-        self.run_range(source, scope, Query { expr, text: None }, (start_ms, end_ms, step_ms), options)
+        let query = Query { expr, text: None };
+        self.run_range(source, scope, query, (start_ms, end_ms, step_ms), self.budget(options), options)
     }
 
-    fn parse_measured(&self, query: &str, options: &QueryOptions) -> Result<Expr, ParseError> {
+    /// What bounds a query, whose time begins now.
+    fn budget(&self, options: &QueryOptions) -> Budget {
+        let own = &self.options;
+        let timeout = match options.timeout {
+            Some(timeout) if own.timeout.is_zero() => timeout,
+            Some(timeout) => timeout.min(own.timeout),
+            None => own.timeout,
+        };
+        let limits = Limits { samples: own.samples_max, bytes: own.bytes_max };
+        Budget::new(limits, own.series_max, timeout, options.cancel.clone())
+    }
+
+    fn parse_measured(&self, query: &str, budget: &Budget, options: &QueryOptions) -> Result<Expr, QueryError> {
         let start = Instant::now();
-        let expr = self.parse(query)?;
+        let pace = budget.pace();
+        let mut regexes = CompileBudget::while_holds(move || pace.check().is_ok());
+        let read = parse_within(query, &self.options.syntax, &mut regexes);
+        // Whoever's time is up hears that, and not what could not be read for it.
+        budget.check()?;
+        let expr = read?;
         Measuring::new(options.probe.clone()).prepared(start.elapsed());
         Ok(expr)
     }
@@ -184,12 +229,13 @@ impl Engine {
         scope: &Scope,
         query: Query<'_>,
         at_ms: i64,
+        budget: Budget,
         options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
         let steps = Steps::instant(at_ms);
         let durations = DurationContext { step_ms: 0, range_ms: 0 };
         query.expr.check_durations(&durations)?;
-        let mut evaluator = self.evaluator(source, scope, query, (at_ms, at_ms), durations, options);
+        let mut evaluator = self.evaluator(source, scope, query, (at_ms, at_ms), durations, budget, options);
         evaluator.stop_at(query.expr, options.limit);
         let start = Instant::now();
         let value = evaluator.sharing(|evaluator| self.instant_value(evaluator, query, steps));
@@ -226,6 +272,7 @@ impl Engine {
         scope: &Scope,
         query: Query<'_>,
         (start_ms, end_ms, step_ms): (i64, i64, i64),
+        budget: Budget,
         options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
         let kind = query.expr.value_type();
@@ -243,7 +290,7 @@ impl Engine {
         let steps = Steps::range(start_ms, end_ms, step_ms);
         let durations = DurationContext { step_ms, range_ms: end_ms.saturating_sub(start_ms) };
         query.expr.check_durations(&durations)?;
-        let mut evaluator = self.evaluator(source, scope, query, (start_ms, end_ms), durations, options);
+        let mut evaluator = self.evaluator(source, scope, query, (start_ms, end_ms), durations, budget, options);
         evaluator.stop_at(query.expr, options.limit);
         let start = Instant::now();
         let series = evaluator.sharing(|evaluator| self.range_series(evaluator, query, steps));
@@ -284,6 +331,7 @@ impl Engine {
         })
     }
 
+    #[expect(clippy::too_many_arguments, reason = "an evaluator is put together of all that is known of its query")]
     fn evaluator<'a>(
         &self,
         source: &'a dyn Select,
@@ -291,15 +339,10 @@ impl Engine {
         query: Query<'_>,
         bounds_ms: (i64, i64),
         durations: DurationContext,
+        budget: Budget,
         options: &QueryOptions,
     ) -> Evaluator<'a> {
         let own = &self.options;
-        let timeout = match options.timeout {
-            Some(timeout) if own.timeout.is_zero() => timeout,
-            Some(timeout) => timeout.min(own.timeout),
-            None => own.timeout,
-        };
-        let limits = Limits { samples: own.samples_max, bytes: own.bytes_max };
         let lookback = options.lookback.filter(|lookback| !lookback.is_zero()).unwrap_or(own.lookback);
         Evaluator {
             settings: Settings {
@@ -312,7 +355,7 @@ impl Engine {
             bounds_ms,
             durations,
             views: Views::new(source, scope),
-            budget: Budget::new(limits, own.series_max, timeout, options.cancel.clone()),
+            budget,
             annotations: Annotations::default(),
             buckets_asked: BucketUse::default(),
             sink: None,

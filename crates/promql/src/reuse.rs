@@ -19,6 +19,7 @@ use relatum_model::{Labels, Samples, Series};
 use crate::engine::{Answer, Engine, QueryOptions};
 use crate::error::QueryError;
 use crate::eval::may_stop_early;
+use crate::syntax::Expr;
 use crate::value::Value;
 use kept::{Extent, Kept, Key};
 
@@ -97,8 +98,11 @@ impl Results {
         options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
         let RangeQuery { query, start_ms, end_ms, step_ms } = asked;
-        let compute = |first_ms, last_ms| engine.range(source, scope, query, first_ms, last_ms, step_ms, options);
-        let Some(last_ms) = self.last_step(engine, asked, options.limit)? else { return compute(start_ms, end_ms) };
+        let read = engine.read(query, options)?;
+        let compute = |first_ms, last_ms| engine.range_of(source, scope, &read, (first_ms, last_ms, step_ms), options);
+        let Some(last_ms) = self.last_step(engine, &read.expr, asked, options.limit) else {
+            return compute(start_ms, end_ms);
+        };
         let view = source.open(scope, TimeRange { min_ms: start_ms, max_ms: last_ms })?;
         let moment = view.moment();
         if view.changed_since(moment) != i64::MAX {
@@ -168,17 +172,16 @@ impl Results {
     }
 
     /// The last step of a query whose results can be used again, which has several steps; otherwise `None`.
-    fn last_step(&self, engine: &Engine, asked: RangeQuery<'_>, limit: usize) -> Result<Option<i64>, QueryError> {
+    fn last_step(&self, engine: &Engine, expr: &Expr, asked: RangeQuery<'_>, limit: usize) -> Option<i64> {
         let settings = engine.options();
-        let RangeQuery { query, start_ms, end_ms, step_ms } = asked;
+        let RangeQuery { start_ms, end_ms, step_ms, .. } = asked;
         // With either, labels change at the end of an evaluation, where all of its steps have a say.
         let is_off = self.bytes_max == 0 || settings.delayed_name_removal || settings.type_and_unit_labels;
         let length_ms = end_ms.checked_sub(start_ms).filter(|length_ms| step_ms > 0 && *length_ms >= step_ms);
-        let Some(length_ms) = length_ms.filter(|_| !is_off) else { return Ok(None) };
-        let expr = engine.parse(query)?;
+        let length_ms = length_ms.filter(|_| !is_off)?;
         // What is kept is whole, and to read some of the series is less than to read all for later.
-        let is_partial = limit > 0 && may_stop_early(&expr);
-        Ok((!is_partial && steps::stand_alone(&expr)).then(|| start_ms + length_ms / step_ms * step_ms))
+        let is_partial = limit > 0 && may_stop_early(expr);
+        (!is_partial && steps::stand_alone(expr)).then(|| start_ms + length_ms / step_ms * step_ms)
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {

@@ -201,6 +201,38 @@ fn queries_stop_within_a_series() {
     }
 }
 
+/// Regular expressions are compiled within the time of the query, and together within a bound.
+#[test]
+fn expressions_of_a_query_are_bounded_together() {
+    let memory = many();
+    let matchers = |name: &str, count: usize| -> String {
+        (0..count).map(|n| format!("i=~\"{name}{n}\\\\pL{{150}}\",")).collect()
+    };
+    let engine = Engine::default();
+    let ask = |query: &str, options: &QueryOptions| {
+        let start = Instant::now();
+        let asked = RangeQuery { query, start_ms: 30_000, end_ms: 90_000, step_ms: 30_000 };
+        // The second keeps results, for which it looks at the query before.
+        let errors = [
+            engine.instant(&memory, &Scope::all(), query, 90_000, options).unwrap_err(),
+            Results::new(8 << 20).range(&engine, &memory, &Scope::all(), asked, options).unwrap_err(),
+        ];
+        (errors, start.elapsed())
+    };
+    let error = engine.parse(&format!("load_total{{{}}}", matchers("many", 100))).unwrap_err();
+    assert!(error.to_string().contains("33554432 bytes together"), "{error}");
+    let timeout = Some(Duration::from_millis(1));
+    let (errors, took) =
+        ask(&format!("load_total{{{}}}", matchers("slow", 100)), &QueryOptions { timeout, ..QueryOptions::default() });
+    assert!(errors.iter().all(|error| matches!(error, QueryError::Timeout)), "{errors:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let cancel = Cancel::new();
+    cancel.cancel();
+    let (errors, _) =
+        ask(&format!("load_total{{{}}}", matchers("left", 100)), &QueryOptions { cancel, ..QueryOptions::default() });
+    assert!(errors.iter().all(|error| matches!(error, QueryError::Cancelled)), "{errors:?}");
+}
+
 #[test]
 fn limits_hold_on_all_threads() {
     let memory = many().in_parts(128);

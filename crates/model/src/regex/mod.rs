@@ -3,6 +3,7 @@
 //! The `regex` crate matches; `translate` makes its syntax say what Go's means, and `plan` finds expressions that need no
 //! automaton at all, which are most of those that people write.
 
+mod budget;
 mod class;
 mod plan;
 mod search;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use ::regex::{Regex, RegexBuilder};
 use thiserror::Error;
 
+pub use budget::{CompileBudget, QUERY_COMPILED_BYTES_MAX};
 use plan::Plan;
 pub use search::SearchRegex;
 use translate::{Translated, error, too_deep, translate};
@@ -27,6 +29,13 @@ const CLASSES_MAX: usize = 10_000;
 
 /// What one compiled expression may take, in bytes.
 const COMPILED_BYTES_MAX: usize = 10 << 20;
+
+/// The bounds that an expression is compiled within, one after the other until it fits: so it is known about how much it takes.
+/// What was compiled in vain is little beside what comes of it.
+const SIZES_BYTES: [usize; 4] = [16 << 10, 256 << 10, 2 << 20, COMPILED_BYTES_MAX];
+
+/// A pattern does not compile to less than so many bytes for each of its own, or so seldom that trying costs more.
+const BYTES_PER_PATTERN_BYTE: usize = 4;
 
 /// Nearly all expressions compile to less than this.
 const SMALL_BYTES_MAX: usize = 256 << 10;
@@ -55,8 +64,8 @@ struct Compiled {
     /// The automaton; none if the plan decides alone and there are no groups to fill.
     automaton: Option<Regex>,
     group_names: Vec<String>,
-    /// Whether it takes little memory.
-    is_small: bool,
+    /// What the automaton takes at most, about; 0 without one.
+    automaton_bytes: usize,
 }
 
 impl Compiled {
@@ -76,19 +85,28 @@ impl Compiled {
             })?;
         let plan = plan::plan(&hir);
         let needs_automaton = matches!(plan, Plan::Automaton { .. }) || !group_names.is_empty();
-        let mut is_small = true;
-        let automaton = if needs_automaton {
-            let mut builder = RegexBuilder::new(&format!(r"\A(?:{translated})\z"));
-            builder.nest_limit(NEST_MAX + 1);
-            let small = builder.size_limit(SMALL_BYTES_MAX).build();
-            is_small = small.is_ok();
-            let built = small.or_else(|_| builder.size_limit(COMPILED_BYTES_MAX).build());
-            Some(built.map_err(|_| error("expression too large", pattern))?)
+        let (automaton, automaton_bytes) = if needs_automaton {
+            let (automaton, bytes) = automaton(&translated).ok_or_else(|| error("expression too large", pattern))?;
+            (Some(automaton), bytes)
         } else {
-            None
+            (None, 0)
         };
-        Ok(Compiled { pattern: pattern.to_owned(), plan, automaton, group_names, is_small })
+        Ok(Compiled { pattern: pattern.to_owned(), plan, automaton, group_names, automaton_bytes })
     }
+
+    /// Whether it takes little memory.
+    fn is_small(&self) -> bool {
+        self.automaton_bytes <= SMALL_BYTES_MAX
+    }
+}
+
+/// The automaton of a pattern that was translated, and what it takes at most, about; `None` if that is too much.
+fn automaton(translated: &str) -> Option<(Regex, usize)> {
+    let mut builder = RegexBuilder::new(&format!(r"\A(?:{translated})\z"));
+    builder.nest_limit(NEST_MAX + 1);
+    let bytes_min = translated.len().saturating_mul(BYTES_PER_PATTERN_BYTE).min(COMPILED_BYTES_MAX);
+    let sizes = SIZES_BYTES.into_iter().filter(|bytes| *bytes >= bytes_min);
+    sizes.into_iter().find_map(|bytes| Some((builder.size_limit(bytes).build().ok()?, bytes)))
 }
 
 /// How many characters of `pattern` stand for more than one.
@@ -109,11 +127,19 @@ fn n_classes(pattern: &str) -> usize {
 impl AnchoredRegex {
     /// Compiles `pattern`, unless somebody has it compiled already.
     pub fn new(pattern: &str) -> Result<Self, RegexError> {
+        AnchoredRegex::new_within(pattern, &mut CompileBudget::new())
+    }
+
+    /// As [`AnchoredRegex::new`], for a query that has other expressions, too.
+    pub fn new_within(pattern: &str, budget: &mut CompileBudget) -> Result<Self, RegexError> {
+        budget.admit()?;
         if pattern.len() > PATTERN_BYTES_MAX || n_classes(pattern) > CLASSES_MAX {
             // Without the pattern, which nobody would read.
             return Err(RegexError { message: "error parsing regexp: expression too large".to_owned() });
         }
-        shared::compiled(pattern, || Compiled::new(pattern)).map(AnchoredRegex)
+        let compiled = shared::compiled(pattern, || Compiled::new(pattern))?;
+        budget.count(&compiled)?;
+        Ok(AnchoredRegex(compiled))
     }
 
     /// The pattern as it was written.

@@ -48,7 +48,7 @@ impl Known {
             self.n_max = (2 * self.by_pattern.len()).max(N_MIN);
         }
         self.by_pattern.insert(pattern.into(), Arc::downgrade(compiled));
-        if compiled.is_small {
+        if compiled.is_small() {
             self.newest.truncate(NEWEST_MAX - 1);
             self.newest.push_front(Arc::clone(compiled));
         }

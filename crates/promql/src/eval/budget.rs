@@ -178,6 +178,14 @@ impl Budget {
         Budget { held, kept, peak, limits, pace: Pace::new(Watch { deadline, cancel, series }) }
     }
 
+    /// A budget of the same size, of which nothing is spent but the time.
+    pub(crate) fn anew(&self) -> Self {
+        let Watch { deadline, cancel, series } = self.pace.watch.clone();
+        let series = Arc::new(SeriesRead { n: AtomicUsize::new(0), max: series.max });
+        let (held, kept, peak) = Default::default();
+        Budget { held, kept, peak, limits: self.limits, pace: Pace::new(Watch { deadline, cancel, series }) }
+    }
+
     /// Counts what is about to be held.
     pub(crate) fn charge(&mut self, cost: impl Into<Cost>) -> Result<(), QueryError> {
         self.held = self.held.plus(cost.into());

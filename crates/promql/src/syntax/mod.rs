@@ -29,5 +29,7 @@ pub use duration::{DurationContext, DurationExpr, DurationExprError};
 pub use error::ParseError;
 pub use functions::{Signature, ValueType, function, functions};
 pub use operators::{AggregateOp, BinaryOp, UNARY_PRECEDENCE, UnaryOp};
-pub use parse::{HEIGHT_MAX, NESTING_MAX, ParseOptions, QUERY_BYTES_MAX, parse, parse_selector};
+pub use parse::{
+    HEIGHT_MAX, NESTING_MAX, ParseOptions, QUERY_BYTES_MAX, parse, parse_selector, parse_selector_within, parse_within,
+};
 pub use rewrite::{Injection, add_matchers, add_to_selector, selectors};

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use relatum_model::regex::CompileBudget;
 use relatum_model::storage::{Hints, Scope, Select, SelectError, TimeRange};
 use relatum_model::text::{format_value_short, is_legacy_label_name, is_legacy_metric_name};
 use relatum_model::{Labels, is_stale};
+use relatum_promql::syntax::parse_selector_within;
 
 use super::front;
 use super::params::Params;
@@ -27,7 +29,8 @@ const UTF8: &str = "escaping=allow-utf-8";
 pub(crate) async fn federate(State(engine): State<Arc<Engine>>, headers: HeaderMap, params: Params) -> Response {
     let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let utf8 = accepted.contains(UTF8);
-    let sets: Result<Vec<_>, _> = params.all("match[]").map(relatum_promql::syntax::parse_selector).collect();
+    let mut regexes = CompileBudget::new();
+    let sets: Result<Vec<_>, _> = params.all("match[]").map(|text| parse_selector_within(text, &mut regexes)).collect();
     let sets = match sets {
         Ok(sets) => sets,
         Err(error) => return front::plain(StatusCode::BAD_REQUEST, format!("{error}\n")),

@@ -6,7 +6,9 @@ use axum::http::{Method, header};
 use jiff::Unit;
 use jiff::civil::Date;
 use relatum_model::Matcher;
+use relatum_model::regex::CompileBudget;
 use relatum_model::time::parse_duration;
+use relatum_promql::syntax::parse_selector_within;
 
 use super::envelope::ApiError;
 
@@ -96,10 +98,11 @@ impl Params {
 
     /// The selectors of `match[]`, each of which must demand something. The text says what is wrong with the first bad one.
     pub(crate) fn matcher_sets(&self) -> Result<Vec<Vec<Matcher>>, String> {
+        let mut regexes = CompileBudget::new();
         self.all("match[]")
             .map(|text| {
-                let matchers =
-                    relatum_promql::syntax::parse_selector(text).map_err(|error| error.to_string())?.all_matchers();
+                let selector = parse_selector_within(text, &mut regexes).map_err(|error| error.to_string())?;
+                let matchers = selector.all_matchers();
                 if matchers.iter().all(Matcher::matches_empty) {
                     return Err("match[] must contain at least one non-empty matcher".to_owned());
                 }

@@ -9,6 +9,8 @@ mod expression;
 mod modifier;
 mod selector;
 
+use relatum_model::regex::CompileBudget;
+
 use super::ast::{Expr, Span, VectorSelector};
 use super::check;
 use super::error::ParseError;
@@ -75,7 +77,12 @@ impl ParseOptions {
 
 /// Reads a query and checks its types.
 pub fn parse(text: &str, options: &ParseOptions) -> Result<Expr, ParseError> {
-    let mut parser = Parser::new(text, options)?;
+    parse_within(text, options, &mut CompileBudget::new())
+}
+
+/// As [`parse`], with a budget for the regular expressions of the query.
+pub fn parse_within(text: &str, options: &ParseOptions, regexes: &mut CompileBudget) -> Result<Expr, ParseError> {
+    let mut parser = Parser::new(text, options, regexes)?;
     if parser.peek()?.kind == Kind::End {
         return Err(ParseError::new(text, Span::default(), "no expression found in input"));
     }
@@ -87,7 +94,12 @@ pub fn parse(text: &str, options: &ParseOptions) -> Result<Expr, ParseError> {
 
 /// Reads a selector that stands alone, without modifiers, as in `match[]`. It may match everything: that is the caller's to judge.
 pub fn parse_selector(text: &str) -> Result<VectorSelector, ParseError> {
-    let mut parser = Parser::new(text, &ParseOptions::default())?;
+    parse_selector_within(text, &mut CompileBudget::new())
+}
+
+/// As [`parse_selector`], with a budget for its regular expressions and those of others of the same request.
+pub fn parse_selector_within(text: &str, regexes: &mut CompileBudget) -> Result<VectorSelector, ParseError> {
+    let mut parser = Parser::new(text, &ParseOptions::default(), regexes)?;
     let selector = parser.vector_selector()?;
     parser.end()?;
     Ok(selector)
@@ -139,6 +151,7 @@ impl Context {
 struct Parser<'a> {
     lexer: Lexer<'a>,
     options: ParseOptions,
+    regexes: &'a mut CompileBudget,
     ahead: Option<Token>,
     /// Where the last word ended that was taken.
     taken_end: usize,
@@ -149,14 +162,14 @@ struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    fn new(text: &'a str, options: &ParseOptions) -> Result<Self, ParseError> {
+    fn new(text: &'a str, options: &ParseOptions, regexes: &'a mut CompileBudget) -> Result<Self, ParseError> {
         if text.len() > QUERY_BYTES_MAX {
             let span = Span::new(QUERY_BYTES_MAX, text.len());
             let message = format!("query is longer than {QUERY_BYTES_MAX} bytes");
             return Err(ParseError::new(text, span, message));
         }
         let (lexer, context) = (Lexer::new(text), Context::None);
-        Ok(Parser { lexer, options: *options, ahead: None, taken_end: 0, context, depth: 0, height: 0 })
+        Ok(Parser { lexer, options: *options, regexes, ahead: None, taken_end: 0, context, depth: 0, height: 0 })
     }
 
     /// The next word, without taking it.

@@ -74,7 +74,7 @@ impl Parser<'_> {
         }
         let word = self.word(label);
         let name = if label.kind == Kind::String { literal::unquote(word) } else { word.to_owned() };
-        Matcher::new(op, name, literal::unquote(self.word(value)))
+        Matcher::new_within(op, name, literal::unquote(self.word(value)), self.regexes)
             .map_err(|error| self.error(label.span.to(value.span), error.to_string()))
     }
 }
