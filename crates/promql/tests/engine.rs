@@ -74,6 +74,23 @@ fn limits() {
     assert_eq!(error.to_string(), "query was canceled in expression evaluation");
 }
 
+/// A name that is added to every series may not be as long as a query.
+#[test]
+fn names_of_labels_are_limited() {
+    let ask = |query: &str| instant(&Engine::default(), query).map(|_| ()).map_err(|error| error.to_string());
+    let name = |length: usize| "n".repeat(length);
+    for (function, query) in [
+        ("count_values", |name: &str| format!("count_values(\"{name}\", load)")),
+        ("label_replace", |name: &str| format!("label_replace(load, \"{name}\", \"x\", \"\", \"\")")),
+        ("label_join", |name: &str| format!("label_join(load, \"{name}\", \"-\", \"a\", \"b\")")),
+    ] as [(&str, fn(&str) -> String); 3]
+    {
+        assert_eq!(ask(&query(&name(65_536))), Ok(()), "{function}");
+        let error = format!("label name in {function}() is longer than 65536 bytes");
+        assert_eq!(ask(&query(&name(65_537))), Err(error), "{function}");
+    }
+}
+
 #[test]
 fn odd_moments_and_deep_queries() {
     let nested = |open: &str, inner: &str, close: &str, n: usize| open.repeat(n) + inner + &close.repeat(n);

@@ -7,6 +7,7 @@ use relatum_model::Labels;
 use relatum_model::labels::METRIC_NAME;
 use relatum_model::text::format_value_plain;
 
+use super::relabel::check_name;
 use super::window::HISTOGRAM_WORK;
 use super::{Block, Budget, Column, Cost, Evaluated, Evaluator, Row, Steps, execution, labels_bytes};
 use crate::error::QueryError;
@@ -34,6 +35,7 @@ impl Evaluator<'_> {
         if label.is_empty() {
             return Err(execution(format!("invalid label name {}", relatum_model::text::quote(&label))));
         }
+        check_name("count_values", &label)?;
         let block = self.vector(&node.expr, steps)?;
         let mut counted = Counted::default();
         for row in &block.rows {

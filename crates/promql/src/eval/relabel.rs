@@ -50,6 +50,7 @@ impl Evaluator<'_> {
         let regex = relatum_model::regex::AnchoredRegex::new(pattern)
             .map_err(|_| execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
         let target = destination("label_replace", args)?;
+        check_name("label_replace", target)?;
         // Each reference gives the whole source at most.
         let n_references = template.matches('$').count();
         let mut block = self.vector(args.at(0), steps)?;
@@ -73,6 +74,7 @@ impl Evaluator<'_> {
         let sources =
             sources.map_err(|source| execution(format!("invalid source label name in label_join(): {source}")))?;
         let target = destination("label_join", args)?;
+        check_name("label_join", target)?;
         let mut block = self.vector(args.at(0), steps)?;
         let mut text = String::new();
         for row in &mut block.rows {
@@ -96,6 +98,17 @@ fn destination<'c>(function: &str, args: Args<'c>) -> Result<&'c str, QueryError
 
 /// How long a label may become: each call can make one several times as long, and calls can be nested.
 const VALUE_BYTES_MAX: usize = 1 << 16;
+
+/// How long the name of a label may be that is added to every series of a result.
+const NAME_BYTES_MAX: usize = 1 << 16;
+
+/// Refuses to add a label with so long a name.
+pub(super) fn check_name(function: &str, name: &str) -> Result<(), QueryError> {
+    if name.len() > NAME_BYTES_MAX {
+        return Err(execution(format!("label name in {function}() is longer than {NAME_BYTES_MAX} bytes")));
+    }
+    Ok(())
+}
 
 fn check_length(function: &str, bytes: usize) -> Result<(), QueryError> {
     if bytes > VALUE_BYTES_MAX {
