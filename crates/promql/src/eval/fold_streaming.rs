@@ -28,6 +28,9 @@ pub(crate) trait Collect {
     /// Takes what one thread made of one part; gives what is held for it from now on.
     fn take_batch(&mut self, batch: Batch, drop_name: bool) -> Cost;
 
+    /// How many rows it took.
+    fn n_rows(&self) -> usize;
+
     /// The result; `None` if a row came that only an aggregation of all rows can treat.
     fn finish(self: Box<Self>) -> Option<Vec<Row>>;
 }
@@ -68,6 +71,7 @@ struct Folding<F> {
     // As many for each group as there are steps.
     slots: Vec<Option<F>>,
     drop_name: Vec<bool>,
+    n_rows: usize,
     // For each thread, the groups that its own are.
     known_as: Vec<Vec<usize>>,
     is_beyond: bool,
@@ -105,6 +109,7 @@ impl<F: Fold> Collect for Folding<F> {
         if self.is_beyond {
             return Cost::default();
         }
+        self.n_rows += 1;
         let group = self.groups.of(&row.labels, bare);
         let held = self.admit(group);
         self.drop_name[group] |= row.drop_name;
@@ -127,6 +132,7 @@ impl<F: Fold> Collect for Folding<F> {
             held = held.plus(self.admit(group));
             self.known_as[batch.worker].push(group);
         }
+        self.n_rows += batch.rows.len();
         let mut from = 0;
         for (group, first, to) in batch.rows {
             let group = self.known_as[batch.worker][group];
@@ -135,6 +141,10 @@ impl<F: Fold> Collect for Folding<F> {
             from = to;
         }
         held
+    }
+
+    fn n_rows(&self) -> usize {
+        self.n_rows
     }
 
     fn finish(mut self: Box<Self>) -> Option<Vec<Row>> {
@@ -162,8 +172,11 @@ impl Evaluator<'_> {
         let Some(sink) = new_sink(node, steps).filter(|_| self.gives_rows_in_turn(input)) else { return Ok(None) };
         let (annotations, held) = (self.annotations.clone(), self.budget.held());
         self.sink = Some(sink);
-        self.node(input, steps)?;
+        let begun = self.measuring.begin(input);
+        let done = self.node_unmeasured(input, steps);
         let sink = self.sink.take();
+        self.measuring.end(begun, sink.as_ref().filter(|_| done.is_ok()).map(|sink| sink.n_rows()));
+        done?;
         match sink.and_then(|sink| sink.finish()) {
             Some(rows) => Ok(Some(Block { rows })),
             None => {
@@ -220,6 +233,7 @@ fn new_sink(node: &Aggregate, steps: Steps) -> Option<Sink> {
             steps: steps.count,
             slots: Vec::new(),
             drop_name: Vec::new(),
+            n_rows: 0,
             known_as: Vec::new(),
             is_beyond: false,
         }))
