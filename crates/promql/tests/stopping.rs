@@ -237,7 +237,8 @@ fn expressions_of_a_query_are_bounded_together() {
 fn limits_hold_on_all_threads() {
     let memory = many().in_parts(128);
     let ask = |samples_max, query| {
-        let engine = Engine::new(EngineOptions { samples_max, ..EngineOptions::default() });
+        let syntax = ParseOptions::all();
+        let engine = Engine::new(EngineOptions { samples_max, syntax, ..EngineOptions::default() });
         engine.instant(&memory, &Scope::all(), query, 90_000, &QueryOptions::default())
     };
     for (samples_max, query, is_refused) in [
@@ -245,6 +246,10 @@ fn limits_hold_on_all_threads() {
         (100, "sum(rate(load_total[2m]))", false),
         (3, "sum(rate(load_total[2m]))", true),
         (SERIES as usize + 100, "load_total", false),
+        // Of what goes in, only what comes out is there twice.
+        (SERIES as usize + 100, "topk(3, load_total)", false),
+        (SERIES as usize + 100, "limitk by (n) (0 + 50, load_total) and on () vector(0)", true),
+        (SERIES as usize + 100, "limit_ratio(1, load_total)", true),
         (SERIES as usize / 2, "load_total", true),
         (SERIES as usize / 2, "rate(load_total[2m])", true),
         (SERIES as usize / 2, "count by (n) (load_total)", true),
@@ -274,9 +279,18 @@ fn queries_are_measured() {
             (1, "sum(rate(load_total[1m]))", Some(1)),
             (1, "count(load_total) * 2", Some(1)),
             (2, "count(load_total)", Some(1)),
+            // These went by one after the other.
+            (2, "rate(load_total[1m])", Some(SERIES as usize)),
+            (3, "load_total", Some(SERIES as usize)),
         ] {
             assert!(shown.contains(&expected), "{expected:?} is not in {shown:?}");
         }
+        // What is the result itself is there once.
+        let probe = Probe::new();
+        let options = QueryOptions { probe: Some(probe.clone()), ..QueryOptions::default() };
+        let raw = "load_total{n=\"00007\"}[2m]";
+        Engine::default().instant(&memory, &Scope::all(), raw, 90_000, &options).unwrap();
+        assert_eq!(probe.stats().samples_peak, 4);
         assert!(stats.evaluation >= stats.nodes[1].took, "{stats:?}");
         let failing = Probe::new();
         let options = QueryOptions { probe: Some(failing.clone()), ..QueryOptions::default() };

@@ -64,9 +64,9 @@ impl HistogramColumn {
         held
     }
 
-    /// What a column takes that has all of these histograms and shares them with this one.
-    pub(crate) fn cost_of_another(&self) -> Cost {
-        Cost { samples: self.slots(), bytes: size_of_val(&self.entries[..]) }
+    /// What it takes to have a histogram in one more column, which shares it.
+    pub(crate) fn cost_of_shared(histogram: &FloatHistogram) -> Cost {
+        Cost { samples: cost(histogram), bytes: size_of::<(usize, Arc<FloatHistogram>)>() }
     }
 
     /// Forgets all.

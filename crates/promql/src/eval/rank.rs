@@ -104,21 +104,28 @@ impl Kept {
         Kept { columns: vec![Column::default(); n_rows], histograms, order: Vec::new() }
     }
 
-    /// What it takes if all of `block` is kept. The labels are those of the block.
-    fn cost(block: &Block) -> Cost {
-        let values: Cost =
-            block.rows.iter().map(|row| Cost::from(row.floats.slots()).plus(row.histograms.cost_of_another())).sum();
+    /// What it takes before anybody is kept. The labels will be those of the block.
+    fn cost_of_rows(n_rows: usize) -> Cost {
         let row_bytes = size_of::<Column>() + size_of::<HistogramColumn>() + size_of::<usize>();
-        values.with_bytes(block.rows.len().saturating_mul(row_bytes))
+        Cost::default().with_bytes(n_rows.saturating_mul(row_bytes))
     }
 
-    fn add(&mut self, step: usize, (row, value): Element, block: &Block) {
+    /// Keeps an element; gives what is held for it from now on.
+    fn add(&mut self, step: usize, (row, value): Element, block: &Block) -> Cost {
         if self.columns[row].slots() == 0 && self.histograms[row].is_empty() {
             self.order.push(row);
         }
         match block.rows[row].histograms.get(step) {
-            Some(histogram) => self.histograms[row].push(step, histogram.clone()),
-            None => self.columns[row].push(step, value),
+            Some(histogram) => {
+                self.histograms[row].push(step, histogram.clone());
+                HistogramColumn::cost_of_shared(histogram)
+            }
+            None => {
+                let column = &mut self.columns[row];
+                let before = column.slots();
+                column.push(step, value);
+                Cost::from(column.slots() - before)
+            }
         }
     }
 
@@ -152,7 +159,7 @@ impl Evaluator<'_> {
         let members = grouping.members();
         let mut heap = Heap { elements: Vec::new(), is_before };
         let mut kept = Kept::new(block.rows.len());
-        self.budget.charge(Kept::cost(&block).plus(grouping.cost()))?;
+        self.budget.charge(Kept::cost_of_rows(block.rows.len()).plus(grouping.cost()))?;
         for step in 0..steps.count {
             self.budget.check()?;
             let k = k.at(step);
@@ -177,7 +184,7 @@ impl Evaluator<'_> {
                     heap.sort();
                 }
                 for element in &heap.elements {
-                    kept.add(step, *element, &block);
+                    self.budget.charge(kept.add(step, *element, &block))?;
                 }
             }
         }
@@ -196,7 +203,7 @@ impl Evaluator<'_> {
         let members = grouping.members();
         let mut heap = Heap { elements: Vec::new(), is_before: smaller_first };
         let mut kept = Kept::new(block.rows.len());
-        self.budget.charge(Kept::cost(&block).plus(grouping.cost()))?;
+        self.budget.charge(Kept::cost_of_rows(block.rows.len()).plus(grouping.cost()))?;
         for step in 0..steps.count {
             self.budget.check()?;
             let ratio = ratio.at(step).clamp(-1.0, 1.0);
@@ -215,7 +222,7 @@ impl Evaluator<'_> {
                     }
                 }
                 for element in &heap.elements {
-                    kept.add(step, *element, &block);
+                    self.budget.charge(kept.add(step, *element, &block))?;
                 }
             }
         }

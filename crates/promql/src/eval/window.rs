@@ -351,6 +351,8 @@ impl Evaluator<'_> {
         let (reach, range, hints) = self.reach(matrix, "", steps)?;
         let edges = matrix.selector.edges;
         let mut found = Vec::new();
+        // What stays of a series is counted when the series itself is counted no more, as it was only moved.
+        let mut stays = 0;
         self.each_series(&matrix.selector.all_matchers(), range, &hints, |evaluator, series| {
             let Series { labels, samples } = series;
             let mut inside = Samples::default();
@@ -363,13 +365,14 @@ impl Evaluator<'_> {
             slide_all(&samples, &histograms, steps, reach, &mut evaluator.budget.pace(), &mut |window| {
                 inside = extended::range_samples(edges, window);
             })?;
+            evaluator.budget.charge(std::mem::take(&mut stays))?;
             if !inside.is_empty() {
-                // These stay.
-                evaluator.budget.charge(inside.len())?;
+                stays = inside.len();
                 found.push(Series { labels, samples: inside });
             }
             Ok(())
         })?;
+        self.budget.charge(stays)?;
         Ok(found)
     }
 
