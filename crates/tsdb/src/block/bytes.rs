@@ -45,7 +45,27 @@ impl<'a> Cursor<'a> {
         Ok(u64::from_le_bytes(self.bytes(8)?.try_into().expect("eight bytes")))
     }
 
+    #[inline]
     pub(crate) fn varint(&mut self) -> Result<u64, Damage> {
+        // Nearly all are short: symbols, counts and distances.
+        match *self.rest {
+            [a, ref rest @ ..] if a < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(a))
+            }
+            [a, b, ref rest @ ..] if b < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(a & 0x7f) | u64::from(b) << 7)
+            }
+            [a, b, c, ref rest @ ..] if c < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(a & 0x7f) | u64::from(b & 0x7f) << 7 | u64::from(c) << 14)
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Damage> {
         let mut value = 0u64;
         for (i, byte) in self.rest.iter().take(10).enumerate() {
             value |= u64::from(byte & 0x7f) << (7 * i);
@@ -64,5 +84,26 @@ impl<'a> Cursor<'a> {
             return Err(Damage("a count is larger than what follows"));
         }
         Ok(n as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn varints_of_all_lengths() {
+        let edges = (0..64).flat_map(|bits| [(1u64 << bits) - 1, 1u64 << bits]).chain([u64::MAX]);
+        for value in edges {
+            let mut bytes = Vec::new();
+            put_varint(&mut bytes, value);
+            let n = bytes.len();
+            bytes.push(0xaa);
+            let mut cursor = Cursor::new(&bytes);
+            assert_eq!(cursor.varint(), Ok(value));
+            assert_eq!(cursor.rest, [0xaa]);
+            assert!(Cursor::new(&bytes[..n - 1]).varint().is_err(), "{value} without its last byte");
+        }
+        assert!(Cursor::new(&[0x80; 11]).varint().is_err());
     }
 }
