@@ -10,7 +10,7 @@ use relatum_model::regex::CompileBudget;
 use relatum_model::storage::{Hints, Scope, Select, SelectError, TimeRange};
 use relatum_model::text::{format_value_short, is_legacy_label_name, is_legacy_metric_name};
 use relatum_model::{Labels, is_stale};
-use relatum_promql::syntax::parse_selector_within;
+use relatum_promql::syntax::{ParseError, parse_selector_within};
 
 use super::front;
 use super::params::Params;
@@ -25,21 +25,27 @@ const NAME: &str = "__name__";
 /// How a reader says that it takes names with any letters.
 const UTF8: &str = "escaping=allow-utf-8";
 
+/// Why nothing is federated.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error(transparent)]
+    Selector(#[from] ParseError),
+    #[error(transparent)]
+    Store(#[from] SelectError),
+}
+
 /// `/federate`
 pub(crate) async fn federate(State(engine): State<Arc<Engine>>, headers: HeaderMap, params: Params) -> Response {
     let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let utf8 = accepted.contains(UTF8);
-    let mut regexes = CompileBudget::new();
-    let sets: Result<Vec<_>, _> = params.all("match[]").map(|text| parse_selector_within(text, &mut regexes)).collect();
-    let sets = match sets {
-        Ok(sets) => sets,
-        Err(error) => return front::plain(StatusCode::BAD_REQUEST, format!("{error}\n")),
-    };
     let live = engine.live();
     let end_ms = now_ms();
     let range = TimeRange { min_ms: end_ms - live.flags.lookback.as_millis() as i64, max_ms: end_ms };
     let asked = Arc::clone(&engine);
     let read = reading(&asked, move |cancel| {
+        let mut regexes = CompileBudget::new();
+        let sets = params.all("match[]").map(|text| parse_selector_within(text, &mut regexes));
+        let sets = sets.collect::<Result<Vec<_>, _>>()?;
         let reader = engine.store().open(&Scope::all(), range)?;
         let mut newest: Vec<(Labels, i64, f64)> = Vec::new();
         for set in &sets {
@@ -51,7 +57,7 @@ pub(crate) async fn federate(State(engine): State<Arc<Engine>>, headers: HeaderM
                 }
             }
         }
-        Ok::<_, SelectError>(newest)
+        Ok::<_, Refused>(newest)
     });
     match read.await {
         Ok(Ok(newest)) => {
@@ -60,7 +66,8 @@ pub(crate) async fn federate(State(engine): State<Arc<Engine>>, headers: HeaderM
             let text = text_of(newest, &live.config.global.external_labels, utf8);
             ([(header::CONTENT_TYPE, content_type)], text).into_response()
         }
-        Ok(Err(error)) => {
+        Ok(Err(Refused::Selector(error))) => front::plain(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        Ok(Err(Refused::Store(error))) => {
             tracing::error!(error = %crate::chain(&error), "the store could not be read for federation");
             (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
         }

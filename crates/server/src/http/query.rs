@@ -10,14 +10,14 @@ use axum::extract::{FromRequestParts, MatchedPath, State};
 use axum::http::header::CACHE_CONTROL;
 use axum::http::request::Parts;
 use relatum_model::storage::Scope;
-use relatum_promql::syntax::ValueType;
+use relatum_promql::syntax::{Expr, ValueType};
 use relatum_promql::{Answer, Probe, QueryError, QueryOptions, RangeQuery, Value};
 
 use super::envelope::{ApiError, ApiResult, ErrorKind, Success};
 use super::json::ResultWriter;
 use super::params::{Params, parse_duration_ms};
 use super::query_stats::{self, Turn};
-use super::reading::{Begun, reading_within};
+use super::reading::{Begun, reading, reading_within};
 use super::stream::PIECE_BYTES;
 use crate::Engine;
 use crate::queries::Patience;
@@ -32,7 +32,7 @@ pub(crate) async fn instant(State(engine): State<Arc<Engine>>, asker: Asker, par
     run(engine, asker, params, (at_ms, at_ms, 0), move |engine, params, options| {
         let everywhere = engine.everywhere();
         let answer = engine.promql().instant(&everywhere, &Scope::all(), params.first("query"), at_ms, options);
-        answer.map(|answer| everywhere.noted(answer))
+        Ok(everywhere.noted(answer?))
     })
     .await
 }
@@ -60,12 +60,6 @@ pub(crate) async fn range(State(engine): State<Arc<Engine>>, asker: Asker, param
     }
     // Moments are milliseconds apart, or the same.
     let step_ms = Some(step_ns / 1_000_000).filter(|step_ms| *step_ms > 0).ok_or_else(too_small)?;
-    let expr = engine.promql().parse(params.first("query")).map_err(|error| ApiError::parameter("query", error))?;
-    if !matches!(expr.value_type(), ValueType::Scalar | ValueType::Vector) {
-        let kind = expr.value_type().documented();
-        let text = format!("invalid expression type \"{kind}\" for range query, must be Scalar or instant Vector");
-        return Err(ApiError::parameter("query", text));
-    }
     let is_anew = asker.wants_anew || !params.first("nocache").is_empty();
     run(engine, asker, params, (start_ms, end_ms, step_ms), move |engine, params, options| {
         let query = params.first("query");
@@ -76,21 +70,61 @@ pub(crate) async fn range(State(engine): State<Arc<Engine>>, asker: Asker, param
             let asked = RangeQuery { query, start_ms, end_ms, step_ms };
             engine.results().range(&promql, &everywhere, &scope, asked, options)
         };
-        answer.map(|answer| everywhere.noted(answer))
+        match answer {
+            // The engine evaluates nothing of these; here it is the client who asked for what there cannot be.
+            Err(QueryError::Execution(text)) if !has_range(&promql, query) => {
+                Err(NoAnswer::Asked(ApiError::parameter("query", text)))
+            }
+            answer => Ok(everywhere.noted(answer?)),
+        }
     })
     .await
 }
 
+/// Whether the values of `query` at many moments can be one answer.
+fn has_range(promql: &relatum_promql::Engine, query: &str) -> bool {
+    promql.parse(query).is_ok_and(|expr| matches!(expr.value_type(), ValueType::Scalar | ValueType::Vector))
+}
+
 /// `/api/v1/format_query`
 pub(crate) async fn format(State(engine): State<Arc<Engine>>, params: Params) -> ApiResult {
-    let expr = engine.promql().parse(params.first("query")).map_err(|error| ApiError::parameter("query", error))?;
-    Ok(Success::of(&expr.pretty()))
+    parsed(engine, params, |expr| Success::of(&expr.pretty())).await
 }
 
 /// `/api/v1/parse_query`
 pub(crate) async fn parse(State(engine): State<Arc<Engine>>, params: Params) -> ApiResult {
-    let expr = engine.promql().parse(params.first("query")).map_err(|error| ApiError::parameter("query", error))?;
-    Ok(Success::of(&expr.to_json()))
+    parsed(engine, params, |expr| Success::of(&expr.to_json())).await
+}
+
+/// Reads a query and shows it. A long one takes a while, so that happens in its turn, as if it ran.
+async fn parsed(
+    engine: Arc<Engine>,
+    params: Params,
+    show: impl FnOnce(&Expr) -> Success + Send + 'static,
+) -> ApiResult {
+    let asked = Arc::clone(&engine);
+    let parsed = reading(&asked, move |_| {
+        let expr = engine.promql().parse(params.first("query")).map_err(|error| ApiError::parameter("query", error))?;
+        Ok(show(&expr))
+    });
+    parsed.await?
+}
+
+/// Why there is no answer.
+enum NoAnswer {
+    /// What was asked is no query that could run.
+    Asked(ApiError),
+    /// The query has no result.
+    Query(QueryError),
+}
+
+impl From<QueryError> for NoAnswer {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::Parse(_) | QueryError::Duration(_) => NoAnswer::Asked(ApiError::parameter("query", error)),
+            error => NoAnswer::Query(error),
+        }
+    }
 }
 
 async fn run(
@@ -98,7 +132,7 @@ async fn run(
     asker: Asker,
     params: Params,
     (start_ms, end_ms, step_ms): (i64, i64, i64),
-    evaluate: impl FnOnce(&Engine, &Params, &QueryOptions) -> Result<Answer, QueryError> + Send + 'static,
+    evaluate: impl FnOnce(&Engine, &Params, &QueryOptions) -> Result<Answer, NoAnswer> + Send + 'static,
 ) -> ApiResult {
     // Prometheus names this parameter in words of its own.
     let lookback_ms = match params.first("lookback_delta") {
@@ -120,7 +154,12 @@ async fn run(
             probe: Some(if params.first("explain").is_empty() { Probe::new() } else { Probe::explaining() }),
         };
         let begun = Instant::now();
-        let answer = evaluate(&engine, &params, &options);
+        let answer = match evaluate(&engine, &params, &options) {
+            // Nothing ran that could be logged.
+            Err(NoAnswer::Asked(error)) => return Err(error),
+            Err(NoAnswer::Query(error)) => Err(error),
+            Ok(answer) => Ok(answer),
+        };
         let took = begun.elapsed();
         let measured = options.probe.map(|probe| probe.stats()).unwrap_or_default();
         let stats = || query_stats::stats(&measured, Turn { waited, took });
@@ -204,8 +243,6 @@ fn success(mut answer: Answer, limit: usize, more: [(&str, Option<serde_json::Va
 
 fn refusal(error: QueryError) -> ApiError {
     match error {
-        QueryError::Parse(error) => ApiError::parameter("query", error),
-        QueryError::Duration(error) => ApiError::parameter("query", error),
         QueryError::Cancelled => ApiError::new(ErrorKind::Canceled, error.to_string()),
         QueryError::Timeout => ApiError::new(ErrorKind::Timeout, error.to_string()),
         QueryError::Storage(error) => {
@@ -226,7 +263,7 @@ mod tests {
     use crate::flags::Flags;
 
     #[tokio::test]
-    async fn waiting_is_part_of_the_time_for_a_query() {
+    async fn queries_are_read_and_run_in_their_turn_or_not_at_all() {
         let dir = tempfile::tempdir().unwrap();
         let engine =
             Engine::open(Flags { data_dir: dir.path().to_owned(), concurrency: 1, ..Flags::default() }).unwrap();
@@ -238,9 +275,28 @@ mod tests {
         };
         let query = "/api/v1/query?query=1&timeout=10ms";
         let range = "/api/v1/query_range?query=1&start=0&end=1&step=1&timeout=10ms";
+        let format = "/api/v1/format_query?query=";
+        assert_eq!(ask(&format!("{format}sum(a)by(b)")).await.1, r#"{"status":"success","data":"sum by (b) (a)"}"#);
+        for (path, fault) in [
+            (format, "unknown position: parse error: no expression found in input"),
+            ("/api/v1/parse_query?query=a%2B", "1:3: parse error: unexpected end of input"),
+            ("/api/v1/query?query=a%2B", "1:3: parse error: unexpected end of input"),
+            ("/api/v1/query_range?start=0&end=1&step=1&query=a%2B", "1:3: parse error: unexpected end of input"),
+            (
+                "/api/v1/query_range?start=0&end=1&step=1&query=a[1m]",
+                r#"invalid expression type \"range vector\" for range query, must be Scalar or instant Vector"#,
+            ),
+        ] {
+            let body = format!(
+                r#"{{"status":"error","errorType":"bad_data","error":"invalid parameter \"query\": {fault}"}}"#
+            );
+            assert_eq!(ask(path).await, (400, body), "{path}");
+        }
         let other = engine.queries().turn(Patience::new(Duration::ZERO, None)).await.unwrap();
         let late = r#"{"status":"error","errorType":"timeout","error":"query timed out in query queue"}"#;
-        for path in [query, range] {
+        // It is read when it is its turn.
+        let broken = "/api/v1/query_range?query=a%2B&start=0&end=1&step=1&timeout=10ms";
+        for path in [query, range, broken] {
             assert_eq!(ask(path).await, (503, late.to_owned()), "{path}");
         }
         drop(other);

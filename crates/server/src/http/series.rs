@@ -43,9 +43,9 @@ pub(crate) async fn series(State(engine): State<Arc<Engine>>, params: Params) ->
     if params.all("match[]").next().is_none() {
         return Err(ApiError::bad_data("no match[] parameter provided"));
     }
-    let sets = params.matcher_sets().map_err(|cause| ApiError::parameter("match[]", cause))?;
+    let refuse = |cause| ApiError::parameter("match[]", cause);
     let (found, warnings) =
-        collect(engine, params, sets, |reader, matchers, limit, cancel| reader.label_sets(matchers, limit, cancel))
+        collect(engine, params, refuse, |reader, matchers, limit, cancel| reader.label_sets(matchers, limit, cancel))
             .await?;
     let mut writer = LabelSetsWriter::new(found);
     Ok(Success::in_pieces(move |out| writer.fill(out, PIECE_BYTES)).with_notes(warnings, Vec::new()))
@@ -61,29 +61,29 @@ async fn listed(
     params: Params,
     read: impl Fn(&dyn Reader, &[Matcher], usize, &Cancel) -> Result<Vec<String>, SelectError> + Send + 'static,
 ) -> ApiResult {
-    let sets = params.matcher_sets().map_err(ApiError::bad_data)?;
-    let (found, warnings) = collect(engine, params, sets, read).await?;
+    let (found, warnings) = collect(engine, params, ApiError::bad_data, read).await?;
     Ok(Success::of(&found).with_notes(warnings, Vec::new()))
 }
 
 /// Reads for every selector of the request and unites what was found, sorted, up to the request's limit; `read` may stop at its own, which
-/// is one more. Beside it, warnings that it is not all.
+/// is one more. Beside it, warnings that it is not all. A selector that cannot be read is answered as `refuse` says.
 async fn collect<T: Ord + Send + 'static>(
     engine: Arc<Engine>,
     params: Params,
-    mut sets: Vec<Vec<Matcher>>,
+    refuse: impl FnOnce(String) -> ApiError + Send + 'static,
     read: impl Fn(&dyn Reader, &[Matcher], usize, &Cancel) -> Result<Vec<T>, SelectError> + Send + 'static,
 ) -> Result<(Vec<T>, Vec<String>), ApiError> {
     let min_ms = params.time_ms_or("start", MIN_TIME_MS)?;
     let max_ms = params.time_ms_or("end", MAX_TIME_MS)?;
     let limit = params.limit()?;
-    if sets.is_empty() {
-        sets.push(Vec::new());
-    }
     // One more tells that there are more.
     let enough = if limit > 0 { limit.saturating_add(1) } else { 0 };
     let asked = Arc::clone(&engine);
     let collected = reading(&asked, move |cancel| {
+        let mut sets = params.matcher_sets().map_err(refuse)?;
+        if sets.is_empty() {
+            sets.push(Vec::new());
+        }
         let everywhere = engine.everywhere();
         let reader = everywhere.open(&Scope::all(), TimeRange { min_ms, max_ms })?;
         let found = if let [matchers] = &sets[..] {
@@ -96,7 +96,7 @@ async fn collect<T: Ord + Send + 'static>(
             united.into_iter().collect()
         };
         drop(reader);
-        Ok::<_, SelectError>((found, everywhere.take_warnings()))
+        Ok::<_, ApiError>((found, everywhere.take_warnings()))
     });
     let (mut found, mut warnings) = collected.await??;
     if limit > 0 && found.len() > limit {
