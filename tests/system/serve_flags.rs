@@ -149,7 +149,8 @@ fn slow_queries() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let group = format!("groups: [{{name: heavy, interval: 1s, rules: [{{record: r, expr: '{SLOW}'}}]}}]\n");
     fs::write(dir.path().join("rules.yml"), group)?;
-    let server = Server::ours(dir.path(), "rule_files: [rules.yml]\n", &["--query.slow-after=1ms"])?;
+    let config = "global: {query_log_file: queries.log}\nrule_files: [rules.yml]\n";
+    let server = Server::ours(dir.path(), config, &["--query.slow-after=1ms"])?;
     let answer = http::get(&format!("{}/api/v1/query?query={SLOW}", server.url))?;
     ensure!(answer.status == 200, "{}", answer.body);
     for parts in [["slow query of a rule", "group=\"heavy\""], ["slow query query=", "client=\"127.0.0.1\""]] {
@@ -157,6 +158,25 @@ fn slow_queries() -> anyhow::Result<()> {
             || server.running.output().lines().any(|line| parts.iter().all(|part| line.contains(part))).then_some(());
         wait_for(parts[0], PATIENCE, said).with_context(|| server.running.output())?;
     }
+    // The log of queries and the metrics have those of rules, too.
+    let log = fs::read_to_string(dir.path().join("queries.log"))?;
+    let lines = log.lines().map(serde_json::from_str).collect::<Result<Vec<serde_json::Value>, _>>()?;
+    for part in ["httpRequest", "ruleGroup"] {
+        let line = lines.iter().find(|line| line.get(part).is_some()).with_context(|| format!("no {part} in {log}"))?;
+        let timings = &line["stats"]["timings"];
+        let took = |name: &str| timings[name].as_f64().filter(|seconds| *seconds > 0.0);
+        let (preparation, evaluation) = (took("queryPreparationTime"), took("innerEvalTime"));
+        ensure!(preparation.is_some() && evaluation.is_some(), "{part}: {timings}");
+    }
+    let metrics = http::get(&format!("{}/metrics", server.url))?.body;
+    let value = |name: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse::<f64>().ok()).with_context(|| format!("no {name} in\n{metrics}"))
+    };
+    let duration = |part: &str| value(&format!("prometheus_engine_query_duration_seconds{part}"));
+    ensure!(duration("_count{slice=\"inner_eval\"}")? >= 2.0 && duration("_sum{slice=\"inner_eval\"}")? > 0.0);
+    ensure!(duration("_count{slice=\"queue_time\"}")? == 1.0);
+    ensure!(value("prometheus_engine_query_log_enabled")? == 1.0 && value("prometheus_engine_queries")? == 0.0);
     Ok(())
 }
 

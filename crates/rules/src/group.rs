@@ -56,7 +56,7 @@ pub struct RuleQuery<'a> {
     pub at_ms: i64,
     /// Why there is no answer.
     pub error: Option<&'a str>,
-    /// How long it took.
+    /// How long it took, to read its text included.
     pub took: Duration,
     /// What was measured on the way.
     pub stats: QueryStats,
@@ -414,14 +414,16 @@ fn samples(value: Value) -> Result<Vec<VectorSample>, String> {
 
 /// The value of a rule's expression.
 fn ask(rule: &Rule, group: &GroupSource, tick: &Tick<'_>, at_ms: i64) -> Result<Value, String> {
-    let expr = rule.expr.parse().map_err(|error| error.to_string())?;
-    let options = QueryOptions { probe: tick.watch.map(|_| Probe::new()), ..QueryOptions::default() };
     let begun = Instant::now();
+    let expr = rule.expr.parse().map_err(|error| error.to_string())?;
+    let preparation = begun.elapsed();
+    let options = QueryOptions { probe: tick.watch.map(|_| Probe::new()), ..QueryOptions::default() };
     let answer = tick.engine.instant_expr(tick.select, &Scope::all(), &expr, at_ms, &options);
     let took = begun.elapsed();
     let value = answer.map(|answer| answer.value).map_err(|error| error.to_string());
     if let Some(watch) = tick.watch {
         let stats = options.probe.map(|probe| probe.stats()).unwrap_or_default();
+        let stats = QueryStats { preparation, ..stats };
         let error = value.as_ref().err().map(String::as_str);
         watch(&RuleQuery { group, expr: &expr, at_ms, error, took, stats });
     }

@@ -30,6 +30,7 @@ use crate::http::{Inflow, Traffic};
 use crate::notices::{Notice, Notices};
 use crate::queries::Queries;
 use crate::query_log::{PreparedQueryLog, QueryLog};
+use crate::query_metrics::QueryMetrics;
 use crate::rule_runner::RuleRunner;
 use crate::start::Start;
 use crate::web::{Door, PreparedWeb, Web};
@@ -58,6 +59,7 @@ pub struct Engine {
     // A reload happens wholly, so only one at a time.
     reloading: Mutex<()>,
     queries: Queries,
+    query_metrics: Arc<QueryMetrics>,
     read_slots: Arc<Semaphore>,
     quit: CancellationToken,
     added_metrics: OnceLock<AddedMetrics>,
@@ -176,6 +178,7 @@ impl Engine {
             flags: flags.clone(),
         };
         let query_log = Arc::new(QueryLog::default());
+        let query_metrics = Arc::new(QueryMetrics::default());
         Ok(Arc::new(Engine {
             scrape: Scraper::new(Arc::clone(&store) as _),
             rules: RuleRunner::new(
@@ -184,8 +187,10 @@ impl Engine {
                 Arc::clone(&promql),
                 Arc::clone(&notifier),
                 Arc::clone(&query_log),
+                Arc::clone(&query_metrics),
             ),
             queries: Queries::new(flags.concurrency),
+            query_metrics,
             read_slots: Arc::new(Semaphore::new(match flags.read_concurrency {
                 0 => Semaphore::MAX_PERMITS,
                 n => n.min(Semaphore::MAX_PERMITS),
@@ -459,6 +464,11 @@ impl Engine {
     /// The turns of queries.
     pub(crate) fn queries(&self) -> &Queries {
         &self.queries
+    }
+
+    /// What queries took.
+    pub(crate) fn query_metrics(&self) -> &QueryMetrics {
+        &self.query_metrics
     }
 
     /// Waits for a turn among the remote reads.

@@ -17,6 +17,7 @@ mod notices;
 pub mod parallel;
 mod queries;
 mod query_log;
+mod query_metrics;
 mod rule_runner;
 mod start;
 pub mod web;

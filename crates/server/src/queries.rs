@@ -1,8 +1,10 @@
 //! The turns of queries: so many run at once, the others wait, and nobody waits longer than for an answer.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use relatum_model::exposition::MetricFamily;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -11,6 +13,8 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(crate) struct Queries {
     slots: Arc<Semaphore>,
+    running_max: usize,
+    here: Arc<AtomicUsize>,
 }
 
 /// Until when somebody waits for an answer. It counts from when the question came, so what is spent waiting for a turn is not there
@@ -30,6 +34,7 @@ pub(crate) struct WaitedTooLong;
 #[derive(Debug)]
 pub(crate) struct Running {
     _slot: OwnedSemaphorePermit,
+    _here: Here,
     /// How long it waited for that.
     pub(crate) waited: Duration,
 }
@@ -53,19 +58,54 @@ impl Patience {
 impl Queries {
     /// Lets so many run at once.
     pub(crate) fn new(running_max: usize) -> Self {
-        Queries { slots: Arc::new(Semaphore::new(running_max.clamp(1, Semaphore::MAX_PERMITS))) }
+        let running_max = running_max.clamp(1, Semaphore::MAX_PERMITS);
+        Queries { slots: Arc::new(Semaphore::new(running_max)), running_max, here: Arc::default() }
     }
 
     /// Waits for a turn.
     pub(crate) async fn turn(&self, patience: Patience) -> Result<Running, WaitedTooLong> {
         let came = Instant::now();
+        let here = Here::new(&self.here);
         let slot = Arc::clone(&self.slots).acquire_owned();
         let slot = match patience.until {
             Some(until) => tokio::time::timeout_at(until, slot).await.map_err(|_| WaitedTooLong)?,
             None => slot.await,
         };
         let slot = slot.expect("the semaphore is never closed");
-        Ok(Running { _slot: slot, waited: came.elapsed() })
+        Ok(Running { _slot: slot, _here: here, waited: came.elapsed() })
+    }
+
+    /// How full it is, for `/metrics`.
+    pub(crate) fn metrics(&self) -> [MetricFamily; 2] {
+        [
+            MetricFamily::gauge(
+                "prometheus_engine_queries",
+                "Queries that run, and those that wait for their turn.",
+                self.here.load(Ordering::Relaxed) as f64,
+            ),
+            MetricFamily::gauge(
+                "prometheus_engine_queries_concurrent_max",
+                "How many queries may run at once.",
+                self.running_max as f64,
+            ),
+        ]
+    }
+}
+
+/// Counts one that is here, until this is dropped: also when its client goes away while it waits.
+#[derive(Debug)]
+struct Here(Arc<AtomicUsize>);
+
+impl Here {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Here(Arc::clone(count))
+    }
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -97,13 +137,17 @@ mod tests {
         let (came, short) = (Instant::now(), Patience::new(10 * SECOND, Some(SECOND)));
         assert_eq!(queries.turn(short).await.unwrap_err(), WaitedTooLong);
         assert_eq!((came.elapsed(), short.left()), (SECOND, Err(WaitedTooLong)));
+        let counts = || queries.metrics().map(|family| family.samples[0].value);
+        assert_eq!(counts(), [1.0, 1.0]);
         let long = Patience::new(10 * SECOND, None);
         let ends = async {
             tokio::time::sleep(4 * SECOND).await;
+            assert_eq!(counts(), [2.0, 1.0]);
             drop(first);
         };
         let (second, ()) = tokio::join!(queries.turn(long), ends);
         // What is left is what the query may take.
         assert_eq!((second.unwrap().waited, long.left()), (4 * SECOND, Ok(Some(6 * SECOND))));
+        assert_eq!(counts(), [0.0, 1.0]);
     }
 }

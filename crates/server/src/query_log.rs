@@ -3,9 +3,11 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use relatum_model::exposition::MetricFamily;
 use serde_json::{Value, json};
 use tracing::warn;
 
@@ -33,6 +35,7 @@ pub(crate) enum By<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct QueryLog {
     open: Mutex<Option<LogFile>>,
+    failures: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -78,6 +81,23 @@ impl QueryLog {
             warn!(file = %log.path.display(), %error, "queries cannot be logged");
         }
         log.failed = written.is_err();
+        self.failures.fetch_add(u64::from(log.failed), Ordering::Relaxed);
+    }
+
+    /// Whether there is a log, and how it fares.
+    pub(crate) fn metrics(&self) -> [MetricFamily; 2] {
+        [
+            MetricFamily::gauge(
+                "prometheus_engine_query_log_enabled",
+                "Whether queries are logged.",
+                f64::from(u8::from(self.is_open())),
+            ),
+            MetricFamily::counter(
+                "prometheus_engine_query_log_failures_total",
+                "Queries that could not be logged.",
+                self.failures.load(Ordering::Relaxed) as f64,
+            ),
+        ]
     }
 }
 
@@ -170,5 +190,13 @@ mod tests {
         assert_eq!(lines[0], expected);
         assert_eq!(lines[1]["error"], "query timed out");
         assert!(QueryLog::prepare(Some(dir.path())).is_err(), "a folder is no file");
+        let counts = || log.metrics().map(|family| family.samples[0].value);
+        assert_eq!(counts(), [1.0, 0.0]);
+        // A device that is always full.
+        log.commit(QueryLog::prepare(Some(Path::new("/dev/full"))).unwrap());
+        log.write(&asked, None, || json!({}), 0);
+        assert_eq!(counts(), [1.0, 1.0]);
+        log.commit(QueryLog::prepare(None).unwrap());
+        assert_eq!(counts(), [0.0, 1.0]);
     }
 }

@@ -26,6 +26,7 @@ use crate::files::Loaded;
 use crate::flags::Flags;
 use crate::http::query_stats::{Turn, stats};
 use crate::query_log::{Asked, By, QueryLog, warn_if_slow};
+use crate::query_metrics::QueryMetrics;
 
 /// With more groups than this, what is measured of each is shown of all together: whoever relates very many applications would store
 /// more of the server than of them.
@@ -46,6 +47,7 @@ struct Shared {
     promql: Arc<ArcSwap<relatum_promql::Engine>>,
     notifier: Arc<Notifier>,
     query_log: Arc<QueryLog>,
+    query_metrics: Arc<QueryMetrics>,
     /// Turns of groups that evaluate: more at once than this would only take memory for their threads.
     turns: Semaphore,
     surroundings: Mutex<Surroundings>,
@@ -96,6 +98,7 @@ impl RuleRunner {
         promql: Arc<ArcSwap<relatum_promql::Engine>>,
         notifier: Arc<Notifier>,
         query_log: Arc<QueryLog>,
+        query_metrics: Arc<QueryMetrics>,
     ) -> Self {
         let shared = Shared {
             store,
@@ -103,6 +106,7 @@ impl RuleRunner {
             promql,
             notifier,
             query_log,
+            query_metrics,
             turns: Semaphore::new(TURNS_PER_CORE * std::thread::available_parallelism().map_or(1, usize::from)),
             surroundings: Mutex::default(),
             evaluations: AtomicU64::new(0),
@@ -269,7 +273,7 @@ impl Shared {
     fn with_tick<T>(&self, at_ms: i64, work: impl FnOnce(&Tick<'_>) -> T) -> T {
         let Surroundings { external_labels, external_url, slow_after } = lock(&self.surroundings).clone();
         let everywhere = Everywhere::new(Arc::clone(&self.store), Arc::clone(&self.others));
-        let watch = |asked: &RuleQuery<'_>| self.log(asked, slow_after);
+        let watch = |asked: &RuleQuery<'_>| self.note(asked, slow_after);
         let done = work(&Tick {
             now_ms: at_ms,
             engine: &self.promql.load(),
@@ -277,7 +281,7 @@ impl Shared {
             append: &*self.store,
             external_labels: &external_labels,
             external_url: &external_url,
-            watch: if self.query_log.is_open() || !slow_after.is_zero() { Some(&watch) } else { None },
+            watch: Some(&watch),
         });
         for warning in everywhere.take_warnings() {
             warn!(warning, "rules saw less than there is");
@@ -287,8 +291,13 @@ impl Shared {
 }
 
 impl Shared {
-    /// Writes a query of a rule into the log of queries, and says when it took long.
-    fn log(&self, query: &RuleQuery<'_>, slow_after: Duration) {
+    /// Counts a query of a rule, writes it into the log of queries, and says when it took long.
+    fn note(&self, query: &RuleQuery<'_>, slow_after: Duration) {
+        self.query_metrics.count_of_rule(&query.stats);
+        // Most often nobody wants the text.
+        if !self.query_log.is_open() && slow_after.is_zero() {
+            return;
+        }
         let by = By::Rule { file: query.group.file(), group: query.group.name() };
         let text = query.expr.to_string();
         let asked = Asked { query: &text, start_ms: query.at_ms, end_ms: query.at_ms, step_ms: 0, by };

@@ -46,6 +46,9 @@ pub(crate) fn families(engine: &Engine) -> Vec<MetricFamily> {
     families.extend(engine.web().metrics());
     families.extend(engine.traffic().metrics());
     families.extend(engine.inflow().metrics());
+    families.extend(engine.queries().metrics());
+    families.extend(engine.query_metrics().metrics());
+    families.extend(engine.query_log().metrics());
     families.extend(results(engine.results().stats()));
     families.extend(engine.added_metrics());
     families.extend(process(engine.started_at_ms()));

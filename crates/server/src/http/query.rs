@@ -162,6 +162,7 @@ async fn run(
         };
         let took = begun.elapsed();
         let measured = options.probe.map(|probe| probe.stats()).unwrap_or_default();
+        engine.query_metrics().count(waited, &measured, step_ms > 0);
         let stats = || query_stats::stats(&measured, Turn { waited, took });
         let Asker { client, method, path, .. } = &asker;
         let by = By::Client { client, method, path };
