@@ -20,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         crate::plain("serve_reloads_files_that_change", auto_reload),
         crate::plain("serve_limits_and_logs_requests", front_door),
         crate::plain("serve_warns_of_slow_queries", slow_queries),
+        crate::plain("serve_warns_of_queries_that_a_crash_ended", unfinished_queries),
         crate::plain("serve_survives_a_hangup_before_it_is_ready", early_hangup),
     ]
 }
@@ -177,6 +178,30 @@ fn slow_queries() -> anyhow::Result<()> {
     ensure!(duration("_count{slice=\"inner_eval\"}")? >= 2.0 && duration("_sum{slice=\"inner_eval\"}")? > 0.0);
     ensure!(duration("_count{slice=\"queue_time\"}")? == 1.0);
     ensure!(value("prometheus_engine_query_log_enabled")? == 1.0 && value("prometheus_engine_queries")? == 0.0);
+    Ok(())
+}
+
+fn unfinished_queries() -> anyhow::Result<()> {
+    // It takes minutes.
+    const LONG: &str = "count_over_time(sum_over_time(vector(1)[10h:1s])[30d:1s])";
+    const WARNING: &str = "this query had not finished";
+    let dir = tempfile::tempdir()?;
+    let mut server = Server::ours(dir.path(), "", &[])?;
+    let url = format!("{}/api/v1/query?query={LONG}", server.url);
+    let asked = std::thread::spawn(move || http::get(&url));
+    let file = dir.path().join("data/queries.active");
+    let is_noted = || fs::read_to_string(&file).is_ok_and(|text| text.contains(LONG)).then_some(());
+    wait_for("the query in the file", PATIENCE, is_noted)?;
+    server.running.kill()?;
+    ensure!(asked.join().is_ok_and(|answer| answer.is_err()), "the query was answered");
+    let server = Server::ours(dir.path(), "", &[])?;
+    let said = server.running.output();
+    ensure!(said.lines().any(|line| line.contains(WARNING) && line.contains(LONG)), "{said}");
+    ensure!(fs::read_to_string(&file)?.trim().is_empty(), "the file was not emptied");
+    ensure!(http::get(&format!("{}/api/v1/query?query=1", server.url))?.status == 200, "no answer");
+    drop(server);
+    let said = Server::ours(dir.path(), "", &[])?.running.output();
+    ensure!(!said.contains(WARNING), "{said}");
     Ok(())
 }
 

@@ -22,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::active_queries::ActiveQueries;
 use crate::clock::now_ms;
 use crate::everywhere::Everywhere;
 use crate::files::{DiskFiles, FileProblem, Files, Loaded, Loader, whole_file};
@@ -59,6 +60,7 @@ pub struct Engine {
     // A reload happens wholly, so only one at a time.
     reloading: Mutex<()>,
     queries: Queries,
+    active_queries: ActiveQueries,
     query_metrics: Arc<QueryMetrics>,
     read_slots: Arc<Semaphore>,
     quit: CancellationToken,
@@ -190,6 +192,8 @@ impl Engine {
                 Arc::clone(&query_metrics),
             ),
             queries: Queries::new(flags.concurrency),
+            // The store keeps other processes away from its directory.
+            active_queries: ActiveQueries::open(&flags.data_dir, flags.concurrency),
             query_metrics,
             read_slots: Arc::new(Semaphore::new(match flags.read_concurrency {
                 0 => Semaphore::MAX_PERMITS,
@@ -464,6 +468,11 @@ impl Engine {
     /// The turns of queries.
     pub(crate) fn queries(&self) -> &Queries {
         &self.queries
+    }
+
+    /// Which queries run.
+    pub(crate) fn active_queries(&self) -> &ActiveQueries {
+        &self.active_queries
     }
 
     /// What queries took.

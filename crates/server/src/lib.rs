@@ -3,6 +3,7 @@
 //! [`Engine::open`] opens the store; [`Engine::load`] runs a configuration, wholly or not at all; [`listen::serve`] answers. What
 //! the configuration says is read only from files ([`files`]); who writes them is not this crate's business.
 
+mod active_queries;
 mod auto_reload;
 pub mod clock;
 mod descriptions;

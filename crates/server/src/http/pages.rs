@@ -46,6 +46,7 @@ pub(crate) async fn query(State(engine): State<Arc<Engine>>, params: Params) -> 
         let asked = Arc::clone(&engine);
         let patience = Patience::new(engine.live().flags.timeout, None);
         let answer = reading_within(&asked, patience, move |Begun { cancel, left, .. }| {
+            let _active = engine.active_queries().begin(&expr);
             let options = QueryOptions { timeout: left, cancel, ..QueryOptions::default() };
             engine.promql().instant(engine.store(), &Scope::all(), &expr, now_ms(), &options)
         });

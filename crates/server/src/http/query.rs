@@ -104,6 +104,7 @@ async fn parsed(
 ) -> ApiResult {
     let asked = Arc::clone(&engine);
     let parsed = reading(&asked, move |_| {
+        let _active = engine.active_queries().begin(params.first("query"));
         let expr = engine.promql().parse(params.first("query")).map_err(|error| ApiError::parameter("query", error))?;
         Ok(show(&expr))
     });
@@ -153,6 +154,7 @@ async fn run(
             cancel,
             probe: Some(if params.first("explain").is_empty() { Probe::new() } else { Probe::explaining() }),
         };
+        let _active = engine.active_queries().begin(params.first("query"));
         let begun = Instant::now();
         let answer = match evaluate(&engine, &params, &options) {
             // Nothing ran that could be logged.
