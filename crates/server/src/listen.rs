@@ -5,6 +5,7 @@
 mod handshake;
 mod pace;
 mod rest;
+mod target;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -33,6 +34,7 @@ use crate::web::{self, Door, Web};
 use handshake::Handshakes;
 use pace::{Answer, Paced, Requests, Timed};
 use rest::{Kept, Rest};
+use target::Encoded;
 
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -165,7 +167,7 @@ async fn answer(
     watcher: Watcher,
 ) -> Result<(), ConnectionError> {
     let (requests, read_timeout) = (Requests::default(), front.read_timeout);
-    let stream = Paced::new(stream, requests.clone(), read_timeout);
+    let stream = Encoded::new(Paced::new(stream, requests.clone(), read_timeout));
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let (router, web, running) = (router.clone(), Arc::clone(&front.web), requests.begin());
         async move {

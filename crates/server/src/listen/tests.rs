@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::extract::RawQuery;
 use axum::routing::{get, post};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::{Instant, sleep, timeout};
@@ -17,6 +18,10 @@ fn connect_to(flags: &Flags) -> (DuplexStream, GracefulShutdown) {
     let (client, server) = duplex(4096);
     let router = Router::new()
         .route("/", get(async || "in"))
+        .route(
+            "/asked",
+            post(async |RawQuery(query): RawQuery, body: String| format!("{} {body}", query.unwrap_or_default())),
+        )
         .route("/large", get(async || "x".repeat(1 << 20)))
         .route("/body", post(async |body: String| body));
     let graceful = GracefulShutdown::new();
@@ -104,6 +109,21 @@ async fn who_takes_nothing_of_the_answer_is_sent_away() {
     // The rest stays where it is. The connection is over when nobody watches it any more.
     graceful.shutdown().await;
     assert_eq!(begun.elapsed().as_secs(), 300);
+}
+
+#[tokio::test(start_paused = true)]
+async fn targets_may_have_what_their_clients_should_have_encoded() {
+    // Behind each other; a body stays as it is, whatever it looks like.
+    let ask = |query: &str, body: &str| {
+        format!("POST /asked?{query} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    };
+    let sent = ask("m{i=\"#\"}<5", "GET /\"x") + &ask("é", "<\r\n\r\nGET /<") + &ask("a\u{1}", "");
+    let (said, _) = talk(&[(0, &sent)]).await;
+    let answers: Vec<&str> = said.split("HTTP/1.1 ").skip(1).collect();
+    let ends = ["m%7Bi=%22%23%22%7D%3C5 GET /\"x", "%C3%A9 <\r\n\r\nGET /<"];
+    assert!(answers[0].starts_with("200 ") && answers[0].ends_with(ends[0]), "{said}");
+    assert!(answers[1].starts_with("200 ") && answers[1].ends_with(ends[1]), "{said}");
+    assert!(said.contains("HTTP/1.1 400 "), "{said}");
 }
 
 #[tokio::test(start_paused = true)]
