@@ -154,7 +154,14 @@ fn slow_queries() -> anyhow::Result<()> {
     let server = Server::ours(dir.path(), config, &["--query.slow-after=1ms"])?;
     let answer = http::get(&format!("{}/api/v1/query?query={SLOW}", server.url))?;
     ensure!(answer.status == 200, "{}", answer.body);
-    for parts in [["slow query of a rule", "group=\"heavy\""], ["slow query query=", "client=\"127.0.0.1\""]] {
+    let failing = format!("{SLOW} == on() (vector(1) or label_replace(vector(1), 'a', 'b', '', ''))");
+    let answer = http::get(&format!("{}/api/v1/query?query={failing}", server.url))?;
+    ensure!(answer.status == 422, "{}", answer.body);
+    for parts in [
+        ["slow query of a rule", "group=\"heavy\""],
+        ["slow query query=", "waited_seconds="],
+        ["slow query query=", "error=\"found duplicate series"],
+    ] {
         let said =
             || server.running.output().lines().any(|line| parts.iter().all(|part| line.contains(part))).then_some(());
         wait_for(parts[0], PATIENCE, said).with_context(|| server.running.output())?;
@@ -176,7 +183,7 @@ fn slow_queries() -> anyhow::Result<()> {
     };
     let duration = |part: &str| value(&format!("prometheus_engine_query_duration_seconds{part}"));
     ensure!(duration("_count{slice=\"inner_eval\"}")? >= 2.0 && duration("_sum{slice=\"inner_eval\"}")? > 0.0);
-    ensure!(duration("_count{slice=\"queue_time\"}")? == 1.0);
+    ensure!(duration("_count{slice=\"queue_time\"}")? == 2.0);
     ensure!(value("prometheus_engine_query_log_enabled")? == 1.0 && value("prometheus_engine_queries")? == 0.0);
     Ok(())
 }

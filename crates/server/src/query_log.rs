@@ -1,5 +1,6 @@
 //! The log of queries: one line of JSON for each, in the form of Prometheus' `query_log_file`; and a word about slow ones.
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -10,6 +11,11 @@ use std::time::Duration;
 use relatum_model::exposition::MetricFamily;
 use serde_json::{Value, json};
 use tracing::warn;
+
+use crate::http::query_stats::Turn;
+
+/// Of a longer query a warning has the beginning. The log of queries has all of it.
+const WARNED_BYTES_MAX: usize = 2000;
 
 /// A query that was asked.
 #[derive(Debug)]
@@ -101,15 +107,29 @@ impl QueryLog {
     }
 }
 
-/// Says so when a query took longer than `slow_after`; zero says nothing of any.
-pub(crate) fn warn_if_slow(asked: &Asked<'_>, took: Duration, slow_after: Duration) {
-    if !slow_after.is_zero() && took >= slow_after {
-        let Asked { query, start_ms, end_ms, step_ms, ref by } = *asked;
-        let seconds = took.as_secs_f64();
-        match by {
-            By::Client { client, .. } => warn!(query, start_ms, end_ms, step_ms, client, seconds, "slow query"),
-            By::Rule { file, group } => warn!(query, at_ms = start_ms, file, group, seconds, "slow query of a rule"),
+/// Says so when a query took longer than `slow_after`, and why if it failed; zero says nothing of any. How long it waited is said, too,
+/// and does not make it a slow one.
+pub(crate) fn warn_if_slow(asked: &Asked<'_>, error: Option<&str>, turn: Turn, slow_after: Duration) {
+    if slow_after.is_zero() || turn.took < slow_after {
+        return;
+    }
+    let Asked { query, start_ms, end_ms, step_ms, ref by } = *asked;
+    let (query, error) = (&*beginning(query), error.map(beginning));
+    let (error, seconds) = (error.as_deref(), turn.took.as_secs_f64());
+    match by {
+        By::Client { client, .. } => {
+            let waited_seconds = turn.waited.as_secs_f64();
+            warn!(query, start_ms, end_ms, step_ms, client, seconds, waited_seconds, error, "slow query");
         }
+        By::Rule { file, group } => warn!(query, at_ms = start_ms, file, group, seconds, error, "slow query of a rule"),
+    }
+}
+
+/// As much of `text` as a line of a log bears; behind it, how long all of it is.
+fn beginning(text: &str) -> Cow<'_, str> {
+    match text.floor_char_boundary(WARNED_BYTES_MAX) {
+        end if end < text.len() => format!("{}\u{2026} ({} bytes)", &text[..end], text.len()).into(),
+        _ => text.into(),
     }
 }
 
@@ -150,6 +170,14 @@ fn moment(t_ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn warnings_have_the_beginning_of_a_long_text() {
+        assert_eq!(beginning("up"), "up");
+        let long = "\u{e9}".repeat(50_000);
+        let expected = format!("{}\u{2026} (100000 bytes)", "\u{e9}".repeat(WARNED_BYTES_MAX / 2));
+        assert_eq!(beginning(&long), expected);
+    }
 
     #[test]
     fn lines_are_those_of_prometheus() {

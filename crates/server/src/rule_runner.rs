@@ -303,7 +303,7 @@ impl Shared {
         let asked = Asked { query: &text, start_ms: query.at_ms, end_ms: query.at_ms, step_ms: 0, by };
         let turn = Turn { waited: Duration::ZERO, took: query.took };
         self.query_log.write(&asked, query.error, || stats(&query.stats, turn), now_ms());
-        warn_if_slow(&asked, query.took, slow_after);
+        warn_if_slow(&asked, query.error, turn, slow_after);
     }
 }
 

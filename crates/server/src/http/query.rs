@@ -165,13 +165,14 @@ async fn run(
         let took = begun.elapsed();
         let measured = options.probe.map(|probe| probe.stats()).unwrap_or_default();
         engine.query_metrics().count(waited, &measured, step_ms > 0);
-        let stats = || query_stats::stats(&measured, Turn { waited, took });
+        let turn = Turn { waited, took };
+        let stats = || query_stats::stats(&measured, turn);
         let Asker { client, method, path, .. } = &asker;
         let by = By::Client { client, method, path };
         let asked = Asked { query: params.first("query"), start_ms, end_ms, step_ms, by };
         let error = answer.as_ref().err().map(ToString::to_string);
         engine.query_log().write(&asked, error.as_deref(), stats, crate::clock::now_ms());
-        warn_if_slow(&asked, took, engine.live().flags.slow_query);
+        warn_if_slow(&asked, error.as_deref(), turn, engine.live().flags.slow_query);
         let plan = (!measured.nodes.is_empty()).then(|| query_stats::plan(&measured));
         let stats = (!params.first("stats").is_empty()).then(stats);
         let more = [("stats", stats), ("plan", plan)];
