@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{FromRequestParts, MatchedPath, State};
-use axum::http::header::CACHE_CONTROL;
+use axum::http::HeaderMap;
+use axum::http::header::{CACHE_CONTROL, HeaderName, PRAGMA};
 use axum::http::request::Parts;
 use relatum_model::storage::Scope;
 use relatum_promql::syntax::{Expr, ValueType};
@@ -60,7 +61,7 @@ pub(crate) async fn range(State(engine): State<Arc<Engine>>, asker: Asker, param
     }
     // Moments are milliseconds apart, or the same.
     let step_ms = Some(step_ns / 1_000_000).filter(|step_ms| *step_ms > 0).ok_or_else(too_small)?;
-    let is_anew = asker.wants_anew || !params.first("nocache").is_empty();
+    let is_anew = asker.wants_anew || is_on(params.first("nocache"));
     run(engine, asker, params, (start_ms, end_ms, step_ms), move |engine, params, options| {
         let query = params.first("query");
         let (promql, everywhere, scope) = (engine.promql(), engine.everywhere(), Scope::all());
@@ -207,11 +208,25 @@ impl<S: Send + Sync> FromRequestParts<S> for Asker {
         let path =
             parts.extensions.get::<MatchedPath>().map_or_else(|| parts.uri.path(), MatchedPath::as_str).to_owned();
         let client = peer.map(|peer| peer.ip().to_string()).unwrap_or_default();
-        let control = parts.headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
-        let wanted = ["no-store", "no-cache"];
-        let wants_anew = control.flat_map(|value| value.split(',')).any(|word| wanted.contains(&word.trim()));
-        Ok(Asker { client, method: parts.method.to_string(), path, wants_anew })
+        Ok(Asker { client, method: parts.method.to_string(), path, wants_anew: wants_anew(&parts.headers) })
     }
+}
+
+/// Whether a client that sends these headers takes no answer that was kept, as RFC 9111 has it: the directives are not case-sensitive,
+/// and `Pragma` counts where there is no `Cache-Control`. An answer of no age is a new one; a browser that loads a page again wants that.
+fn wants_anew(headers: &HeaderMap) -> bool {
+    let says = |name: HeaderName, directives: &[&str]| {
+        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        let mut words = values.flat_map(|value| value.split(','));
+        words.any(|word| directives.iter().any(|directive| word.trim().eq_ignore_ascii_case(directive)))
+    };
+    says(CACHE_CONTROL, &["no-cache", "no-store", "max-age=0"])
+        || !headers.contains_key(CACHE_CONTROL) && says(PRAGMA, &["no-cache"])
+}
+
+/// What a switch such as `nocache` says, as VictoriaMetrics, whose parameter it is, reads it: on unless it says that it is off.
+fn is_on(text: &str) -> bool {
+    !["", "0", "f", "false", "no"].iter().any(|off| text.eq_ignore_ascii_case(off))
 }
 
 fn success(mut answer: Answer, limit: usize, more: [(&str, Option<serde_json::Value>); 2]) -> Success {
@@ -306,6 +321,30 @@ mod tests {
         drop(other);
         assert_eq!(ask(query.trim_end_matches("&timeout=10ms")).await.0, 200);
         engine.close().await;
+    }
+
+    #[test]
+    fn who_wants_an_answer_of_which_nothing_was_kept() {
+        for (headers, expected) in [
+            (&[][..], false),
+            (&[(CACHE_CONTROL, "no-store")], true),
+            (&[(CACHE_CONTROL, "max-age=60, No-Cache")], true),
+            (&[(CACHE_CONTROL, "max-age=60"), (CACHE_CONTROL, "NO-STORE")], true),
+            (&[(CACHE_CONTROL, "max-age=0")], true),
+            (&[(CACHE_CONTROL, "max-age=01,no-cached")], false),
+            (&[(PRAGMA, "No-cache")], true),
+            (&[(PRAGMA, "no-cache"), (CACHE_CONTROL, "max-age=60")], false),
+        ] {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.append(name, axum::http::HeaderValue::from_static(value));
+            }
+            assert_eq!(wants_anew(&map), expected, "{headers:?}");
+        }
+        for (text, expected) in [("", false), ("0", false), ("False", false), ("1", true), ("true", true), ("x", true)]
+        {
+            assert_eq!(is_on(text), expected, "{text}");
+        }
     }
 
     #[tokio::test]
