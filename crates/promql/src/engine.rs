@@ -237,6 +237,7 @@ impl Engine {
         query.expr.check_durations(&durations)?;
         let mut evaluator = self.evaluator(source, scope, query, (at_ms, at_ms), durations, budget, options);
         evaluator.stop_at(query.expr, options.limit);
+        evaluator.measuring.begin_steps(steps);
         let start = Instant::now();
         let value = evaluator.sharing(|evaluator| self.instant_value(evaluator, query, steps));
         evaluator.measuring.finish(start.elapsed(), Duration::ZERO, evaluator.budget.peak());
@@ -292,6 +293,7 @@ impl Engine {
         query.expr.check_durations(&durations)?;
         let mut evaluator = self.evaluator(source, scope, query, (start_ms, end_ms), durations, budget, options);
         evaluator.stop_at(query.expr, options.limit);
+        evaluator.measuring.begin_steps(steps);
         let start = Instant::now();
         let series = evaluator.sharing(|evaluator| self.range_series(evaluator, query, steps));
         let evaluated = start.elapsed();

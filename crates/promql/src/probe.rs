@@ -1,10 +1,10 @@
 //! What is measured while a query runs: how long its parts take, how many samples they look at, and what each node of it gives.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::eval::Cost;
+use crate::eval::{Cost, Steps};
 use crate::syntax::Expr;
 
 /// Of more nodes than this nothing is written down; queries that people read have fewer.
@@ -15,6 +15,7 @@ const NODES_MAX: usize = 1000;
 pub struct Probe {
     measured: Arc<Mutex<QueryStats>>,
     explains: bool,
+    counts_steps: bool,
 }
 
 /// What a query took.
@@ -28,6 +29,8 @@ pub struct QueryStats {
     pub sorting: Duration,
     /// The samples that the steps looked at; one that lies in the windows of several steps counts for each.
     pub samples_looked_at: u64,
+    /// The same for each step by its time; empty if nobody asked.
+    pub samples_looked_at_by_step: Vec<(i64, u64)>,
     /// The samples that were read.
     pub samples_read: u64,
     /// The most samples that were held at once.
@@ -66,6 +69,12 @@ impl Probe {
         Probe { explains: true, ..Probe::default() }
     }
 
+    /// Counts the samples that each step looks at, too.
+    #[must_use]
+    pub fn with_steps(self) -> Self {
+        Probe { counts_steps: true, ..self }
+    }
+
     /// What was measured so far.
     pub fn stats(&self) -> QueryStats {
         self.measured.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -85,23 +94,75 @@ impl Probe {
 pub(crate) struct Meter {
     looked_at: AtomicU64,
     read: AtomicU64,
+    // What each step of the query looked at; empty if nobody asked.
+    by_step: Mutex<Vec<u64>>,
+}
+
+/// Samples that were looked at: in all, and at each step if that is asked.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LookedAt {
+    all: u64,
+    by_step: Vec<u64>,
+}
+
+impl LookedAt {
+    /// Counts samples, of which [`LookedAt::steps`] takes how many each step looked at.
+    #[inline]
+    pub(crate) fn add(&mut self, samples: usize) {
+        self.all += samples as u64;
+    }
+
+    /// The counters of the steps; empty if nobody asks.
+    #[inline]
+    pub(crate) fn steps(&mut self) -> &mut [u64] {
+        &mut self.by_step
+    }
+
+    /// Counts samples that one step looked at.
+    #[inline]
+    pub(crate) fn add_at(&mut self, step: usize, samples: usize) {
+        self.add(samples);
+        if let Some(at_step) = self.by_step.get_mut(step) {
+            *at_step += samples as u64;
+        }
+    }
+
+    /// What is here and was not there `before`.
+    fn since(mut self, before: &LookedAt) -> LookedAt {
+        self.all -= before.all;
+        self.by_step.iter_mut().zip(&before.by_step).for_each(|(now, before)| *now -= before);
+        self
+    }
 }
 
 impl Meter {
-    /// Counts samples.
-    pub(crate) fn count(&self, read: usize, looked_at: usize) {
-        self.read.fetch_add(read as u64, Ordering::Relaxed);
-        self.looked_at.fetch_add(looked_at as u64, Ordering::Relaxed);
+    /// Counts samples that were read.
+    pub(crate) fn count_read(&self, samples: usize) {
+        self.read.fetch_add(samples as u64, Ordering::Relaxed);
     }
 
-    /// The samples that the steps looked at so far.
-    pub(crate) fn looked_at(&self) -> u64 {
-        self.looked_at.load(Ordering::Relaxed)
+    /// Counts samples that were looked at.
+    pub(crate) fn count(&self, looked_at: &LookedAt) {
+        self.looked_at.fetch_add(looked_at.all, Ordering::Relaxed);
+        if !looked_at.by_step.is_empty() {
+            let mut by_step = self.by_step();
+            by_step.iter_mut().zip(&looked_at.by_step).for_each(|(all, more)| *all += more);
+        }
     }
 
-    /// Counts samples that were looked at before and whose result is used again: they count for each use.
-    pub(crate) fn count_looked_at(&self, samples: u64) {
-        self.looked_at.fetch_add(samples, Ordering::Relaxed);
+    /// The samples that were looked at so far.
+    fn looked_at(&self) -> LookedAt {
+        LookedAt { all: self.looked_at.load(Ordering::Relaxed), by_step: self.by_step().clone() }
+    }
+
+    /// Forgets what was looked at since it was so much.
+    fn set_back(&self, looked_at: LookedAt) {
+        self.looked_at.store(looked_at.all, Ordering::Relaxed);
+        *self.by_step() = looked_at.by_step;
+    }
+
+    fn by_step(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.by_step.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self) -> u64 {
@@ -117,6 +178,15 @@ pub(crate) struct Measuring {
     depth: usize,
     // How many nodes of other evaluations the probe had before.
     nodes_before: usize,
+    // The steps of the query if each of them counts, and is not inside of a subquery now.
+    steps: Option<Steps>,
+    is_inside: bool,
+}
+
+/// What was looked at before something was evaluated.
+pub(crate) struct Before {
+    looked_at: LookedAt,
+    is_inside: bool,
 }
 
 /// A node whose evaluation began.
@@ -136,7 +206,55 @@ impl Measuring {
     pub(crate) fn start_again(&mut self) {
         let nodes_before = self.nodes_before;
         self.set(|stats| stats.nodes.truncate(nodes_before));
-        (self.meter, self.depth) = Default::default();
+        (self.meter, self.depth, self.is_inside) = Default::default();
+        self.begin_steps(self.steps);
+    }
+
+    /// Says at which steps the query is evaluated.
+    pub(crate) fn begin_steps(&mut self, steps: impl Into<Option<Steps>>) {
+        let is_asked = self.probe.as_ref().is_some_and(|probe| probe.counts_steps);
+        self.steps = steps.into().filter(|_| is_asked);
+        *self.meter.by_step() = self.steps.map_or_else(Vec::new, |steps| vec![0; steps.count]);
+    }
+
+    /// A counter for what is looked at now, at so many steps.
+    pub(crate) fn looked_at(&self, n_steps: usize) -> LookedAt {
+        let is_asked = self.steps.is_some() && !self.is_inside;
+        LookedAt { all: 0, by_step: if is_asked { vec![0; n_steps] } else { Vec::new() } }
+    }
+
+    /// Remembers what was looked at so far.
+    pub(crate) fn before(&self) -> Before {
+        Before { looked_at: self.meter.looked_at(), is_inside: self.is_inside }
+    }
+
+    /// As [`Measuring::before`], for a subquery, whose steps are not those of the query.
+    pub(crate) fn before_subquery(&mut self) -> Before {
+        let before = self.before();
+        self.is_inside = true;
+        before
+    }
+
+    /// What was looked at since `before`.
+    pub(crate) fn since(&self, before: &Before) -> LookedAt {
+        self.meter.looked_at().since(&before.looked_at)
+    }
+
+    /// Takes back what was looked at in a subquery: its samples are those that the windows over its values see. Returns how much that was.
+    pub(crate) fn end_subquery(&mut self, before: Before) -> usize {
+        let looked_at = self.since(&before).all;
+        self.is_inside = before.is_inside;
+        self.meter.set_back(before.looked_at);
+        looked_at as usize
+    }
+
+    /// Counts what was looked at since `before` at the first step for each of the others, too, where it is not looked at again.
+    pub(crate) fn repeat_since(&self, before: &Before, n_steps: usize) {
+        let once = self.since(before).all;
+        let mut again = self.looked_at(n_steps);
+        again.all = once.saturating_mul(n_steps.saturating_sub(1) as u64);
+        again.by_step.iter_mut().skip(1).for_each(|at_step| *at_step = once);
+        self.meter.count(&again);
     }
 
     /// Says that the evaluation of `expr` begins; [`Measuring::end`] is to follow.
@@ -187,8 +305,11 @@ impl Measuring {
 
     /// Says how long the whole took, and the sorting of the result.
     pub(crate) fn finish(&self, evaluation: Duration, sorting: Duration, peak: Cost) {
-        let Meter { looked_at, read } = &*self.meter;
+        let Meter { looked_at, read, .. } = &*self.meter;
+        let by_step = self.meter.by_step();
         self.set(|stats| {
+            let steps = self.steps.iter().flat_map(|steps| (0..steps.count).map(|step| steps.at(step)));
+            stats.samples_looked_at_by_step = steps.zip(by_step.iter().copied()).collect();
             (stats.evaluation, stats.sorting) = (evaluation, sorting);
             (stats.samples_peak, stats.bytes_peak) = (peak.samples, peak.bytes);
             stats.samples_looked_at = looked_at.load(Ordering::Relaxed);

@@ -300,6 +300,69 @@ fn queries_are_measured() {
     }
 }
 
+/// What counts as looked at is what it is for Prometheus, at each step.
+#[test]
+fn steps_tell_what_they_look_at() {
+    let mut memory = Memory::new();
+    let named = |name: &str, i: i64| Labels::from_pairs([("__name__", name.to_owned()), ("i", i.to_string())]);
+    for t_ms in (1..=60).map(|n| 15_000 * n) {
+        for i in 0..3 {
+            memory.add(&named("m", i), t_ms, (t_ms * i) as f64);
+        }
+        let histogram = Histogram { count: 3.0, sum: 5.0, ..Histogram::default() };
+        memory.add_histogram(&named("h", 0), t_ms, 0, histogram);
+    }
+    let in_parts = memory.clone().in_parts(2);
+    let check = |query: &str, is_range: bool, expected: u64| {
+        for memory in [&memory, &in_parts] {
+            let probe = Probe::new().with_steps();
+            let options = QueryOptions { probe: Some(probe.clone()), ..QueryOptions::default() };
+            let (engine, scope) = (Engine::default(), Scope::all());
+            let steps_ms: Vec<i64> = if is_range {
+                engine.range(memory, &scope, query, 600_000, 900_000, 60_000, &options).unwrap();
+                (600_000..=900_000).step_by(60_000).collect()
+            } else {
+                engine.instant(memory, &scope, query, 900_000, &options).unwrap();
+                vec![900_000]
+            };
+            let stats = probe.stats();
+            let expected_by_step: Vec<_> = steps_ms.iter().map(|t_ms| (*t_ms, expected)).collect();
+            assert_eq!(stats.samples_looked_at_by_step, expected_by_step, "{query}");
+            assert_eq!(stats.samples_looked_at, expected * steps_ms.len() as u64, "{query}");
+        }
+    };
+    for (query, expected) in [
+        ("m", 3),
+        ("sum(m)", 3),
+        ("rate(m[5m])", 60),
+        ("sum(count_over_time(m[5m]))", 60),
+        ("quantile_over_time(0.5, m[5m])", 60),
+        ("absent_over_time(m[5m])", 60),
+        // Used twice, and so counted twice, though it is read once.
+        ("sum(m) / (sum(m) + 1)", 6),
+        // What is the same at all steps counts at each.
+        ("m{i=\"1\"} @ 600", 1),
+        ("count_over_time(m{i=\"1\"}[5m] @ 600)", 20),
+        ("sum(m @ 600) + m{i=\"1\"} @ 600 + sum(m)", 7),
+        // Of subqueries the values are looked at, not what they are made of.
+        ("max_over_time(rate(m{i=\"1\"}[1m])[10m:1m])", 10),
+        ("sum_over_time(m{i=\"1\"}[10m:1m])", 10),
+        ("max_over_time(sum(m)[10m:1m])", 10),
+        ("max_over_time(sum(m @ 600)[10m:1m]) + sum(m)", 13),
+        ("max_over_time((sum(m) / sum(m))[10m:1m]) + sum_over_time((sum(m) / sum(m))[10m:1m])", 20),
+        ("avg_over_time(m{i=\"1\"}[10m:1m] @ 900)", 10),
+        // A histogram counts as the floats that take as much.
+        ("h", 11),
+        ("count_over_time(h[5m])", 220),
+    ] {
+        check(query, true, expected);
+        check(query, false, expected);
+    }
+    check("m{i=\"1\"}[5m]", false, 20);
+    check("h[5m]", false, 220);
+    check("rate(m{i=\"1\"}[1m])[10m:1m]", false, 40);
+}
+
 #[test]
 fn memory_has_a_limit() {
     // Few samples, but labels of a kilobyte each.

@@ -10,6 +10,7 @@ use super::window::Reach;
 use super::{Column, Steps, Window, is_absent};
 use crate::error::QueryError;
 use crate::functions::rate::{self, Coverage, Kind};
+use crate::probe::LookedAt;
 
 /// The windows among the times of the last series, and the room to find those of the next one.
 pub(super) struct Frames {
@@ -87,8 +88,18 @@ impl Frames {
         }
     }
 
+    /// Counts the samples in the windows that were slid over last.
+    pub(super) fn tell(&self, looked_at: &mut LookedAt) {
+        looked_at.add(self.looked_at);
+        if !looked_at.steps().is_empty() {
+            for Place { step, from, to, .. } in &self.places {
+                looked_at.steps()[*step] += count(&self.numbers, *from, *to) as u64;
+            }
+        }
+    }
+
     /// Calls `kernel` for the window at each of `steps` that has samples, which are all floats; the results take the place of
-    /// what is in `column`. Returns how many samples the windows have. Where not all samples are shown, their `numbers` say which are.
+    /// what is in `column`. Where not all samples are shown, their `numbers` say which are.
     pub(super) fn slide(
         &mut self,
         samples: &Samples,
@@ -97,7 +108,7 @@ impl Frames {
         reach: Reach,
         mut kernel: impl FnMut(&Window<'_>) -> f64,
         column: &mut Column,
-    ) -> Result<usize, QueryError> {
+    ) -> Result<(), QueryError> {
         self.find(&samples.timestamps, numbers, steps, reach);
         column.clear();
         for &Place { step, at_ms, start_ms, end_ms, from, to } in &self.places {
@@ -108,7 +119,7 @@ impl Frames {
                 column.push(step, value);
             }
         }
-        Ok(self.looked_at)
+        Ok(())
     }
 
     /// As [`Frames::slide`] with [`rate::extrapolated`], to the bit.
@@ -120,7 +131,7 @@ impl Frames {
         reach: Reach,
         kind: Kind,
         column: &mut Column,
-    ) -> Result<usize, QueryError> {
+    ) -> Result<(), QueryError> {
         self.find(&samples.timestamps, numbers, steps, reach);
         column.clear();
         if self.covered.is_empty() {
@@ -132,7 +143,7 @@ impl Frames {
                 Some(Covered { step: place.step, first, last, coverage })
             }));
         }
-        let (Some(first), Some(last)) = (self.covered.first(), self.covered.last()) else { return Ok(self.looked_at) };
+        let (Some(first), Some(last)) = (self.covered.first(), self.covered.last()) else { return Ok(()) };
         let values = samples.values.as_slice();
         // Looked at once, not in each of windows that overlap.
         let (before, behind) = (first.first, last.last + 1);
@@ -148,7 +159,7 @@ impl Frames {
                     window.coverage.extrapolate(first, values[window.last] - first, kind)
                 }),
             );
-            return Ok(self.looked_at);
+            return Ok(());
         }
         let mut passed = 0;
         for &Covered { step, first, last, coverage } in &self.covered {
@@ -161,7 +172,7 @@ impl Frames {
             }
             column.push(step, coverage.extrapolate(values[first], change, kind));
         }
-        Ok(self.looked_at)
+        Ok(())
     }
 }
 
@@ -184,12 +195,13 @@ mod tests {
             // What is calculated of times is kept for one kind only.
             let mut frames_of_kind = Frames::new(Pace::endless());
             frames_of_kind.slide_change(samples, &[], steps, reach, kind, &mut changes).unwrap();
-            let looked_at = frames_of_kind.slide_change(samples, &[], steps, reach, kind, &mut changes).unwrap();
+            frames_of_kind.slide_change(samples, &[], steps, reach, kind, &mut changes).unwrap();
             let each =
                 frames.slide(samples, &[], steps, reach, |window| rate::extrapolated(window, kind), &mut expected);
             let bits = |column: &Column| column.iter().map(|(step, value)| (step, value.to_bits())).collect::<Vec<_>>();
             assert_eq!(bits(&changes), bits(&expected), "{samples:?} {steps:?} {range_ms} {kind:?}");
-            assert_eq!(looked_at, each.unwrap());
+            each.unwrap();
+            assert_eq!(frames_of_kind.looked_at, frames.looked_at);
         }
     }
 

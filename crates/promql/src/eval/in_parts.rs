@@ -20,6 +20,7 @@ use super::groups::Groups;
 use super::names::{has_type, without_metadata};
 use super::{Column, Evaluator, Limits, Row};
 use crate::error::QueryError;
+use crate::probe::LookedAt;
 
 /// Fewer parts than this are worked on at once by nobody: a thread costs as much to start.
 const PARTS_MIN: usize = 4;
@@ -32,9 +33,10 @@ const PARTS_ALONE_MAX: usize = 8;
 /// What it takes to read a series, however few samples it has, counted as work on samples: a few microseconds, and more from disk.
 const SERIES_WORK: usize = 1 << 16;
 
-/// How the samples of one series become its values at the steps; they may be changed on the way. Returns how many samples the
-/// steps looked at. What is found of the times of a series is kept for the next one.
-pub(super) type MakeColumn<'m> = dyn Fn(&mut Frames, &mut Shown, &mut Column) -> Result<usize, QueryError> + Sync + 'm;
+/// How the samples of one series become its values at the steps; they may be changed on the way. Counts the samples that the steps
+/// looked at. What is found of the times of a series is kept for the next one.
+pub(super) type MakeColumn<'m> =
+    dyn Fn(&mut Frames, &mut Shown, &mut Column, &mut LookedAt) -> Result<(), QueryError> + Sync + 'm;
 
 /// What becomes of the series of a selection.
 pub(super) struct Plan<'p> {
@@ -83,11 +85,11 @@ impl Evaluator<'_> {
         mut take: impl FnMut(&mut Self, Made) -> Result<bool, QueryError>,
     ) -> Result<(), QueryError> {
         let bound = self.bound(plan);
-        let meter = Arc::clone(&self.measuring.meter);
+        let (meter, nothing) = (Arc::clone(&self.measuring.meter), self.measuring.looked_at(plan.n_steps));
         let work = |frames: &mut Frames, part: usize| {
             let mut made = Vec::new();
             let mut metrics = Metrics::default();
-            let (mut read, mut looked_at) = (0, 0);
+            let (mut read, mut looked_at) = (0, nothing.clone());
             bound.visit(parts, part, |labels, shown| {
                 if !shown.samples.histograms.is_empty() {
                     made.push(Made::Whole(Series {
@@ -98,7 +100,7 @@ impl Evaluator<'_> {
                 }
                 let mut floats = Column::default();
                 read += shown.samples.len();
-                looked_at += (plan.make)(frames, shown, &mut floats)?;
+                (plan.make)(frames, shown, &mut floats, &mut looked_at)?;
                 if floats.slots() > 0 {
                     let metric = if plan.wants_metrics { metrics.new_one(labels) } else { None };
                     let labels = if plan.loses_name { without_metadata(labels) } else { labels.clone() };
@@ -107,7 +109,8 @@ impl Evaluator<'_> {
                 }
                 Ok(true)
             })?;
-            meter.count(read, looked_at);
+            meter.count_read(read);
+            meter.count(&looked_at);
             Ok(made)
         };
         self.in_order(
@@ -135,7 +138,7 @@ impl Evaluator<'_> {
         mut take_metric: impl FnMut(&mut Self, &str),
     ) -> Result<bool, QueryError> {
         let bound = self.bound(plan);
-        let meter = Arc::clone(&self.measuring.meter);
+        let (meter, nothing) = (Arc::clone(&self.measuring.meter), self.measuring.looked_at(plan.n_steps));
         let numbers = AtomicUsize::new(0);
         // Each thread has groups of its own, whose labels are made once for each thread.
         let groups = sink.new_groups();
@@ -150,7 +153,7 @@ impl Evaluator<'_> {
             let mut batch = Batch::of(*number);
             let known = groups.len();
             let mut metrics = Metrics::default();
-            let (mut read, mut looked_at) = (0, 0);
+            let (mut read, mut looked_at) = (0, nothing.clone());
             bound.visit(parts, part, |labels, shown| {
                 // Without its type a series may be the same as another one; and histograms are not floats.
                 let is_typed = || has_type(labels);
@@ -160,14 +163,15 @@ impl Evaluator<'_> {
                 }
                 column.clear();
                 read += shown.samples.len();
-                looked_at += (plan.make)(frames, shown, column)?;
+                (plan.make)(frames, shown, column, &mut looked_at)?;
                 if column.slots() > 0 {
                     batch.metrics.extend(if plan.wants_metrics { metrics.new_one(labels) } else { None });
                     batch.push(groups.of(labels, plan.loses_name), column);
                 }
                 Ok(true)
             })?;
-            meter.count(read, looked_at);
+            meter.count_read(read);
+            meter.count(&looked_at);
             batch.new_groups.extend((known..groups.len()).map(|group| groups.labels(group)));
             Ok(batch)
         };

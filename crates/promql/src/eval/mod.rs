@@ -48,6 +48,7 @@ pub(crate) use fold_streaming::Sink;
 pub(crate) use histogram_column::HistogramColumn;
 pub(crate) use shared::Shared;
 pub(crate) use steps::Steps;
+use subquery::SubqueryValues;
 pub(crate) use subquery::histogram_sample;
 pub(crate) use views::Views;
 pub(crate) use window::{HistogramPoint, Notes, Outcome, Window};
@@ -181,7 +182,9 @@ impl Evaluator<'_> {
     fn eval_anew(&mut self, expr: &Expr, steps: Steps) -> Result<Evaluated, QueryError> {
         let held = self.budget.held();
         let value = if steps.count > 1 && invariant::is_worth_one_step(expr) {
+            let before = self.measuring.before();
             let value = self.node(expr, Steps::instant(steps.start_ms))?;
+            self.measuring.repeat_since(&before, steps.count);
             self.repeat(value, steps)?
         } else {
             self.node(expr, steps)?
@@ -223,7 +226,10 @@ impl Evaluator<'_> {
             Expr::Paren(paren) => self.eval_range_vector(&paren.expr, at_ms),
             Expr::Matrix(matrix) => self.raw_window(matrix, steps),
             Expr::Subquery(subquery) => {
-                let (block, inner) = self.subquery_block(subquery, steps)?;
+                let SubqueryValues { block, steps: inner, looked_at } = self.subquery_values(subquery, steps)?;
+                let mut counted = self.measuring.looked_at(1);
+                counted.add_at(0, looked_at);
+                self.measuring.meter.count(&counted);
                 let mut series: Vec<Series> = Vec::with_capacity(block.rows.len());
                 for mut row in block.rows {
                     self.finish_labels(&mut row);

@@ -9,6 +9,7 @@ use relatum_model::{HistogramSample, Matcher, NativeHistogram, Samples, Series, 
 
 use super::enough::Counter;
 use super::frames::Frames;
+use super::histogram_column::cost;
 use super::in_parts::{Made, Plan};
 use super::window::{HistogramPoint, Notes};
 use super::{Block, Column, Evaluator, HistogramColumn, Row, Steps, When};
@@ -16,6 +17,7 @@ use crate::annotation::texts;
 use crate::error::QueryError;
 use crate::functions::extended;
 use crate::histogram::FloatHistogram;
+use crate::probe::LookedAt;
 use crate::syntax::{Edges, VectorSelector};
 
 /// What of the newest sample becomes the value.
@@ -71,8 +73,12 @@ impl Evaluator<'_> {
         let windows = when.windows(steps, lookback_ms).filter(|_| steps.count > 1);
         let glimpse = windows.map(|windows| Glimpse { windows, first: false, falls: false });
         let hints = Hints { newest_only: steps.count == 1, glimpse, ..instant_hints(steps) };
-        let make = |_: &mut Frames, shown: &mut Shown, column: &mut Column| {
-            Ok(newest_column(&shown.samples, steps, when, lookback_ms, take, column))
+        let make = |_: &mut Frames, shown: &mut Shown, column: &mut Column, looked_at: &mut LookedAt| {
+            looked_at.add(newest_column(&shown.samples, steps, when, lookback_ms, take, column));
+            if !looked_at.steps().is_empty() {
+                column.iter().for_each(|(step, _)| looked_at.steps()[step] += 1);
+            }
+            Ok(())
         };
         let plan = Plan {
             make: &make,
@@ -91,7 +97,8 @@ impl Evaluator<'_> {
                             let series = evaluator.bare(series);
                             let read = series.samples.len();
                             let row = newest_of_both(series, steps, when, lookback_ms, take);
-                            evaluator.measuring.meter.count(read, row.steps().count());
+                            evaluator.measuring.meter.count_read(read);
+                            evaluator.count_row(&row, steps);
                             row
                         }
                     };
@@ -121,7 +128,7 @@ impl Evaluator<'_> {
                 newest_of_both(series, steps, when, lookback_ms, take)
             };
             evaluator.budget.release(steps.count);
-            evaluator.measuring.meter.count(0, row.steps().count());
+            evaluator.count_row(&row, steps);
             if row.slots() == 0 {
                 return Ok(());
             }
@@ -135,6 +142,14 @@ impl Evaluator<'_> {
         })?;
         self.sink = sink;
         Ok(block)
+    }
+
+    /// Counts what the steps looked at to find the values of a row of a selector.
+    fn count_row(&self, row: &Row, steps: Steps) {
+        let mut looked_at = self.measuring.looked_at(steps.count);
+        row.floats.iter().for_each(|(step, _)| looked_at.add_at(step, 1));
+        row.histograms.iter().for_each(|(step, histogram)| looked_at.add_at(step, cost(histogram)));
+        self.measuring.meter.count(&looked_at);
     }
 
     /// An instant vector whose values are on the lines between the samples before and behind each moment.
@@ -158,6 +173,7 @@ impl Evaluator<'_> {
                 (row.floats, row.histograms) = smoothed_of_both(&samples, steps, when, lookback_ms, &mut notes);
             }
             evaluator.budget.release(steps.count);
+            evaluator.count_row(&row, steps);
             evaluator.budget.charge(row.cost())?;
             if row.slots() > 0 {
                 block.rows.push(row);
@@ -195,7 +211,7 @@ impl Evaluator<'_> {
             let series = evaluator.bare(series?);
             evaluator.budget.read_series(1)?;
             let n_samples = series.samples.len();
-            evaluator.measuring.meter.count(n_samples, 0);
+            evaluator.measuring.meter.count_read(n_samples);
             evaluator.budget.charge(n_samples)?;
             visit(evaluator, series)?;
             evaluator.budget.release(n_samples);
@@ -401,10 +417,11 @@ fn counts_and_sums(samples: &[HistogramSample]) -> Vec<HistogramSample> {
 
 /// The histograms of a series as calculations have them.
 pub(super) fn histogram_points(samples: &Samples) -> Vec<HistogramPoint> {
-    let point = |sample: &HistogramSample| HistogramPoint {
-        t_ms: sample.t_ms,
-        start_ms: sample.start_ms,
-        histogram: Arc::new(sample.histogram.to_float()),
+    let mut size_so_far = 0;
+    let point = |sample: &HistogramSample| {
+        let histogram = Arc::new(sample.histogram.to_float());
+        size_so_far += cost(&histogram);
+        HistogramPoint { t_ms: sample.t_ms, start_ms: sample.start_ms, histogram, size_so_far }
     };
     samples.histograms.iter().map(point).collect()
 }

@@ -13,6 +13,7 @@ use super::invariant::is_worth_one_step;
 use super::{BucketUse, Cost, Evaluated, Evaluator, Steps};
 use crate::annotation::Annotations;
 use crate::error::QueryError;
+use crate::probe::LookedAt;
 use crate::syntax::{Call, Expr, Span, Subquery};
 
 /// A query with more nodes than this shares nothing: to find what is the same takes longer with each.
@@ -43,7 +44,7 @@ struct Kept {
     value: Evaluated,
     cost: Cost,
     annotations: Annotations,
-    looked_at: u64,
+    looked_at: LookedAt,
 }
 
 impl Shared {
@@ -206,7 +207,7 @@ impl Evaluator<'_> {
             return Ok(None);
         }
         self.shared.has_begun = true;
-        let looked_at = self.measuring.meter.looked_at();
+        let before = self.measuring.before();
         let outside = std::mem::take(&mut self.annotations);
         let value = self.eval_anew(expr, steps);
         let annotations = std::mem::replace(&mut self.annotations, outside);
@@ -215,7 +216,7 @@ impl Evaluator<'_> {
         let cost = value.cost();
         // Without room for it there is nothing to keep, and no reason to fail.
         if self.budget.keep(cost) {
-            let looked_at = self.measuring.meter.looked_at() - looked_at;
+            let looked_at = self.measuring.since(&before);
             let (span, value) = (expr.span(), value.clone());
             self.shared.all[at].kept = Some(Kept { steps, buckets_asked, span, value, cost, annotations, looked_at });
         }
@@ -228,7 +229,8 @@ impl Evaluator<'_> {
         self.measuring.end(begun, kept.value.rows());
         let by = expr.span().start as isize - kept.span.start as isize;
         self.annotations.take_over(&kept.annotations, by);
-        self.measuring.meter.count_looked_at(kept.looked_at);
+        // Samples whose result is used again count for each use.
+        self.measuring.meter.count(&kept.looked_at);
         let common = &mut self.shared.all[at];
         if common.uses == 0 {
             self.budget.let_go(kept.cost);

@@ -10,9 +10,17 @@ use crate::error::QueryError;
 use crate::histogram::FloatHistogram;
 use crate::syntax::Subquery;
 
+/// What an expression is at the steps of a subquery.
+pub(super) struct SubqueryValues {
+    pub(super) block: Block,
+    pub(super) steps: Steps,
+    /// How many samples were looked at for that, which is not counted yet.
+    pub(super) looked_at: usize,
+}
+
 impl Evaluator<'_> {
-    /// The values inside a subquery for all windows at `steps`, and the steps they are at.
-    pub(super) fn subquery_block(&mut self, node: &Subquery, steps: Steps) -> Result<(Block, Steps), QueryError> {
+    /// The values inside a subquery for all windows at `steps`.
+    pub(super) fn subquery_values(&mut self, node: &Subquery, steps: Steps) -> Result<SubqueryValues, QueryError> {
         let range_ms = node.range.length_ms(&self.durations)?;
         let step_ms = match &node.step {
             None => self.settings.subquery_step_ms,
@@ -24,9 +32,11 @@ impl Evaluator<'_> {
         let inner = Steps::range(start_ms, end_ms, step_ms);
         let outside = self.buckets_asked;
         self.buckets_asked = outside.needing_buckets();
+        let before = self.measuring.before_subquery();
         let block = self.vector(&node.expr, inner);
+        let looked_at = self.measuring.end_subquery(before);
         self.buckets_asked = outside;
-        Ok((block?, inner))
+        Ok(SubqueryValues { block: block?, steps: inner, looked_at })
     }
 }
 

@@ -8,7 +8,9 @@ use relatum_model::{Labels, Samples, Series};
 
 use super::budget::Pace;
 use super::frames::Frames;
+use super::histogram_column::cost;
 use super::select::{histogram_points, without_stale};
+use super::subquery::SubqueryValues;
 use super::{Block, Column, Evaluator, Row, Steps, When, execution, is_absent, subquery};
 use crate::annotation::{Annotations, texts};
 use crate::error::QueryError;
@@ -42,6 +44,8 @@ pub(crate) struct HistogramPoint {
     /// When it began to count; 0 if that is not known.
     pub(crate) start_ms: i64,
     pub(crate) histogram: Arc<FloatHistogram>,
+    /// As how many floats it and those of its series before it count.
+    pub(crate) size_so_far: usize,
 }
 
 /// Takes what a function has to say of the series it looks at.
@@ -74,6 +78,16 @@ impl<'a> Notes<'a> {
 }
 
 impl Window<'_> {
+    /// As how many floats its samples count.
+    fn size(&self) -> usize {
+        let of_histograms = match self.histograms {
+            [] => 0,
+            [first, .., last] => last.size_so_far - first.size_so_far + cost(&first.histogram),
+            [only] => cost(&only.histogram),
+        };
+        self.times.len() + of_histograms
+    }
+
     /// The length of the range in seconds.
     pub(crate) fn range_seconds(&self) -> f64 {
         (self.end_ms - self.start_ms) as f64 / 1000.0
@@ -232,17 +246,17 @@ impl Evaluator<'_> {
         }
         let RangeSeries { labels, drop_name, samples, histograms } = &series;
         let mut row = Row { drop_name: *drop_name, ..Row::of_floats(labels.clone(), Column::default()) };
+        let mut looked_at = self.measuring.looked_at(steps.count);
         if histograms.is_empty() && samples.starts.is_empty() {
             row.floats = std::mem::take(&mut slider.spare);
-            let looked_at = slider.frames.slide(samples, &[], steps, reach, &mut *slider.kernel, &mut row.floats)?;
-            self.measuring.meter.count(0, looked_at);
+            slider.frames.slide(samples, &[], steps, reach, &mut *slider.kernel, &mut row.floats)?;
+            slider.frames.tell(&mut looked_at);
         } else {
             let metric = labels.metric_name().unwrap_or_default();
             let mut notes = Notes::new(&mut self.annotations, metric, slider.span);
-            let meter = Arc::clone(&self.measuring.meter);
             let mut pace = self.budget.pace();
             slide_all(samples, histograms, steps, reach, &mut pace, &mut |window| {
-                meter.count(0, window.times.len() + window.histograms.len());
+                looked_at.add_at(window.step, window.size());
                 let outcome = match &mut slider.mixed {
                     Mixed::Known(known) => known(window, &mut notes),
                     Mixed::Ignored if window.times.is_empty() => Outcome::Nothing,
@@ -260,6 +274,7 @@ impl Evaluator<'_> {
                 }
             })?;
         }
+        self.measuring.meter.count(&looked_at);
         self.budget.release(steps.count);
         if row.slots() == 0 {
             slider.spare = row.floats;
@@ -276,10 +291,15 @@ impl Evaluator<'_> {
         self.budget.charge(steps.count)?;
         let mut found = vec![false; steps.count];
         let mut pace = self.budget.pace();
+        let mut looked_at = self.measuring.looked_at(steps.count);
         self.each_range("absent_over_time", arg, steps, |_, reach, series| {
-            let mark = &mut |window: &Window<'_>| found[window.step] = true;
+            let mark = &mut |window: &Window<'_>| {
+                found[window.step] = true;
+                looked_at.add_at(window.step, window.size());
+            };
             slide_all(&series.samples, &series.histograms, steps, reach, &mut pace, mark)
         })?;
+        self.measuring.meter.count(&looked_at);
         Ok(found)
     }
 
@@ -306,7 +326,7 @@ impl Evaluator<'_> {
                 let range_ms = node.range.length_ms(&self.durations)?;
                 let when = self.when(node.at, node.offset.as_ref())?;
                 let reach = Reach { when, range_ms, before_ms: 0, behind_ms: 0 };
-                let (block, inner) = self.subquery_block(node, steps)?;
+                let SubqueryValues { block, steps: inner, .. } = self.subquery_values(node, steps)?;
                 for row in block.rows {
                     self.budget.check()?;
                     let samples = subquery::without_hints(subquery::samples(&row, inner));
@@ -353,6 +373,7 @@ impl Evaluator<'_> {
         let mut found = Vec::new();
         // What stays of a series is counted when the series itself is counted no more, as it was only moved.
         let mut stays = 0;
+        let mut looked_at = self.measuring.looked_at(steps.count);
         self.each_series(&matrix.selector.all_matchers(), range, &hints, |evaluator, series| {
             let Series { labels, samples } = series;
             let mut inside = Samples::default();
@@ -364,6 +385,7 @@ impl Evaluator<'_> {
             }
             slide_all(&samples, &histograms, steps, reach, &mut evaluator.budget.pace(), &mut |window| {
                 inside = extended::range_samples(edges, window);
+                looked_at.add_at(window.step, window.size());
             })?;
             evaluator.budget.charge(std::mem::take(&mut stays))?;
             if !inside.is_empty() {
@@ -373,6 +395,7 @@ impl Evaluator<'_> {
             Ok(())
         })?;
         self.budget.charge(stays)?;
+        self.measuring.meter.count(&looked_at);
         Ok(found)
     }
 

@@ -12,6 +12,7 @@ use super::select::{forget_stale, histogram_points, without_stale};
 use super::window::{RangeSeries, Slider};
 use super::{Block, Column, Evaluator};
 use crate::error::QueryError;
+use crate::probe::LookedAt;
 use crate::syntax::{Edges, Expr};
 
 impl Evaluator<'_> {
@@ -34,13 +35,15 @@ impl Evaluator<'_> {
         let (reach, range, hints) = self.reach(matrix, slider.function, steps)?;
         let glimpse = looks_at_falls(slider.function).and_then(|falls| reach.glimpse(steps, falls));
         let hints = Hints { glimpse, ..hints };
-        let make = |frames: &mut Frames, shown: &mut Shown, column: &mut Column| {
+        let make = |frames: &mut Frames, shown: &mut Shown, column: &mut Column, looked_at: &mut LookedAt| {
             forget_stale(shown);
             let Shown { samples, numbers } = shown;
             match function {
                 Pure::Change(kind) => frames.slide_change(samples, numbers, steps, reach, kind, column),
                 Pure::Of(f) => frames.slide(samples, numbers, steps, reach, f, column),
-            }
+            }?;
+            frames.tell(looked_at);
+            Ok(())
         };
         let later = self.settings.delayed_name_removal;
         let plan = Plan {
