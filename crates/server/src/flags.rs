@@ -363,12 +363,13 @@ const AUTHORITIES: &str = "tls.authorities-file";
 
 /// Names for `--enable-feature` that change what the engine does; those that change how queries are read
 /// are the parser's.
-pub(crate) const ENGINE_FEATURES: [&str; 9] = [
+pub(crate) const ENGINE_FEATURES: [&str; 10] = [
     "auto-reload-config",
     "exemplar-storage",
     "otlp-deltatocumulative",
     "otlp-native-delta-ingestion",
     "promql-delayed-name-removal",
+    "promql-per-step-stats",
     "search-api",
     "st-storage",
     "type-and-unit-labels",

@@ -61,7 +61,8 @@ pub(crate) async fn range(State(engine): State<Arc<Engine>>, asker: Asker, param
     }
     // Moments are milliseconds apart, or the same.
     let step_ms = Some(step_ns / 1_000_000).filter(|step_ms| *step_ms > 0).ok_or_else(too_small)?;
-    let is_anew = asker.wants_anew || is_on(params.first("nocache"));
+    // What steps look at is told of all of them, so none may come from elsewhere.
+    let is_anew = asker.wants_anew || is_on(params.first("nocache")) || wants_steps(&engine, &params);
     run(engine, asker, params, (start_ms, end_ms, step_ms), move |engine, params, options| {
         let query = params.first("query");
         let (promql, everywhere, scope) = (engine.promql(), engine.everywhere(), Scope::all());
@@ -153,7 +154,7 @@ async fn run(
             lookback: lookback_ms.map(|ms| Duration::from_millis(ms.max(0).unsigned_abs())),
             timeout: left,
             cancel,
-            probe: Some(if params.first("explain").is_empty() { Probe::new() } else { Probe::explaining() }),
+            probe: Some(probe(&engine, &params)),
         };
         let _active = engine.active_queries().begin(params.first("query"));
         let begun = Instant::now();
@@ -180,6 +181,17 @@ async fn run(
         answer.map(|answer| success(answer, limit, more)).map_err(refusal)
     })
     .await?
+}
+
+/// What is to be measured.
+fn probe(engine: &Engine, params: &Params) -> Probe {
+    let probe = if params.first("explain").is_empty() { Probe::new() } else { Probe::explaining() };
+    if wants_steps(engine, params) { probe.with_steps() } else { probe }
+}
+
+/// Whether to tell what each step looked at: who asks for all statistics gets that, too, if the server is told to.
+fn wants_steps(engine: &Engine, params: &Params) -> bool {
+    params.first("stats") == "all" && engine.live().flags.has_feature("promql-per-step-stats")
 }
 
 /// How long the query may take, if the client says so.
