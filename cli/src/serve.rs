@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use relatum_agent::log::LogRing;
 use relatum_server::Start;
-use relatum_server::flags::{Flags, LogLevel};
+use relatum_server::flags::{Flags, IdleFeature, LogLevel};
 use relatum_server::listen;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
@@ -41,8 +41,12 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandFailure> {
     for flag in flags.without_effect.keys() {
         warn!(flag, "this flag has no effect here");
     }
-    for feature in flags.features_without_effect() {
-        warn!(feature, "this feature has no effect here");
+    for (feature, reason) in flags.features_without_effect() {
+        match reason {
+            IdleFeature::Known => warn!(feature, "this feature has no effect here"),
+            // Prometheus' words.
+            IdleFeature::Unknown(meant) => warn!(feature, did_you_mean = meant, "Unknown option for --enable-feature"),
+        }
     }
     logging::runtime()?.block_on(serve(flags))
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use relatum_config::spelling::similar;
 use relatum_model::regex::AnchoredRegex;
 use relatum_model::time::{format_duration, parse_duration};
 use relatum_promql::syntax::ParseOptions;
@@ -376,6 +377,60 @@ pub(crate) const ENGINE_FEATURES: [&str; 10] = [
     "use-start-timestamps",
 ];
 
+/// The features that switch on a part of the syntax of queries.
+const SYNTAX_FEATURES: [&str; 4] = [
+    "promql-binop-fill-modifiers",
+    "promql-duration-expr",
+    "promql-experimental-functions",
+    "promql-extended-range-selectors",
+];
+
+/// Features of one Prometheus or another that nobody needs here: there is nothing to switch, or it is always on.
+const IDLE_FEATURES: [&str; 22] = [
+    "agent",
+    "auto-gomaxprocs",
+    "auto-gomemlimit",
+    "concurrent-rule-eval",
+    "created-timestamp-zero-ingestion",
+    "delayed-compaction",
+    "expand-external-labels",
+    "extra-scrape-metrics",
+    "fast-startup",
+    "memory-snapshot-on-shutdown",
+    "metadata-wal-records",
+    "native-histograms",
+    "new-service-discovery-manager",
+    "no-default-scrape-port",
+    "old-ui",
+    "otlp-write-receiver",
+    "promql-at-modifier",
+    "promql-negative-offset",
+    "remote-write-receiver",
+    "use-uncached-io",
+    "utf8-names",
+    "xor2-encoding",
+];
+
+/// Why a feature has no effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdleFeature {
+    /// Prometheus has it, but there is nothing here that it could change.
+    Known,
+    /// Nobody has it. With it the name that was meant, if one is like it.
+    Unknown(Option<&'static str>),
+}
+
+impl IdleFeature {
+    fn of(feature: &str) -> Self {
+        let known = || IDLE_FEATURES.into_iter().chain(ENGINE_FEATURES).chain(SYNTAX_FEATURES);
+        if known().any(|known| known == feature) {
+            IdleFeature::Known
+        } else {
+            IdleFeature::Unknown(similar(feature, known()))
+        }
+    }
+}
+
 impl Flags {
     /// Reads flags of the forms `--name=value`, `--name value`, `--switch` and `--no-switch`.
     pub fn parse<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Result<Self, FlagError> {
@@ -516,11 +571,12 @@ impl Flags {
         self.features.contains(feature)
     }
 
-    /// The features that were asked for and have no effect here, to be named in the log.
-    pub fn features_without_effect(&self) -> Vec<&str> {
+    /// The features that were asked for and have no effect here, each with the reason, to be named in the log.
+    pub fn features_without_effect(&self) -> Vec<(&str, IdleFeature)> {
         let mut syntax = ParseOptions::default();
         let is_idle = |feature: &&str| !ENGINE_FEATURES.contains(feature) && !syntax.enable(feature);
-        self.features.iter().map(String::as_str).filter(is_idle).collect()
+        let asked = self.features.iter().map(String::as_str).filter(is_idle);
+        asked.map(|feature| (feature, IdleFeature::of(feature))).collect()
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
@@ -672,7 +728,19 @@ mod tests {
         let asked = Flags::parse([
             "--enable-feature=exemplar-storage,old-ui,type-and-unit-labels,promql-experimental-functions",
         ]);
-        assert_eq!(asked.unwrap().features_without_effect(), ["old-ui"]);
+        assert_eq!(asked.unwrap().features_without_effect(), [("old-ui", IdleFeature::Known)]);
+        for (feature, meant) in [
+            ("promql-experimental-function", Some("promql-experimental-functions")),
+            ("exemplar_storage", Some("exemplar-storage")),
+            ("memory-snapshot-on-shutdwon", Some("memory-snapshot-on-shutdown")),
+            ("anything", None),
+        ] {
+            let asked = Flags::parse([format!("--enable-feature={feature}")]).unwrap();
+            assert_eq!(asked.features_without_effect(), [(feature, IdleFeature::Unknown(meant))]);
+        }
+        assert!(IDLE_FEATURES.into_iter().all(|feature| !ENGINE_FEATURES.contains(&feature)));
+        // What the syntax takes is named in two places.
+        assert!(SYNTAX_FEATURES.into_iter().all(|feature| ParseOptions::default().enable(feature)));
         check(
             &["--web.remote-write-receiver.accepted-protobuf-messages=io.prometheus.write.v2.Request"],
             Ok(Flags { write_messages: vec![Version::V2], ..Flags::default() }),
