@@ -415,6 +415,17 @@ fn memory_has_a_limit() {
     }
 }
 
+/// What a subquery has at its steps is counted with the times at which it has them.
+#[test]
+fn values_of_subqueries_take_memory() {
+    for (mebibytes, is_refused) in [(15, true), (22, false)] {
+        let engine = Engine::new(EngineOptions { bytes_max: mebibytes << 20, ..EngineOptions::default() });
+        let query = "sum_over_time(vector(1)[10d:1s])";
+        let answer = engine.instant(&Memory::new(), &Scope::all(), query, 0, &QueryOptions::default());
+        assert_eq!(answer.is_err(), is_refused, "{mebibytes}: {answer:?}");
+    }
+}
+
 /// Who asks for little reads little.
 #[test]
 fn queries_that_have_enough_stop() {

@@ -169,6 +169,14 @@ impl Column {
         (self.first, &self.values)
     }
 
+    /// As [`Column::slots_from`], without the column.
+    pub(crate) fn into_slots(self) -> (usize, Vec<f64>) {
+        match self.values {
+            Slots::One(value) => (self.first, vec![value]),
+            Slots::Many(values) => (self.first, values),
+        }
+    }
+
     /// Replaces every value.
     #[inline]
     pub(crate) fn map(&mut self, f: impl Fn(f64) -> f64) {

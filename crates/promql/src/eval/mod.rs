@@ -233,7 +233,7 @@ impl Evaluator<'_> {
                 let mut series: Vec<Series> = Vec::with_capacity(block.rows.len());
                 for mut row in block.rows {
                     self.finish_labels(&mut row);
-                    let samples = subquery::samples(&row, inner);
+                    let samples = subquery::samples(&mut row, inner);
                     series.push(Series { labels: row.labels, samples });
                 }
                 series.sort_by(|a, b| a.labels.cmp(&b.labels));

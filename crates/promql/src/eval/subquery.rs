@@ -5,7 +5,7 @@ use std::sync::Arc;
 use relatum_model::histogram::CounterReset;
 use relatum_model::{HistogramSample, NativeHistogram, Samples};
 
-use super::{Block, Evaluator, Row, Steps, When};
+use super::{Block, Evaluator, Row, Steps, When, is_absent};
 use crate::error::QueryError;
 use crate::histogram::FloatHistogram;
 use crate::syntax::Subquery;
@@ -46,11 +46,19 @@ fn after(t_ms: i64, step_ms: i64) -> i64 {
     if aligned <= t_ms { aligned.saturating_add(step_ms) } else { aligned }
 }
 
-/// The values of a row as samples.
-pub(super) fn samples(row: &Row, steps: Steps) -> Samples {
+/// The values of a row as samples. The floats are taken from the row: of a subquery there may be tens of millions.
+pub(super) fn samples(row: &mut Row, steps: Steps) -> Samples {
+    let (first, values) = std::mem::take(&mut row.floats).into_slots();
+    let at_steps = (first..first + values.len()).map(|step| steps.at(step));
     let mut samples = Samples::default();
-    for (step, value) in row.floats.iter() {
-        samples.push(steps.at(step), value);
+    samples.timestamps.reserve_exact(values.len());
+    if values.iter().any(|value| is_absent(*value)) {
+        for (t_ms, value) in at_steps.zip(values).filter(|(_, value)| !is_absent(*value)) {
+            samples.push(t_ms, value);
+        }
+    } else {
+        samples.timestamps.extend(at_steps);
+        samples.values = values;
     }
     samples.histograms =
         row.histograms.iter().map(|(step, histogram)| histogram_sample(steps.at(step), histogram)).collect();

@@ -11,7 +11,7 @@ use super::frames::Frames;
 use super::histogram_column::cost;
 use super::select::{histogram_points, without_stale};
 use super::subquery::SubqueryValues;
-use super::{Block, Column, Evaluator, Row, Steps, When, execution, is_absent, subquery};
+use super::{Block, Column, Cost, Evaluator, Row, Steps, When, execution, is_absent, subquery};
 use crate::annotation::{Annotations, texts};
 use crate::error::QueryError;
 use crate::functions::extended;
@@ -327,15 +327,19 @@ impl Evaluator<'_> {
                 let when = self.when(node.at, node.offset.as_ref())?;
                 let reach = Reach { when, range_ms, before_ms: 0, behind_ms: 0 };
                 let SubqueryValues { block, steps: inner, .. } = self.subquery_values(node, steps)?;
-                for row in block.rows {
+                for mut row in block.rows {
                     self.budget.check()?;
-                    let samples = subquery::without_hints(subquery::samples(&row, inner));
+                    // Where windows lie is found among the times, which are copied for that.
+                    let times = Cost::default().with_bytes(row.floats.slots().saturating_mul(size_of::<i64>()));
+                    self.budget.charge(times)?;
+                    let samples = subquery::without_hints(subquery::samples(&mut row, inner));
                     let histograms = histogram_points(&samples);
                     visit(
                         self,
                         reach,
                         RangeSeries { labels: row.labels, drop_name: row.drop_name, samples, histograms },
                     )?;
+                    self.budget.release(times);
                 }
                 Ok(())
             }
