@@ -56,6 +56,9 @@ struct Annotation {
     times: Option<usize>,
 }
 
+/// So many different ones a query has at most: nobody reads more, and a parameter that varies from step to step may have one for each.
+const ENTRIES_MAX: usize = 10_000;
+
 /// The annotations of one query.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Annotations {
@@ -95,6 +98,9 @@ impl Annotations {
 
     fn place(&mut self, newer: Annotation) {
         let Some(&at) = self.places.get(&newer.text) else {
+            if self.entries.len() >= ENTRIES_MAX {
+                return;
+            }
             self.places.insert(newer.text.clone(), self.entries.len());
             self.entries.push(newer);
             return;
@@ -232,5 +238,18 @@ mod tests {
         let (warnings, infos) = annotations.render(Some("xy\nz+a"));
         assert_eq!(warnings, ["PromQL warning: a (2:2)"]);
         assert_eq!(infos, ["PromQL info: b (1:1)"]);
+    }
+
+    #[test]
+    fn there_are_so_many_at_most() {
+        let mut annotations = Annotations::default();
+        for n in 0..2 * ENTRIES_MAX {
+            annotations.warn(Span::default(), format!("value {n}"));
+        }
+        // Those that are there are still told again.
+        annotations.warn(Span::new(1, 2), "value 7");
+        let (warnings, _) = annotations.render(Some("xyz"));
+        assert_eq!(warnings.len(), ENTRIES_MAX);
+        assert_eq!(warnings[7], "PromQL warning: value 7 (1:2)");
     }
 }
