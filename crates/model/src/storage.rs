@@ -68,6 +68,12 @@ impl TimeRange {
         self.min_ms > self.max_ms
     }
 
+    /// What both ranges have; empty if that is nothing.
+    #[must_use]
+    pub fn and(self, other: TimeRange) -> TimeRange {
+        TimeRange { min_ms: self.min_ms.max(other.min_ms), max_ms: self.max_ms.min(other.max_ms) }
+    }
+
     /// Whether `t_ms` lies inside.
     #[inline]
     pub fn contains(self, t_ms: i64) -> bool {
@@ -109,8 +115,9 @@ pub struct Hints {
     pub range_ms: i64,
     /// Nobody will look at the buckets of native histograms.
     pub without_buckets: bool,
-    /// Nobody will look at any sample of a series but its newest.
-    pub newest_only: bool,
+    /// Nobody will look at any sample of a series but its newest in this range, which may be a part of what the reader sees: queries share
+    /// readers.
+    pub newest_in: Option<TimeRange>,
     /// Nobody will look at more than this of the samples; heeded in [`Parts`] only.
     pub glimpse: Option<Glimpse>,
 }

@@ -35,7 +35,7 @@ pub(crate) struct ViewParts<'v> {
     pub(crate) blocks: Vec<Selected<'v>>,
     pub(crate) range: TimeRange,
     pub(crate) commit: u64,
-    pub(crate) newest_only: bool,
+    pub(crate) newest_in: Option<TimeRange>,
     pub(crate) glimpse: Option<Glimpse>,
     pub(crate) cancel: Cancel,
     pub(crate) part_series: usize,
@@ -136,7 +136,7 @@ impl ViewParts<'_> {
     fn read(&self, series: &MemSeries, decoder: &mut ChunkDecoder, samples: &mut Samples, before: &mut Before) -> bool {
         samples.clear();
         let state = series.state();
-        if self.newest_only && state.push_newest_float(self.range, self.commit, samples) {
+        if self.newest_in.is_some_and(|range| state.push_newest_float(range, self.commit, samples)) {
             return true;
         }
         if !state.push_floats(self.range, self.commit, decoder, samples) {
@@ -148,12 +148,13 @@ impl ViewParts<'_> {
         false
     }
 
-    /// Adds the newest sample of the series that `walks` stand at to `samples`, which has none. Otherwise, if it is no plain float or if
-    /// chunks have to be compared for it, returns `false` and adds nothing.
+    /// Adds the newest sample of the series that `walks` stand at to `samples`, which has none, if that is all that is asked for. Otherwise,
+    /// also if it is no plain float or if chunks have to be compared for it, returns `false` and adds nothing.
     fn read_newest(&self, walks: &mut [BlockWalk<'_>], samples: &mut Samples) -> bool {
+        let Some(range) = self.newest_in else { return false };
         let mut newest: Option<(usize, ChunkPlace)> = None;
         for (at, walk) in walks.iter().enumerate().filter(|(_, walk)| walk.is_first) {
-            for chunk in walk.reaching(self.range) {
+            for chunk in walk.reaching(range) {
                 match newest {
                     Some((_, before)) if chunk.max_ms < before.min_ms => {}
                     Some((_, before)) if chunk.min_ms <= before.max_ms => return false,
@@ -161,7 +162,7 @@ impl ViewParts<'_> {
                 }
             }
         }
-        newest.is_none_or(|(at, chunk)| walks[at].push_newest(&chunk, self.range, samples))
+        newest.is_none_or(|(at, chunk)| walks[at].push_newest(&chunk, range, samples))
     }
 
     /// Shows what `glimpse` asks for of the series that `walks` stand at, behind which are the `newest` samples. Otherwise returns `false`
@@ -236,8 +237,7 @@ impl Parts for ViewParts<'_> {
             newest.clear();
             let mut before = Before::default();
             let is_all = series.is_some_and(|series| self.read(series, &mut decoder, &mut newest, &mut before));
-            let is_newest =
-                self.newest_only && !is_all && newest.is_empty() && self.read_newest(&mut walks, &mut shown.samples);
+            let is_newest = !is_all && newest.is_empty() && self.read_newest(&mut walks, &mut shown.samples);
             let is_seen = !(is_all || is_newest)
                 && self.glimpse.is_some_and(|glimpse| self.see(&glimpse, &mut walks, &newest, &mut shown));
             for walk in walks.iter_mut().filter(|walk| walk.is_first) {

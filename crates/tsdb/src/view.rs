@@ -533,11 +533,11 @@ impl Reader for View<'_> {
         hints: &Hints,
         cancel: &Cancel,
     ) -> Result<SeriesSet<'a>, SelectError> {
-        let newest_only = hints.newest_only;
+        let newest_in = hints.newest_in.map(|range| range.and(self.range));
         self.in_order(matchers, hints, cancel, move |labels, of_head, walks| {
-            if newest_only
+            if let Some(range) = newest_in
                 && let Some(series) = &of_head
-                && let Some(samples) = series.state().newest_float(self.range, self.ticket.commit)
+                && let Some(samples) = series.state().newest_float(range, self.ticket.commit)
             {
                 walks.iter_mut().for_each(|walk| walk.advance());
                 return Some(Series { labels, samples });
@@ -570,10 +570,10 @@ impl Reader for View<'_> {
         let (ranks, found) = self.in_head(matchers);
         let blocks = self.selected_blocks(matchers);
         let (range, commit) = (self.range, self.ticket.commit);
-        let newest_only = hints.newest_only;
+        let newest_in = hints.newest_in.map(|newest| newest.and(range));
         let glimpse = worth_while(hints.glimpse, &blocks, range);
         let (part_series, cancel) = (part_series(&blocks, range, glimpse.as_ref()), cancel.clone());
-        Ok(Some(Box::new(ViewParts { ranks, found, blocks, range, commit, newest_only, glimpse, cancel, part_series })))
+        Ok(Some(Box::new(ViewParts { ranks, found, blocks, range, commit, newest_in, glimpse, cancel, part_series })))
     }
 
     fn label_sets(&self, matchers: &[Matcher], limit: usize, cancel: &Cancel) -> Result<Vec<Labels>, SelectError> {

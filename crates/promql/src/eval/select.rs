@@ -72,7 +72,7 @@ impl Evaluator<'_> {
         let mut counter = Counter::new(self.enough.take(), steps);
         let windows = when.windows(steps, lookback_ms).filter(|_| steps.count > 1);
         let glimpse = windows.map(|windows| Glimpse { windows, first: false, falls: false });
-        let hints = Hints { newest_only: steps.count == 1, glimpse, ..instant_hints(steps) };
+        let hints = Hints { newest_in: (steps.count == 1).then_some(range), glimpse, ..instant_hints(steps) };
         let make = |_: &mut Frames, shown: &mut Shown, column: &mut Column, looked_at: &mut LookedAt| {
             looked_at.add(newest_column(&shown.samples, steps, when, lookback_ms, take, column));
             if !looked_at.steps().is_empty() {

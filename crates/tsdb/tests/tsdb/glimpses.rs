@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use relatum_model::storage::{Append, Cancel, Hints, Reader, Scope, Select, SeriesRef, TimeRange};
 use relatum_model::windows::{Glimpse, Shown, Windows};
-use relatum_model::{Labels, Matcher, Samples};
+use relatum_model::{Labels, Matcher, NativeHistogram, Samples};
 use relatum_tsdb::{Options, Store};
 
 use crate::faulty_fs::FaultyFs;
@@ -172,19 +172,39 @@ fn what_is_shown_tells_what_all_tell() {
     }
 }
 
-/// Checks that of every series the newest sample in `range` is shown; returns of how many samples how many are.
+/// Checks that of every series the newest sample in `range` is shown, whatever else the reader sees; returns of how many samples how many
+/// are.
 #[track_caller]
 pub(crate) fn check_newest(store: &Store, range: TimeRange) -> (usize, usize) {
-    let reader = store.open(&Scope::all(), range).unwrap();
-    let hints = Hints { newest_only: true, ..Hints::default() };
-    let (all, newest) = (shown(&*reader, &Hints::default()), shown(&*reader, &hints));
+    let hints = Hints { newest_in: Some(range), ..Hints::default() };
+    let all = shown(&*store.open(&Scope::all(), range).unwrap(), &Hints::default());
+    let wide = TimeRange { min_ms: range.min_ms - HOUR_MS, max_ms: range.max_ms + HOUR_MS };
+    for seen in [wide, TimeRange { max_ms: range.max_ms, ..wide }, TimeRange { min_ms: range.min_ms, ..wide }] {
+        let mut newest = shown(&*store.open(&Scope::all(), seen).unwrap(), &hints);
+        for (_, newest) in &mut newest {
+            newest.samples = std::mem::take(&mut newest.samples).within(range.min_ms, range.max_ms);
+        }
+        newest.retain(|(_, newest)| !newest.samples.is_empty());
+        compare_newest(&all, &newest, seen);
+    }
+    let newest = shown(&*store.open(&Scope::all(), range).unwrap(), &hints);
+    compare_newest(&all, &newest, range)
+}
+
+#[track_caller]
+fn compare_newest(all: &[(Labels, Shown)], newest: &[(Labels, Shown)], range: TimeRange) -> (usize, usize) {
     assert_eq!(all.len(), newest.len(), "{range:?}");
     let mut counts = (0, 0);
-    for ((labels, all), (newest_labels, newest)) in all.into_iter().zip(newest) {
+    for ((labels, all), (newest_labels, newest)) in all.iter().zip(newest) {
         assert_eq!(labels, newest_labels);
         let last = |samples: &Samples| {
             let float = samples.timestamps.last().copied().zip(samples.values.last().map(|value| value.to_bits()));
-            let histogram = samples.histograms.last().map(|sample| (sample.t_ms, Arc::clone(&sample.histogram)));
+            // Whether a counter began anew depends on what else is seen.
+            let count = |histogram: &NativeHistogram| match histogram {
+                NativeHistogram::Integer(histogram) => histogram.count,
+                NativeHistogram::Float(histogram) => histogram.count.to_bits(),
+            };
+            let histogram = samples.histograms.last().map(|sample| (sample.t_ms, count(&sample.histogram)));
             if histogram.as_ref().map(|(t_ms, _)| *t_ms) > float.map(|(t_ms, _)| t_ms) {
                 (None, histogram)
             } else {

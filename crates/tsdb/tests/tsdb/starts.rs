@@ -66,7 +66,7 @@ fn starts_come_back_from_log_head_and_blocks() {
         let found: Vec<(i64, i64)> = all.timestamps.into_iter().zip(all.starts).collect();
         assert_eq!(found, expected, "{context}");
         assert!(samples(store, "plain", &Hints::default()).starts.is_empty(), "{context}");
-        let newest = samples(store, "c", &Hints { newest_only: true, ..Hints::default() });
+        let newest = samples(store, "c", &Hints { newest_in: Some(TimeRange::ALL), ..Hints::default() });
         assert_eq!(newest.starts.last(), Some(&sample(599).1), "{context}");
     };
     check(&store, "in the head");
