@@ -8,6 +8,7 @@ mod running;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::text::{is_legacy_label_name, is_legacy_metric_name, quote};
@@ -262,7 +263,7 @@ impl<'a> IntoIterator for &'a Labels {
 
 impl Ord for Labels {
     fn cmp(&self, other: &Self) -> Ordering {
-        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { order(&self.0, &other.0) }
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { order(self.0.as_bytes(), other.0.as_bytes()) }
     }
 }
 
@@ -270,17 +271,17 @@ impl Ord for Labels {
 ///
 /// As if the pairs were compared one by one; but most sets that are sorted have most of their text in common, so that is skipped
 /// as a whole.
-fn order(a: &str, b: &str) -> Ordering {
-    let shared = shared_prefix(a.as_bytes(), b.as_bytes());
+fn order(a: &[u8], b: &[u8]) -> Ordering {
+    let shared = shared_prefix(a, b);
     if shared == a.len() || shared == b.len() {
         return a.len().cmp(&b.len());
     }
     // The first field that differs begins at the same place in both.
     let mut at = 0;
     loop {
-        let end = at + field_bytes(&a.as_bytes()[at..]);
+        let end = at + field_bytes(&a[at..]).end;
         if end > shared {
-            return field(&a[at..]).0.cmp(field(&b[at..]).0);
+            return first_field(&a[at..]).cmp(first_field(&b[at..]));
         }
         at = end;
     }
@@ -294,17 +295,22 @@ fn shared_prefix(a: &[u8], b: &[u8]) -> usize {
     blocks + a[blocks..].iter().zip(&b[blocks..]).take_while(|(a, b)| a == b).count()
 }
 
-/// How long the field is that `bytes` begin with, its length included.
-fn field_bytes(bytes: &[u8]) -> usize {
+/// Where in `bytes`, behind its length, the field lies that they begin with.
+fn field_bytes(bytes: &[u8]) -> Range<usize> {
     let (mut length, mut shift, mut at) = (0, 0, 0);
     loop {
         let byte = bytes[at];
         length |= usize::from(byte & 0x3f) << shift;
         (shift, at) = (shift + 6, at + 1);
         if byte & 0x40 == 0 {
-            return at + length;
+            return at..at + length;
         }
     }
+}
+
+/// The field that `bytes` begin with.
+fn first_field(bytes: &[u8]) -> &[u8] {
+    &bytes[field_bytes(bytes)]
 }
 
 impl PartialOrd for Labels {
@@ -431,6 +437,17 @@ fn push_field(text: &mut String, field: &str) {
     }
     text.push(char::from(length as u8));
     text.push_str(field);
+}
+
+/// As [`push_field`], of what is not known to be text.
+fn push_field_of(bytes: &mut Vec<u8>, field: &[u8]) {
+    let mut length = field.len();
+    while length >= 0x40 {
+        bytes.push((length & 0x3f) as u8 | 0x40);
+        length >>= 6;
+    }
+    bytes.push(length as u8);
+    bytes.extend_from_slice(field);
 }
 
 #[inline]

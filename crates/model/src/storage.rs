@@ -6,6 +6,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
@@ -83,7 +84,11 @@ impl TimeRange {
 
 /// A switch that asks running work to stop. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel {
+    switch: Arc<AtomicBool>,
+    // When it goes on by itself.
+    at: Option<Instant>,
+}
 
 impl Cancel {
     /// A switch that is off.
@@ -91,14 +96,19 @@ impl Cancel {
         Cancel::default()
     }
 
-    /// Asks to stop.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+    /// A switch that is off, and goes on by itself after `time`.
+    pub fn after(time: Duration) -> Self {
+        Cancel { switch: Arc::default(), at: Instant::now().checked_add(time) }
     }
 
-    /// Whether somebody asked.
+    /// Asks to stop.
+    pub fn cancel(&self) {
+        self.switch.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether to stop.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.switch.load(Ordering::Relaxed) || self.at.is_some_and(|at| Instant::now() >= at)
     }
 }
 

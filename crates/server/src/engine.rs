@@ -32,6 +32,7 @@ use crate::notices::{Notice, Notices};
 use crate::queries::Queries;
 use crate::query_log::{PreparedQueryLog, QueryLog};
 use crate::query_metrics::QueryMetrics;
+use crate::quick::Quick;
 use crate::rule_runner::RuleRunner;
 use crate::start::Start;
 use crate::web::{Door, PreparedWeb, Web};
@@ -60,6 +61,7 @@ pub struct Engine {
     // A reload happens wholly, so only one at a time.
     reloading: Mutex<()>,
     queries: Queries,
+    quick: Quick,
     active_queries: ActiveQueries,
     query_metrics: Arc<QueryMetrics>,
     read_slots: Arc<Semaphore>,
@@ -192,6 +194,7 @@ impl Engine {
                 Arc::clone(&query_metrics),
             ),
             queries: Queries::new(flags.concurrency),
+            quick: Quick::new(),
             // The store keeps other processes away from its directory.
             active_queries: ActiveQueries::open(&flags.data_dir, flags.concurrency),
             query_metrics,
@@ -437,6 +440,11 @@ impl Engine {
         Everywhere::new(Arc::clone(&self.store), Arc::clone(&self.others))
     }
 
+    /// What a query selects from that asks no other store.
+    pub(crate) fn only_here(&self) -> Everywhere {
+        Everywhere::only_here(Arc::clone(&self.store))
+    }
+
     /// Other stores that queries read from.
     pub(crate) fn others(&self) -> &RemoteSources {
         &self.others
@@ -468,6 +476,11 @@ impl Engine {
     /// The turns of queries.
     pub(crate) fn queries(&self) -> &Queries {
         &self.queries
+    }
+
+    /// Which questions are quick.
+    pub(crate) fn quick(&self) -> &Quick {
+        &self.quick
     }
 
     /// Which queries run.

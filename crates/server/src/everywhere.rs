@@ -15,13 +15,19 @@ use relatum_tsdb::Store;
 /// The store, and the other stores that can be asked. Warnings are collected until they are taken, so each query has one of its own.
 pub(crate) struct Everywhere {
     store: Arc<Store>,
-    others: Arc<RemoteSources>,
-    warnings: Arc<Mutex<Vec<String>>>,
+    // `None` if no other store is to be asked.
+    others: Option<Arc<RemoteSources>>,
+    warnings: Mutex<Vec<String>>,
 }
 
 impl Everywhere {
     pub(crate) fn new(store: Arc<Store>, others: Arc<RemoteSources>) -> Self {
-        Everywhere { store, others, warnings: Arc::default() }
+        Everywhere { store, others: Some(others), warnings: Mutex::default() }
+    }
+
+    /// The store alone.
+    pub(crate) fn only_here(store: Arc<Store>) -> Self {
+        Everywhere { store, others: None, warnings: Mutex::default() }
     }
 
     /// `answer` with a warning for each thing that could not be read.
@@ -42,17 +48,16 @@ impl Everywhere {
 impl Select for Everywhere {
     fn open(&self, scope: &Scope, range: TimeRange) -> Result<Box<dyn Reader + '_>, SelectError> {
         let own = self.store.open(scope, range)?;
-        if self.others.is_empty() {
-            return Ok(own);
-        }
+        let Some(others) = self.others.as_deref().filter(|others| !others.is_empty()) else { return Ok(own) };
         let oldest_ms = self.store.stats().min_time_ms;
-        Ok(Box::new(Together { own, everywhere: self, scope: scope.clone(), range, oldest_ms }))
+        Ok(Box::new(Together { own, others, warnings: &self.warnings, scope: scope.clone(), range, oldest_ms }))
     }
 }
 
 struct Together<'e> {
     own: Box<dyn Reader + 'e>,
-    everywhere: &'e Everywhere,
+    others: &'e RemoteSources,
+    warnings: &'e Mutex<Vec<String>>,
     scope: Scope,
     range: TimeRange,
     oldest_ms: Option<i64>,
@@ -135,8 +140,8 @@ impl Together<'_> {
     /// What other stores have, one set for each.
     fn elsewhere<'a>(&self, matchers: &[Matcher]) -> Vec<SeriesSet<'a>> {
         let all: Vec<Matcher> = matchers.iter().chain(self.scope.matchers()).cloned().collect();
-        let answer = self.everywhere.others.read(&all, self.range, self.oldest_ms);
-        self.everywhere.warnings.lock().unwrap_or_else(PoisonError::into_inner).extend(answer.warnings);
+        let answer = self.others.read(&all, self.range, self.oldest_ms);
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).extend(answer.warnings);
         let mut sets: Vec<SeriesSet<'a>> = Vec::new();
         for series in answer.series {
             // Others answer whatever they like; what was not asked for is left out.

@@ -19,6 +19,7 @@ pub mod parallel;
 mod queries;
 mod query_log;
 mod query_metrics;
+mod quick;
 mod rule_runner;
 mod start;
 pub mod web;

@@ -34,6 +34,7 @@ mod log_files;
 mod metadata;
 mod metrics;
 mod options;
+mod ordered;
 mod parts;
 pub mod prometheus;
 mod ranks;

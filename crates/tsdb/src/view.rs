@@ -1,6 +1,6 @@
 //! A consistent view of the store for one query: the blocks of one moment and what of the head belongs to them.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use relatum_model::labels::RunningLabels;
@@ -14,12 +14,13 @@ use crate::block::glimpse::Seen;
 use crate::block::reader::{ChunkPlace, ChunkReader, Index, SeriesWalk};
 use crate::core::Core;
 use crate::hints::Before;
+use crate::ordered::{Ordered, Place, Run};
 use crate::parts::{ViewParts, part_series, worth_while};
 use crate::ranks::Ranks;
 use crate::readers::Ticket;
 use crate::series::MemSeries;
 use crate::snapshot::merge;
-use crate::texts::{Gathered, Texts, Wanted};
+use crate::texts::{Gathered, Wanted};
 
 /// How many series are looked at between two looks at the switch that cancels.
 const SERIES_BETWEEN_CHECKS: usize = 64;
@@ -55,50 +56,7 @@ impl<'s> View<'s> {
         self.store.head().index().select(self.scope.matchers().iter().chain(matchers))
     }
 
-    /// Walks over the series of each block that satisfy `matchers` and the scope. A block that is damaged is left out.
-    fn in_blocks(&self, matchers: &[Matcher]) -> Vec<BlockWalk<'_>> {
-        self.selected_blocks(matchers).into_iter().map(|selected| selected.walk(0..selected.numbers.len())).collect()
-    }
-
-    /// What `make` makes of each selected series, in the order of labels. It is given the series of the head, if it is there, and
-    /// the walks of the blocks that stand at it, all of which it has to move on.
-    fn in_order<'a, T: 'a>(
-        &'a self,
-        matchers: &[Matcher],
-        hints: &Hints,
-        cancel: &Cancel,
-        mut make: impl FnMut(Labels, Option<Arc<MemSeries>>, &mut [&mut BlockWalk<'a>]) -> Option<T> + Send + 'a,
-    ) -> Result<Box<dyn Iterator<Item = Result<T, SelectError>> + Send + 'a>, SelectError> {
-        if cancel.is_cancelled() {
-            return Err(SelectError::Cancelled);
-        }
-        let limit = if hints.limit == 0 { usize::MAX } else { hints.limit };
-        let cancel = cancel.clone();
-        let mut cancelled = false;
-        let (ranks, found) = self.in_head(matchers);
-        let mut in_head = found.into_iter().map(move |rank| Arc::clone(ranks.series(rank))).peekable();
-        let mut in_blocks = self.in_blocks(matchers);
-        let all = std::iter::from_fn(move || {
-            loop {
-                if cancelled {
-                    return None;
-                }
-                let labels = first_labels(in_head.peek().map(|series| &series.labels), &mut in_blocks)?;
-                if cancel.is_cancelled() {
-                    cancelled = true;
-                    return Some(Err(SelectError::Cancelled));
-                }
-                let of_head = in_head.next_if(|series| series.labels == labels);
-                let mut walks: Vec<&mut BlockWalk<'a>> = in_blocks.iter_mut().filter(|walk| walk.is_first).collect();
-                if let Some(made) = make(labels, of_head, &mut walks) {
-                    return Some(Ok(made));
-                }
-            }
-        });
-        Ok(Box::new(all.take(limit)))
-    }
-
-    /// What is selected in each block that has any of it.
+    /// What is selected in each block that has any of it. A block that is damaged is left out.
     fn selected_blocks(&self, matchers: &[Matcher]) -> Vec<Selected<'_>> {
         let mut all = Vec::new();
         for block in &self.blocks {
@@ -115,32 +73,55 @@ impl<'s> View<'s> {
         all
     }
 
-    /// Calls `each`, in no order, for the series that `matchers` select and that have a sample in the view; for one that is in
-    /// several places as often.
-    fn visit(&self, matchers: &[Matcher], cancel: &Cancel, mut each: impl FnMut(&Labels)) -> Result<(), SelectError> {
-        self.visit_head(matchers, cancel, &mut each)?;
-        for walk in self.in_blocks(matchers) {
-            walk.visit(self.range, cancel, &mut each)?;
-        }
-        Ok(())
-    }
-
+    /// Calls `each` for the series of the head that `matchers` select and that have a sample in the view, in the order of their labels,
+    /// until it breaks.
     fn visit_head(
         &self,
         matchers: &[Matcher],
         cancel: &Cancel,
-        each: &mut impl FnMut(&Labels),
+        mut each: impl FnMut(&Labels) -> ControlFlow<()>,
     ) -> Result<(), SelectError> {
         let (ranks, found) = self.in_head(matchers);
         for (i, series) in found.iter().map(|rank| ranks.series(*rank)).enumerate() {
             if i % SERIES_BETWEEN_CHECKS == 0 && cancel.is_cancelled() {
                 return Err(SelectError::Cancelled);
             }
-            if series.state().has_samples(self.range, self.ticket.commit) {
-                each(&series.labels);
+            if series.state().has_samples(self.range, self.ticket.commit) && each(&series.labels).is_break() {
+                break;
             }
         }
         Ok(())
+    }
+
+    /// What the reader sees of the series that those of `walks` stand at which are first, and which is in the head if it is given; or the
+    /// newest sample `newest_in` a range, if nobody needs more. The walks move on.
+    fn samples(
+        &self,
+        of_head: Option<&MemSeries>,
+        walks: &mut [BlockWalk<'_>],
+        newest_in: Option<TimeRange>,
+    ) -> Samples {
+        let mut walks = walks.iter_mut().filter(|walk| walk.is_first);
+        if let Some(range) = newest_in
+            && let Some(series) = of_head
+            && let Some(newest) = series.state().newest_float(range, self.ticket.commit)
+        {
+            walks.for_each(BlockWalk::advance);
+            return newest;
+        }
+        let (mut samples, mut before) = (Samples::default(), Before::default());
+        for walk in &mut walks {
+            walk.push_samples(self.range, &mut samples);
+            before.found(walk.take_before());
+        }
+        if let Some(series) = of_head {
+            // Decoded without the lock, so that a long series does not hold up its writer.
+            let snapshot = series.state().snapshot(self.range, self.ticket.commit);
+            samples = merge(samples, snapshot.decode());
+            before.found(snapshot.before());
+        }
+        before.tell(&mut samples);
+        samples
     }
 
     /// Collects texts of labels of visible series, the first `limit` of them. Where all series are of interest, indexes tell them, each with
@@ -155,13 +136,16 @@ impl<'s> View<'s> {
     ) -> Result<Vec<String>, SelectError> {
         if !(matchers.is_empty() && self.scope.matchers().is_empty()) {
             let mut gathered = Gathered::first(limit);
-            self.visit_head(matchers, cancel, &mut |labels| wanted.of_labels(labels, &mut gathered))?;
+            self.visit_head(matchers, cancel, |labels| {
+                wanted.of_labels(labels, &mut gathered);
+                ControlFlow::Continue(())
+            })?;
             for selected in self.selected_blocks(matchers) {
                 selected.gather(wanted, self.range, cancel, &mut gathered)?;
             }
             return Ok(gathered.in_order().collect());
         }
-        let mut texts = Texts::first(limit);
+        let mut texts = Ordered::first(limit);
         for block in &self.blocks {
             let found = block.index().and_then(|index| {
                 let is_whole = block.deleted().is_empty();
@@ -219,7 +203,11 @@ impl<'s> View<'s> {
                 wanted.of_labels(&series.labels, &mut gathered);
             }
         }
-        texts.walk(|run| gathered.in_order().for_each(|text| run.offer(text)));
+        texts.walk(|run| {
+            for text in gathered.in_order() {
+                run.offer(text);
+            }
+        });
         Ok(texts.in_order())
     }
 }
@@ -253,6 +241,30 @@ impl<'v> Selected<'v> {
         };
         walk.advance();
         walk
+    }
+
+    /// A walk over all of them.
+    fn walk_all(&self) -> BlockWalk<'v> {
+        self.walk(0..self.numbers.len())
+    }
+
+    /// Adds the labels of those that have a sample inside `range` to `sets`, beside which they are walked.
+    fn label_sets(&self, range: TimeRange, cancel: &Cancel, sets: &mut Run<'_, Labels>) -> Result<(), SelectError> {
+        let mut walk = self.walk_all();
+        while walk.current.is_some() {
+            if cancel.is_cancelled() {
+                return Err(SelectError::Cancelled);
+            }
+            let place = sets.place(|found| walk.running().order_to(found).reverse());
+            if place == Place::Beyond {
+                break;
+            }
+            if place == Place::Missing && walk.has_samples(range) {
+                sets.add(walk.running().to_labels());
+            }
+            walk.advance();
+        }
+        Ok(())
     }
 
     /// Adds the wanted texts of those that have a sample inside `range` to `gathered`, each looked up once.
@@ -500,22 +512,6 @@ impl<'v> BlockWalk<'v> {
             }
         })
     }
-
-    /// Calls `each` for the series from the current one on that have a sample inside `range`.
-    fn visit(mut self, range: TimeRange, cancel: &Cancel, each: &mut impl FnMut(&Labels)) -> Result<(), SelectError> {
-        while self.current.is_some() {
-            if cancel.is_cancelled() {
-                return Err(SelectError::Cancelled);
-            }
-            if self.has_samples(range)
-                && let Some(labels) = self.labels()
-            {
-                each(&labels);
-            }
-            self.advance();
-        }
-        Ok(())
-    }
 }
 
 impl Reader for View<'_> {
@@ -533,29 +529,34 @@ impl Reader for View<'_> {
         hints: &Hints,
         cancel: &Cancel,
     ) -> Result<SeriesSet<'a>, SelectError> {
+        if cancel.is_cancelled() {
+            return Err(SelectError::Cancelled);
+        }
+        let limit = if hints.limit == 0 { usize::MAX } else { hints.limit };
         let newest_in = hints.newest_in.map(|range| range.and(self.range));
-        self.in_order(matchers, hints, cancel, move |labels, of_head, walks| {
-            if let Some(range) = newest_in
-                && let Some(series) = &of_head
-                && let Some(samples) = series.state().newest_float(range, self.ticket.commit)
-            {
-                walks.iter_mut().for_each(|walk| walk.advance());
-                return Some(Series { labels, samples });
+        let cancel = cancel.clone();
+        let mut cancelled = false;
+        let (ranks, found) = self.in_head(matchers);
+        let mut in_head = found.into_iter().map(move |rank| Arc::clone(ranks.series(rank))).peekable();
+        let mut walks: Vec<BlockWalk<'_>> = self.selected_blocks(matchers).iter().map(Selected::walk_all).collect();
+        let all = std::iter::from_fn(move || {
+            loop {
+                if cancelled {
+                    return None;
+                }
+                let labels = first_labels(in_head.peek().map(|series| &series.labels), &mut walks)?;
+                if cancel.is_cancelled() {
+                    cancelled = true;
+                    return Some(Err(SelectError::Cancelled));
+                }
+                let of_head = in_head.next_if(|series| series.labels == labels);
+                let samples = self.samples(of_head.as_deref(), &mut walks, newest_in);
+                if !samples.is_empty() {
+                    return Some(Ok(Series { labels, samples }));
+                }
             }
-            let (mut samples, mut before) = (Samples::default(), Before::default());
-            for walk in walks.iter_mut() {
-                walk.push_samples(self.range, &mut samples);
-                before.found(walk.take_before());
-            }
-            if let Some(series) = of_head {
-                // Decoded without the lock, so that a long series does not hold up its writer.
-                let snapshot = series.state().snapshot(self.range, self.ticket.commit);
-                samples = merge(samples, snapshot.decode());
-                before.found(snapshot.before());
-            }
-            before.tell(&mut samples);
-            (!samples.is_empty()).then_some(Series { labels, samples })
-        })
+        });
+        Ok(Box::new(all.take(limit)))
     }
 
     fn parts<'a>(
@@ -577,25 +578,17 @@ impl Reader for View<'_> {
     }
 
     fn label_sets(&self, matchers: &[Matcher], limit: usize, cancel: &Cancel) -> Result<Vec<Labels>, SelectError> {
-        if limit > 0 {
-            let hints = Hints { limit, ..Hints::default() };
-            let first = self.in_order(matchers, &hints, cancel, |labels, of_head, walks| {
-                let in_head = of_head.is_some_and(|series| series.state().has_samples(self.range, self.ticket.commit));
-                let mut is_there = in_head;
-                for walk in walks {
-                    is_there = is_there || walk.has_samples(self.range);
-                    walk.advance();
-                }
-                is_there.then_some(labels)
-            })?;
-            return first.collect();
+        let mut sets = Ordered::first(limit);
+        sets.walk(|run| {
+            self.visit_head(matchers, cancel, |labels| match run.offer(labels.clone()) {
+                Place::Beyond => ControlFlow::Break(()),
+                Place::There | Place::Missing => ControlFlow::Continue(()),
+            })
+        })?;
+        for selected in self.selected_blocks(matchers) {
+            sets.walk(|run| selected.label_sets(self.range, cancel, run))?;
         }
-        let mut sets = Vec::new();
-        self.visit(matchers, cancel, |labels| sets.push(labels.clone()))?;
-        // Those of the head and of each block are in order, which this sort takes as they are.
-        sets.sort();
-        sets.dedup();
-        Ok(sets)
+        Ok(sets.in_order())
     }
 
     fn label_names(&self, matchers: &[Matcher], limit: usize, cancel: &Cancel) -> Result<Vec<String>, SelectError> {

@@ -1,10 +1,9 @@
 //! One label set after the other in the same memory: neighbours in the order of sets have most of their labels in common.
 
 use std::cmp::Ordering;
-use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Labels, field, order, push_field};
+use super::{Labels, first_field, order, push_field_of};
 
 /// The labels of the set a walk stands at, sorted by name.
 #[derive(Debug, Clone, Default)]
@@ -12,9 +11,9 @@ pub struct RunningLabels {
     text: String,
     // Where each label begins.
     begins: Vec<usize>,
-    // The labels behind the first one that changes, and where each of them begins; only while they change.
-    before: String,
-    before_begins: Vec<usize>,
+    // What is to be behind the first label that changes, and where each of these labels begins in it; only while they change.
+    changed: Vec<u8>,
+    changed_begins: Vec<usize>,
 }
 
 impl RunningLabels {
@@ -36,26 +35,17 @@ impl RunningLabels {
         }
     }
 
-    /// Adds a label. If it has no value, or its name is not behind that of the last one, nothing is added and the answer is `false`.
-    pub fn push(&mut self, name: &str, value: &str) -> bool {
-        if !self.may_follow(name) || value.is_empty() {
-            return false;
-        }
-        self.begins.push(self.text.len());
-        push_field(&mut self.text, name);
-        push_field(&mut self.text, value);
-        true
-    }
-
     /// Makes it a set of `n` labels: at the places where `is_kept` holds those that are there now, elsewhere what `label` says, a name and
-    /// a value. If these are no label set, or `label` fails, there are no labels any more; the answer is `false`, or that error.
+    /// a value. If these are no label set, for instance because they are no text, or if `label` fails, there are no labels any more; the
+    /// answer is `false`, or that error.
     ///
-    /// Labels that stay are copied as they are, as many at once as stand together, and only those behind the first one that changes.
+    /// Labels that stay are copied as they are, as many at once as stand together, and only those behind the first one that changes. These
+    /// are looked at together whether they are text, which is several times as fast as one by one.
     pub fn change<'l, E>(
         &mut self,
         n: usize,
         is_kept: impl Fn(usize) -> bool,
-        label: impl FnMut(usize) -> Result<(&'l str, &'l str), E>,
+        label: impl FnMut(usize) -> Result<(&'l [u8], &'l [u8]), E>,
     ) -> Result<bool, E> {
         let changed = self.try_change(n, is_kept, label);
         if !matches!(changed, Ok(true)) {
@@ -68,62 +58,58 @@ impl RunningLabels {
         &mut self,
         n: usize,
         is_kept: impl Fn(usize) -> bool,
-        mut label: impl FnMut(usize) -> Result<(&'l str, &'l str), E>,
+        mut label: impl FnMut(usize) -> Result<(&'l [u8], &'l [u8]), E>,
     ) -> Result<bool, E> {
         let n_before = self.len();
         let first = (0..n.min(n_before)).take_while(|at| is_kept(*at)).count();
-        let Some(&from) = self.begins.get(first) else { return self.push_all(first..n, label) };
-        self.before.clear();
-        self.before.push_str(&self.text[from..]);
-        self.before_begins.clear();
-        self.before_begins.extend(self.begins[first..].iter().map(|begin| begin - from));
-        self.truncate(first);
+        let text = self.text.as_bytes();
+        let mut last_name = first.checked_sub(1).map(|at| first_field(&text[self.begins[at]..]));
+        self.changed.clear();
+        self.changed_begins.clear();
         let mut at = first;
         while at < n {
             let kept = (at..n.min(n_before)).take_while(|at| is_kept(*at)).count();
             if kept == 0 {
-                if !self.push_all(at..at + 1, &mut label)? {
+                let (name, value) = label(at)?;
+                if value.is_empty() || last_name.is_some_and(|last| last >= name) {
                     return Ok(false);
                 }
+                self.changed_begins.push(self.changed.len());
+                push_field_of(&mut self.changed, name);
+                push_field_of(&mut self.changed, value);
+                last_name = Some(name);
                 at += 1;
                 continue;
             }
-            let begin = self.before_begins[at - first];
-            let end = self.before_begins.get(at + kept - first).copied().unwrap_or(self.before.len());
-            let run = &self.before[begin..end];
-            if !self.may_follow(field(run).0) {
+            let begins = &self.begins[at..at + kept];
+            let end = self.begins.get(at + kept).copied().unwrap_or(text.len());
+            let (run, last) = (&text[begins[0]..end], &text[begins[kept - 1]..]);
+            if last_name.is_some_and(|last| last >= first_field(run)) {
                 return Ok(false);
             }
-            let to = self.text.len();
-            self.begins.extend(self.before_begins[at - first..at + kept - first].iter().map(|at| at - begin + to));
-            self.text.push_str(run);
+            let to = self.changed.len();
+            self.changed_begins.extend(begins.iter().map(|begin| begin - begins[0] + to));
+            self.changed.extend_from_slice(run);
+            last_name = Some(first_field(last));
             at += kept;
         }
+        let Ok(changed) = std::str::from_utf8(&self.changed) else { return Ok(false) };
+        let from = self.begins.get(first).copied().unwrap_or(self.text.len());
+        self.text.truncate(from);
+        self.text.push_str(changed);
+        self.begins.truncate(first);
+        self.begins.extend(self.changed_begins.iter().map(|begin| begin + from));
         Ok(true)
-    }
-
-    fn push_all<'l, E>(
-        &mut self,
-        places: Range<usize>,
-        mut label: impl FnMut(usize) -> Result<(&'l str, &'l str), E>,
-    ) -> Result<bool, E> {
-        for at in places {
-            let (name, value) = label(at)?;
-            if !self.push(name, value) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Whether `name` is behind that of the last label.
-    fn may_follow(&self, name: &str) -> bool {
-        self.begins.last().is_none_or(|begin| field(&self.text[*begin..]).0 < name)
     }
 
     /// Whether these are `labels`.
     pub fn are(&self, labels: &Labels) -> bool {
         self.text == *labels.0
+    }
+
+    /// How this set stands to `labels` in the order of sets.
+    pub fn order_to(&self, labels: &Labels) -> Ordering {
+        order(self.text.as_bytes(), labels.0.as_bytes())
     }
 
     /// The set.
@@ -142,7 +128,7 @@ impl Eq for RunningLabels {}
 
 impl Ord for RunningLabels {
     fn cmp(&self, other: &Self) -> Ordering {
-        order(&self.text, &other.text)
+        order(self.text.as_bytes(), other.text.as_bytes())
     }
 }
 
@@ -160,7 +146,7 @@ impl PartialEq<Labels> for RunningLabels {
 
 impl PartialOrd<Labels> for RunningLabels {
     fn partial_cmp(&self, other: &Labels) -> Option<Ordering> {
-        Some(order(&self.text, &other.0))
+        Some(self.order_to(other))
     }
 }
 
@@ -170,39 +156,45 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn what_is_no_set_is_refused() {
-        let mut labels = RunningLabels::default();
-        assert!(labels.push("b", "1"));
-        assert!(!labels.push("a", "1") && !labels.push("b", "2") && !labels.push("c", ""));
-        assert_eq!(labels.to_labels(), Labels::from_pairs([("b", "1")]));
-        labels.truncate(5);
-        assert_eq!(labels.len(), 1);
-        labels.truncate(0);
-        assert!(labels.is_empty() && labels == Labels::empty());
+    type Pair = (&'static [u8], &'static [u8]);
+
+    fn changed_to(labels: &mut RunningLabels, pairs: &[Pair]) -> bool {
+        labels.change(pairs.len(), |_| false, |at| Ok::<_, ()>(pairs[at])) == Ok(true)
     }
 
     #[test]
     fn what_changes_into_no_set_is_empty() {
         let start = || {
             let mut labels = RunningLabels::default();
-            assert!(labels.push("a", "1") && labels.push("c", "3") && labels.push("e", "5"));
+            assert!(changed_to(&mut labels, &[(b"a", b"1"), (b"c", b"3"), (b"e", b"5")]));
             labels
         };
-        let check = |n: usize, kept: &[usize], label: Result<(&'static str, &'static str), ()>, expected| {
+        let check = |n: usize, kept: &[usize], label: Result<Pair, ()>, expected: Result<bool, ()>| {
             let mut labels = start();
             assert_eq!(labels.change(n, |at| kept.contains(&at), |_| label), expected);
             assert_eq!(labels.is_empty(), expected != Ok(true));
         };
-        check(3, &[0, 2], Ok(("d", "4")), Ok(true));
-        check(4, &[0, 1, 2], Ok(("f", "6")), Ok(true));
+        check(3, &[0, 2], Ok((b"d", b"4")), Ok(true));
+        check(4, &[0, 1, 2], Ok((b"f", b"6")), Ok(true));
         // Not behind the one before, not before the one behind, without a value.
-        check(3, &[0, 2], Ok(("a", "4")), Ok(false));
-        check(3, &[0, 2], Ok(("e", "4")), Ok(false));
-        check(3, &[1, 2], Ok(("c", "4")), Ok(false));
-        check(4, &[0, 1, 2], Ok(("e", "6")), Ok(false));
-        check(3, &[0, 2], Ok(("d", "")), Ok(false));
+        check(3, &[0, 2], Ok((b"a", b"4")), Ok(false));
+        check(3, &[0, 2], Ok((b"e", b"4")), Ok(false));
+        check(3, &[1, 2], Ok((b"c", b"4")), Ok(false));
+        check(4, &[0, 1, 2], Ok((b"e", b"6")), Ok(false));
+        check(3, &[0, 2], Ok((b"d", b"")), Ok(false));
+        // No text, alone or with what follows it.
+        check(3, &[0, 2], Ok((b"d", b"\xff")), Ok(false));
+        check(3, &[0, 2], Ok((b"d", b"\xc3")), Ok(false));
+        check(3, &[0, 2], Ok((b"d", "\u{e9}".as_bytes())), Ok(true));
         check(3, &[0, 2], Err(()), Err(()));
+        let mut labels = start();
+        labels.truncate(5);
+        assert_eq!(labels.len(), 3);
+        labels.truncate(1);
+        assert_eq!(labels.to_labels(), Labels::from_pairs([("a", "1")]));
+        labels.truncate(0);
+        assert!(labels.is_empty() && labels == Labels::empty());
+        assert!(changed_to(&mut labels, &[]) && labels.is_empty());
     }
 
     proptest! {
@@ -216,11 +208,9 @@ mod tests {
             for set in sets {
                 let set: Vec<(String, String)> = set.into_iter().collect();
                 let shared = set.iter().zip(&before).take_while(|(a, b)| a == b).count();
+                let label = |at: usize| Ok::<_, ()>((set[at].0.as_bytes(), set[at].1.as_bytes()));
                 running.truncate(shared);
-                for (name, value) in &set[shared..] {
-                    prop_assert!(running.push(name, value));
-                }
-                let label = |at: usize| Ok::<_, ()>((set[at].0.as_str(), set[at].1.as_str()));
+                prop_assert_eq!(running.change(set.len(), |at| at < shared, label), Ok(true));
                 let changed = changing.change(set.len(), |at| before.get(at) == Some(&set[at]), label);
                 prop_assert_eq!(changed, Ok(true));
                 prop_assert_eq!(changing.len(), set.len());

@@ -1,5 +1,7 @@
 //! Parameters of the API: from the form in a POST body and from the URL, where the form comes first.
 
+use std::hash::Hash;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{Method, header};
@@ -53,6 +55,12 @@ impl Params {
     /// Every value of `name`.
     pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// All but the moments, which are others whenever the same is asked again.
+    pub(crate) fn lasting(&self) -> impl Hash {
+        let is_moment = |name: &str| ["time", "start", "end"].contains(&name);
+        self.0.iter().filter(|(name, _)| !is_moment(name)).collect::<Vec<_>>()
     }
 
     /// A moment that must be there.

@@ -18,11 +18,13 @@ use super::envelope::{ApiError, ApiResult, ErrorKind, Success};
 use super::json::ResultWriter;
 use super::params::{Params, parse_duration_ms};
 use super::query_stats::{self, Turn};
-use super::reading::{Begun, reading, reading_within};
+use super::reading::{reading, reading_quickly};
 use super::stream::PIECE_BYTES;
 use crate::Engine;
+use crate::everywhere::Everywhere;
 use crate::queries::Patience;
 use crate::query_log::{Asked, By, warn_if_slow};
+use crate::quick::NotQuick;
 
 /// A range query gives at most this many points a series, as Prometheus has it.
 const POINTS_MAX: i128 = 11_000;
@@ -30,10 +32,9 @@ const POINTS_MAX: i128 = 11_000;
 /// `/api/v1/query`
 pub(crate) async fn instant(State(engine): State<Arc<Engine>>, asker: Asker, params: Params) -> ApiResult {
     let at_ms = params.time_ms_or("time", crate::clock::now_ms())?;
-    run(engine, asker, params, (at_ms, at_ms, 0), move |engine, params, options| {
-        let everywhere = engine.everywhere();
-        let answer = engine.promql().instant(&everywhere, &Scope::all(), params.first("query"), at_ms, options);
-        Ok(everywhere.noted(answer?))
+    run(engine, asker, params, (at_ms, at_ms, 0), move |engine, everywhere, params, options| {
+        let answer = engine.promql().instant(everywhere, &Scope::all(), params.first("query"), at_ms, options);
+        Ok(answer?)
     })
     .await
 }
@@ -63,21 +64,21 @@ pub(crate) async fn range(State(engine): State<Arc<Engine>>, asker: Asker, param
     let step_ms = Some(step_ns / 1_000_000).filter(|step_ms| *step_ms > 0).ok_or_else(too_small)?;
     // What steps look at is told of all of them, so none may come from elsewhere.
     let is_anew = asker.wants_anew || is_on(params.first("nocache")) || wants_steps(&engine, &params);
-    run(engine, asker, params, (start_ms, end_ms, step_ms), move |engine, params, options| {
+    run(engine, asker, params, (start_ms, end_ms, step_ms), move |engine, everywhere, params, options| {
         let query = params.first("query");
-        let (promql, everywhere, scope) = (engine.promql(), engine.everywhere(), Scope::all());
+        let (promql, scope) = (engine.promql(), Scope::all());
         let answer = if is_anew || !params.first("explain").is_empty() {
-            promql.range(&everywhere, &scope, query, start_ms, end_ms, step_ms, options)
+            promql.range(everywhere, &scope, query, start_ms, end_ms, step_ms, options)
         } else {
             let asked = RangeQuery { query, start_ms, end_ms, step_ms };
-            engine.results().range(&promql, &everywhere, &scope, asked, options)
+            engine.results().range(&promql, everywhere, &scope, asked, options)
         };
         match answer {
             // The engine evaluates nothing of these; here it is the client who asked for what there cannot be.
             Err(QueryError::Execution(text)) if !has_range(&promql, query) => {
                 Err(NoAnswer::Asked(ApiError::parameter("query", text)))
             }
-            answer => Ok(everywhere.noted(answer?)),
+            answer => Ok(answer?),
         }
     })
     .await
@@ -135,7 +136,7 @@ async fn run(
     asker: Asker,
     params: Params,
     (start_ms, end_ms, step_ms): (i64, i64, i64),
-    evaluate: impl FnOnce(&Engine, &Params, &QueryOptions) -> Result<Answer, NoAnswer> + Send + 'static,
+    evaluate: impl Fn(&Engine, &Everywhere, &Params, &QueryOptions) -> Result<Answer, NoAnswer> + Send + 'static,
 ) -> ApiResult {
     // Prometheus names this parameter in words of its own.
     let lookback_ms = match params.first("lookback_delta") {
@@ -147,27 +148,33 @@ async fn run(
     };
     let patience = Patience::new(engine.live().flags.timeout, timeout(&params)?);
     let limit = params.limit()?;
+    let span_ms = end_ms.saturating_sub(start_ms);
+    let question = engine.quick().question((&asker.path, params.lasting(), span_ms));
     let asked = Arc::clone(&engine);
-    reading_within(&asked, patience, move |Begun { cancel, waited, left }| {
+    reading_quickly(&asked, patience, question, move |begun| {
+        let probe = probe(&engine, &params);
         let options = QueryOptions {
             limit,
             lookback: lookback_ms.map(|ms| Duration::from_millis(ms.max(0).unsigned_abs())),
-            timeout: left,
-            cancel,
-            probe: Some(probe(&engine, &params)),
+            timeout: begun.left,
+            cancel: begun.cancel.clone(),
+            probe: Some(probe.clone()),
         };
-        let _active = engine.active_queries().begin(params.first("query"));
-        let begun = Instant::now();
-        let answer = match evaluate(&engine, &params, &options) {
+        // What was quick the last time and gets a moment only takes no process down.
+        let _active = if begun.is_try { None } else { engine.active_queries().begin(params.first("query")) };
+        let everywhere = begun.everywhere(&engine);
+        let from = Instant::now();
+        let answer = match evaluate(&engine, &everywhere, &params, &options) {
             // Nothing ran that could be logged.
-            Err(NoAnswer::Asked(error)) => return Err(error),
+            Err(NoAnswer::Asked(error)) => return Ok(Err(error)),
+            Err(NoAnswer::Query(QueryError::Cancelled)) if begun.is_try => return Err(NotQuick),
             Err(NoAnswer::Query(error)) => Err(error),
             Ok(answer) => Ok(answer),
         };
-        let took = begun.elapsed();
-        let measured = options.probe.map(|probe| probe.stats()).unwrap_or_default();
-        engine.query_metrics().count(waited, &measured, step_ms > 0);
-        let turn = Turn { waited, took };
+        let took = from.elapsed();
+        let measured = probe.stats();
+        engine.query_metrics().count(begun.waited, &measured, step_ms > 0);
+        let turn = Turn { waited: begun.waited, took };
         let stats = || query_stats::stats(&measured, turn);
         let Asker { client, method, path, .. } = &asker;
         let by = By::Client { client, method, path };
@@ -178,7 +185,8 @@ async fn run(
         let plan = (!measured.nodes.is_empty()).then(|| query_stats::plan(&measured));
         let stats = (!params.first("stats").is_empty()).then(stats);
         let more = [("stats", stats), ("plan", plan)];
-        answer.map(|answer| success(answer, limit, more)).map_err(refusal)
+        let answer = answer.map(|answer| success(everywhere.noted(answer), limit, more));
+        Ok(answer.map_err(refusal))
     })
     .await?
 }

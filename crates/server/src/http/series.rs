@@ -1,6 +1,7 @@
 //! What is stored: `/series`, `/labels`, `/label/NAME/values`.
 
 use std::collections::BTreeSet;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
@@ -12,13 +13,16 @@ use serde_json::{Map, Value};
 use super::envelope::{ApiError, ApiResult, Success};
 use super::json::LabelSetsWriter;
 use super::params::{MAX_TIME_MS, MIN_TIME_MS, Params};
-use super::reading::reading;
+use super::reading::reading_quickly;
 use super::stream::PIECE_BYTES;
 use crate::Engine;
+use crate::everywhere::Everywhere;
+use crate::queries::Patience;
+use crate::quick::NotQuick;
 
 /// `/api/v1/labels`
 pub(crate) async fn names(State(engine): State<Arc<Engine>>, params: Params) -> ApiResult {
-    listed(engine, params, |reader, matchers, limit, cancel| reader.label_names(matchers, limit, cancel)).await
+    listed(engine, "names", params, |reader, matchers, limit, cancel| reader.label_names(matchers, limit, cancel)).await
 }
 
 /// `/api/v1/label/NAME/values`
@@ -34,8 +38,11 @@ pub(crate) async fn values(
     if name.is_empty() {
         return Err(ApiError::bad_data("invalid label name: \"\""));
     }
-    listed(engine, params, move |reader, matchers, limit, cancel| reader.label_values(&name, matchers, limit, cancel))
-        .await
+    let what = ("values", name.clone());
+    listed(engine, what, params, move |reader, matchers, limit, cancel| {
+        reader.label_values(&name, matchers, limit, cancel)
+    })
+    .await
 }
 
 /// `/api/v1/series`
@@ -44,11 +51,14 @@ pub(crate) async fn series(State(engine): State<Arc<Engine>>, params: Params) ->
         return Err(ApiError::bad_data("no match[] parameter provided"));
     }
     let refuse = |cause| ApiError::parameter("match[]", cause);
-    let (found, warnings) =
-        collect(engine, params, refuse, |reader, matchers, limit, cancel| reader.label_sets(matchers, limit, cancel))
-            .await?;
-    let mut writer = LabelSetsWriter::new(found);
-    Ok(Success::in_pieces(move |out| writer.fill(out, PIECE_BYTES)).with_notes(warnings, Vec::new()))
+    let read = |reader: &dyn Reader, matchers: &[Matcher], limit: usize, cancel: &Cancel| {
+        reader.label_sets(matchers, limit, cancel)
+    };
+    collect(engine, "series", params, refuse, read, |found| {
+        let mut writer = LabelSetsWriter::new(found);
+        Success::in_pieces(move |out| writer.fill(out, PIECE_BYTES))
+    })
+    .await
 }
 
 /// A label set as a JSON object, in the set's order.
@@ -58,52 +68,74 @@ pub(crate) fn object(labels: &Labels) -> Map<String, Value> {
 
 async fn listed(
     engine: Arc<Engine>,
+    what: impl Hash,
     params: Params,
     read: impl Fn(&dyn Reader, &[Matcher], usize, &Cancel) -> Result<Vec<String>, SelectError> + Send + 'static,
 ) -> ApiResult {
-    let (found, warnings) = collect(engine, params, ApiError::bad_data, read).await?;
-    Ok(Success::of(&found).with_notes(warnings, Vec::new()))
+    collect(engine, what, params, ApiError::bad_data, read, |found| Success::of(&found)).await
 }
 
-/// Reads for every selector of the request and unites what was found, sorted, up to the request's limit; `read` may stop at its own, which
-/// is one more. Beside it, warnings that it is not all. A selector that cannot be read is answered as `refuse` says.
+/// Reads `what` for every selector of the request and unites what was found, sorted, up to the request's limit; `read` may stop at its
+/// own, which is one more. `show` makes the answer of it, which warns if it is not all. A selector that cannot be read is answered as
+/// `refuse` says.
 async fn collect<T: Ord + Send + 'static>(
     engine: Arc<Engine>,
+    what: impl Hash,
     params: Params,
-    refuse: impl FnOnce(String) -> ApiError + Send + 'static,
+    refuse: impl Fn(String) -> ApiError + Send + 'static,
     read: impl Fn(&dyn Reader, &[Matcher], usize, &Cancel) -> Result<Vec<T>, SelectError> + Send + 'static,
-) -> Result<(Vec<T>, Vec<String>), ApiError> {
+    show: impl Fn(Vec<T>) -> Success + Send + 'static,
+) -> ApiResult {
     let min_ms = params.time_ms_or("start", MIN_TIME_MS)?;
     let max_ms = params.time_ms_or("end", MAX_TIME_MS)?;
     let limit = params.limit()?;
     // One more tells that there are more.
     let enough = if limit > 0 { limit.saturating_add(1) } else { 0 };
+    let question = engine.quick().question((what, params.lasting(), max_ms.saturating_sub(min_ms)));
+    let patience = Patience::new(engine.live().flags.timeout, None);
     let asked = Arc::clone(&engine);
-    let collected = reading(&asked, move |cancel| {
-        let mut sets = params.matcher_sets().map_err(refuse)?;
+    let collected = reading_quickly(&asked, patience, question, move |begun| {
+        let mut sets = match params.matcher_sets() {
+            Ok(sets) => sets,
+            Err(cause) => return Ok(Err(refuse(cause))),
+        };
         if sets.is_empty() {
             sets.push(Vec::new());
         }
-        let everywhere = engine.everywhere();
-        let reader = everywhere.open(&Scope::all(), TimeRange { min_ms, max_ms })?;
-        let found = if let [matchers] = &sets[..] {
-            read(reader.as_ref(), matchers, enough, cancel)?
-        } else {
-            let mut united = BTreeSet::new();
-            for matchers in &sets {
-                united.extend(read(reader.as_ref(), matchers, enough, cancel)?);
-            }
-            united.into_iter().collect()
+        let everywhere = begun.everywhere(&engine);
+        let mut found = match united(&everywhere, TimeRange { min_ms, max_ms }, &sets, |reader, matchers| {
+            read(reader, matchers, enough, &begun.cancel)
+        }) {
+            Ok(found) => found,
+            Err(SelectError::Cancelled) if begun.is_try => return Err(NotQuick),
+            Err(error) => return Ok(Err(error.into())),
         };
-        drop(reader);
-        Ok::<_, ApiError>((found, everywhere.take_warnings()))
+        let mut warnings = everywhere.take_warnings();
+        if limit > 0 && found.len() > limit {
+            found.truncate(limit);
+            warnings.push("results truncated due to limit".to_owned());
+        }
+        Ok(Ok(show(found).with_notes(warnings, Vec::new())))
     });
-    let (mut found, mut warnings) = collected.await??;
-    if limit > 0 && found.len() > limit {
-        found.truncate(limit);
-        warnings.push("results truncated due to limit".to_owned());
+    collected.await?
+}
+
+/// What `read` finds for each of `sets`, sorted, each once.
+fn united<T: Ord>(
+    everywhere: &Everywhere,
+    range: TimeRange,
+    sets: &[Vec<Matcher>],
+    read: impl Fn(&dyn Reader, &[Matcher]) -> Result<Vec<T>, SelectError>,
+) -> Result<Vec<T>, SelectError> {
+    let reader = everywhere.open(&Scope::all(), range)?;
+    if let [matchers] = sets {
+        return read(reader.as_ref(), matchers);
     }
-    Ok((found, warnings))
+    let mut united = BTreeSet::new();
+    for matchers in sets {
+        united.extend(read(reader.as_ref(), matchers)?);
+    }
+    Ok(united.into_iter().collect())
 }
 
 /// Undoes Prometheus' escaping of names outside the legacy alphabet: `U__a_2e_b` is `a.b`. Anything else stays as it is.

@@ -4,6 +4,8 @@
 //! is written in the shortest of three ways: distances, runs of consecutive numbers (series with equal labels stand together),
 //! or one bit a series.
 
+use std::ops::Range;
+
 use hashbrown::HashMap;
 use relatum_model::{MatchOp, Matcher};
 
@@ -96,22 +98,59 @@ pub(crate) struct List<'a> {
     cursor: Cursor<'a>,
 }
 
+const BEYOND: Damage = Damage("a list names a series behind the last");
+
 impl List<'_> {
-    /// Calls `each` for the numbers, which ascend and are below `n_series`.
-    fn visit(self, n_series: u32, mut each: impl FnMut(u32)) -> Result<(), Damage> {
-        self.any(n_series, |number| {
-            each(number);
-            false
-        })?;
+    /// Adds those of its numbers that are below `end` to `set`, as many at once as stand together. Those behind are not looked at.
+    fn add_to(mut self, end: u32, set: &mut Set) -> Result<(), Damage> {
+        let (n_series, end) = (u64::from(set.n_series), u64::from(end.min(set.n_series)));
+        let mut next = 0u64;
+        match self.cursor.byte()? {
+            DISTANCES => {
+                for _ in 0..self.length {
+                    let number = next.saturating_add(self.cursor.varint()?);
+                    if number >= end {
+                        return if number < n_series { Ok(()) } else { Err(BEYOND) };
+                    }
+                    set.insert(number as u32);
+                    next = number + 1;
+                }
+            }
+            RUNS => {
+                let mut left = u64::from(self.length);
+                while left > 0 && next < end {
+                    let from = next.saturating_add(self.cursor.varint()?);
+                    let run = self.cursor.varint()?;
+                    left = left.checked_sub(run.max(1)).ok_or(BEYOND)?;
+                    next = from.saturating_add(run);
+                    if next > n_series {
+                        return Err(BEYOND);
+                    }
+                    set.insert_all(from.min(end) as u32..next.min(end) as u32);
+                }
+            }
+            BITS => {
+                let mut left = self.length;
+                while left > 0 && next < end {
+                    let bits = u64::from(self.cursor.byte()?);
+                    left = left.saturating_sub(bits.count_ones());
+                    if bits >> (n_series - next).min(8) != 0 {
+                        return Err(BEYOND);
+                    }
+                    set.insert_bits(next as u32, bits & !(u64::MAX << (end - next).min(8)));
+                    next += 8;
+                }
+            }
+            _ => return Err(Damage("unknown form of a list")),
+        }
         Ok(())
     }
 
     /// Whether `is_it` holds for one of the numbers, which ascend and are below `n_series`; those behind it are not asked for.
     pub(crate) fn any(mut self, n_series: u32, mut is_it: impl FnMut(u32) -> bool) -> Result<bool, Damage> {
-        let beyond = Damage("a list names a series behind the last");
         let mut is_found = |number: u64| -> Result<bool, Damage> {
             if number >= u64::from(n_series) {
-                return Err(beyond);
+                return Err(BEYOND);
             }
             Ok(is_it(number as u32))
         };
@@ -131,7 +170,7 @@ impl List<'_> {
                 while left > 0 {
                     next = next.saturating_add(self.cursor.varint()?);
                     let run = self.cursor.varint()?;
-                    left = left.checked_sub(run.max(1)).ok_or(beyond)?;
+                    left = left.checked_sub(run.max(1)).ok_or(BEYOND)?;
                     for _ in 0..run {
                         if is_found(next)? {
                             return Ok(true);
@@ -224,94 +263,127 @@ fn u32_at(entry: &[u8], at: usize) -> u32 {
 /// The numbers of the series that satisfy all of `matchers`, ascending.
 pub(crate) fn select<'m>(index: &Index<'_>, matchers: impl Iterator<Item = &'m Matcher>) -> Result<Vec<u32>, Damage> {
     let (wanted, unwanted): (Vec<&Matcher>, Vec<&Matcher>) = matchers.partition(|matcher| !matcher.matches_empty());
-    let mut found: Option<Set> = None;
-    // What is cheap to find comes first: it may be empty, and then nothing else is looked at.
+    // What is cheap to find comes first: there may be none of it, and then nothing else is looked at.
     let (equal, others): (Vec<&Matcher>, Vec<&Matcher>) =
         wanted.into_iter().partition(|matcher| matcher.op() == MatchOp::Equal);
-    for matcher in equal.into_iter().chain(others) {
-        let matching = lists(index, matcher, true)?;
-        found = Some(match found {
-            None => matching,
-            Some(found) => found.and(&matching),
-        });
-        if found.as_ref().is_some_and(Set::is_empty) {
+    let mut lists = Vec::with_capacity(equal.len());
+    for matcher in equal {
+        let Some(list) = list(index, matcher)? else { return Ok(Vec::new()) };
+        lists.push(list);
+    }
+    // Of a long list only so much is read as the shorter ones reach.
+    lists.sort_unstable_by_key(|list| list.length);
+    let mut found = Set::all(index.n_series);
+    for list in lists {
+        let mut matching = Set::none(index.n_series);
+        list.add_to(found.end(), &mut matching)?;
+        found.keep(&matching);
+        if found.is_empty() {
             return Ok(Vec::new());
         }
     }
-    let mut found = found.unwrap_or_else(|| Set::all(index.n_series));
+    for matcher in others {
+        found.keep(&union(index, matcher, true, found.end())?);
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
+    }
     for matcher in unwanted {
         // The label may be missing, so only those that have it with another value are taken away.
-        found = found.without(&lists(index, matcher, false)?);
+        found.take_away(&union(index, matcher, false, found.end())?);
     }
     Ok(found.numbers())
 }
 
-/// The series that have the label of `matcher` with a value that it accepts, or does not.
-fn lists(index: &Index<'_>, matcher: &Matcher, accepted: bool) -> Result<Set, Damage> {
+/// The series that have the label of `matcher` with its value.
+fn list<'a>(index: &Index<'a>, matcher: &Matcher) -> Result<Option<List<'a>>, Damage> {
+    let (name, value) = (index.symbols.find(matcher.name())?, index.symbols.find(matcher.value())?);
+    let (Some(name), Some(value)) = (name, value) else { return Ok(None) };
+    index.postings.values(name)?.list_of(value)
+}
+
+/// The series below `end` that have the label of `matcher` with a value that it accepts, or does not.
+fn union(index: &Index<'_>, matcher: &Matcher, accepted: bool, end: u32) -> Result<Set, Damage> {
     let mut set = Set::none(index.n_series);
-    let Some(name) = index.symbols.find(matcher.name())? else { return Ok(set) };
-    let values = index.postings.values(name)?;
     // Only one value can tell these two apart, so the others need not be looked at.
-    let single = match matcher.op() {
+    let is_one = match matcher.op() {
         MatchOp::Equal => accepted,
         MatchOp::NotEqual => !accepted,
         MatchOp::Regex | MatchOp::NotRegex => false,
     };
-    if single {
-        if let Some(value) = index.symbols.find(matcher.value())?
-            && let Some(list) = values.list_of(value)?
-        {
-            list.visit(index.n_series, |number| set.insert(number))?;
-        }
+    if is_one {
+        list(index, matcher)?.map_or(Ok(()), |list| list.add_to(end, &mut set))?;
         return Ok(set);
     }
-    for entry in values.entries {
-        if matcher.matches(index.symbols.get(u32_at(entry, 0))?) == accepted {
-            values.list(entry)?.visit(index.n_series, |number| set.insert(number))?;
+    let Some(name) = index.symbols.find(matcher.name())? else { return Ok(set) };
+    for entry in index.postings.values(name)?.entries() {
+        let (value, list) = entry?;
+        if matcher.matches(index.symbols.get(value)?) == accepted {
+            list.add_to(end, &mut set)?;
         }
     }
     Ok(set)
 }
 
 /// A set of series, one bit each.
-struct Set(Vec<u64>);
+struct Set {
+    words: Vec<u64>,
+    n_series: u32,
+}
 
 impl Set {
-    fn none(n: u32) -> Self {
-        Set(vec![0; (n as usize).div_ceil(64)])
+    fn none(n_series: u32) -> Self {
+        Set { words: vec![0; (n_series as usize).div_ceil(64)], n_series }
     }
 
-    fn all(n: u32) -> Self {
-        let mut set = Set(vec![u64::MAX; (n as usize).div_ceil(64)]);
-        if let Some(last) = set.0.last_mut()
-            && !n.is_multiple_of(64)
-        {
-            *last = (1 << (n % 64)) - 1;
-        }
+    fn all(n_series: u32) -> Self {
+        let mut set = Set::none(n_series);
+        set.insert_all(0..n_series);
         set
     }
 
     fn insert(&mut self, number: u32) {
-        self.0[number as usize / 64] |= 1 << (number % 64);
+        self.words[number as usize / 64] |= 1 << (number % 64);
+    }
+
+    fn insert_all(&mut self, numbers: Range<u32>) {
+        if numbers.is_empty() {
+            return;
+        }
+        let (first, last) = (numbers.start as usize / 64, (numbers.end - 1) as usize / 64);
+        for (at, word) in self.words[first..=last].iter_mut().enumerate() {
+            let from = if at == 0 { numbers.start % 64 } else { 0 };
+            let behind = if first + at == last { 63 - (numbers.end - 1) % 64 } else { 0 };
+            *word |= (u64::MAX << from) & (u64::MAX >> behind);
+        }
+    }
+
+    /// Adds `number` and what follows it where the eight lowest of `bits` say so. `number` is a multiple of eight.
+    fn insert_bits(&mut self, number: u32, bits: u64) {
+        self.words[number as usize / 64] |= bits << (number % 64);
     }
 
     fn is_empty(&self) -> bool {
-        self.0.iter().all(|word| *word == 0)
+        self.words.iter().all(|word| *word == 0)
     }
 
-    fn and(mut self, other: &Set) -> Set {
-        self.0.iter_mut().zip(&other.0).for_each(|(word, other)| *word &= other);
-        self
+    /// Behind the last.
+    fn end(&self) -> u32 {
+        let last = self.words.iter().rposition(|word| *word != 0);
+        last.map_or(0, |at| at as u32 * 64 + 64 - self.words[at].leading_zeros())
     }
 
-    fn without(mut self, other: &Set) -> Set {
-        self.0.iter_mut().zip(&other.0).for_each(|(word, other)| *word &= !other);
-        self
+    fn keep(&mut self, others: &Set) {
+        self.words.iter_mut().zip(&others.words).for_each(|(word, others)| *word &= others);
+    }
+
+    fn take_away(&mut self, others: &Set) {
+        self.words.iter_mut().zip(&others.words).for_each(|(word, others)| *word &= !others);
     }
 
     fn numbers(&self) -> Vec<u32> {
         let mut numbers = Vec::new();
-        for (at, word) in self.0.iter().enumerate() {
+        for (at, word) in self.words.iter().enumerate() {
             let mut rest = *word;
             while rest != 0 {
                 numbers.push(at as u32 * 64 + rest.trailing_zeros());
@@ -327,6 +399,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn read(list: List<'_>, n_series: u32, end: u32) -> Result<Vec<u32>, Damage> {
+        let mut set = Set::none(n_series);
+        list.add_to(end, &mut set)?;
+        Ok(set.numbers())
+    }
+
     #[track_caller]
     fn check(list: &[u32], form: u8) {
         let mut out = Vec::new();
@@ -334,9 +412,10 @@ mod tests {
         let mut cursor = Cursor::new(&out);
         let length = cursor.varint().unwrap() as u32;
         assert_eq!(cursor.rest[0], form, "{list:?}");
-        let mut back = Vec::new();
-        List { length, cursor }.visit(100_000, |number| back.push(number)).unwrap();
-        assert_eq!(back, list);
+        let encoded = List { length, cursor };
+        assert_eq!(read(encoded, 100_000, 100_000).unwrap(), list);
+        let last = *list.last().unwrap();
+        assert_eq!(read(encoded, last, last), Err(BEYOND), "{form}");
     }
 
     #[test]
@@ -345,28 +424,40 @@ mod tests {
         check(&[5, 99_999], DISTANCES);
         check(&(100..5000).collect::<Vec<_>>(), RUNS);
         check(&(0..5000).filter(|n| n % 3 != 1).collect::<Vec<_>>(), BITS);
-        let mut out = Vec::new();
-        encode_list(&mut out, &[5]);
-        let list = List { length: 1, cursor: Cursor::new(&out[1..]) };
-        assert!(list.visit(5, |_| ()).is_err(), "there is no sixth series");
+    }
+
+    #[test]
+    fn the_end_of_a_set() {
+        for n in [0, 1, 63, 64, 65, 128] {
+            let all = Set::all(n);
+            assert_eq!((all.end(), all.numbers()), (n, (0..n).collect::<Vec<_>>()));
+        }
+        let mut set = Set::none(1000);
+        set.insert(64);
+        assert_eq!(set.end(), 65);
     }
 
     proptest! {
         #[test]
-        fn any_list(numbers in proptest::collection::btree_set(0u32..3000, 1..2000)) {
+        fn any_list(numbers in proptest::collection::btree_set(0u32..3000, 1..2000), end in 0u32..3100) {
             let list: Vec<u32> = numbers.into_iter().collect();
             let mut out = Vec::new();
             encode_list(&mut out, &list);
             let mut cursor = Cursor::new(&out);
             let length = cursor.varint().unwrap() as u32;
-            let mut back = Vec::new();
-            List { length, cursor }.visit(3000, |number| back.push(number)).unwrap();
-            prop_assert_eq!(back, list);
+            let encoded = List { length, cursor };
+            let below: Vec<u32> = list.iter().copied().filter(|number| *number < end).collect();
+            prop_assert_eq!(read(encoded, 3000, end), Ok(below));
+            let mut one_by_one = Vec::new();
+            encoded.any(3000, |number| { one_by_one.push(number); false }).unwrap();
+            prop_assert_eq!(one_by_one, list);
         }
 
         #[test]
-        fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..60), length in 0u32..100) {
-            let _ = List { length, cursor: Cursor::new(&bytes) }.visit(50, |_| ());
+        fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..60), length in 0u32..100, end in 0u32..70) {
+            let list = List { length, cursor: Cursor::new(&bytes) };
+            let _ = read(list, 50, end);
+            let _ = list.any(50, |_| false);
         }
     }
 }

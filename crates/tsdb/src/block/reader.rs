@@ -460,7 +460,7 @@ pub(crate) struct SeriesWalk<'b> {
     shown: Vec<(u32, u32)>,
     texts: RunningLabels,
     // The names that stood at each place last.
-    names: Vec<Option<(u32, &'b str)>>,
+    names: Vec<Option<(u32, &'b [u8])>>,
     columns_end: u64,
     only_forward: bool,
 }
@@ -526,16 +526,16 @@ impl SeriesWalk<'_> {
                 let (name, value) = labels[at];
                 let name_text = match names[at] {
                     Some((number, text)) if number == name => text,
-                    _ => symbols.get(name)?,
+                    _ => symbols.bytes(name)?,
                 };
                 names[at] = Some((name, name_text));
-                Ok((name_text, symbols.get(value)?))
+                Ok((name_text, symbols.bytes(value)?))
             },
         );
         // With an error there are no texts any more.
         self.shown.clear();
         if !changed? {
-            return Err(Damage("labels are out of order"));
+            return Err(Damage("labels are out of order or no text"));
         }
         self.shown.extend_from_slice(labels);
         Ok(())

@@ -40,11 +40,15 @@ impl<'a> Symbols<'a> {
 
     /// The text of symbol `number`.
     pub(crate) fn get(&self, number: u32) -> Result<&'a str, Damage> {
+        std::str::from_utf8(self.bytes(number)?).map_err(|_| Damage("a symbol is no text"))
+    }
+
+    /// The same, not known to be text: to look at many at once is several times as fast.
+    pub(crate) fn bytes(&self, number: u32) -> Result<&'a [u8], Damage> {
         let at = number as usize * 4;
         let end = Cursor::at(self.ends, at)?.u32()?;
         let start = if number == 0 { 0 } else { Cursor::at(self.ends, at - 4)?.u32()? };
-        let text = self.texts.get(start as usize..end as usize).ok_or(Damage("a symbol lies behind the end"))?;
-        std::str::from_utf8(text).map_err(|_| Damage("a symbol is no text"))
+        self.texts.get(start as usize..end as usize).ok_or(Damage("a symbol lies behind the end"))
     }
 
     /// The number of `text`.
