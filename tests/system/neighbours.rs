@@ -131,9 +131,16 @@ fn remote_read() -> anyhow::Result<()> {
     fs::create_dir_all(dir.path().join("ours"))?;
     let rules = "groups: [{name: g, rules: [{record: 'recorded', expr: 'there * 2'}]}]\n";
     fs::write(dir.path().join("ours/rules.yml"), rules)?;
-    let ours = ours(dir.path(), &config, &[])?;
+    let ours = ours(dir.path(), "", &["--web.enable-lifecycle"])?;
     remote_write::send(&ours.url, &[one("both", now_ms - 10_000, 2.0)])?;
     let ask = |query: &str| http::api(&ours.url, "query", &[("query", query), ("time", &(now_ms / 1000).to_string())]);
+    // It is answered fast, so by the thread that reads the request, which is not to wait for other stores once there are any.
+    for _ in 0..5 {
+        let found = ask("there")?;
+        ensure!(found["result"] == serde_json::json!([]), "{found}");
+    }
+    fs::write(dir.path().join("ours/prometheus.yml"), config)?;
+    ensure!(http::post(&format!("{}/-/reload", ours.url), &[], Vec::new())?.status == 200, "no reload");
     // A series of theirs, without the label that only says where it is.
     let found = ask("there")?;
     ensure!(

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::{Labels, first_field, order, push_field_of};
+use super::{Labels, field_bytes, first_field, order, push_field_of};
 
 /// The labels of the set a walk stands at, sorted by name.
 #[derive(Debug, Clone, Default)]
@@ -11,9 +11,8 @@ pub struct RunningLabels {
     text: String,
     // Where each label begins.
     begins: Vec<usize>,
-    // What is to be behind the first label that changes, and where each of these labels begins in it; only while they change.
+    // What is to be behind what stays; only while labels change.
     changed: Vec<u8>,
-    changed_begins: Vec<usize>,
 }
 
 impl RunningLabels {
@@ -35,71 +34,88 @@ impl RunningLabels {
         }
     }
 
-    /// Makes it a set of `n` labels: at the places where `is_kept` holds those that are there now, elsewhere what `label` says, a name and
-    /// a value. If these are no label set, for instance because they are no text, or if `label` fails, there are no labels any more; the
-    /// answer is `false`, or that error.
-    ///
-    /// Labels that stay are copied as they are, as many at once as stand together, and only those behind the first one that changes. These
-    /// are looked at together whether they are text, which is several times as fast as one by one.
-    pub fn change<'l, E>(
+    /// Keeps the first `n` labels and puts `others`, names and values, behind them. If that makes no label set, for instance because it is
+    /// no text, or if one of `others` is an error, there are no labels any more; the answer is `false`, or that error.
+    pub fn replace<'l, E>(
         &mut self,
         n: usize,
-        is_kept: impl Fn(usize) -> bool,
-        label: impl FnMut(usize) -> Result<(&'l [u8], &'l [u8]), E>,
+        others: impl Iterator<Item = Result<(&'l [u8], &'l [u8]), E>>,
     ) -> Result<bool, E> {
-        let changed = self.try_change(n, is_kept, label);
-        if !matches!(changed, Ok(true)) {
-            self.truncate(0);
-        }
-        changed
+        self.truncate(n);
+        let replaced = self.try_extend(others);
+        self.none_unless(replaced)
     }
 
-    fn try_change<'l, E>(
-        &mut self,
-        n: usize,
-        is_kept: impl Fn(usize) -> bool,
-        mut label: impl FnMut(usize) -> Result<(&'l [u8], &'l [u8]), E>,
-    ) -> Result<bool, E> {
-        let n_before = self.len();
-        let first = (0..n.min(n_before)).take_while(|at| is_kept(*at)).count();
-        let text = self.text.as_bytes();
-        let mut last_name = first.checked_sub(1).map(|at| first_field(&text[self.begins[at]..]));
+    fn try_extend<'l, E>(&mut self, others: impl Iterator<Item = Result<(&'l [u8], &'l [u8]), E>>) -> Result<bool, E> {
+        let (text, from) = (self.text.as_bytes(), self.text.len());
+        let mut last_name = self.begins.last().map(|begin| first_field(&text[*begin..]));
         self.changed.clear();
-        self.changed_begins.clear();
-        let mut at = first;
-        while at < n {
-            let kept = (at..n.min(n_before)).take_while(|at| is_kept(*at)).count();
-            if kept == 0 {
-                let (name, value) = label(at)?;
-                if value.is_empty() || last_name.is_some_and(|last| last >= name) {
-                    return Ok(false);
-                }
-                self.changed_begins.push(self.changed.len());
-                push_field_of(&mut self.changed, name);
-                push_field_of(&mut self.changed, value);
-                last_name = Some(name);
-                at += 1;
-                continue;
-            }
-            let begins = &self.begins[at..at + kept];
-            let end = self.begins.get(at + kept).copied().unwrap_or(text.len());
-            let (run, last) = (&text[begins[0]..end], &text[begins[kept - 1]..]);
-            if last_name.is_some_and(|last| last >= first_field(run)) {
+        for label in others {
+            let (name, value) = label?;
+            if value.is_empty() || last_name.is_some_and(|last| last >= name) {
                 return Ok(false);
             }
-            let to = self.changed.len();
-            self.changed_begins.extend(begins.iter().map(|begin| begin - begins[0] + to));
-            self.changed.extend_from_slice(run);
-            last_name = Some(first_field(last));
-            at += kept;
+            self.begins.push(from + self.changed.len());
+            push_field_of(&mut self.changed, name);
+            push_field_of(&mut self.changed, value);
+            last_name = Some(name);
         }
-        let Ok(changed) = std::str::from_utf8(&self.changed) else { return Ok(false) };
-        let from = self.begins.get(first).copied().unwrap_or(self.text.len());
+        Ok(self.end_with_changed(from))
+    }
+
+    /// Gives labels other values: those at the places for which `value` says one. Otherwise as [`RunningLabels::replace`].
+    ///
+    /// What is between two values is copied as it is, and all that changes is looked at together whether it is text, which is several times
+    /// as fast as one by one.
+    pub fn change_values<'l, E>(&mut self, value: impl FnMut(usize) -> Result<Option<&'l [u8]>, E>) -> Result<bool, E> {
+        let changed = self.try_change_values(value);
+        self.none_unless(changed)
+    }
+
+    fn try_change_values<'l, E>(
+        &mut self,
+        mut value: impl FnMut(usize) -> Result<Option<&'l [u8]>, E>,
+    ) -> Result<bool, E> {
+        self.changed.clear();
+        let text = self.text.as_bytes();
+        // Where the first value that changes begins, and how far the text is in `changed`.
+        let (mut first, mut copied) = (text.len(), text.len());
+        for at in 0..self.begins.len() {
+            let begin = self.begins[at];
+            if copied <= begin {
+                self.begins[at] = first + self.changed.len() + (begin - copied);
+            }
+            let Some(value) = value(at)? else { continue };
+            if value.is_empty() {
+                return Ok(false);
+            }
+            let value_begin = begin + field_bytes(&text[begin..]).end;
+            if self.changed.is_empty() {
+                (first, copied) = (value_begin, value_begin);
+            }
+            self.changed.extend_from_slice(&text[copied..value_begin]);
+            push_field_of(&mut self.changed, value);
+            copied = self.begins.get(at + 1).copied().unwrap_or(text.len());
+        }
+        self.changed.extend_from_slice(&text[copied..]);
+        Ok(self.end_with_changed(first))
+    }
+
+    /// Puts what changed in the place of the text from `from` on. `false` if it is no text.
+    fn end_with_changed(&mut self, from: usize) -> bool {
+        let Ok(changed) = std::str::from_utf8(&self.changed) else { return false };
         self.text.truncate(from);
         self.text.push_str(changed);
-        self.begins.truncate(first);
-        self.begins.extend(self.changed_begins.iter().map(|begin| begin + from));
-        Ok(true)
+        true
+    }
+
+    /// Takes all labels away unless they are a set.
+    fn none_unless<E>(&mut self, are_set: Result<bool, E>) -> Result<bool, E> {
+        if !matches!(are_set, Ok(true)) {
+            self.text.clear();
+            self.begins.clear();
+        }
+        are_set
     }
 
     /// Whether these are `labels`.
@@ -156,45 +172,49 @@ mod tests {
 
     use super::*;
 
-    type Pair = (&'static [u8], &'static [u8]);
-
-    fn changed_to(labels: &mut RunningLabels, pairs: &[Pair]) -> bool {
-        labels.change(pairs.len(), |_| false, |at| Ok::<_, ()>(pairs[at])) == Ok(true)
+    fn set(pairs: &[(&str, &[u8])]) -> (RunningLabels, bool) {
+        let mut labels = RunningLabels::default();
+        let pairs = pairs.iter().map(|(name, value)| Ok::<_, ()>((name.as_bytes(), *value)));
+        let is_set = labels.replace(0, pairs).unwrap();
+        (labels, is_set)
     }
 
     #[test]
-    fn what_changes_into_no_set_is_empty() {
-        let start = || {
-            let mut labels = RunningLabels::default();
-            assert!(changed_to(&mut labels, &[(b"a", b"1"), (b"c", b"3"), (b"e", b"5")]));
-            labels
-        };
-        let check = |n: usize, kept: &[usize], label: Result<Pair, ()>, expected: Result<bool, ()>| {
-            let mut labels = start();
-            assert_eq!(labels.change(n, |at| kept.contains(&at), |_| label), expected);
-            assert_eq!(labels.is_empty(), expected != Ok(true));
-        };
-        check(3, &[0, 2], Ok((b"d", b"4")), Ok(true));
-        check(4, &[0, 1, 2], Ok((b"f", b"6")), Ok(true));
-        // Not behind the one before, not before the one behind, without a value.
-        check(3, &[0, 2], Ok((b"a", b"4")), Ok(false));
-        check(3, &[0, 2], Ok((b"e", b"4")), Ok(false));
-        check(3, &[1, 2], Ok((b"c", b"4")), Ok(false));
-        check(4, &[0, 1, 2], Ok((b"e", b"6")), Ok(false));
-        check(3, &[0, 2], Ok((b"d", b"")), Ok(false));
-        // No text, alone or with what follows it.
-        check(3, &[0, 2], Ok((b"d", b"\xff")), Ok(false));
-        check(3, &[0, 2], Ok((b"d", b"\xc3")), Ok(false));
-        check(3, &[0, 2], Ok((b"d", "\u{e9}".as_bytes())), Ok(true));
-        check(3, &[0, 2], Err(()), Err(()));
-        let mut labels = start();
+    fn what_is_no_set_is_none() {
+        let (mut labels, is_set) = set(&[("a", b"1"), ("c", b"3"), ("e", b"5")]);
+        assert!(is_set && labels == Labels::from_pairs([("a", "1"), ("c", "3"), ("e", "5")]));
         labels.truncate(5);
         assert_eq!(labels.len(), 3);
-        labels.truncate(1);
-        assert_eq!(labels.to_labels(), Labels::from_pairs([("a", "1")]));
         labels.truncate(0);
         assert!(labels.is_empty() && labels == Labels::empty());
-        assert!(changed_to(&mut labels, &[]) && labels.is_empty());
+        for pairs in [
+            &[("b", &b"1"[..]), ("a", b"1")][..],
+            &[("b", b"1"), ("b", b"2")],
+            &[("b", b"")],
+            &[("b", b"\xff")],
+            // One half of a letter each.
+            &[("b", b"\xc3"), ("c", b"\xa9")],
+        ] {
+            let (labels, is_set) = set(pairs);
+            assert!(!is_set && labels.is_empty() && labels == Labels::empty(), "{pairs:?}");
+        }
+        let (mut labels, _) = set(&[("b", "\u{e9}".as_bytes())]);
+        assert_eq!(labels.replace(1, [Ok((&b"c"[..], &b"1"[..])), Err(())].into_iter()), Err(()));
+        assert!(labels.is_empty());
+    }
+
+    #[test]
+    fn values_that_make_no_set() {
+        let check = |value: Result<Option<&'static [u8]>, ()>, expected: Result<bool, ()>| {
+            let (mut labels, _) = set(&[("a", b"1"), ("c", b"3"), ("e", b"5")]);
+            assert_eq!(labels.change_values(|at| if at == 1 { value } else { Ok(None) }), expected);
+            assert_eq!(labels.is_empty(), expected != Ok(true));
+        };
+        check(Ok(None), Ok(true));
+        check(Ok(Some("\u{e9}".as_bytes())), Ok(true));
+        check(Ok(Some(b"")), Ok(false));
+        check(Ok(Some(b"\xc3")), Ok(false));
+        check(Err(()), Err(()));
     }
 
     proptest! {
@@ -202,24 +222,46 @@ mod tests {
         fn from_set_to_set(sets in proptest::collection::vec(
             proptest::collection::btree_map("[a-c]{1,2}", "[x-z]{1,70}", 0..5), 1..6,
         )) {
-            let (mut running, mut changing) = (RunningLabels::default(), RunningLabels::default());
+            let mut running = RunningLabels::default();
             let mut before: Vec<(String, String)> = Vec::new();
             let mut of_before = Labels::empty();
             for set in sets {
                 let set: Vec<(String, String)> = set.into_iter().collect();
                 let shared = set.iter().zip(&before).take_while(|(a, b)| a == b).count();
-                let label = |at: usize| Ok::<_, ()>((set[at].0.as_bytes(), set[at].1.as_bytes()));
-                running.truncate(shared);
-                prop_assert_eq!(running.change(set.len(), |at| at < shared, label), Ok(true));
-                let changed = changing.change(set.len(), |at| before.get(at) == Some(&set[at]), label);
-                prop_assert_eq!(changed, Ok(true));
-                prop_assert_eq!(changing.len(), set.len());
-                prop_assert!(changing == running);
+                let others = set[shared..].iter().map(|(name, value)| Ok::<_, ()>((name.as_bytes(), value.as_bytes())));
+                prop_assert_eq!(running.replace(shared, others), Ok(true));
+                prop_assert_eq!(running.len(), set.len());
                 let labels = Labels::from_pairs(set.clone());
                 prop_assert_eq!(running.to_labels(), labels.clone());
                 prop_assert!(running == labels);
                 prop_assert_eq!(running.partial_cmp(&of_before), Some(labels.cmp(&of_before)));
                 (before, of_before) = (set, labels);
+            }
+        }
+
+        #[test]
+        fn from_values_to_values(
+            names in proptest::collection::btree_set("[a-z]{1,70}", 1..6),
+            values in proptest::collection::vec(proptest::collection::vec("[xyz\u{e9}]{1,40}", 6), 1..6),
+        ) {
+            let mut running = RunningLabels::default();
+            let first = names.iter().map(|name| Ok::<_, ()>((name.as_bytes(), &b"1"[..])));
+            prop_assert_eq!(running.replace(0, first), Ok(true));
+            let mut now = vec!["1".to_owned(); names.len()];
+            for values in values {
+                // About a third of them stay.
+                let is_kept = |at: usize| values[at].starts_with('x');
+                let value = |at: usize| Ok::<_, ()>((!is_kept(at)).then(|| values[at].as_bytes()));
+                prop_assert_eq!(running.change_values(value), Ok(true));
+                for at in (0..now.len()).filter(|at| !is_kept(*at)) {
+                    now[at].clone_from(&values[at]);
+                }
+                let labels = Labels::from_pairs(names.iter().cloned().zip(now.iter().cloned()));
+                prop_assert!(running == labels, "{:?} {}", running, labels);
+                // Where labels begin is right, too.
+                let mut shorter = running.clone();
+                shorter.truncate(now.len() - 1);
+                prop_assert_eq!(shorter.to_labels().len(), now.len() - 1);
             }
         }
     }

@@ -282,7 +282,16 @@ fn number(out: &mut Vec<u8>, value: f64) {
 }
 
 fn string(out: &mut Vec<u8>, text: &str) {
-    serde_json::to_writer(out, text).expect("writing to memory does not fail");
+    // Nearly all texts are written as they are. All bytes are looked at, many at once.
+    let is_special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    if text.bytes().fold(false, |any, byte| any | is_special(byte)) {
+        serde_json::to_writer(out, text).expect("writing to memory does not fail");
+        return;
+    }
+    out.reserve(text.len() + 2);
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
 }
 
 #[cfg(test)]

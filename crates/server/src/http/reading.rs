@@ -163,12 +163,11 @@ mod tests {
         assert_eq!(ask(|_| Ok(1)).await, (Ok(1), vec![false]));
         assert_eq!(ask(|_| Ok(2)).await, (Ok(2), vec![true]));
         let until_over = |begun: &Begun| {
-            while begun.is_try {
-                if begun.cancel.is_cancelled() {
-                    return Err(NotQuick);
-                }
+            if !begun.is_try {
+                return Ok(3);
             }
-            Ok(3)
+            while !begun.cancel.is_cancelled() {}
+            Err(NotQuick)
         };
         assert_eq!(ask(until_over).await, (Ok(3), vec![true, false]));
         let ended = Err("the reading ended unexpectedly".to_owned());

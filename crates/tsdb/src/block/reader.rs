@@ -383,7 +383,6 @@ impl<'b> Index<'b> {
             labels: Vec::new(),
             shown: Vec::new(),
             texts: RunningLabels::default(),
-            names: Vec::new(),
             columns_end: 0,
             only_forward: false,
         }
@@ -459,8 +458,6 @@ pub(crate) struct SeriesWalk<'b> {
     // The labels that were shown last, and their texts; most of them are those of the next series, too.
     shown: Vec<(u32, u32)>,
     texts: RunningLabels,
-    // The names that stood at each place last.
-    names: Vec<Option<(u32, &'b [u8])>>,
     columns_end: u64,
     only_forward: bool,
 }
@@ -517,24 +514,19 @@ impl SeriesWalk<'_> {
 
     fn go(&mut self, number: u32, chunks: &mut Vec<ChunkPlace>) -> Result<(), Damage> {
         self.go_unnamed(number, chunks)?;
-        let (symbols, labels, names) = (self.index.symbols, &self.labels, &mut self.names);
-        names.resize(names.len().max(labels.len()), None);
-        let changed = self.texts.change(
-            labels.len(),
-            |at| self.shown.get(at) == Some(&labels[at]),
-            |at| {
-                let (name, value) = labels[at];
-                let name_text = match names[at] {
-                    Some((number, text)) if number == name => text,
-                    _ => symbols.bytes(name)?,
-                };
-                names[at] = Some((name, name_text));
-                Ok((name_text, symbols.bytes(value)?))
-            },
-        );
+        let (symbols, labels) = (self.index.symbols, &self.labels);
+        let is_shown = |at: usize| self.shown.get(at) == Some(&labels[at]);
+        let has_names = labels.len() == self.shown.len() && labels.iter().zip(&self.shown).all(|(a, b)| a.0 == b.0);
+        let are_set = if has_names {
+            self.texts.change_values(|at| if is_shown(at) { Ok(None) } else { symbols.bytes(labels[at].1).map(Some) })
+        } else {
+            let kept = (0..labels.len()).take_while(|at| is_shown(*at)).count();
+            let others = labels[kept..].iter().map(|(name, value)| Ok((symbols.bytes(*name)?, symbols.bytes(*value)?)));
+            self.texts.replace(kept, others)
+        };
         // With an error there are no texts any more.
         self.shown.clear();
-        if !changed? {
+        if !are_set? {
             return Err(Damage("labels are out of order or no text"));
         }
         self.shown.extend_from_slice(labels);
@@ -543,7 +535,9 @@ impl SeriesWalk<'_> {
 
     /// Reads the next series; its chunks only if they are wanted.
     fn read(&mut self, mut chunks: Option<&mut Vec<ChunkPlace>>) -> Result<(), Damage> {
-        let cursor = &mut self.cursor;
+        // In a place of its own, which the compiler keeps in registers.
+        let mut cursor = self.cursor;
+        let cursor = &mut cursor;
         if (self.next as usize).is_multiple_of(GROUP_SERIES) {
             self.labels.clear();
             self.columns_end = cursor.varint()?;
@@ -578,6 +572,7 @@ impl SeriesWalk<'_> {
                 chunks.push(ChunkPlace { times, offset, length, min_ms, max_ms, count });
             }
         }
+        self.cursor = *cursor;
         self.next += 1;
         Ok(())
     }
