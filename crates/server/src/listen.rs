@@ -168,8 +168,9 @@ async fn answer(
 ) -> Result<(), ConnectionError> {
     let (requests, read_timeout) = (Requests::default(), front.read_timeout);
     let stream = Encoded::new(Paced::new(stream, requests.clone(), read_timeout));
+    let begun = requests.clone();
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let (router, web, running) = (router.clone(), Arc::clone(&front.web), requests.begin());
+        let (router, web, running) = (router.clone(), Arc::clone(&front.web), begun.begin());
         async move {
             // A client that waits to be told to go on sends nothing once it has its answer; streams of HTTP/2 end on their own.
             let may_send = request.version() < Version::HTTP_2 && !request.headers().contains_key(header::EXPECT);
@@ -190,7 +191,8 @@ async fn answer(
     builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEADER_BYTES_MAX);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(200).max_header_list_size(HEADER_BYTES_MAX as u32);
     let builder = if http2 { builder } else { builder.http1_only() };
-    watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()).await
+    let connection = watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
+    requests.during(connection).await
 }
 
 #[cfg(test)]

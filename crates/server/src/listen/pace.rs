@@ -14,7 +14,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -39,6 +39,10 @@ struct Shared {
     n_running: AtomicUsize,
     /// The task of the connection, which sets its timer anew when nothing is running any more.
     task: Mutex<Option<Waker>>,
+    /// Whether that task is at work.
+    is_polled: AtomicBool,
+    /// Whether nothing is running any more and the timer does not know it yet.
+    has_ended: AtomicBool,
 }
 
 impl Requests {
@@ -46,6 +50,22 @@ impl Requests {
     pub(super) fn begin(&self) -> Running {
         self.0.n_running.fetch_add(1, Ordering::AcqRel);
         Running(Arc::clone(&self.0))
+    }
+
+    /// What the task of the connection is to do. When an answer ends while it is at work, as nearly all do, it is not woken for that: it
+    /// mostly goes on to read by itself. To wake it would wake another thread, too, for nothing.
+    pub(super) async fn during<T>(&self, connection: impl Future<Output = T>) -> T {
+        let mut connection = std::pin::pin!(connection);
+        std::future::poll_fn(|cx| {
+            self.0.is_polled.store(true, Ordering::SeqCst);
+            let polled = connection.as_mut().poll(cx);
+            self.0.is_polled.store(false, Ordering::SeqCst);
+            if polled.is_pending() && self.0.has_ended.swap(false, Ordering::SeqCst) {
+                cx.waker().wake_by_ref();
+            }
+            polled
+        })
+        .await
     }
 }
 
@@ -55,10 +75,14 @@ pub(super) struct Running(Arc<Shared>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.0.n_running.fetch_sub(1, Ordering::AcqRel) == 1
-            && let Some(task) = self.0.task.lock().expect("nothing panics while it is held").take()
-        {
-            task.wake();
+        if self.0.n_running.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.has_ended.store(true, Ordering::SeqCst);
+            // Either this sees that the task is at work, or the task sees that this has ended.
+            if !self.0.is_polled.load(Ordering::SeqCst)
+                && let Some(task) = self.0.task.lock().expect("nothing panics while it is held").take()
+            {
+                task.wake();
+            }
         }
     }
 }
@@ -125,6 +149,7 @@ impl<S> Paced<S> {
     /// Whether the client has used up its time; wakes the task when it has.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
         *self.requests.0.task.lock().expect("nothing panics while it is held") = Some(cx.waker().clone());
+        self.requests.0.has_ended.store(false, Ordering::SeqCst);
         if self.is_running() {
             self.was_running = true;
             return false;

@@ -101,9 +101,9 @@ pub(crate) struct List<'a> {
 const BEYOND: Damage = Damage("a list names a series behind the last");
 
 impl List<'_> {
-    /// Adds those of its numbers that are below `end` to `set`, as many at once as stand together. Those behind are not looked at.
-    fn add_to(mut self, end: u32, set: &mut Set) -> Result<(), Damage> {
-        let (n_series, end) = (u64::from(set.n_series), u64::from(end.min(set.n_series)));
+    /// Adds those of its numbers that lie in the window of `set`, as many at once as stand together. Those behind it are not looked at.
+    fn add_to(mut self, set: &mut Set) -> Result<(), Damage> {
+        let (n_series, end) = (u64::from(set.n_series), u64::from(set.window.end));
         let mut next = 0u64;
         match self.cursor.byte()? {
             DISTANCES => {
@@ -126,18 +126,18 @@ impl List<'_> {
                     if next > n_series {
                         return Err(BEYOND);
                     }
-                    set.insert_all(from.min(end) as u32..next.min(end) as u32);
+                    set.insert_all(from as u32..next as u32);
                 }
             }
             BITS => {
                 let mut left = self.length;
                 while left > 0 && next < end {
-                    let bits = u64::from(self.cursor.byte()?);
+                    let bits = self.cursor.byte()?;
                     left = left.saturating_sub(bits.count_ones());
-                    if bits >> (n_series - next).min(8) != 0 {
+                    if u64::from(bits) >> (n_series - next).min(8) != 0 {
                         return Err(BEYOND);
                     }
-                    set.insert_bits(next as u32, bits & !(u64::MAX << (end - next).min(8)));
+                    set.insert_eight(next as u32, bits);
                     next += 8;
                 }
             }
@@ -271,26 +271,31 @@ pub(crate) fn select<'m>(index: &Index<'_>, matchers: impl Iterator<Item = &'m M
         let Some(list) = list(index, matcher)? else { return Ok(Vec::new()) };
         lists.push(list);
     }
-    // Of a long list only so much is read as the shorter ones reach.
+    // The shortest says where the others are looked at.
     lists.sort_unstable_by_key(|list| list.length);
-    let mut found = Set::all(index.n_series);
+    let mut lists = lists.into_iter();
+    let mut found = match lists.next() {
+        None => Set::all(index.n_series),
+        Some(shortest) => Set::of(shortest, index.n_series)?,
+    };
     for list in lists {
-        let mut matching = Set::none(index.n_series);
-        list.add_to(found.end(), &mut matching)?;
+        let mut matching = found.emptied();
+        list.add_to(&mut matching)?;
         found.keep(&matching);
-        if found.is_empty() {
-            return Ok(Vec::new());
-        }
     }
     for matcher in others {
-        found.keep(&union(index, matcher, true, found.end())?);
         if found.is_empty() {
             return Ok(Vec::new());
         }
+        let mut matching = found.emptied();
+        add_values(index, matcher, true, &mut matching)?;
+        found.keep(&matching);
     }
     for matcher in unwanted {
         // The label may be missing, so only those that have it with another value are taken away.
-        found.take_away(&union(index, matcher, false, found.end())?);
+        let mut others = found.emptied();
+        add_values(index, matcher, false, &mut others)?;
+        found.take_away(&others);
     }
     Ok(found.numbers())
 }
@@ -302,9 +307,8 @@ fn list<'a>(index: &Index<'a>, matcher: &Matcher) -> Result<Option<List<'a>>, Da
     index.postings.values(name)?.list_of(value)
 }
 
-/// The series below `end` that have the label of `matcher` with a value that it accepts, or does not.
-fn union(index: &Index<'_>, matcher: &Matcher, accepted: bool, end: u32) -> Result<Set, Damage> {
-    let mut set = Set::none(index.n_series);
+/// Adds to `set` the series that have the label of `matcher` with a value that it accepts, or does not.
+fn add_values(index: &Index<'_>, matcher: &Matcher, accepted: bool, set: &mut Set) -> Result<(), Damage> {
     // Only one value can tell these two apart, so the others need not be looked at.
     let is_one = match matcher.op() {
         MatchOp::Equal => accepted,
@@ -312,28 +316,30 @@ fn union(index: &Index<'_>, matcher: &Matcher, accepted: bool, end: u32) -> Resu
         MatchOp::Regex | MatchOp::NotRegex => false,
     };
     if is_one {
-        list(index, matcher)?.map_or(Ok(()), |list| list.add_to(end, &mut set))?;
-        return Ok(set);
+        return list(index, matcher)?.map_or(Ok(()), |list| list.add_to(set));
     }
-    let Some(name) = index.symbols.find(matcher.name())? else { return Ok(set) };
+    let Some(name) = index.symbols.find(matcher.name())? else { return Ok(()) };
     for entry in index.postings.values(name)?.entries() {
         let (value, list) = entry?;
         if matcher.matches(index.symbols.get(value)?) == accepted {
-            list.add_to(end, &mut set)?;
+            list.add_to(set)?;
         }
     }
-    Ok(set)
+    Ok(())
 }
 
-/// A set of series, one bit each.
+/// A set of series, one bit each, all in a window.
 struct Set {
     words: Vec<u64>,
+    // Begins at a multiple of 64.
+    window: Range<u32>,
     n_series: u32,
 }
 
 impl Set {
+    /// None of `n_series`.
     fn none(n_series: u32) -> Self {
-        Set { words: vec![0; (n_series as usize).div_ceil(64)], n_series }
+        Set { words: vec![0; (n_series as usize).div_ceil(64)], window: 0..n_series, n_series }
     }
 
     fn all(n_series: u32) -> Self {
@@ -342,35 +348,58 @@ impl Set {
         set
     }
 
+    /// Those of a list, in a window that is hardly wider than they are: of what they are compared with no more is looked at.
+    fn of(list: List<'_>, n_series: u32) -> Result<Self, Damage> {
+        let mut set = Set::none(n_series);
+        list.add_to(&mut set)?;
+        let behind = set.words.iter().rposition(|word| *word != 0).map_or(0, |last| last + 1);
+        set.words.truncate(behind);
+        let first = set.words.iter().position(|word| *word != 0).unwrap_or(0);
+        set.words.drain(..first);
+        set.window = first as u32 * 64..n_series.min(behind as u32 * 64);
+        Ok(set)
+    }
+
+    /// None, in the same window.
+    fn emptied(&self) -> Self {
+        Set { words: vec![0; self.words.len()], window: self.window.clone(), n_series: self.n_series }
+    }
+
     fn insert(&mut self, number: u32) {
-        self.words[number as usize / 64] |= 1 << (number % 64);
+        if self.window.contains(&number) {
+            let at = number - self.window.start;
+            self.words[at as usize / 64] |= 1 << (at % 64);
+        }
     }
 
     fn insert_all(&mut self, numbers: Range<u32>) {
-        if numbers.is_empty() {
+        let (from, to) = (numbers.start.max(self.window.start), numbers.end.min(self.window.end));
+        if from >= to {
             return;
         }
-        let (first, last) = (numbers.start as usize / 64, (numbers.end - 1) as usize / 64);
-        for (at, word) in self.words[first..=last].iter_mut().enumerate() {
-            let from = if at == 0 { numbers.start % 64 } else { 0 };
-            let behind = if first + at == last { 63 - (numbers.end - 1) % 64 } else { 0 };
-            *word |= (u64::MAX << from) & (u64::MAX >> behind);
+        let (from, last) = (from - self.window.start, to - 1 - self.window.start);
+        let (begin, end) = (u64::MAX << (from % 64), u64::MAX >> (63 - last % 64));
+        match &mut self.words[from as usize / 64..=last as usize / 64] {
+            [only] => *only |= begin & end,
+            [first, between @ .., last] => {
+                *first |= begin;
+                between.fill(u64::MAX);
+                *last |= end;
+            }
+            [] => {}
         }
     }
 
-    /// Adds `number` and what follows it where the eight lowest of `bits` say so. `number` is a multiple of eight.
-    fn insert_bits(&mut self, number: u32, bits: u64) {
-        self.words[number as usize / 64] |= bits << (number % 64);
+    /// Adds `number` and those behind it, eight together, where `bits` say so. `number` is a multiple of eight.
+    fn insert_eight(&mut self, number: u32, bits: u8) {
+        if self.window.contains(&number) {
+            let at = number - self.window.start;
+            self.words[at as usize / 64] |= u64::from(bits) << (at % 64);
+        }
     }
 
     fn is_empty(&self) -> bool {
         self.words.iter().all(|word| *word == 0)
-    }
-
-    /// Behind the last.
-    fn end(&self) -> u32 {
-        let last = self.words.iter().rposition(|word| *word != 0);
-        last.map_or(0, |at| at as u32 * 64 + 64 - self.words[at].leading_zeros())
     }
 
     fn keep(&mut self, others: &Set) {
@@ -386,7 +415,7 @@ impl Set {
         for (at, word) in self.words.iter().enumerate() {
             let mut rest = *word;
             while rest != 0 {
-                numbers.push(at as u32 * 64 + rest.trailing_zeros());
+                numbers.push(self.window.start + at as u32 * 64 + rest.trailing_zeros());
                 rest &= rest - 1;
             }
         }
@@ -399,23 +428,32 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn read(list: List<'_>, n_series: u32, end: u32) -> Result<Vec<u32>, Damage> {
+    fn read(list: List<'_>, n_series: u32) -> Result<Vec<u32>, Damage> {
         let mut set = Set::none(n_series);
-        list.add_to(end, &mut set)?;
+        list.add_to(&mut set)?;
         Ok(set.numbers())
+    }
+
+    fn encoded(list: &[u32]) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode_list(&mut out, list);
+        out
+    }
+
+    fn decoded(bytes: &[u8]) -> List<'_> {
+        let mut cursor = Cursor::new(bytes);
+        let length = cursor.varint().unwrap() as u32;
+        List { length, cursor }
     }
 
     #[track_caller]
     fn check(list: &[u32], form: u8) {
-        let mut out = Vec::new();
-        encode_list(&mut out, list);
-        let mut cursor = Cursor::new(&out);
-        let length = cursor.varint().unwrap() as u32;
-        assert_eq!(cursor.rest[0], form, "{list:?}");
-        let encoded = List { length, cursor };
-        assert_eq!(read(encoded, 100_000, 100_000).unwrap(), list);
+        let bytes = encoded(list);
+        assert_eq!(decoded(&bytes).cursor.rest[0], form, "{list:?}");
+        assert_eq!(read(decoded(&bytes), 100_000).unwrap(), list);
         let last = *list.last().unwrap();
-        assert_eq!(read(encoded, last, last), Err(BEYOND), "{form}");
+        assert_eq!(read(decoded(&bytes), last + 1).unwrap(), list);
+        assert_eq!(read(decoded(&bytes), last), Err(BEYOND), "{form}");
     }
 
     #[test]
@@ -427,36 +465,57 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_set() {
+    fn all_of_so_many() {
         for n in [0, 1, 63, 64, 65, 128] {
-            let all = Set::all(n);
-            assert_eq!((all.end(), all.numbers()), (n, (0..n).collect::<Vec<_>>()));
+            assert_eq!(Set::all(n).numbers(), (0..n).collect::<Vec<_>>());
         }
-        let mut set = Set::none(1000);
-        set.insert(64);
-        assert_eq!(set.end(), 65);
     }
 
     proptest! {
         #[test]
-        fn any_list(numbers in proptest::collection::btree_set(0u32..3000, 1..2000), end in 0u32..3100) {
-            let list: Vec<u32> = numbers.into_iter().collect();
-            let mut out = Vec::new();
-            encode_list(&mut out, &list);
-            let mut cursor = Cursor::new(&out);
-            let length = cursor.varint().unwrap() as u32;
-            let encoded = List { length, cursor };
-            let below: Vec<u32> = list.iter().copied().filter(|number| *number < end).collect();
-            prop_assert_eq!(read(encoded, 3000, end), Ok(below));
-            let mut one_by_one = Vec::new();
-            encoded.any(3000, |number| { one_by_one.push(number); false }).unwrap();
-            prop_assert_eq!(one_by_one, list);
+        fn any_lists(
+            lists in proptest::collection::vec(
+                (proptest::collection::btree_set(0u32..3000, 1..2000), 0u32..2000, 1u32..2000),
+                2,
+            ),
+        ) {
+            // Some of them are short, and so are in windows.
+            let lists: Vec<Vec<u32>> = lists
+                .into_iter()
+                .map(|(numbers, from, n)| numbers.into_iter().filter(|at| (from..from + n).contains(at)).collect())
+                .collect();
+            let bytes: Vec<Vec<u8>> = lists.iter().map(|list| encoded(list)).collect();
+            for (list, bytes) in lists.iter().zip(&bytes) {
+                prop_assert_eq!(&read(decoded(bytes), 3000).unwrap(), list);
+                let mut one_by_one = Vec::new();
+                decoded(bytes).any(3000, |number| { one_by_one.push(number); false }).unwrap();
+                prop_assert_eq!(&one_by_one, list);
+            }
+            let mut first = Set::of(decoded(&bytes[0]), 3000).unwrap();
+            prop_assert_eq!(&first.numbers(), &lists[0]);
+            let mut second = first.emptied();
+            decoded(&bytes[1]).add_to(&mut second).unwrap();
+            decoded(&bytes[1]).add_to(&mut second).unwrap();
+            first.keep(&second);
+            let both: Vec<u32> = lists[0].iter().copied().filter(|number| lists[1].contains(number)).collect();
+            prop_assert_eq!(first.numbers(), both);
+            let mut first = Set::of(decoded(&bytes[0]), 3000).unwrap();
+            first.take_away(&second);
+            let rest: Vec<u32> = lists[0].iter().copied().filter(|number| !lists[1].contains(number)).collect();
+            prop_assert_eq!(first.numbers(), rest);
         }
 
         #[test]
-        fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..60), length in 0u32..100, end in 0u32..70) {
+        fn any_bytes(
+            bytes in proptest::collection::vec(any::<u8>(), 0..60),
+            length in 0u32..100,
+            window in proptest::collection::btree_set(0u32..300, 1..3),
+        ) {
             let list = List { length, cursor: Cursor::new(&bytes) };
-            let _ = read(list, 50, end);
+            let window = encoded(&window.into_iter().collect::<Vec<_>>());
+            let mut set = Set::of(decoded(&window), 300).unwrap().emptied();
+            let _ = list.add_to(&mut set);
+            let _ = Set::of(list, 50);
             let _ = list.any(50, |_| false);
         }
     }
