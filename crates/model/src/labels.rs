@@ -430,24 +430,23 @@ impl LabelsBuilder {
 // the seventh bit set on all but the last: every byte of it is ASCII, so the whole set stays one valid `str`.
 
 fn push_field(text: &mut String, field: &str) {
-    let mut length = field.len();
-    while length >= 0x40 {
-        text.push(char::from((length & 0x3f) as u8 | 0x40));
-        length >>= 6;
-    }
-    text.push(char::from(length as u8));
+    push_length(field.len(), |byte| text.push(char::from(byte)));
     text.push_str(field);
 }
 
 /// As [`push_field`], of what is not known to be text.
 fn push_field_of(bytes: &mut Vec<u8>, field: &[u8]) {
-    let mut length = field.len();
+    push_length(field.len(), |byte| bytes.push(byte));
+    bytes.extend_from_slice(field);
+}
+
+#[inline]
+fn push_length(mut length: usize, mut push: impl FnMut(u8)) {
     while length >= 0x40 {
-        bytes.push((length & 0x3f) as u8 | 0x40);
+        push((length & 0x3f) as u8 | 0x40);
         length >>= 6;
     }
-    bytes.push(length as u8);
-    bytes.extend_from_slice(field);
+    push(length as u8);
 }
 
 #[inline]

@@ -141,8 +141,6 @@ impl Results {
         }
         let n_steps = |first_ms: i64, last_ms: i64| ((last_ms - first_ms) / step_ms + 1) as u64;
         let computed = gaps.iter().map(|(first_ms, last_ms)| n_steps(*first_ms, *last_ms)).sum();
-        self.computed.fetch_add(computed, Ordering::Relaxed);
-        self.reused.fetch_add(n_steps(start_ms, last_ms) - computed, Ordering::Relaxed);
         let (mut warnings, mut infos) = (Vec::new(), Vec::new());
         // Without a gap there is nothing new.
         let mut is_kept = !gaps.is_empty();
@@ -163,6 +161,8 @@ impl Results {
             let series = Arc::from(series);
             pieces.push(Piece { first_ms, last_ms, extent: Arc::new(Extent { first_ms, last_ms, moment, series }) });
         }
+        self.computed.fetch_add(computed, Ordering::Relaxed);
+        self.reused.fetch_add(n_steps(start_ms, last_ms) - computed, Ordering::Relaxed);
         pieces.sort_by_key(|piece| piece.first_ms);
         let value = Value::Matrix(put_together(&pieces, start_ms, last_ms));
         if is_kept {

@@ -440,9 +440,9 @@ impl Engine {
         Everywhere::new(Arc::clone(&self.store), Arc::clone(&self.others))
     }
 
-    /// What a query selects from that asks no other store.
-    pub(crate) fn only_here(&self) -> Everywhere {
-        Everywhere::only_here(Arc::clone(&self.store))
+    /// What a query selects from that has no time to wait.
+    pub(crate) fn at_hand(&self) -> Everywhere {
+        Everywhere::at_hand(Arc::clone(&self.store))
     }
 
     /// Other stores that queries read from.

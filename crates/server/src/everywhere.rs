@@ -15,7 +15,7 @@ use relatum_tsdb::Store;
 /// The store, and the other stores that can be asked. Warnings are collected until they are taken, so each query has one of its own.
 pub(crate) struct Everywhere {
     store: Arc<Store>,
-    // `None` if no other store is to be asked.
+    // `None` if only what is at hand is read.
     others: Option<Arc<RemoteSources>>,
     warnings: Mutex<Vec<String>>,
 }
@@ -25,8 +25,8 @@ impl Everywhere {
         Everywhere { store, others: Some(others), warnings: Mutex::default() }
     }
 
-    /// The store alone.
-    pub(crate) fn only_here(store: Arc<Store>) -> Self {
+    /// Only what is at hand; see [`Store::open_at_hand`].
+    pub(crate) fn at_hand(store: Arc<Store>) -> Self {
         Everywhere { store, others: None, warnings: Mutex::default() }
     }
 
@@ -47,8 +47,11 @@ impl Everywhere {
 
 impl Select for Everywhere {
     fn open(&self, scope: &Scope, range: TimeRange) -> Result<Box<dyn Reader + '_>, SelectError> {
+        let Some(others) = self.others.as_deref() else { return Ok(self.store.open_at_hand(scope, range)) };
         let own = self.store.open(scope, range)?;
-        let Some(others) = self.others.as_deref().filter(|others| !others.is_empty()) else { return Ok(own) };
+        if others.is_empty() {
+            return Ok(own);
+        }
         let oldest_ms = self.store.stats().min_time_ms;
         Ok(Box::new(Together { own, others, warnings: &self.warnings, scope: scope.clone(), range, oldest_ms }))
     }

@@ -32,7 +32,7 @@ use tracing::{debug, warn};
 use crate::flags::Flags;
 use crate::web::{self, Door, Web};
 use handshake::Handshakes;
-use pace::{Answer, Paced, Requests, Timed};
+use pace::{Answer, Pace, Paced, Timed};
 use rest::{Kept, Rest};
 use target::Encoded;
 
@@ -166,11 +166,12 @@ async fn answer(
     http2: bool,
     watcher: Watcher,
 ) -> Result<(), ConnectionError> {
-    let (requests, read_timeout) = (Requests::default(), front.read_timeout);
-    let stream = Encoded::new(Paced::new(stream, requests.clone(), read_timeout));
-    let begun = requests.clone();
+    let read_timeout = front.read_timeout;
+    let pace = Pace::new(read_timeout);
+    let stream = Encoded::new(Paced::new(stream, pace.clone()));
+    let requests = pace.clone();
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let (router, web, running) = (router.clone(), Arc::clone(&front.web), begun.begin());
+        let (router, web, running) = (router.clone(), Arc::clone(&front.web), requests.begin());
         async move {
             // A client that waits to be told to go on sends nothing once it has its answer; streams of HTTP/2 end on their own.
             let may_send = request.version() < Version::HTTP_2 && !request.headers().contains_key(header::EXPECT);
@@ -192,7 +193,7 @@ async fn answer(
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(200).max_header_list_size(HEADER_BYTES_MAX as u32);
     let builder = if http2 { builder } else { builder.http1_only() };
     let connection = watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
-    requests.during(connection).await
+    pace.keep(connection).await
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +41,7 @@ pub(crate) enum By<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct QueryLog {
     open: Mutex<Option<LogFile>>,
+    is_open: AtomicBool,
     failures: AtomicU64,
 }
 
@@ -68,12 +69,13 @@ impl QueryLog {
 
     /// Logs to the prepared file from now on. A file that was moved away is made anew by that.
     pub(crate) fn commit(&self, prepared: PreparedQueryLog) {
+        self.is_open.store(prepared.0.is_some(), Ordering::Relaxed);
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = prepared.0;
     }
 
-    /// Whether anybody wants lines.
+    /// Whether anybody wants lines. Does not wait for one that is being written.
     pub(crate) fn is_open(&self) -> bool {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.is_open.load(Ordering::Relaxed)
     }
 
     /// Writes a line, if anybody wants it.

@@ -225,6 +225,11 @@ impl Index {
         (ranks, found)
     }
 
+    /// Whether all series are ranked, so that nothing has to be done before they are found.
+    pub(crate) fn is_ranked(&self) -> bool {
+        self.ranking.lock().unwrap_or_else(PoisonError::into_inner).is_complete(self.n_series)
+    }
+
     /// The slots of the series that satisfy all of `matchers`, in no particular order.
     fn select_slots<'m>(&self, matchers: impl Iterator<Item = &'m Matcher>) -> Vec<u32> {
         let (mut wanted, mut unwanted): (Vec<&Matcher>, Vec<&Matcher>) =

@@ -1,6 +1,7 @@
 //! What is found in several places, each of which has it in order and mostly the same: texts of labels in indexes, label sets in blocks.
 //!
-//! It is one sorted list that is walked beside each place. What is there already costs a comparison.
+//! It is one sorted list that is walked beside each place. What is there already costs a comparison. A place that is not in order after
+//! all, as a block that somebody made up, may have things in the list twice.
 
 use std::cmp::Ordering;
 

@@ -99,6 +99,11 @@ impl Ranking {
         Arc::make_mut(&mut self.ranks).remove(is_gone);
     }
 
+    /// Whether all `n_series` are ranked.
+    pub(crate) fn is_complete(&self, n_series: usize) -> bool {
+        self.unranked.is_empty() && self.ranks.len() == n_series
+    }
+
     /// The ranks of all `n_series`, which `all` lists if they have to be ranked anew.
     pub(crate) fn complete<'s>(
         &mut self,

@@ -67,6 +67,12 @@ impl Store {
         Ok(Store { core, workers: Mutex::new(workers) })
     }
 
+    /// As [`Select::open`] for somebody without time: a reading is cancelled where something has to be made ready first that takes the longer
+    /// the more series there are, as checking a block that nobody read yet, or putting new series in order.
+    pub fn open_at_hand(&self, scope: &Scope, range: TimeRange) -> Box<dyn Reader + '_> {
+        Box::new(View::open(&self.core, scope, range, true))
+    }
+
     pub(crate) fn core(&self) -> &Core {
         &self.core
     }
@@ -219,7 +225,7 @@ fn work(
 
 impl Select for Store {
     fn open(&self, scope: &Scope, range: TimeRange) -> Result<Box<dyn Reader + '_>, SelectError> {
-        Ok(Box::new(View::open(&self.core, scope, range)))
+        Ok(Box::new(View::open(&self.core, scope, range, false)))
     }
 }
 

@@ -35,10 +35,13 @@ pub(crate) struct View<'s> {
     // The blocks that reach into the range, by time.
     blocks: Vec<Arc<Block>>,
     scope: Scope,
+    // Whether nothing is to be made ready first.
+    at_hand: bool,
 }
 
 impl<'s> View<'s> {
-    pub(crate) fn open(store: &'s Core, scope: &Scope, range: TimeRange) -> Self {
+    /// Opens a view. If it is of what is `at_hand`, a reading for which something has to be made ready first ends as if it was cancelled.
+    pub(crate) fn open(store: &'s Core, scope: &Scope, range: TimeRange, at_hand: bool) -> Self {
         let cutoff_ms = store.cutoff_ms();
         let whole_head = range.min_ms <= store.oldest_ms().max(cutoff_ms) && range.max_ms >= store.newest_ms();
         let ticket = store.readers.open(range.min_ms.max(cutoff_ms));
@@ -48,18 +51,26 @@ impl<'s> View<'s> {
         let reaches =
             |block: &&Arc<Block>| block.summary.max_ms >= range.min_ms && block.summary.min_ms <= range.max_ms;
         let blocks = store.blocks.list().iter().filter(reaches).cloned().collect();
-        View { store, ticket, range, whole_head, blocks, scope: scope.clone() }
+        View { store, ticket, range, whole_head, blocks, scope: scope.clone(), at_hand }
     }
 
     /// The series of the head that satisfy `matchers` and the scope, by rank; some may have no sample in the view.
-    fn in_head(&self, matchers: &[Matcher]) -> (Arc<Ranks>, Vec<u32>) {
-        self.store.head().index().select(self.scope.matchers().iter().chain(matchers))
+    fn in_head(&self, matchers: &[Matcher]) -> Result<(Arc<Ranks>, Vec<u32>), SelectError> {
+        let index = self.store.head().index();
+        self.want(|| index.is_ranked())?;
+        Ok(index.select(self.scope.matchers().iter().chain(matchers)))
+    }
+
+    /// Goes on only if `is_ready` holds, or if there is time to make it so.
+    fn want(&self, is_ready: impl FnOnce() -> bool) -> Result<(), SelectError> {
+        if self.at_hand && !is_ready() { Err(SelectError::Cancelled) } else { Ok(()) }
     }
 
     /// What is selected in each block that has any of it. A block that is damaged is left out.
-    fn selected_blocks(&self, matchers: &[Matcher]) -> Vec<Selected<'_>> {
+    fn selected_blocks(&self, matchers: &[Matcher]) -> Result<Vec<Selected<'_>>, SelectError> {
         let mut all = Vec::new();
         for block in &self.blocks {
+            self.want(|| block.is_checked())?;
             let found = block.index().and_then(|index| {
                 let numbers = index.select(self.scope.matchers().iter().chain(matchers))?;
                 Ok((index, numbers))
@@ -70,7 +81,7 @@ impl<'s> View<'s> {
                 Err(damage) => block.report(damage),
             }
         }
-        all
+        Ok(all)
     }
 
     /// Calls `each` for the series of the head that `matchers` select and that have a sample in the view, in the order of their labels,
@@ -81,7 +92,7 @@ impl<'s> View<'s> {
         cancel: &Cancel,
         mut each: impl FnMut(&Labels) -> ControlFlow<()>,
     ) -> Result<(), SelectError> {
-        let (ranks, found) = self.in_head(matchers);
+        let (ranks, found) = self.in_head(matchers)?;
         for (i, series) in found.iter().map(|rank| ranks.series(*rank)).enumerate() {
             if i % SERIES_BETWEEN_CHECKS == 0 && cancel.is_cancelled() {
                 return Err(SelectError::Cancelled);
@@ -93,8 +104,8 @@ impl<'s> View<'s> {
         Ok(())
     }
 
-    /// What the reader sees of the series that those of `walks` stand at which are first, and which is in the head if it is given; or the
-    /// newest sample `newest_in` a range, if nobody needs more. The walks move on.
+    /// What the reader sees of the series at which the first of `walks` stand, and which is in the head if it is given; or its newest
+    /// sample `newest_in` a range, if nobody needs more. These walks move on.
     fn samples(
         &self,
         of_head: Option<&MemSeries>,
@@ -140,13 +151,14 @@ impl<'s> View<'s> {
                 wanted.of_labels(labels, &mut gathered);
                 ControlFlow::Continue(())
             })?;
-            for selected in self.selected_blocks(matchers) {
+            for selected in self.selected_blocks(matchers)? {
                 selected.gather(wanted, self.range, cancel, &mut gathered)?;
             }
             return Ok(gathered.in_order().collect());
         }
         let mut texts = Ordered::first(limit);
         for block in &self.blocks {
+            self.want(|| block.is_checked() && block.knows_bounds(self.range))?;
             let found = block.index().and_then(|index| {
                 let is_whole = block.deleted().is_empty();
                 if is_whole && index.all_reach(self.range)? {
@@ -536,9 +548,9 @@ impl Reader for View<'_> {
         let newest_in = hints.newest_in.map(|range| range.and(self.range));
         let cancel = cancel.clone();
         let mut cancelled = false;
-        let (ranks, found) = self.in_head(matchers);
+        let (ranks, found) = self.in_head(matchers)?;
         let mut in_head = found.into_iter().map(move |rank| Arc::clone(ranks.series(rank))).peekable();
-        let mut walks: Vec<BlockWalk<'_>> = self.selected_blocks(matchers).iter().map(Selected::walk_all).collect();
+        let mut walks: Vec<BlockWalk<'_>> = self.selected_blocks(matchers)?.iter().map(Selected::walk_all).collect();
         let all = std::iter::from_fn(move || {
             loop {
                 if cancelled {
@@ -568,8 +580,8 @@ impl Reader for View<'_> {
         if cancel.is_cancelled() {
             return Err(SelectError::Cancelled);
         }
-        let (ranks, found) = self.in_head(matchers);
-        let blocks = self.selected_blocks(matchers);
+        let (ranks, found) = self.in_head(matchers)?;
+        let blocks = self.selected_blocks(matchers)?;
         let (range, commit) = (self.range, self.ticket.commit);
         let newest_in = hints.newest_in.map(|newest| newest.and(range));
         let glimpse = worth_while(hints.glimpse, &blocks, range);
@@ -585,7 +597,7 @@ impl Reader for View<'_> {
                 Place::There | Place::Missing => ControlFlow::Continue(()),
             })
         })?;
-        for selected in self.selected_blocks(matchers) {
+        for selected in self.selected_blocks(matchers)? {
             sets.walk(|run| selected.label_sets(self.range, cancel, run))?;
         }
         Ok(sets.in_order())

@@ -337,6 +337,17 @@ mod tests {
         assert_eq!(some.concat(), whole.concat());
     }
 
+    #[test]
+    fn texts_are_written_as_json_has_them() {
+        let specials = (0..=0x9fu8).map(|code| format!("{}a", char::from(code)));
+        let texts = ["", "a", "0123456789abcdef0123456789abcde\\", "\u{2028}", "日本"].map(str::to_owned);
+        for text in specials.chain(texts) {
+            let mut out = Vec::new();
+            string(&mut out, &text);
+            assert_eq!(String::from_utf8(out).unwrap(), serde_json::to_string(&text).unwrap());
+        }
+    }
+
     /// The short way must not show.
     #[test]
     fn numbers_are_written_as_everywhere_else() {

@@ -48,6 +48,7 @@ pub(crate) fn families(engine: &Engine) -> Vec<MetricFamily> {
     families.extend(engine.inflow().metrics());
     families.extend(engine.queries().metrics());
     families.extend(engine.query_metrics().metrics());
+    families.push(engine.quick().metrics());
     families.extend(engine.query_log().metrics());
     families.extend(results(engine.results().stats()));
     families.extend(engine.added_metrics());

@@ -1,4 +1,4 @@
-//! Reading the store for a request: in its turn among queries, on a thread for what blocks, and no longer than somebody waits.
+//! Reading the store for a request: in its turn among queries, on a thread for what takes time, and no longer than somebody waits.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::envelope::{ApiError, ErrorKind};
 use crate::Engine;
 use crate::everywhere::Everywhere;
-use crate::queries::{Patience, WaitedTooLong};
+use crate::queries::{Patience, Running, WaitedTooLong};
 use crate::quick::{MOMENT, NotQuick, Question};
 
 /// Why there is nothing.
@@ -48,9 +48,9 @@ pub(super) struct Begun {
 }
 
 impl Begun {
-    /// What to read from: in a try, nothing that somebody has to wait for.
+    /// What to read from: in a try, only what is at hand.
     pub(super) fn everywhere(&self, engine: &Engine) -> Everywhere {
-        if self.is_try { engine.only_here() } else { engine.everywhere() }
+        if self.is_try { engine.at_hand() } else { engine.everywhere() }
     }
 }
 
@@ -70,13 +70,7 @@ pub(super) async fn reading_within<R: Send + 'static>(
     read: impl FnOnce(Begun) -> R + Send + 'static,
 ) -> Result<R, Unread> {
     let running = engine.queries().turn(patience).await?;
-    let cancel = Cancel::new();
-    let _guard = CancelOnDrop(cancel.clone());
-    let work = move || {
-        let left = patience.left()?;
-        Ok(read(Begun { cancel, waited: running.waited, left, is_try: false }))
-    };
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Unread::Ended))
+    on_a_thread(patience, running, read).await
 }
 
 /// As [`reading_within`], but if the `question` was quick the last time, `read` is tried on this thread first.
@@ -86,8 +80,9 @@ pub(super) async fn reading_quickly<R: Send + 'static>(
     question: Question,
     read: impl Fn(&Begun) -> Result<R, NotQuick> + Send + 'static,
 ) -> Result<R, Unread> {
-    if let Some(tried) = try_here(engine, patience, question, &read).await? {
-        return Ok(tried);
+    let running = engine.queries().turn(patience).await?;
+    if let Some(found) = try_here(engine, patience, &running, question, &read)? {
+        return Ok(found);
     }
     let asked = Arc::clone(engine);
     let measured = move |begun: Begun| {
@@ -96,28 +91,43 @@ pub(super) async fn reading_quickly<R: Send + 'static>(
         asked.quick().took(question, from.elapsed());
         found
     };
-    reading_within(engine, patience, measured).await?.map_err(|NotQuick| Unread::Ended)
+    on_a_thread(patience, running, measured).await?.map_err(|NotQuick| Unread::Ended)
 }
 
 /// What `read` gives if it is likely to be quick, and is.
-async fn try_here<R>(
+fn try_here<R>(
     engine: &Engine,
     patience: Patience,
+    running: &Running,
     question: Question,
     read: &impl Fn(&Begun) -> Result<R, NotQuick>,
 ) -> Result<Option<R>, Unread> {
-    if !engine.others().is_empty() {
+    // Other stores and the file of a log may let it wait.
+    if !engine.others().is_empty() || engine.query_log().is_open() {
         return Ok(None);
     }
     let Some(_here) = engine.quick().here(question) else { return Ok(None) };
-    let running = engine.queries().turn(patience).await?;
     let left = patience.left()?;
     let begun = Begun { cancel: Cancel::after(MOMENT), waited: running.waited, left, is_try: true };
     let from = Instant::now();
     // On a thread of its own a panic would be kept from the connection, too.
     let found = catch_unwind(AssertUnwindSafe(|| read(&begun))).map_err(|_| Unread::Ended)?;
-    engine.quick().took(question, from.elapsed());
+    engine.quick().tried(question, from.elapsed(), found.is_ok());
     Ok(found.ok())
+}
+
+async fn on_a_thread<R: Send + 'static>(
+    patience: Patience,
+    running: Running,
+    read: impl FnOnce(Begun) -> R + Send + 'static,
+) -> Result<R, Unread> {
+    let cancel = Cancel::new();
+    let _guard = CancelOnDrop(cancel.clone());
+    let work = move || {
+        let left = patience.left()?;
+        Ok(read(Begun { cancel, waited: running.waited, left, is_try: false }))
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Unread::Ended))
 }
 
 /// Asks the work behind a request to stop when the request is gone.
@@ -160,8 +170,11 @@ mod tests {
                 .collect();
             (found.map_err(|error| error.to_string()), tries)
         };
+        let known_as = |time: Duration| engine.quick().took(question, time);
         assert_eq!(ask(|_| Ok(1)).await, (Ok(1), vec![false]));
+        known_as(Duration::ZERO);
         assert_eq!(ask(|_| Ok(2)).await, (Ok(2), vec![true]));
+        known_as(Duration::ZERO);
         let until_over = |begun: &Begun| {
             if !begun.is_try {
                 return Ok(3);
@@ -170,11 +183,13 @@ mod tests {
             Err(NotQuick)
         };
         assert_eq!(ask(until_over).await, (Ok(3), vec![true, false]));
+        known_as(Duration::ZERO);
         let ended = Err("the reading ended unexpectedly".to_owned());
         assert_eq!(ask(|_| panic!("a bug")).await, (ended.clone(), vec![true]));
+        known_as(Duration::ZERO);
         assert_eq!(ask(|_| Ok(4)).await, (Ok(4), vec![true]));
         // Nobody is cancelled who was not tried, so this is a bug.
-        engine.quick().took(question, Duration::MAX);
+        known_as(Duration::MAX);
         assert_eq!(ask(|_| Err(NotQuick)).await, (ended, vec![false]));
         engine.close().await;
     }

@@ -14,9 +14,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,114 +23,129 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::ConnectionError;
+
 /// A head is there whole in this time, or in the read timeout if that is shorter.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What HTTP/2 begins with; no method of HTTP/1 does.
 const HTTP2_PREFACE: &[u8] = b"PRI ";
 
-/// The requests of one connection that are being answered.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Requests(Arc<Shared>);
+/// What is known of the pace of one client; clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Pace(Arc<Shared>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
-    n_running: AtomicUsize,
-    /// The task of the connection, which sets its timer anew when nothing is running any more.
-    task: Mutex<Option<Waker>>,
-    /// Whether that task is at work.
-    is_polled: AtomicBool,
-    /// Whether nothing is running any more and the timer does not know it yet.
-    has_ended: AtomicBool,
+    read_timeout: Duration,
+    seen: Mutex<Seen>,
 }
 
-impl Requests {
-    /// One more, until the result is dropped.
-    pub(super) fn begin(&self) -> Running {
-        self.0.n_running.fetch_add(1, Ordering::AcqRel);
-        Running(Arc::clone(&self.0))
+#[derive(Debug)]
+struct Seen {
+    /// The requests that are being answered.
+    n_running: usize,
+    /// When the head began that is being read.
+    head_since: Option<Instant>,
+    /// When something happened last.
+    active_at: Instant,
+    is_http2: Option<bool>,
+}
+
+impl Pace {
+    pub(super) fn new(read_timeout: Duration) -> Self {
+        let seen = Seen { n_running: 0, head_since: None, active_at: Instant::now(), is_http2: None };
+        Pace(Arc::new(Shared { read_timeout, seen: Mutex::new(seen) }))
     }
 
-    /// What the task of the connection is to do. When an answer ends while it is at work, as nearly all do, it is not woken for that: it
-    /// mostly goes on to read by itself. To wake it would wake another thread, too, for nothing.
-    pub(super) async fn during<T>(&self, connection: impl Future<Output = T>) -> T {
+    /// One more request, until the result is dropped.
+    pub(super) fn begin(&self) -> Running {
+        self.seen().n_running += 1;
+        Running(self.clone())
+    }
+
+    /// Does the work of the connection, until the client has used up its time.
+    ///
+    /// When a deadline moves away, as with each answer, the timer stays where it is and looks again when it goes off: to wake the task for
+    /// every answer would wake another thread of the runtime, too.
+    pub(super) async fn keep<E: Into<ConnectionError>>(
+        &self,
+        connection: impl Future<Output = Result<(), E>>,
+    ) -> Result<(), ConnectionError> {
         let mut connection = std::pin::pin!(connection);
+        let mut timer = std::pin::pin!(tokio::time::sleep(self.0.read_timeout));
         std::future::poll_fn(|cx| {
-            self.0.is_polled.store(true, Ordering::SeqCst);
-            let polled = connection.as_mut().poll(cx);
-            self.0.is_polled.store(false, Ordering::SeqCst);
-            if polled.is_pending() && self.0.has_ended.swap(false, Ordering::SeqCst) {
-                cx.waker().wake_by_ref();
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(ended.map_err(Into::into));
             }
-            polled
+            loop {
+                let now = Instant::now();
+                let deadline = self.deadline(now);
+                if deadline <= now {
+                    let late = io::Error::new(io::ErrorKind::TimedOut, "the client took too long");
+                    return Poll::Ready(Err(late.into()));
+                }
+                if deadline < timer.deadline() || timer.is_elapsed() {
+                    timer.as_mut().reset(deadline);
+                }
+                ready!(timer.as_mut().poll(cx));
+            }
         })
         .await
+    }
+
+    /// Until when the client has to do something, as far as is known now.
+    fn deadline(&self, now: Instant) -> Instant {
+        let timeout = self.0.read_timeout;
+        match *self.seen() {
+            // It waits for us.
+            Seen { n_running: 1.., .. } => now + timeout,
+            Seen { head_since: Some(since), .. } => since + HEAD_TIMEOUT.min(timeout),
+            Seen { active_at, .. } => active_at + timeout,
+        }
+    }
+
+    fn saw(&self, bytes: &[u8]) {
+        let mut seen = self.seen();
+        let is_http2 = *seen.is_http2.get_or_insert_with(|| bytes.starts_with(HTTP2_PREFACE));
+        let now = Instant::now();
+        seen.active_at = now;
+        if is_http2 || seen.n_running > 0 {
+            seen.head_since = None;
+        } else {
+            seen.head_since.get_or_insert(now);
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.0.seen.lock().expect("nothing panics while it is held")
     }
 }
 
 /// A request that is being answered.
 #[derive(Debug)]
-pub(super) struct Running(Arc<Shared>);
+pub(super) struct Running(Pace);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.0.n_running.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.has_ended.store(true, Ordering::SeqCst);
-            // Either this sees that the task is at work, or the task sees that this has ended.
-            if !self.0.is_polled.load(Ordering::SeqCst)
-                && let Some(task) = self.0.task.lock().expect("nothing panics while it is held").take()
-            {
-                task.wake();
-            }
-        }
+        let mut seen = self.0.seen();
+        seen.n_running -= 1;
+        // The client is idle from the end of the answer on.
+        (seen.active_at, seen.head_since) = (Instant::now(), None);
     }
 }
 
-/// A connection that ends when its client is too slow.
+/// The stream of a connection, which tells the pace of its client.
 pub(super) struct Paced<S> {
     stream: S,
-    requests: Requests,
-    read_timeout: Duration,
-    /// When the head began that is being read.
-    head_since: Option<Instant>,
-    /// When something happened last.
-    active_at: Instant,
-    was_running: bool,
-    is_http2: Option<bool>,
-    timer: Pin<Box<Sleep>>,
+    pace: Pace,
     /// Runs while the client takes nothing of what is written.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Paced<S> {
-    pub(super) fn new(stream: S, requests: Requests, read_timeout: Duration) -> Self {
-        let now = Instant::now();
-        let timer = Box::pin(tokio::time::sleep_until(now + read_timeout));
-        Paced {
-            stream,
-            requests,
-            read_timeout,
-            head_since: None,
-            active_at: now,
-            was_running: false,
-            is_http2: None,
-            timer,
-            stalled: None,
-        }
-    }
-
-    fn is_running(&self) -> bool {
-        self.requests.0.n_running.load(Ordering::Acquire) > 0
-    }
-
-    fn saw(&mut self, bytes: &[u8]) {
-        let is_http2 = *self.is_http2.get_or_insert_with(|| bytes.starts_with(HTTP2_PREFACE));
-        self.active_at = Instant::now();
-        if is_http2 || self.is_running() {
-            self.head_since = None;
-        } else {
-            self.head_since.get_or_insert(self.active_at);
-        }
+    pub(super) fn new(stream: S, pace: Pace) -> Self {
+        Paced { stream, pace, stalled: None }
     }
 
     /// Whether the client has taken nothing for too long; wakes the task when it has.
@@ -140,50 +154,21 @@ impl<S> Paced<S> {
             self.stalled = None;
             return written;
         }
-        let timeout = self.read_timeout;
+        let timeout = self.pace.0.read_timeout;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         let is_late = stalled.as_mut().poll(cx);
         is_late.map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
-    }
-
-    /// Whether the client has used up its time; wakes the task when it has.
-    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        *self.requests.0.task.lock().expect("nothing panics while it is held") = Some(cx.waker().clone());
-        self.requests.0.has_ended.store(false, Ordering::SeqCst);
-        if self.is_running() {
-            self.was_running = true;
-            return false;
-        }
-        if std::mem::take(&mut self.was_running) {
-            // It is idle from the end of the answer on.
-            (self.active_at, self.head_since) = (Instant::now(), None);
-        }
-        let deadline = match self.head_since {
-            Some(since) => since + HEAD_TIMEOUT.min(self.read_timeout),
-            None => self.active_at + self.read_timeout,
-        };
-        if self.timer.deadline() != deadline {
-            self.timer.as_mut().reset(deadline);
-        }
-        self.timer.as_mut().poll(cx).is_ready()
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let known = buffer.filled().len();
-        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
-            Poll::Ready(Ok(())) => {
-                if let Some(fresh) = buffer.filled().get(known..).filter(|fresh| !fresh.is_empty()) {
-                    self.saw(fresh);
-                }
-                Poll::Ready(Ok(()))
-            }
-            Poll::Pending if self.is_late(cx) => {
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client took too long")))
-            }
-            other => other,
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if let Some(fresh) = buffer.filled().get(known..).filter(|fresh| !fresh.is_empty()) {
+            self.pace.saw(fresh);
         }
+        read
     }
 }
 
@@ -267,5 +252,35 @@ impl<B: Body + Unpin> Body for Answer<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_an_answer_wakes_nobody() {
+        let begun = Instant::now();
+        let pace = Pace::new(Duration::from_secs(300));
+        let mut n_polls = 0;
+        // Three answers, a hundred seconds apart.
+        let mut next = Box::pin(tokio::time::sleep(Duration::ZERO));
+        let connection = poll_fn(|cx| {
+            n_polls += 1;
+            while n_polls <= 3 && next.as_mut().poll(cx).is_ready() {
+                drop(pace.begin());
+                next.as_mut().reset(Instant::now() + Duration::from_secs(100));
+            }
+            Poll::<Result<(), io::Error>>::Pending
+        });
+        let ended = pace.keep(connection).await;
+        assert_eq!(ended.unwrap_err().to_string(), "the client took too long");
+        let secs = begun.elapsed().as_secs();
+        // Once for each of them, and when the timer goes off, which was set when the connection began.
+        assert!(n_polls <= 6, "{n_polls}");
+        assert_eq!(secs, 500, "{n_polls} polls");
     }
 }

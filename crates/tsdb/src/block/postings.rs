@@ -293,9 +293,9 @@ pub(crate) fn select<'m>(index: &Index<'_>, matchers: impl Iterator<Item = &'m M
     }
     for matcher in unwanted {
         // The label may be missing, so only those that have it with another value are taken away.
-        let mut others = found.emptied();
-        add_values(index, matcher, false, &mut others)?;
-        found.take_away(&others);
+        let mut refused = found.emptied();
+        add_values(index, matcher, false, &mut refused)?;
+        found.take_away(&refused);
     }
     Ok(found.numbers())
 }
@@ -356,7 +356,7 @@ impl Set {
         set.words.truncate(behind);
         let first = set.words.iter().position(|word| *word != 0).unwrap_or(0);
         set.words.drain(..first);
-        set.window = first as u32 * 64..n_series.min(behind as u32 * 64);
+        set.window = first as u32 * 64..(behind * 64).min(n_series as usize) as u32;
         Ok(set)
     }
 

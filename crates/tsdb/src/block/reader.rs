@@ -152,6 +152,17 @@ impl Block {
         self.data().get(section.offset as usize..end as usize).ok_or(Damage("a section lies behind the end"))
     }
 
+    /// Whether the index was checked.
+    pub(crate) fn is_checked(&self) -> bool {
+        self.checked.get().is_some()
+    }
+
+    /// Whether it is known when series begin and end, as far as that matters for `range`.
+    pub(crate) fn knows_bounds(&self, range: TimeRange) -> bool {
+        let cuts_one_end = (range.min_ms <= self.summary.min_ms) != (range.max_ms >= self.summary.max_ms);
+        !cuts_one_end || self.bounds.get().is_some()
+    }
+
     /// The index, checked.
     pub(crate) fn index(&self) -> Result<Index<'_>, Damage> {
         self.checked.get_or_init(|| self.check_index()).map(|()| ())?;
