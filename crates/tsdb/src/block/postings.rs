@@ -4,6 +4,7 @@
 //! is written in the shortest of three ways: distances, runs of consecutive numbers (series with equal labels stand together),
 //! or one bit a series.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use hashbrown::HashMap;
@@ -12,6 +13,7 @@ use relatum_model::{MatchOp, Matcher};
 use super::bytes::{Cursor, put_varint};
 use super::layout::Damage;
 use super::reader::Index;
+use super::symbols::Symbols;
 
 const DISTANCES: u8 = 0;
 const RUNS: u8 = 1;
@@ -213,18 +215,22 @@ impl<'a> Postings<'a> {
         Ok(Postings { bytes, names })
     }
 
-    /// The symbols of all names, ascending.
-    pub(crate) fn names(&self) -> impl Iterator<Item = u32> + use<'a> {
-        self.names.chunks_exact(NAME_BYTES).map(|entry| u32_at(entry, 0))
+    /// The symbol of `name`, and the values of that name; `None` if no label has it.
+    pub(crate) fn find(&self, symbols: Symbols<'_>, name: &str) -> Result<Option<(u32, Values<'a>)>, Damage> {
+        let entries: &[[u8; NAME_BYTES]] = self.names.as_chunks().0;
+        let found = find_text(entries, |entry| u32_at(entry, 0), symbols, name)?;
+        found.map(|entry| Ok((u32_at(entry, 0), self.values_at(entry)?))).transpose()
     }
 
-    /// The values of the name with this symbol.
-    pub(crate) fn values(&self, name: u32) -> Result<Values<'a>, Damage> {
+    /// All names, by their symbols, in the order of their texts, each with its values.
+    pub(crate) fn names(&self) -> impl Iterator<Item = Result<(u32, Values<'a>), Damage>> + use<'a> {
+        let postings = *self;
         let entries: &[[u8; NAME_BYTES]] = self.names.as_chunks().0;
-        let Ok(at) = entries.binary_search_by_key(&name, |entry| u32_at(entry, 0)) else {
-            return Ok(Values { bytes: self.bytes, entries: &[] });
-        };
-        let (from, n) = (u32_at(&entries[at], 4) as usize, u32_at(&entries[at], 8) as usize);
+        entries.iter().map(move |entry| Ok((u32_at(entry, 0), postings.values_at(entry)?)))
+    }
+
+    fn values_at(&self, entry: &[u8; NAME_BYTES]) -> Result<Values<'a>, Damage> {
+        let (from, n) = (u32_at(entry, 4) as usize, u32_at(entry, 8) as usize);
         let to = n.checked_mul(VALUE_BYTES).and_then(|length| from.checked_add(length));
         let entries = to.and_then(|to| self.bytes.get(from..to)).ok_or(Damage("values lie behind the end"))?;
         Ok(Values { bytes: self.bytes, entries: entries.as_chunks().0 })
@@ -250,10 +256,31 @@ impl<'a> Values<'a> {
         Ok(List { length, cursor })
     }
 
-    fn list_of(&self, value: u32) -> Result<Option<List<'a>>, Damage> {
-        let at = self.entries.binary_search_by_key(&value, |entry| u32_at(entry, 0));
-        at.ok().map(|at| self.list(&self.entries[at])).transpose()
+    /// The series that have `value`.
+    fn find(&self, symbols: Symbols<'_>, value: &str) -> Result<Option<List<'a>>, Damage> {
+        let found = find_text(self.entries, |entry| u32_at(entry, 0), symbols, value)?;
+        found.map(|entry| self.list(entry)).transpose()
     }
+}
+
+/// The one of `entries`, which are in the order of the texts of their symbols, whose text is `text`. There are far fewer of one kind than
+/// there are symbols.
+fn find_text<'e, E>(
+    entries: &'e [E],
+    symbol: impl Fn(&E) -> u32,
+    symbols: Symbols<'_>,
+    text: &str,
+) -> Result<Option<&'e E>, Damage> {
+    let (mut low, mut high) = (0, entries.len());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match symbols.bytes(symbol(&entries[middle]))?.cmp(text.as_bytes()) {
+            Ordering::Less => low = middle + 1,
+            Ordering::Greater => high = middle,
+            Ordering::Equal => return Ok(Some(&entries[middle])),
+        }
+    }
+    Ok(None)
 }
 
 fn u32_at(entry: &[u8], at: usize) -> u32 {
@@ -302,9 +329,8 @@ pub(crate) fn select<'m>(index: &Index<'_>, matchers: impl Iterator<Item = &'m M
 
 /// The series that have the label of `matcher` with its value.
 fn list<'a>(index: &Index<'a>, matcher: &Matcher) -> Result<Option<List<'a>>, Damage> {
-    let (name, value) = (index.symbols.find(matcher.name())?, index.symbols.find(matcher.value())?);
-    let (Some(name), Some(value)) = (name, value) else { return Ok(None) };
-    index.postings.values(name)?.list_of(value)
+    let Some((_, values)) = index.postings.find(index.symbols, matcher.name())? else { return Ok(None) };
+    values.find(index.symbols, matcher.value())
 }
 
 /// Adds to `set` the series that have the label of `matcher` with a value that it accepts, or does not.
@@ -318,8 +344,8 @@ fn add_values(index: &Index<'_>, matcher: &Matcher, accepted: bool, set: &mut Se
     if is_one {
         return list(index, matcher)?.map_or(Ok(()), |list| list.add_to(set));
     }
-    let Some(name) = index.symbols.find(matcher.name())? else { return Ok(()) };
-    for entry in index.postings.values(name)?.entries() {
+    let Some((_, values)) = index.postings.find(index.symbols, matcher.name())? else { return Ok(()) };
+    for entry in values.entries() {
         let (value, list) = entry?;
         if matcher.matches(index.symbols.get(value)?) == accepted {
             list.add_to(set)?;

@@ -363,15 +363,15 @@ impl<'b> Index<'b> {
         let name = match wanted {
             Wanted::Names => None,
             // With a name that there is not, nothing is ever found.
-            Wanted::ValuesOf(name) => Some(self.symbols.find(name)?.unwrap_or(u32::MAX)),
+            Wanted::ValuesOf(name) => Some(self.postings.find(self.symbols, name)?.map_or(u32::MAX, |(name, _)| name)),
         };
         Ok(WantedSymbols { name, taken: HashSet::default() })
     }
 
     /// The names of all labels, sorted, each with its values.
     pub(crate) fn names(&self) -> impl Iterator<Item = Result<(&'b str, Values<'b>), Damage>> + 'b {
-        let Index { symbols, postings, .. } = *self;
-        postings.names().map(move |number| Ok((symbols.get(number)?, postings.values(number)?)))
+        let symbols = self.symbols;
+        self.postings.names().map(move |entry| entry.and_then(|(number, values)| Ok((symbols.get(number)?, values))))
     }
 
     /// The values of the label `name`, sorted, each with the series that have it.
@@ -379,9 +379,9 @@ impl<'b> Index<'b> {
         &self,
         name: &str,
     ) -> Result<impl Iterator<Item = Result<(&'b str, List<'b>), Damage>> + use<'b>, Damage> {
-        let values = self.symbols.find(name)?.map(|name| self.postings.values(name)).transpose()?;
+        let found = self.postings.find(self.symbols, name)?;
         let symbols = self.symbols;
-        let entries = values.into_iter().flat_map(|values| values.entries());
+        let entries = found.into_iter().flat_map(|(_, values)| values.entries());
         Ok(entries.map(move |entry| entry.and_then(|(number, list)| Ok((symbols.get(number)?, list)))))
     }
 

@@ -1,4 +1,4 @@
-//! The names and values of labels of a block: each text once, in order, found by its place or by itself.
+//! The names and values of labels of a block: each text once, in order, found by its place.
 
 use super::bytes::Cursor;
 use super::layout::Damage;
@@ -50,20 +50,6 @@ impl<'a> Symbols<'a> {
         let start = if number == 0 { 0 } else { Cursor::at(self.ends, at - 4)?.u32()? };
         self.texts.get(start as usize..end as usize).ok_or(Damage("a symbol lies behind the end"))
     }
-
-    /// The number of `text`.
-    pub(crate) fn find(&self, text: &str) -> Result<Option<u32>, Damage> {
-        let (mut low, mut high) = (0, self.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.get(middle)?.cmp(text) {
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
-                std::cmp::Ordering::Equal => return Ok(Some(middle)),
-            }
-        }
-        Ok(None)
-    }
 }
 
 #[cfg(test)]
@@ -71,17 +57,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn symbols_by_place_and_by_text() {
+    fn symbols_by_place() {
         let texts = ["", "__name__", "job", "ä", "日本"];
         let bytes = encode(texts.iter().copied());
         let symbols = Symbols::decode(&bytes).unwrap();
         for (number, text) in texts.iter().enumerate() {
             assert_eq!(symbols.get(number as u32), Ok(*text));
-            assert_eq!(symbols.find(text), Ok(Some(number as u32)));
+            assert_eq!(symbols.bytes(number as u32), Ok(text.as_bytes()));
         }
-        assert_eq!(symbols.find("jo"), Ok(None));
         assert!(symbols.get(5).is_err());
         assert!(Symbols::decode(&bytes[..7]).is_err());
-        assert_eq!(Symbols::decode(&encode([].into_iter())).unwrap().find(""), Ok(None));
+        assert_eq!(Symbols::decode(&encode([].into_iter())).unwrap().len(), 0);
     }
 }
