@@ -75,9 +75,9 @@ async fn listed(
     collect(engine, what, params, ApiError::bad_data, read, |found| Success::of(&found)).await
 }
 
-/// Reads `what` for every selector of the request and unites what was found, sorted, up to the request's limit; `read` may stop at its
-/// own, which is one more. `show` makes the answer of it, which warns if it is not all. A selector that cannot be read is answered as
-/// `refuse` says.
+/// Reads for every selector of the request and unites what was found, sorted, up to the request's limit; `read` may stop at its own, which
+/// is one more. `show` makes the answer of it, which warns if it is not all. A selector that cannot be read is answered as `refuse` says.
+/// `what` stands for what `read` looks for.
 async fn collect<T: Ord + Send + 'static>(
     engine: Arc<Engine>,
     what: impl Hash,
