@@ -263,9 +263,13 @@ impl<'v> Selected<'v> {
     /// Adds the labels of those that have a sample inside `range` to `sets`, beside which they are walked.
     fn label_sets(&self, range: TimeRange, cancel: &Cancel, sets: &mut Run<'_, Labels>) -> Result<(), SelectError> {
         let mut walk = self.walk_all();
-        while walk.current.is_some() {
-            if cancel.is_cancelled() {
+        for i in 0..self.numbers.len() {
+            if i % SERIES_BETWEEN_CHECKS == 0 && cancel.is_cancelled() {
                 return Err(SelectError::Cancelled);
+            }
+            // Behind damage there is nothing.
+            if walk.current.is_none() {
+                break;
             }
             let place = sets.place(|found| walk.running().order_to(found).reverse());
             if place == Place::Beyond {
@@ -295,8 +299,8 @@ impl<'v> Selected<'v> {
             }
         };
         let mut walk = BlockWalk::of(self.block, self.index);
-        for number in &self.numbers {
-            if cancel.is_cancelled() {
+        for (i, number) in self.numbers.iter().enumerate() {
+            if i % SERIES_BETWEEN_CHECKS == 0 && cancel.is_cancelled() {
                 return Err(SelectError::Cancelled);
             }
             // Over damage a series has no samples.
