@@ -83,8 +83,8 @@ impl Quick {
             .with(&[("outcome", "given_up")], count(&self.given_up))
     }
 
-    /// Leave to answer on this thread of the runtime, if the question was quick the last time. There is always one more thread, which the
-    /// others wake when they have more than one thing to do.
+    /// Leave to answer on this thread of the runtime, if the question was quick the last time. One thread stays free of this, which the
+    /// others wake when there is more than one thing to do.
     pub(crate) fn here(&self, question: Question) -> Option<Here<'_>> {
         let threads = Handle::try_current().map_or(0, |runtime| runtime.metrics().num_workers());
         if !self.was_quick(question) || threads < 2 {
