@@ -212,22 +212,25 @@ impl Index {
         list.iter().find_map(|slot| self.series[*slot as usize].as_ref())
     }
 
-    /// The series that satisfy all of `matchers`, by their ranks, which are in the order of labels.
-    pub(crate) fn select<'m>(&self, matchers: impl Iterator<Item = &'m Matcher>) -> (Arc<Ranks>, Vec<u32>) {
+    /// The series that satisfy all of `matchers`, by their ranks, which are in the order of labels. `None` if series have to be ranked first,
+    /// and only what is `at_hand` is wanted.
+    pub(crate) fn select<'m>(
+        &self,
+        matchers: impl Iterator<Item = &'m Matcher>,
+        at_hand: bool,
+    ) -> Option<(Arc<Ranks>, Vec<u32>)> {
         let slots = self.select_slots(matchers);
         if slots.is_empty() {
-            return Default::default();
+            return Some(Default::default());
         }
         let mut ranking = self.ranking.lock().unwrap_or_else(PoisonError::into_inner);
+        if at_hand && !ranking.is_complete(self.n_series) {
+            return None;
+        }
         let ranks = ranking.complete(self.n_series, self.all());
         drop(ranking);
         let found = ranks.sorted(&slots);
-        (ranks, found)
-    }
-
-    /// Whether all series are ranked, so that nothing has to be done before they are found.
-    pub(crate) fn is_ranked(&self) -> bool {
-        self.ranking.lock().unwrap_or_else(PoisonError::into_inner).is_complete(self.n_series)
+        Some((ranks, found))
     }
 
     /// The slots of the series that satisfy all of `matchers`, in no particular order.
@@ -387,7 +390,8 @@ mod tests {
 
     #[track_caller]
     fn check(index: &Index, matchers: &[Matcher]) {
-        let (ranks, found) = index.select(matchers.iter());
+        let (ranks, found) = index.select(matchers.iter(), false).unwrap();
+        assert_eq!(index.select(matchers.iter(), true).unwrap().1, found, "all are ranked now");
         let mut found: Vec<_> = found.iter().map(|rank| ranks.series(*rank).slot).collect();
         found.sort_unstable();
         let expected: Vec<_> =

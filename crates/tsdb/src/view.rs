@@ -56,9 +56,9 @@ impl<'s> View<'s> {
 
     /// The series of the head that satisfy `matchers` and the scope, by rank; some may have no sample in the view.
     fn in_head(&self, matchers: &[Matcher]) -> Result<(Arc<Ranks>, Vec<u32>), SelectError> {
-        let index = self.store.head().index();
-        self.want(|| index.is_ranked())?;
-        Ok(index.select(self.scope.matchers().iter().chain(matchers)))
+        let all = self.scope.matchers().iter().chain(matchers);
+        // What is not at hand is left to somebody with more time.
+        self.store.head().index().select(all, self.at_hand).ok_or(SelectError::Cancelled)
     }
 
     /// Goes on only if `is_ready` holds, or if there is time to make it so.
