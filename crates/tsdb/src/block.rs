@@ -1,12 +1,14 @@
 //! Blocks: files of samples that never change.
 //!
 //! The bytes are described in `docs/formats/block.md`. A block is written once, in the order of the labels of its series
-//! (`writer`), and read through a map of the file (`reader`, `postings`); several become one by `merge`; what is deleted is
+//! (`writer`), and read through a map of the file (`reader`): its series are found (`postings`) and walked over (`walk`), their chunks
+//! decoded (`chunks`); several become one by `merge`; what is deleted is
 //! listed beside it (`deleted`). Its *columns* hold the times or values of a run of
 //! samples (`column`); the times are written once for all series that share them, as those of a target do.
 
 mod bits;
 pub(crate) mod bytes;
+pub(crate) mod chunks;
 pub(crate) mod column;
 pub(crate) mod decoder;
 pub(crate) mod deleted;
@@ -19,6 +21,7 @@ pub(crate) mod reader;
 mod salvage;
 pub(crate) mod summary;
 pub(crate) mod symbols;
+pub(crate) mod walk;
 pub(crate) mod writer;
 
 pub(crate) use reader::Block;
@@ -32,8 +35,9 @@ mod tests {
     use relatum_model::storage::TimeRange;
     use relatum_model::{Labels, MatchOp, Matcher, Samples};
 
+    use super::chunks::ChunkReader;
     use super::layout::Damage;
-    use super::reader::{Block, ChunkReader, OpenBlockError};
+    use super::reader::{Block, OpenBlockError};
     use super::writer::BlockWriter;
     use crate::fs::Disk;
 

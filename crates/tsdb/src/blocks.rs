@@ -10,9 +10,10 @@ use relatum_model::Labels;
 use tracing::warn;
 
 use crate::block::Block;
+use crate::block::chunks::ChunkReader;
 use crate::block::deleted;
 use crate::block::layout::{self, BadBlock, Damage};
-use crate::block::reader::{ChunkReader, OpenBlockError};
+use crate::block::reader::OpenBlockError;
 use crate::block::writer::{file_name, number_of};
 use crate::error::OpenError;
 use crate::fs::Fs;

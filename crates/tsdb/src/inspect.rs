@@ -8,8 +8,9 @@ use relatum_model::Samples;
 use relatum_model::storage::TimeRange;
 
 use crate::block::Block;
+use crate::block::chunks::ChunkReader;
 use crate::block::layout::{BadBlock, Damage};
-use crate::block::reader::{ChunkReader, OpenBlockError};
+use crate::block::reader::OpenBlockError;
 use crate::block::writer::{file_name, number_of};
 use crate::blocks::DAMAGED;
 use crate::fs::{Disk, Fs};

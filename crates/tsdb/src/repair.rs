@@ -10,8 +10,9 @@ use relatum_model::{Labels, Samples};
 use tracing::info;
 
 use crate::block::Block;
+use crate::block::chunks::ChunkReader;
 use crate::block::layout::Damage;
-use crate::block::reader::{ChunkReader, Index, OpenBlockError};
+use crate::block::reader::{Index, OpenBlockError};
 use crate::block::writer::{BlockWriter, file_name};
 use crate::blocks::{SALVAGED, set_aside_name};
 use crate::core::Core;

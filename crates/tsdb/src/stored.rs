@@ -8,8 +8,9 @@ use std::sync::Arc;
 use relatum_model::Labels;
 
 use crate::block::Block;
+use crate::block::chunks::ChunkReader;
 use crate::block::layout::Damage;
-use crate::block::reader::{BlockSeries, ChunkReader};
+use crate::block::reader::BlockSeries;
 use crate::blocks::{BlockList, Blocks};
 
 /// What was read of the series that was asked for last.

@@ -19,7 +19,7 @@ use relatum_model::{Labels, Sample, Samples};
 use gathered::{Gathered, Mark};
 
 use crate::block::Block;
-use crate::block::reader::ChunkReader;
+use crate::block::chunks::ChunkReader;
 use crate::block::writer::file_name as block_name;
 use crate::core::Core;
 use crate::histogram::Encoded;

@@ -9,9 +9,11 @@ use relatum_model::windows::Glimpse;
 use relatum_model::{HistogramSample, Labels, Matcher, Samples, Series};
 
 use crate::block::Block;
+use crate::block::chunks::ChunkReader;
 use crate::block::deleted::Deleted;
 use crate::block::glimpse::Seen;
-use crate::block::reader::{ChunkPlace, ChunkReader, Index, SeriesWalk};
+use crate::block::reader::{ChunkPlace, Index};
+use crate::block::walk::SeriesWalk;
 use crate::core::Core;
 use crate::hints::Before;
 use crate::ordered::{Ordered, Place, Run};

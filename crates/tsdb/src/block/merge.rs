@@ -11,9 +11,11 @@ use relatum_model::{Labels, Samples};
 use crate::fs::Fs;
 use crate::snapshot::merge as merge_samples;
 
+use super::chunks::ChunkReader;
 use super::deleted::Deleted;
 use super::layout::Damage;
-use super::reader::{Block, BlockSeries, ChunkReader, SeriesWalk};
+use super::reader::{Block, BlockSeries};
+use super::walk::SeriesWalk;
 use super::writer::{BlockWriter, CHUNK_SAMPLES_MAX};
 
 /// Chunks that hold at least so many samples are taken as they are. Shorter ones, such as two hours at a sample every 15 seconds,

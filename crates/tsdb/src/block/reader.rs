@@ -7,27 +7,20 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use hashbrown::HashSet;
-use relatum_model::labels::RunningLabels;
 use relatum_model::storage::TimeRange;
-use relatum_model::windows::Glimpse;
-use relatum_model::{HistogramSample, Labels, Matcher, Samples};
+use relatum_model::{Labels, Matcher};
 use tracing::error;
 
 use crate::fs::{Fs, MappedFile};
-use crate::histogram::Encoded;
-use crate::starts;
 use crate::texts::Wanted;
 
 use super::bytes::Cursor;
-use super::decoder::{ValueDecoder, decode_integers, decode_started, has_starts, is_surely_finite, surely_rise};
 use super::deleted::Deleted;
-use super::glimpse::{Marks, Seen};
-use super::histograms::{HISTOGRAMS, decode_histograms};
 use super::layout::{BadBlock, Damage, Footer, SectionKind, Summary as BlockSummary, checksum, is_block};
 use super::postings::{self, List, Postings, Values};
 use super::salvage;
 use super::symbols::Symbols;
+use super::walk::{SeriesWalk, WantedSymbols};
 use super::writer::{GROUP_SERIES, file_name};
 
 const TIMES_ENTRY_BYTES: usize = 32;
@@ -230,7 +223,7 @@ impl Block {
     }
 
     /// The bytes of a column, checked.
-    fn column(&self, offset: u64, length: u64) -> Result<&[u8], Damage> {
+    pub(super) fn column(&self, offset: u64, length: u64) -> Result<&[u8], Damage> {
         let end = offset.checked_add(length).ok_or(Damage("a column lies behind the end"))?;
         let bytes = self.data().get(offset as usize..end as usize).ok_or(Damage("a column lies behind the end"))?;
         let mut cursor = Cursor::new(bytes);
@@ -245,12 +238,12 @@ impl Block {
 /// What finds the samples of a block.
 #[derive(Clone, Copy)]
 pub(crate) struct Index<'b> {
-    block: &'b Block,
+    pub(super) block: &'b Block,
     pub(super) symbols: Symbols<'b>,
     pub(super) postings: Postings<'b>,
     times: &'b [u8],
-    series: &'b [u8],
-    series_table: &'b [u8],
+    pub(super) series: &'b [u8],
+    pub(super) series_table: &'b [u8],
     pub(super) n_series: u32,
 }
 
@@ -272,9 +265,9 @@ impl Bounds {
 /// A chunk of a series on disk.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ChunkPlace {
-    times: u32,
+    pub(super) times: u32,
     pub(crate) offset: u64,
-    length: u64,
+    pub(super) length: u64,
     pub(crate) min_ms: i64,
     pub(crate) max_ms: i64,
     pub(crate) count: usize,
@@ -365,7 +358,7 @@ impl<'b> Index<'b> {
             // With a name that there is not, nothing is ever found.
             Wanted::ValuesOf(name) => Some(self.postings.find(self.symbols, name)?.map_or(u32::MAX, |(name, _)| name)),
         };
-        Ok(WantedSymbols { name, taken: HashSet::default() })
+        Ok(WantedSymbols::of(name))
     }
 
     /// The names of all labels, sorted, each with its values.
@@ -387,21 +380,12 @@ impl<'b> Index<'b> {
 
     /// A walk over the series, which is fast as long as it goes forward.
     pub(crate) fn walk(&self) -> SeriesWalk<'b> {
-        SeriesWalk {
-            index: *self,
-            next: 0,
-            cursor: Cursor::new(&[]),
-            labels: Vec::new(),
-            shown: Vec::new(),
-            texts: RunningLabels::default(),
-            columns_end: 0,
-            only_forward: false,
-        }
+        SeriesWalk::new(*self)
     }
 
     /// A walk over all series from the first one on, which asks nothing where they begin.
     pub(crate) fn walk_through(&self) -> SeriesWalk<'b> {
-        SeriesWalk { cursor: Cursor::new(self.series), only_forward: true, ..self.walk() }
+        SeriesWalk::through(*self)
     }
 
     /// The series of these labels.
@@ -429,370 +413,11 @@ impl<'b> Index<'b> {
         Ok(None)
     }
 
-    fn times_entry(&self, number: u32) -> Result<(u64, u64, usize, i64, i64), Damage> {
+    /// Where the times in place `number` of the table are, how long their column is and how many they are, the first and the last.
+    pub(super) fn times_entry(&self, number: u32) -> Result<(u64, u64, usize, i64, i64), Damage> {
         let mut cursor = Cursor::at(self.times, number as usize * TIMES_ENTRY_BYTES)?;
         let (offset, length, count) = (cursor.u64()?, cursor.u32()?, cursor.u32()?);
         Ok((offset, u64::from(length), count as usize, cursor.u64()? as i64, cursor.u64()? as i64))
-    }
-}
-
-/// The symbols of wanted texts that were met so far: most series have what another one had before, and its text is not looked up again.
-pub(crate) struct WantedSymbols {
-    // The name whose values are wanted; `None` if it is the names.
-    name: Option<u32>,
-    taken: HashSet<u32, foldhash::fast::FixedState>,
-}
-
-impl WantedSymbols {
-    /// Calls `each` for those texts of the series that `walk` stands at which were not met before.
-    pub(crate) fn take(&mut self, walk: &SeriesWalk<'_>, mut each: impl FnMut(&str)) -> Result<(), Damage> {
-        for &(name, value) in &walk.labels {
-            let symbol = match self.name {
-                None => name,
-                Some(wanted) if wanted == name => value,
-                Some(_) => continue,
-            };
-            if self.taken.insert(symbol) {
-                each(walk.index.symbols.get(symbol)?);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A walk over the series of a block.
-pub(crate) struct SeriesWalk<'b> {
-    index: Index<'b>,
-    next: u32,
-    cursor: Cursor<'b>,
-    labels: Vec<(u32, u32)>,
-    // The labels that were shown last, and their texts; most of them are those of the next series, too.
-    shown: Vec<(u32, u32)>,
-    texts: RunningLabels,
-    columns_end: u64,
-    only_forward: bool,
-}
-
-impl SeriesWalk<'_> {
-    /// Series `number`.
-    pub(crate) fn series(&mut self, number: u32) -> Result<BlockSeries, Damage> {
-        let mut chunks = Vec::new();
-        self.go_to(number, &mut chunks)?;
-        Ok(BlockSeries { number, labels: self.texts.to_labels(), chunks })
-    }
-
-    /// The labels of the series it went to last.
-    pub(crate) fn labels(&self) -> &RunningLabels {
-        &self.texts
-    }
-
-    /// Goes to series `number`, whose chunks take the place of what is in `chunks`.
-    pub(crate) fn go_to(&mut self, number: u32, chunks: &mut Vec<ChunkPlace>) -> Result<(), Damage> {
-        let gone = self.go(number, chunks);
-        if gone.is_err() {
-            // What was read of a damaged series is nothing to go on from.
-            self.next = 0;
-        }
-        gone
-    }
-
-    /// As [`SeriesWalk::go_to`], but does not say what labels the series has.
-    pub(crate) fn go_to_chunks(&mut self, number: u32, chunks: &mut Vec<ChunkPlace>) -> Result<(), Damage> {
-        let gone = self.go_unnamed(number, chunks);
-        if gone.is_err() {
-            self.next = 0;
-        }
-        gone
-    }
-
-    fn go_unnamed(&mut self, number: u32, chunks: &mut Vec<ChunkPlace>) -> Result<(), Damage> {
-        if number >= self.index.n_series {
-            return Err(Damage("there is no such series"));
-        }
-        let group = number / GROUP_SERIES as u32;
-        let within = self.only_forward || self.next > group * GROUP_SERIES as u32 && self.next <= number;
-        if !within {
-            let at = Cursor::at(self.index.series_table, group as usize * 4)?.u32()?;
-            self.cursor = Cursor::at(self.index.series, at as usize)?;
-            self.next = group * GROUP_SERIES as u32;
-        }
-        while self.next < number {
-            self.read(None)?;
-        }
-        chunks.clear();
-        self.read(Some(chunks))
-    }
-
-    fn go(&mut self, number: u32, chunks: &mut Vec<ChunkPlace>) -> Result<(), Damage> {
-        self.go_unnamed(number, chunks)?;
-        let (symbols, labels) = (self.index.symbols, &self.labels);
-        let is_shown = |at: usize| self.shown.get(at) == Some(&labels[at]);
-        let has_names = labels.len() == self.shown.len() && labels.iter().zip(&self.shown).all(|(a, b)| a.0 == b.0);
-        let are_set = if has_names {
-            self.texts.change_values(|at| if is_shown(at) { Ok(None) } else { symbols.bytes(labels[at].1).map(Some) })
-        } else {
-            let kept = (0..labels.len()).take_while(|at| is_shown(*at)).count();
-            let others = labels[kept..].iter().map(|(name, value)| Ok((symbols.bytes(*name)?, symbols.bytes(*value)?)));
-            self.texts.replace(kept, others)
-        };
-        // With an error there are no texts any more.
-        self.shown.clear();
-        if !are_set? {
-            return Err(Damage("labels are out of order or no text"));
-        }
-        self.shown.extend_from_slice(labels);
-        Ok(())
-    }
-
-    /// Reads the next series; its chunks only if they are wanted.
-    fn read(&mut self, mut chunks: Option<&mut Vec<ChunkPlace>>) -> Result<(), Damage> {
-        // In a place of its own, which the compiler keeps in registers.
-        let mut cursor = self.cursor;
-        let cursor = &mut cursor;
-        if (self.next as usize).is_multiple_of(GROUP_SERIES) {
-            self.labels.clear();
-            self.columns_end = cursor.varint()?;
-        }
-        let shared = cursor.varint()? as usize;
-        if shared > self.labels.len() {
-            return Err(Damage("a series shares labels that are not there"));
-        }
-        let symbol = |cursor: &mut Cursor<'_>| u32::try_from(cursor.varint()?).map_err(|_| Damage("no such symbol"));
-        match cursor.count(1)? {
-            // The same names as before.
-            0 => {
-                for label in &mut self.labels[shared..] {
-                    label.1 = symbol(cursor)?;
-                }
-            }
-            n => {
-                self.labels.truncate(shared);
-                for _ in 1..n {
-                    self.labels.push((symbol(cursor)?, symbol(cursor)?));
-                }
-            }
-        }
-        let n_chunks = cursor.count(1)?;
-        for _ in 0..n_chunks {
-            let times = u32::try_from(cursor.varint()?).map_err(|_| Damage("no such times"))?;
-            let (gap, length) = (cursor.varint()?, cursor.varint()?);
-            let offset = self.columns_end.checked_add(gap).ok_or(Damage("a column lies behind the end"))?;
-            self.columns_end = offset.checked_add(length).ok_or(Damage("a column lies behind the end"))?;
-            if let Some(chunks) = &mut chunks {
-                let (_, _, count, min_ms, max_ms) = self.index.times_entry(times)?;
-                chunks.push(ChunkPlace { times, offset, length, min_ms, max_ms, count });
-            }
-        }
-        self.cursor = *cursor;
-        self.next += 1;
-        Ok(())
-    }
-}
-
-/// Decodes chunks of one block. Series of a target share their times, so the last times are kept.
-pub(crate) struct ChunkReader<'b> {
-    index: Index<'b>,
-    // By their numbers, the last ones last.
-    times: Vec<(u32, Arc<[i64]>)>,
-    marks: KeptMarks,
-    values: Vec<f64>,
-    decoder: ValueDecoder,
-    // The last histogram that was passed over on the way to those that were wanted.
-    before: Option<HistogramSample>,
-}
-
-/// The marks of columns of times, by the numbers of these. Series of a target ask for the same ones in the same order.
-#[derive(Default)]
-struct KeptMarks {
-    all: Vec<(u32, Arc<Marks>)>,
-    // Behind the last one that was found.
-    next: usize,
-}
-
-/// How many of them are kept: those of a year of long blocks.
-const MARKS_KEPT: usize = 1024;
-
-impl KeptMarks {
-    fn find(&mut self, times: u32) -> Option<Arc<Marks>> {
-        let is_it = |(number, _): &(u32, Arc<Marks>)| *number == times;
-        let at =
-            if self.all.get(self.next).is_some_and(is_it) { self.next } else { self.all.iter().position(is_it)? };
-        self.next = at + 1;
-        Some(Arc::clone(&self.all[at].1))
-    }
-
-    fn keep(&mut self, times: u32, marks: &Arc<Marks>) {
-        if self.all.len() >= MARKS_KEPT {
-            self.all.clear();
-        }
-        self.all.push((times, Arc::clone(marks)));
-        self.next = self.all.len();
-    }
-}
-
-/// How many columns of times are kept: a day's worth of long chunks.
-const TIMES_KEPT: usize = 16;
-
-impl<'b> ChunkReader<'b> {
-    pub(crate) fn new(index: Index<'b>) -> Self {
-        ChunkReader {
-            index,
-            times: Vec::new(),
-            marks: KeptMarks::default(),
-            values: Vec::new(),
-            decoder: ValueDecoder::default(),
-            before: None,
-        }
-    }
-
-    /// The times of a chunk.
-    pub(crate) fn times(&mut self, chunk: &ChunkPlace) -> Result<Arc<[i64]>, Damage> {
-        if let Some((_, times)) = self.times.iter().rev().find(|(number, _)| *number == chunk.times) {
-            return Ok(Arc::clone(times));
-        }
-        let (offset, length, count, _, _) = self.index.times_entry(chunk.times)?;
-        let times: Arc<[i64]> = decode_integers(self.index.block.column(offset, length)?, count)?.into();
-        if self.times.len() >= TIMES_KEPT {
-            self.times.remove(0);
-        }
-        self.times.push((chunk.times, Arc::clone(&times)));
-        Ok(times)
-    }
-
-    /// The last histogram that [`ChunkReader::push`] passed over since this was asked.
-    pub(crate) fn take_before(&mut self) -> Option<HistogramSample> {
-        self.before.take()
-    }
-
-    /// Adds the samples of a chunk that lie inside `range` and outside of the spans in `deleted`.
-    pub(crate) fn push(
-        &mut self,
-        chunk: &ChunkPlace,
-        range: TimeRange,
-        deleted: &[TimeRange],
-        samples: &mut Samples,
-    ) -> Result<(), Damage> {
-        let times = self.times(chunk)?;
-        let column = self.encoded_values(chunk)?;
-        if column.first() == Some(&HISTOGRAMS) {
-            let histograms = decode_histograms(column, &times)?;
-            let is_there = |t_ms: i64| !deleted.iter().any(|span| span.contains(t_ms));
-            let passed = histograms.iter().take_while(|sample| sample.t_ms < range.min_ms);
-            if let Some(last) = passed.filter(|sample| is_there(sample.t_ms)).last() {
-                self.before = Some(last.clone());
-            }
-            let wanted = histograms.into_iter().filter(|sample| range.contains(sample.t_ms) && is_there(sample.t_ms));
-            samples.histograms.extend(wanted);
-            return Ok(());
-        }
-        if times.len() != chunk.count {
-            return Err(Damage("a chunk has more times than values"));
-        }
-        let from = times.partition_point(|t_ms| *t_ms < range.min_ms);
-        let to = times.partition_point(|t_ms| *t_ms <= range.max_ms).max(from);
-        if deleted.is_empty() && samples.starts.is_empty() && !has_starts(column) {
-            // Nearly always: what is wanted of the column goes where it is wanted.
-            self.decoder.push(column, chunk.count, from..to, &mut samples.values)?;
-            samples.timestamps.extend_from_slice(&times[from..to]);
-            return Ok(());
-        }
-        let (values, chunk_starts) = decode_started(column, chunk.count)?;
-        if !deleted.is_empty() {
-            for at in (from..to).filter(|at| !deleted.iter().any(|span| span.contains(times[*at]))) {
-                let start_ms = chunk_starts.get(at).copied().unwrap_or(0);
-                samples.push_started(times[at], start_ms, values[at]);
-            }
-            return Ok(());
-        }
-        let chunk_starts = chunk_starts.get(from..to).unwrap_or(&[]);
-        starts::extend(samples, &times[from..to], &values[from..to], chunk_starts);
-        Ok(())
-    }
-
-    /// Adds the newest sample of a chunk that lies inside `range` to `samples`, which has none. `false` if there is none there, or if it is
-    /// more than a float; then nothing is added.
-    pub(crate) fn push_newest(
-        &mut self,
-        chunk: &ChunkPlace,
-        range: TimeRange,
-        samples: &mut Samples,
-    ) -> Result<bool, Damage> {
-        let column = self.encoded_values(chunk)?;
-        if column.first() == Some(&HISTOGRAMS) || has_starts(column) {
-            return Ok(false);
-        }
-        if chunk.max_ms <= range.max_ms && self.decoder.push_last(column, &mut samples.values)? {
-            samples.timestamps.push(chunk.max_ms);
-            return Ok(true);
-        }
-        let times = self.times(chunk)?;
-        let behind = times.partition_point(|t_ms| *t_ms <= range.max_ms);
-        let Some(at) = behind.checked_sub(1).filter(|at| times[*at] >= range.min_ms) else { return Ok(false) };
-        self.decoder.pick(column, chunk.count, &[at as u32], &mut samples.values)?;
-        samples.timestamps.push(times[at]);
-        Ok(true)
-    }
-
-    /// Adds the samples of a chunk that lie inside `range` to `seen`, but for some that `glimpse` does not ask for. `false` if it has more
-    /// to tell than floats; then nothing is added.
-    pub(crate) fn push_seen(
-        &mut self,
-        chunk: &ChunkPlace,
-        range: TimeRange,
-        glimpse: &Glimpse,
-        seen: &mut Seen<'_>,
-    ) -> Result<bool, Damage> {
-        let column = self.encoded_values(chunk)?;
-        if column.first() == Some(&HISTOGRAMS) || has_starts(column) {
-            return Ok(false);
-        }
-        let marks = self.marks(chunk, range, glimpse)?;
-        let may_skip = if glimpse.falls { surely_rise(column)? } else { is_surely_finite(column)? };
-        if marks.is_sparse() && may_skip {
-            self.values.clear();
-            self.decoder.pick(column, chunk.count, marks.places(), &mut self.values)?;
-            seen.push_marked(&marks, &self.values);
-            return Ok(true);
-        }
-        let times = self.times(chunk)?;
-        if times.len() != chunk.count {
-            return Err(Damage("a chunk has more times than values"));
-        }
-        self.values.clear();
-        self.decoder.push(column, chunk.count, marks.inside(), &mut self.values)?;
-        seen.push_rising(&marks, &times[marks.inside()], &self.values);
-        Ok(true)
-    }
-
-    /// What is looked at of a chunk; the same in all series with these times, of which a reader sees one range.
-    fn marks(&mut self, chunk: &ChunkPlace, range: TimeRange, glimpse: &Glimpse) -> Result<Arc<Marks>, Damage> {
-        if let Some(marks) = self.marks.find(chunk.times) {
-            return Ok(marks);
-        }
-        let marks = Arc::new(Marks::of(&self.times(chunk)?, range, glimpse));
-        self.marks.keep(chunk.times, &marks);
-        Ok(marks)
-    }
-
-    /// The bits of the value in place `at` of a chunk; of a native histogram, its fingerprint.
-    pub(crate) fn bits_at(&mut self, chunk: &ChunkPlace, at: usize) -> Result<Option<u64>, Damage> {
-        Ok(self.bits(chunk)?.get(at).copied())
-    }
-
-    /// The same of all values of a chunk.
-    pub(crate) fn bits(&mut self, chunk: &ChunkPlace) -> Result<Vec<u64>, Damage> {
-        let column = self.encoded_values(chunk)?;
-        if column.first() == Some(&HISTOGRAMS) {
-            let histograms = decode_histograms(column, &self.times(chunk)?)?;
-            let encoded = histograms.iter().map(|sample| Encoded::new(sample.start_ms, &sample.histogram));
-            return Ok(encoded.map(|encoded| encoded.fingerprint()).collect());
-        }
-        Ok(decode_started(column, chunk.count)?.0.iter().map(|value| value.to_bits()).collect())
-    }
-
-    /// The values of a chunk as they are on disk.
-    pub(crate) fn encoded_values(&self, chunk: &ChunkPlace) -> Result<&'b [u8], Damage> {
-        self.index.block.column(chunk.offset, chunk.length)
     }
 }
 

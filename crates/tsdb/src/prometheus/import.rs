@@ -22,7 +22,7 @@ use super::tombstones::{self, Tombstones};
 use super::wal::{self, Entry};
 use super::{Damage, head_chunks};
 use crate::OpenError;
-use crate::block::reader::ChunkReader;
+use crate::block::chunks::ChunkReader;
 use crate::block::writer::BlockWriter;
 use crate::fs::{Disk, Fs};
 use crate::history::History;
